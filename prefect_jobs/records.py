@@ -1,0 +1,102 @@
+"""The job as a value: what SQL keeps of it, without SQL. Everything below jobs and store speaks of these."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from prefect_jobs.statuses import Status, StatusClass
+
+
+@dataclass(frozen=True)
+class StatusState:
+    """Everything about a job that a change of status may touch. :func:`prefect_jobs.transition.transition`
+    is the only code that makes one from another."""
+
+    #: Three-letter code; ``OTH`` for custom texts.
+    status_code: str = "PEN"
+    #: The display name or the custom text.
+    status: str = "Pending"
+    #: :meth:`StatusClass.encode` of the status' class, kept so that every process treats it alike.
+    status_class: str = "pn:PENDING"
+    #: For people: why it is as it is.
+    status_message: str = ""
+    #: What the scheduler said last, in our vocabulary; a custom status hides it until it changes.
+    observed_status: str | None = None
+    #: Number of the submission this is about; 0 before the first. Observations of an older one are stale.
+    attempt: int = 0
+    #: Whether the present attempt was ever seen running.
+    has_run: bool = False
+    #: The infrastructure, not the job, failed (Prefect's CRASHED).
+    crashed: bool = False
+    execute_time: datetime | None = None
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
+    last_status_update: datetime | None = None
+
+    @property
+    def as_status(self) -> Status:
+        """The status with its class."""
+        return Status(self.status_code, self.status, StatusClass.decode(self.status_class))
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A row of the table of jobs, as read at one moment."""
+
+    id: int
+    #: Goes up by one with every write; a write names the version it read.
+    version: int
+    #: Package of the app that owns the job.
+    label: str
+    #: Registered name of the job's type (``CONDOR``).
+    type: str
+    #: Name of the job's class (``CondorJob``), readable where the type is not known.
+    class_name: str
+    name: str
+    user: str
+    creation_time: datetime
+    state: StatusState = field(default_factory=StatusState)
+    groups: tuple[str, ...] = ()
+    description: str = ""
+    workspace: str = ""
+    extended_properties: dict[str, Any] = field(default_factory=dict)
+    process_results_function: str | None = None
+    #: What the user asked for, by the job's type (submit commands, number of processes, …).
+    spec: dict[str, Any] = field(default_factory=dict)
+    #: What the scheduler said, by the job's type (cluster id, state of each process, …).
+    native: dict[str, Any] = field(default_factory=dict)
+    #: Name of the scheduler's block; none: the machine's own installation.
+    scheduler: str | None = None
+    #: Id of the job at the scheduler.
+    remote_id: str | None = None
+    #: Token of the present submission: committed before it, travels with it, finds it after a crash.
+    submission_token: str | None = None
+    #: When the intent to submit was committed, until the submission's outcome is known.
+    submitting_since: datetime | None = None
+    flow_run_id: str | None = None
+    #: An engine executes the flow run (a flow made the job): its end is the engine's to write.
+    engine_run: bool = False
+    #: Id of the Prefect state that we wrote last.
+    flow_state_id: str | None = None
+    #: Number of changes that Prefect should show, and the number up to which it does.
+    face_seq: int = 0
+    face_done: int = 0
+    results_owner: str | None = None
+    results_until: datetime | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether Prefect does not show the job as it is."""
+        return self.face_done < self.face_seq
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line for people about one job: goes to the Logs tab of its flow run."""
+
+    id: int
+    job_id: int
+    time: datetime
+    #: As :mod:`logging` numbers them.
+    level: int
+    text: str

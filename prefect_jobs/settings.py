@@ -1,0 +1,72 @@
+"""Settings, read from ``PREFECT_JOBS_…`` in the environment or a ``.env`` file in the working directory."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from prefect_jobs.errors import PrefectJobsError
+
+
+class Settings(BaseSettings):
+    """What an installation may choose. Every field is a variable ``PREFECT_JOBS_<FIELD>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PREFECT_JOBS_", env_file=".env", extra="ignore", env_ignore_empty=True
+    )
+
+    #: SQLAlchemy URL; empty: an SQLite file in the Prefect home.
+    database_url: str | None = None
+    #: Folder under which jobs without a workspace get theirs.
+    workspace: Path = Path("prefect-jobs-workspace")
+    #: Address at which people and jobs reach the web app, for callback URLs made without a request.
+    public_url: str | None = None
+    #: Seconds between two questions to a scheduler.
+    poll_interval: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
+    #: Seconds after which a job held by the system is removed; none: never.
+    held_timeout: Annotated[float, Field(gt=0)] | None = None
+    #: Bytes above which a Dask result goes to Prefect result storage.
+    result_size_limit: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
+    #: Signs callback URLs; none: they are open.
+    callback_secret: SecretStr | None = None
+    #: Signs web tokens; made and kept in the database if not given.
+    secret_key: SecretStr | None = None
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("sqlite:///", "postgresql+psycopg://", "sqlite://")):
+            raise ValueError("use sqlite:///path or postgresql+psycopg://user:password@host/name")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an absolute http:// or https:// address is needed")
+        return value.rstrip("/") if value else value
+
+
+class SettingsError(PrefectJobsError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsError: names each variable with a bad value. The value itself is not repeated: it may be
+            a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"PREFECT_JOBS_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        )
+        # Not chained: pydantic's text repeats the values, and one of them may be a secret.
+        raise SettingsError(f"Bad setting. {problems}") from None

@@ -1,0 +1,192 @@
+"""The connection to the database: one engine per URL and process, right pragmas, right schema."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.store.tables import SCHEMA_HEAD
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+#: Any fixed number: two processes that find an empty PostgreSQL database do not both create the schema.
+_SCHEMA_LOCK = 0x70726A6F
+#: Seconds that a writer waits for another one (SQLite).
+BUSY_TIMEOUT = 20.0
+
+
+class DatabaseError(PrefectJobsError):
+    """The database cannot be used: unreachable, or of a schema that this version does not know."""
+
+
+class Database:
+    """An engine whose schema was found (or brought) to be this version's."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: a SQLAlchemy URL, ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        """
+        self.url = make_url(url)
+        self._checked = False
+        self._lock = threading.Lock()
+        if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = _make_engine(url)
+
+    @property
+    def name(self) -> str:
+        """The URL for people: without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for statements that change nothing."""
+        self.ensure_schema()
+        with self.translating(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection in a transaction: all of it is committed, or nothing."""
+        self.ensure_schema()
+        with (
+            self.translating(),
+            self.engine.connect().execution_options(write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turns "cannot reach the database" into our error; the driver's own text may hold no password."""
+        try:
+            yield
+        except OperationalError as error:
+            raise DatabaseError(
+                f"The database {self.name} cannot be used: {error.orig}. "
+                "Check PREFECT_JOBS_DATABASE_URL and that the server is up."
+            ) from error
+
+    def ensure_schema(self) -> None:
+        """Creates the schema in an empty database; refuses one of another version.
+
+        Raises:
+            DatabaseError: the schema is older (run ``prefect-jobs db upgrade``) or newer (upgrade the code).
+        """
+        if self._checked:
+            return
+        with self._lock:
+            with self.translating():
+                revision = self.revision()
+                if revision is None:
+                    self.upgrade()
+                elif revision != SCHEMA_HEAD:
+                    raise DatabaseError(_version_text(self.name, revision))
+            self._checked = True
+
+    def revision(self) -> str | None:
+        """The schema's version; ``None`` for an empty database."""
+        with self.engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return None if found is None else str(found)
+
+    def upgrade(self) -> tuple[str | None, str]:
+        """Brings the schema to this version.
+
+        Returns:
+            The version before and the version now.
+
+        Raises:
+            DatabaseError: the schema is of a version that this code does not know.
+        """
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        with self.translating(), self.engine.connect().execution_options(write=True) as connection:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+                # Asked again under the lock: another process may have been faster.
+                before = _revision_of(connection)
+                if before == SCHEMA_HEAD:
+                    return before, before
+                if before is not None and not _known(before):
+                    raise DatabaseError(_version_text(self.name, before))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+            return before, SCHEMA_HEAD
+
+    def dispose(self) -> None:
+        """Closes every connection."""
+        self.engine.dispose()
+
+
+def _revision_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _known(revision: str) -> bool:
+    return any(path.name.startswith(f"{revision}_") for path in (MIGRATIONS / "versions").glob("*.py"))
+
+
+def _version_text(name: str, revision: str) -> str:
+    if _known(revision):
+        return (
+            f"The database {name} has schema version {revision}; this version of prefect-jobs needs "
+            f"{SCHEMA_HEAD}. Run: prefect-jobs db upgrade"
+        )
+    return (
+        f"The database {name} has schema version {revision}, which is newer than this version of "
+        f"prefect-jobs knows ({SCHEMA_HEAD}). Nothing was changed. Upgrade prefect-jobs on this machine."
+    )
+
+
+def _make_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        # pre-ping: a server that was restarted costs a new connection, not an error.
+        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
+        cursor.close()
+        # SQLite's own lower() knows ASCII only.
+        connection.create_function("lower", 1, _lower, deterministic=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that will write takes the lock at once: one that began reading and then writes
+        # fails without waiting where another has written in between.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Whether the database, not the statement, is the trouble."""
+    return isinstance(error, DatabaseError | DBAPIError)

@@ -1,0 +1,10 @@
+"""Alembic's entry: always run through :meth:`prefect_jobs.store.database.Database.upgrade`."""
+
+from alembic import context
+
+from prefect_jobs.store.tables import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+# The caller holds the transaction: the schema and its version are committed together.
+context.run_migrations()

@@ -1,0 +1,190 @@
+"""The tables. SQLite and PostgreSQL, one definition; changes come as Alembic migrations beside this file."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy import (
+    text as sql,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: The newest migration; a database at another one is not touched.
+SCHEMA_HEAD = "0001"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC on both databases; SQLite has no zones, so there it is stored without one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"A time without a zone reached the database: {value!r}. Use aware times.")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class Base(DeclarativeBase):
+    """Root of the tables; constraint names are fixed, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class JobRow(Base):
+    """One job; the columns are explained at :class:`prefect_jobs.records.JobRecord`."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    label: Mapped[str] = mapped_column(String(255))
+    type: Mapped[str] = mapped_column(String(255))
+    class_name: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(1024))
+    user: Mapped[str] = mapped_column("username", String(255))
+    description: Mapped[str] = mapped_column(Text, default="")
+    workspace: Mapped[str] = mapped_column(Text, default="")
+    creation_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    status_code: Mapped[str] = mapped_column(String(3))
+    status: Mapped[str] = mapped_column(String(255))
+    status_class: Mapped[str] = mapped_column(String(40))
+    status_message: Mapped[str] = mapped_column(Text, default="")
+    observed_status: Mapped[str | None] = mapped_column(String(255))
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    has_run: Mapped[bool] = mapped_column(Boolean, default=False)
+    crashed: Mapped[bool] = mapped_column(Boolean, default=False)
+    execute_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    start_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    completion_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_status_update: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    extended_properties: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    process_results_function: Mapped[str | None] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    native: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    scheduler: Mapped[str | None] = mapped_column(String(255))
+    remote_id: Mapped[str | None] = mapped_column(String(255))
+    submission_token: Mapped[str | None] = mapped_column(String(64))
+    submitting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    flow_run_id: Mapped[str | None] = mapped_column(String(36))
+    engine_run: Mapped[bool] = mapped_column(Boolean, default=False)
+    flow_state_id: Mapped[str | None] = mapped_column(String(36))
+    face_seq: Mapped[int] = mapped_column(Integer, default=0)
+    face_done: Mapped[int] = mapped_column(Integer, default=0)
+    #: Who brings the face up to date just now, and until when that claim holds.
+    face_owner: Mapped[str | None] = mapped_column(String(64))
+    face_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    results_owner: Mapped[str | None] = mapped_column(String(64))
+    results_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Somebody must go on asking about this job: it is not final.
+    watched: Mapped[bool] = mapped_column(Boolean, default=True)
+
+    __table_args__ = (
+        Index("ix_jobs_label_user", "label", "username", "id"),
+        Index("ix_jobs_label_status", "label", "status", "id"),
+        Index("ix_jobs_label_creation_time", "label", "creation_time", "id"),
+        Index("ix_jobs_label_type", "label", "type", "id"),
+        Index("ix_jobs_label_name", "label", "name"),
+        Index("ix_jobs_flow_run_id", "flow_run_id", unique=True),
+        Index("ix_jobs_submission_token", "submission_token", unique=True),
+        Index("ix_jobs_remote_id", "scheduler", "remote_id"),
+        Index(
+            "ix_jobs_behind",
+            "id",
+            sqlite_where=sql("face_done < face_seq"),
+            postgresql_where=sql("face_done < face_seq"),
+        ),
+        Index(
+            "ix_jobs_watched",
+            "scheduler",
+            "id",
+            sqlite_where=sql("watched"),
+            postgresql_where=sql("watched"),
+        ),
+        # Ids are never used again: a flow run's idempotency key is made from one.
+        {"sqlite_autoincrement": True},
+    )
+
+
+class GroupRow(Base):
+    """A job belongs to any number of groups of people."""
+
+    __tablename__ = "job_groups"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+
+
+class MessageRow(Base):
+    """What happened to a job, for people; ``logged`` once it is on its flow run's Logs tab."""
+
+    __tablename__ = "job_messages"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    time: Mapped[datetime] = mapped_column(UtcDateTime)
+    level: Mapped[int] = mapped_column(Integer)
+    text: Mapped[str] = mapped_column(Text)
+    logged: Mapped[bool] = mapped_column(Boolean, default=False)
+
+    __table_args__ = (
+        Index(
+            "ix_job_messages_unlogged",
+            "job_id",
+            sqlite_where=sql("NOT logged"),
+            postgresql_where=sql("NOT logged"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class RunDeletionRow(Base):
+    """A flow run whose job is gone and that is still to be deleted in Prefect."""
+
+    __tablename__ = "run_deletions"
+
+    flow_run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    asked: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class MetaRow(Base):
+    """Facts about this database: its identity, its signing key."""
+
+    __tablename__ = "prefect_jobs_meta"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
