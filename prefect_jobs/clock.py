@@ -20,3 +20,9 @@ def set_clock(clock: Callable[[], datetime] | None) -> None:
     """Replaces the clock; ``None`` puts the system's back."""
     global _clock  # noqa: PLW0603  (the one switch that tests need)
     _clock = clock or _system_clock
+
+
+def parse(text: str) -> datetime:
+    """A time that was written with :meth:`~datetime.datetime.isoformat`, as aware UTC."""
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

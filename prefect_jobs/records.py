@@ -81,6 +81,8 @@ class JobRecord:
     #: Number of changes that Prefect should show, and the number up to which it does.
     face_seq: int = 0
     face_done: int = 0
+    #: What the flow run says besides its state (its name, the id at the scheduler).
+    face_shown: dict[str, Any] = field(default_factory=dict)
     results_owner: str | None = None
     results_until: datetime | None = None
 
@@ -100,3 +102,12 @@ class Message:
     #: As :mod:`logging` numbers them.
     level: int
     text: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one write does to a job: new values by field of :class:`JobRecord`, and messages for people."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    #: (level as :mod:`logging` numbers it, text)
+    messages: tuple[tuple[int, str], ...] = ()

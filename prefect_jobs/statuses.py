@@ -85,9 +85,7 @@ class Official:
 
 
 _TABLE: tuple[Official, ...] = (
-    Official(
-        "PEN", PENDING, StatusClass(pre_running=True, non_terminal=True, state_type="PENDING"), "Pending"
-    ),
+    Official("PEN", PENDING, StatusClass(pre_running=True, non_terminal=True, state_type="PENDING"), "Pending"),
     Official(
         "SUB",
         SUBMITTED,

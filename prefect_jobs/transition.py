@@ -76,8 +76,7 @@ def transition(state: StatusState, event: Event, now: datetime) -> StatusState:
         ValueError: a status that cannot be one (blank, over 255 characters).
     """
     if isinstance(event, Intent):
-        fresh = StatusState(attempt=state.attempt + 1, last_status_update=now)
-        return fresh
+        return StatusState(attempt=state.attempt + 1, last_status_update=now)
     if isinstance(event, Accepted):
         if state.status != statuses.PENDING:
             # Somebody was faster: a poll saw it run, or a person stopped it meanwhile.
@@ -122,9 +121,7 @@ def _told(state: StatusState, news: News, now: datetime) -> StatusState:
     return _moved(state, news.status, news.message or "", now, news)
 
 
-def _moved(
-    state: StatusState, status: str, message: str, now: datetime, news: News | None = None
-) -> StatusState:
+def _moved(state: StatusState, status: str, message: str, now: datetime, news: News | None = None) -> StatusState:
     """The state with another status and the times that follow from it."""
     new = statuses.parse(status)
     started = news.started if news else None

@@ -6,18 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store.tables import SCHEMA_HEAD
+from prefect_jobs.store.values import dump_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any fixed number: two processes that find an empty PostgreSQL database do not both create the schema.
 _SCHEMA_LOCK = 0x70726A6F
 #: Seconds that a writer waits for another one (SQLite).
 BUSY_TIMEOUT = 20.0
+#: Seconds within which a server must let us in (PostgreSQL); ``?connect_timeout=`` in the URL is another choice.
+CONNECT_TIMEOUT = 10
 
 
 class DatabaseError(PrefectJobsError):
@@ -31,18 +34,25 @@ class Database:
         """
         Args:
             url: a SQLAlchemy URL, ``sqlite:///…`` or ``postgresql+psycopg://…``.
+
+        Raises:
+            DatabaseError: not such a URL, or the file's folder cannot be made.
         """
-        self.url = make_url(url)
+        self.url = _parsed(url)
         self._checked = False
         self._lock = threading.Lock()
         if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        self.engine = _make_engine(url)
+            folder = Path(str(self.url.database)).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseError(f"The folder of the database {self.name} cannot be made: {error}.") from error
+        self.engine = _make_engine(self.url)
 
     @property
     def name(self) -> str:
-        """The URL for people: without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The URL for people: without its password, which may also stand among its options."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -64,14 +74,29 @@ class Database:
 
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Turns "cannot reach the database" into our error; the driver's own text may hold no password."""
+        """Makes our errors of the database's. One row that is twice there stays an ``IntegrityError``.
+
+        Raises:
+            DatabaseError: the database cannot be reached, or not be used as it is.
+            ValueError: a value that it cannot keep.
+        """
         try:
             yield
-        except OperationalError as error:
+        except IntegrityError:
+            raise
+        except DataError as error:
+            raise ValueError(f"The database {self.name} cannot take a value: {error.orig}") from error
+        except (DBAPIError, PoolTimeoutError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseError(
-                f"The database {self.name} cannot be used: {error.orig}. "
+                f"The database {self.name} cannot be used: {cause}. "
                 "Check PREFECT_JOBS_DATABASE_URL and that the server is up."
             ) from error
+        except StatementError as error:
+            # Raised on the way to the database, by a column's type.
+            if isinstance(error.orig, ValueError):
+                raise ValueError(str(error.orig)) from error
+            raise
 
     def ensure_schema(self) -> None:
         """Creates the schema in an empty database; refuses one of another version.
@@ -93,10 +118,7 @@ class Database:
     def revision(self) -> str | None:
         """The schema's version; ``None`` for an empty database."""
         with self.engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            return None if found is None else str(found)
+            return _revision_of(connection)
 
     def upgrade(self) -> tuple[str | None, str]:
         """Brings the schema to this version.
@@ -111,7 +133,7 @@ class Database:
         from alembic.config import Config
 
         config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
         with self.translating(), self.engine.connect().execution_options(write=True) as connection:
             with connection.begin():
@@ -155,11 +177,27 @@ def _version_text(name: str, revision: str) -> str:
     )
 
 
-def _make_engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # Not chained, and not repeated: what cannot be read may hold a password at any place.
+        raise DatabaseError(
+            "The database's URL cannot be read. Write sqlite:///path or postgresql+psycopg://user:password@host/name, "
+            "special characters in the password as %XX (PREFECT_JOBS_DATABASE_URL)."
+        ) from None
+
+
+def _make_engine(url: URL) -> Engine:
+    # Parameters do not show in errors: the database's signing key is one.
+    common: dict[str, Any] = {"hide_parameters": True, "json_serializer": dump_json}
+    if url.get_backend_name() != "sqlite":
+        options = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
         # pre-ping: a server that was restarted costs a new connection, not an error.
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+        return create_engine(
+            url, connect_args=options, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800, **common
+        )
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, **common)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -1,14 +1,20 @@
 """From the words of ``list_jobs`` (``status__in``, ``-creation_time``) to SQL."""
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Numeric, and_, case, cast, false, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from prefect_jobs.store.tables import GroupRow, JobRow
+from prefect_jobs.store.values import clean
 
 FIELDS: dict[str, InstrumentedAttribute[Any]] = {
     "id": JobRow.id,
@@ -66,9 +72,9 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
     if query.label is not None:
         found.append(JobRow.label == query.label)
     if query.user is not None:
-        found.append(JobRow.user == query.user)
+        found.append(JobRow.user == clean(query.user))
     if query.groups is not None:
-        found.append(JobRow.id.in_(select(GroupRow.job_id).where(GroupRow.name.in_(query.groups))))
+        found.append(_in_groups("groups", "in", query.groups))
     found.extend(_condition(key, value, dialect) for key, value in query.filters.items())
     return found
 
@@ -107,101 +113,138 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
         return _in_groups(key, lookup, value)
     if name.startswith(f"{_PROPERTIES}__"):
         path = tuple(name.split("__")[1:])
-        if not all(path):
-            raise ValueError(f"The filter {key!r} has an empty key: write {_PROPERTIES}__key__subkey.")
-        return _property_condition(path, lookup, value, dialect)
+        if not all(path) or any('"' in part for part in path):
+            raise ValueError(
+                f"The filter {key!r} has a key that is empty or has a quotation mark: write {_PROPERTIES}__key__subkey."
+            )
+        return _property_condition(path, lookup, value, key, dialect)
     column = FIELDS.get(name)
     if column is None:
         raise ValueError(
             f"Jobs cannot be filtered by {key!r}. Valid fields: {', '.join(FIELDS)}, groups, "
             f"{_PROPERTIES}__<key>; valid lookups: {', '.join('__' + word for word in LOOKUPS)}."
         )
-    if name in _TIMES and lookup != "isnull":
-        value = [_time(key, item) for item in value] if lookup == "in" else _time(key, value)
-    if name == "id" and lookup not in ("isnull",):
-        value = [_id(key, item) for item in value] if lookup == "in" else _id(key, value)
-    return _compare(column, lookup, value, key, dialect)
+    convert = _id if name == "id" else _time if name in _TIMES else _text
+    if lookup == "in":
+        given = _members(key, value)
+        plain = column.in_([convert(key, item) for item in given if item is not None])
+        return or_(plain, column.is_(None)) if any(item is None for item in given) else plain
+    if lookup == "isnull":
+        return column.is_(None) if _flag(key, value) else column.is_not(None)
+    if lookup == "exact" and value is None:
+        return column.is_(None)
+    return _compare(column, lookup, convert(key, value), key, dialect)
 
 
 def _compare(column: Any, lookup: str, value: Any, key: str, dialect: str) -> ColumnElement[bool]:
-    if lookup == "exact":
-        result: Any = column.is_(None) if value is None else column == value
-    elif lookup == "in":
-        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-            raise ValueError(f"The filter {key!r} takes a list of values, not {value!r}.")
-        values = list(value)
-        plain = column.in_([item for item in values if item is not None])
-        result = or_(plain, column.is_(None)) if None in values else plain
-    elif lookup == "isnull":
-        result = column.is_(None) if value else column.is_not(None)
-    elif lookup in ("contains", "icontains", "startswith"):
-        if not isinstance(value, str):
-            raise ValueError(f"The filter {key!r} takes a text, not {value!r}.")
-        # Not LIKE: its case rules differ between the databases, and % and _ in a text mean themselves.
-        if lookup == "startswith":
-            result = func.substr(column, 1, len(value)) == value
-        else:
-            needle, hay = (value.lower(), func.lower(column)) if lookup == "icontains" else (value, column)
-            find = func.strpos if dialect == "postgresql" else func.instr
-            result = find(hay, needle) > 0
+    """Everything but ``in`` and nulls."""
+    operators: dict[str, Callable[[Any, Any], Any]] = {
+        "exact": operator.eq,
+        "lt": operator.lt,
+        "lte": operator.le,
+        "gt": operator.gt,
+        "gte": operator.ge,
+    }
+    result: Any
+    if lookup in operators:
+        result = operators[lookup](column, value)
+    elif not isinstance(value, str):
+        raise ValueError(f"The filter {key!r} is possible for texts only.")
+    # Not LIKE: its case rules differ between the databases, and % and _ in a text mean themselves.
+    elif lookup == "startswith":
+        result = func.substr(column, 1, len(value)) == value
     else:
-        operators = {
-            "lt": column < value,
-            "lte": column <= value,
-            "gt": column > value,
-            "gte": column >= value,
-        }
-        result = operators[lookup]
+        find = func.strpos if dialect == "postgresql" else func.instr
+        # Both by the database's lower(): which letters it knows depends on its locale.
+        hay, needle = (func.lower(column), func.lower(value)) if lookup == "icontains" else (column, value)
+        result = find(hay, needle) > 0
     return result  # type: ignore[no-any-return]
 
 
-def _property_condition(path: tuple[str, ...], lookup: str, value: Any, dialect: str) -> ColumnElement[bool]:
-    element = JobRow.extended_properties[path]
-    key = f"{_PROPERTIES}__{'__'.join(path)}"
-    if lookup == "isnull" or (lookup == "exact" and value is None):
-        missing = or_(element.as_string().is_(None), element.as_string() == "null")
-        return missing if lookup == "exact" or value else ~missing
+def _property_condition(path: tuple[str, ...], lookup: str, value: Any, key: str, dialect: str) -> ColumnElement[bool]:
+    """A JSON value of another type than the one asked for is no match, and never an error of a cast."""
+    found = _property(path, dialect)
     if lookup == "in":
-        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-            raise ValueError(f"The filter {key}__in takes a list of values, not {value!r}.")
-        members = [_property_condition(path, "exact", item, dialect) for item in value]
+        members = [_property_condition(path, "exact", item, key, dialect) for item in _members(key, value)]
         return or_(*members) if members else false()
-    typed: Any
-    # A JSON value of another type than the one asked for is no match, and never an error of a cast.
-    if isinstance(value, bool):
-        wanted = "true" if value else "false"
-        if dialect == "postgresql":
-            return _compare(element.as_string(), "exact", wanted, key, dialect)
-        kind = func.json_type(JobRow.extended_properties, _json_path(path))
-        return _compare(kind, "exact", wanted, key, dialect)
-    if isinstance(value, int | float):
-        if dialect == "postgresql":
-            is_number = func.jsonb_typeof(element) == "number"
-            typed = case((is_number, element.as_float()), else_=None)
-        else:
-            kind = func.json_type(JobRow.extended_properties, _json_path(path))
-            typed = case((kind.in_(("integer", "real")), element.as_float()), else_=None)
-        return _compare(typed, lookup, float(value), key, dialect)
+    if lookup == "isnull" or (lookup == "exact" and value is None):
+        missing = lookup == "exact" or _flag(key, value)
+        kind = func.coalesce(found.kind, "null")
+        return kind == "null" if missing else kind != "null"
+    if isinstance(value, bool) and lookup == "exact":
+        return and_(found.kind.in_(("boolean", "true", "false")), found.text == _boolean(value, dialect))
+    if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
+        typed = case((found.kind.in_(("number", "integer", "real")), found.number))
+        return _compare(typed, lookup, _number(value, dialect), key, dialect)
     if isinstance(value, str):
-        return _compare(element.as_string(), lookup, value, key, dialect)
-    raise ValueError(f"The filter {key!r} takes a text, a number, a boolean or None, not {value!r}.")
+        typed = case((found.kind.in_(("string", "text")), found.text))
+        return _compare(typed, lookup, clean(value), key, dialect)
+    raise ValueError(f"The filter {key!r} takes a text, a number, a boolean (only as it is) or None, not {value!r}.")
 
 
-def _json_path(path: tuple[str, ...]) -> str:
-    quoted = ('"' + part.replace('"', '\\"') + '"' for part in path)
-    return "$." + ".".join(quoted)
+@dataclass(frozen=True)
+class _Property:
+    """A value inside ``extended_properties``, null where there is none."""
+
+    #: Its type, in the words of the database.
+    kind: ColumnElement[str]
+    text: ColumnElement[Any]
+    #: To be looked at where ``kind`` says that it is one.
+    number: ColumnElement[Any]
+
+
+def _property(path: tuple[str, ...], dialect: str) -> _Property:
+    document = JobRow.extended_properties
+    if dialect == "postgresql":
+        text = func.jsonb_extract_path_text(document, *path)
+        return _Property(func.jsonb_typeof(func.jsonb_extract_path(document, *path)), text, cast(text, Numeric))
+    # SQLite compares keys as JSON writes them.
+    where = "$" + "".join(f".{json.dumps(part, ensure_ascii=False)}" for part in path)
+    value = func.json_extract(document, where)
+    return _Property(func.json_type(document, where), value, value)
+
+
+def _boolean(value: bool, dialect: str) -> Any:
+    return ("true" if value else "false") if dialect == "postgresql" else int(value)
+
+
+def _number(value: float, dialect: str) -> Any:
+    if dialect == "postgresql":
+        return literal(Decimal(repr(value)), Numeric)
+    # SQLite reads whole numbers of more than 64 bits as floating-point ones.
+    return value if abs(value) < 2**63 else float(value)
 
 
 def _in_groups(key: str, lookup: str, value: Any) -> ColumnElement[bool]:
     if lookup not in ("exact", "in", "contains"):
         raise ValueError(f"The filter {key!r} is not possible: groups take groups=… or groups__in=….")
-    names = [value] if isinstance(value, str) else list(value)
-    return JobRow.id.in_(select(GroupRow.job_id).where(GroupRow.name.in_(names)))
+    names = [value] if isinstance(value, str) else _members(key, value)
+    return JobRow.id.in_(select(GroupRow.job_id).where(GroupRow.name.in_([_text(key, name) for name in names])))
 
 
-def _time(key: str, value: Any) -> datetime | None:
-    if value is None:
-        return None
+def _members(key: str, value: Any) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ValueError(f"The filter {key!r} takes a list of values, not {value!r}.")
+    return list(value)
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"The filter {key!r} takes True or False, not {value!r}.")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # a cluster's number, for remote_id
+    if not isinstance(value, str):
+        raise ValueError(f"The filter {key!r} takes a text, not {value!r}.")
+    return clean(value)
+
+
+def _time(key: str, value: Any) -> datetime:
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -215,7 +258,9 @@ def _time(key: str, value: Any) -> datetime | None:
 
 
 def _id(key: str, value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"The filter {key!r} takes a job's id, not {value!r}.") from None
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"The filter {key!r} takes a job's id, not {value!r}.")
+    # Ids are numbers of 32 bits; any beyond them is no job's, which is no error.
+    return max(-1, min(value, 2**31 - 1))

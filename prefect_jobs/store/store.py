@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +11,16 @@ from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
-from prefect_jobs.records import JobRecord, Message, StatusState
+from prefect_jobs.records import Change, JobRecord, Message, StatusState
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.filters import JobQuery, conditions, order
 from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, RunDeletionRow
+from prefect_jobs.store.values import clean, storable
 
 #: Times that a write is tried again when others write the same job; each time one of them has got through.
 _RACES = 50
+#: There are no more jobs than this, and no database takes any number as a limit.
+_MANY = 2**31
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
@@ -25,14 +28,6 @@ _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS |
 
 class JobGone(JobStateError):
     """The job was deleted meanwhile."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """What one write does to a job: new values by field of :class:`JobRecord`, and messages for people."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    messages: tuple[tuple[int, str], ...] = ()
 
 
 class Store:
@@ -48,15 +43,14 @@ class Store:
     def insert(self, record: JobRecord) -> JobRecord:
         """Writes a new job; ``id`` and ``version`` of the record given do not matter, and ``{id}`` in its
         name becomes its id. The job's face is marked as behind: it has none yet."""
+        record = replace(record, **storable(_flat(record)))
         values = _columns({**_flat(record), "face_seq": 1})
         values.pop("id"), values.pop("version")
         with self.database.writing() as connection:
             try:
                 new_id = connection.execute(insert(JobRow).values(version=1, **values)).inserted_primary_key
             except IntegrityError as error:
-                raise PrefectJobsError(
-                    f"The job {record.name!r} could not be stored: {error.orig}"
-                ) from error
+                raise PrefectJobsError(f"The job {record.name!r} could not be stored: {error.orig}") from error
             job_id = int(new_id[0])  # type: ignore[index]
             name = record.name.replace("{id}", str(job_id))
             if name != record.name:
@@ -78,14 +72,12 @@ class Store:
         for name, number in (("limit", query.limit), ("offset", query.offset)):
             if number is not None and (not isinstance(number, int) or number < 0):
                 raise ValueError(f"{name} is a whole number from 0, not {number!r}.")
-        statement = (
-            select(*_COLUMNS).where(*conditions(query, self._dialect)).order_by(*order(query.order_by))
-        )
+        statement = select(*_COLUMNS).where(*conditions(query, self._dialect)).order_by(*order(query.order_by))
         if query.limit is not None:
-            statement = statement.limit(query.limit)
+            statement = statement.limit(min(query.limit, _MANY))
         elif query.offset and self._dialect == "sqlite":
             statement = statement.limit(-1)  # SQLite has no OFFSET without LIMIT
-        return self._read(statement.offset(query.offset) if query.offset else statement)
+        return self._read(statement.offset(min(query.offset, _MANY)) if query.offset else statement)
 
     def count(self, query: JobQuery) -> int:
         """The number of jobs of a query, its limit and offset aside."""
@@ -117,14 +109,12 @@ class Store:
     def delete(self, job_id: int) -> bool:
         """Removes the job; its flow run is noted as to be deleted in the same transaction."""
         with self.database.writing() as connection:
-            row = connection.execute(select(JobRow.flow_run_id).where(JobRow.id == job_id)).first()
+            # One statement: a flow run that is being noted just now is waited for, and not missed.
+            row = connection.execute(delete(JobRow).where(JobRow.id == job_id).returning(JobRow.flow_run_id)).first()
             if row is None:
                 return False
-            connection.execute(delete(JobRow).where(JobRow.id == job_id))
             if row.flow_run_id is not None:
-                connection.execute(
-                    insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now())
-                )
+                connection.execute(insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now()))
         return True
 
     # -- the results' lease ---------------------------------------------------------------------------
@@ -147,9 +137,7 @@ class Store:
 
     # -- faces: what Prefect must still show ------------------------------------------------------------
 
-    def claim_faces(
-        self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None
-    ) -> list[JobRecord]:
+    def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
         """Jobs whose face is behind (or that have unlogged messages), claimed for ``owner``."""
         now = clock.now()
         unlogged = select(MessageRow.job_id).where(~MessageRow.logged, MessageRow.job_id == JobRow.id)
@@ -161,9 +149,7 @@ class Store:
             claimable.append(JobRow.id.in_(only))
         with self.database.reading() as connection:
             ids = list(
-                connection.execute(
-                    select(JobRow.id).where(*claimable).order_by(JobRow.id).limit(limit)
-                ).scalars()
+                connection.execute(select(JobRow.id).where(*claimable).order_by(JobRow.id).limit(limit)).scalars()
             )
         if not ids:
             return []
@@ -174,9 +160,7 @@ class Store:
                 .values(face_owner=owner, face_until=now + timedelta(seconds=seconds))
             )
         return self._read(
-            select(*_COLUMNS)
-            .where(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1])
-            .order_by(JobRow.id)
+            select(*_COLUMNS).where(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1]).order_by(JobRow.id)
         )
 
     def face_shown(
@@ -185,6 +169,7 @@ class Store:
         *,
         flow_run_id: str | None = None,
         flow_state_id: str | None = None,
+        shown: dict[str, Any] | None = None,
     ) -> None:
         """Notes that Prefect shows ``record``; what was changed since stays marked."""
         values: dict[str, Any] = {
@@ -196,15 +181,27 @@ class Store:
             values["flow_run_id"] = flow_run_id
         if flow_state_id is not None:
             values["flow_state_id"] = flow_state_id
+        if shown is not None:
+            values["face_shown"] = shown
         with self.database.writing() as connection:
             shown = connection.execute(update(JobRow).where(JobRow.id == record.id).values(**values))
             if shown.rowcount == 0 and flow_run_id is not None:
                 # Deleted while its run was being made: the run must go too.
                 known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id)
                 if connection.execute(known).first() is None:
-                    connection.execute(
-                        insert(RunDeletionRow).values(flow_run_id=flow_run_id, asked=clock.now())
-                    )
+                    connection.execute(insert(RunDeletionRow).values(flow_run_id=flow_run_id, asked=clock.now()))
+
+    def behind(self, job_ids: Iterable[int]) -> list[JobRecord]:
+        """Those of the jobs that Prefect does not show as they are."""
+        return self._read(select(*_COLUMNS).where(JobRow.id.in_(list(job_ids)), JobRow.face_done < JobRow.face_seq))
+
+    def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Job id → flow run id, of those that have one."""
+        wanted = select(JobRow.id, JobRow.flow_run_id).where(
+            JobRow.id.in_(list(job_ids)), JobRow.flow_run_id.is_not(None)
+        )
+        with self.database.reading() as connection:
+            return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
 
     def release_faces(self, owner: str) -> None:
         """Gives every claim of ``owner`` back; the marks stay."""
@@ -221,18 +218,12 @@ class Store:
     def mark_logged(self, message_ids: Iterable[int]) -> None:
         """Notes that Prefect has these messages."""
         with self.database.writing() as connection:
-            connection.execute(
-                update(MessageRow).where(MessageRow.id.in_(list(message_ids))).values(logged=True)
-            )
+            connection.execute(update(MessageRow).where(MessageRow.id.in_(list(message_ids))).values(logged=True))
 
     def run_deletions(self) -> list[str]:
         """Flow runs still to be deleted in Prefect."""
         with self.database.reading() as connection:
-            return list(
-                connection.execute(
-                    select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)
-                ).scalars()
-            )
+            return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
 
     def run_deleted(self, flow_run_id: str) -> None:
         """Notes that the flow run is gone."""
@@ -279,19 +270,16 @@ class Store:
             if not rows:
                 return []
             groups: dict[int, list[str]] = {}
-            named = select(GroupRow.job_id, GroupRow.name).order_by(GroupRow.name)
+            named = select(GroupRow.job_id, GroupRow.name)
             ids = [row["id"] for row in rows]
             # A long list of ids becomes a range: statements have a limited number of parameters.
-            wanted = (
-                GroupRow.job_id.in_(ids) if len(ids) <= 500 else GroupRow.job_id.between(min(ids), max(ids))
-            )
+            wanted = GroupRow.job_id.in_(ids) if len(ids) <= 500 else GroupRow.job_id.between(min(ids), max(ids))
             for job_id, name in connection.execute(named.where(wanted)):
                 groups.setdefault(job_id, []).append(name)
-        return [_record(row, tuple(groups.get(row["id"], ()))) for row in rows]
+        return [_record(row, tuple(sorted(groups.get(row["id"], ())))) for row in rows]
 
     def _write(self, record: JobRecord, change: Change) -> JobRecord | None:
-        values = dict(change.values)
-        groups = values.pop("groups", None)
+        values = storable(change.values)
         with self.database.writing() as connection:
             done = connection.execute(
                 update(JobRow)
@@ -300,9 +288,8 @@ class Store:
             )
             if done.rowcount != 1:
                 return None
-            if groups is not None:
-                self._write_groups(connection, record.id, groups)
-                values["groups"] = tuple(groups)
+            if "groups" in values:
+                self._write_groups(connection, record.id, values["groups"])
             if change.messages:
                 connection.execute(
                     insert(MessageRow),
@@ -311,7 +298,7 @@ class Store:
                             "job_id": record.id,
                             "time": clock.now(),
                             "level": level,
-                            "text": text,
+                            "text": clean(text),
                             "logged": False,
                         }
                         for level, text in change.messages
@@ -327,8 +314,7 @@ class Store:
     def _write_groups(connection: Connection, job_id: int, groups: Sequence[str]) -> None:
         connection.execute(delete(GroupRow).where(GroupRow.job_id == job_id))
         if groups:
-            rows = [{"job_id": job_id, "name": name} for name in dict.fromkeys(groups)]
-            connection.execute(insert(GroupRow), rows)
+            connection.execute(insert(GroupRow), [{"job_id": job_id, "name": name} for name in groups])
 
     def _messages(self, *where: ColumnElement[bool]) -> list[Message]:
         columns = (MessageRow.id, MessageRow.job_id, MessageRow.time, MessageRow.level, MessageRow.text)
@@ -339,13 +325,12 @@ class Store:
 
 def _flat(record: JobRecord) -> dict[str, Any]:
     values = {name: getattr(record, name) for name in _RECORD_FIELDS}
-    values["state"] = record.state
-    return values
+    return {**values, "state": record.state, "groups": record.groups}
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Values by column: a state spreads over its columns."""
-    flat = dict(values)
+    """Values by column: a state spreads over its columns, groups have a table of their own."""
+    flat = {name: value for name, value in values.items() if name != "groups"}
     state: StatusState | None = flat.pop("state", None)
     if state is not None:
         flat.update(asdict(state))

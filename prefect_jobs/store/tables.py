@@ -75,7 +75,8 @@ class JobRow(Base):
     label: Mapped[str] = mapped_column(String(255))
     type: Mapped[str] = mapped_column(String(255))
     class_name: Mapped[str] = mapped_column(String(255))
-    name: Mapped[str] = mapped_column(String(1024))
+    #: At most 1,024 characters as given; ``{id}`` in it may have made it longer.
+    name: Mapped[str] = mapped_column(Text)
     user: Mapped[str] = mapped_column("username", String(255))
     description: Mapped[str] = mapped_column(Text, default="")
     workspace: Mapped[str] = mapped_column(Text, default="")
@@ -105,6 +106,7 @@ class JobRow(Base):
     flow_state_id: Mapped[str | None] = mapped_column(String(36))
     face_seq: Mapped[int] = mapped_column(Integer, default=0)
     face_done: Mapped[int] = mapped_column(Integer, default=0)
+    face_shown: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     #: Who brings the face up to date just now, and until when that claim holds.
     face_owner: Mapped[str | None] = mapped_column(String(64))
     face_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -118,7 +120,6 @@ class JobRow(Base):
         Index("ix_jobs_label_status", "label", "status", "id"),
         Index("ix_jobs_label_creation_time", "label", "creation_time", "id"),
         Index("ix_jobs_label_type", "label", "type", "id"),
-        Index("ix_jobs_label_name", "label", "name"),
         Index("ix_jobs_flow_run_id", "flow_run_id", unique=True),
         Index("ix_jobs_submission_token", "submission_token", unique=True),
         Index("ix_jobs_remote_id", "scheduler", "remote_id"),

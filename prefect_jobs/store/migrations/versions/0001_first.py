@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=255), nullable=False),
         sa.Column("type", sa.String(length=255), nullable=False),
         sa.Column("class_name", sa.String(length=255), nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
         sa.Column("username", sa.String(length=255), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("workspace", sa.Text(), nullable=False),
@@ -50,6 +50,7 @@ def upgrade() -> None:
         sa.Column("flow_state_id", sa.String(length=36), nullable=True),
         sa.Column("face_seq", sa.Integer(), nullable=False),
         sa.Column("face_done", sa.Integer(), nullable=False),
+        sa.Column("face_shown", Json, nullable=False),
         sa.Column("face_owner", sa.String(length=64), nullable=True),
         sa.Column("face_until", UtcDateTime(), nullable=True),
         sa.Column("results_owner", sa.String(length=64), nullable=True),
@@ -68,7 +69,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_flow_run_id", "jobs", ["flow_run_id"], unique=True)
     op.create_index("ix_jobs_label_creation_time", "jobs", ["label", "creation_time", "id"], unique=False)
-    op.create_index("ix_jobs_label_name", "jobs", ["label", "name"], unique=False)
     op.create_index("ix_jobs_label_status", "jobs", ["label", "status", "id"], unique=False)
     op.create_index("ix_jobs_label_type", "jobs", ["label", "type", "id"], unique=False)
     op.create_index("ix_jobs_label_user", "jobs", ["label", "username", "id"], unique=False)
@@ -98,9 +98,7 @@ def upgrade() -> None:
         "job_groups",
         sa.Column("job_id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_job_groups_job_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_groups_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_groups")),
     )
     op.create_index(op.f("ix_job_groups_name"), "job_groups", ["name"], unique=False)
@@ -112,9 +110,7 @@ def upgrade() -> None:
         sa.Column("level", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("logged", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_job_messages_job_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_messages_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_messages")),
         sqlite_autoincrement=True,
     )

@@ -1,0 +1,26 @@
+"""Scheduler connections as Prefect blocks, created and edited in the Prefect UI or by code.
+
+Register them with ``prefect block register -m prefect_jobs.blocks`` or ``prefect-jobs deploy``.
+"""
+
+from prefect_jobs.blocks.condor_scheduler import CondorScheduler
+from prefect_jobs.blocks.dask_scheduler import DaskScheduler
+from prefect_jobs.blocks.schedulers import (
+    create_condor_scheduler,
+    create_dask_scheduler,
+    create_scheduler,
+    get_scheduler,
+    list_schedulers,
+    register_blocks,
+)
+
+__all__ = [
+    "CondorScheduler",
+    "DaskScheduler",
+    "create_condor_scheduler",
+    "create_dask_scheduler",
+    "create_scheduler",
+    "get_scheduler",
+    "list_schedulers",
+    "register_blocks",
+]

@@ -1,0 +1,63 @@
+"""The block of a Dask scheduler."""
+
+from typing import Any, ClassVar
+
+from anyio.to_thread import run_sync
+from pydantic import Field
+
+from prefect_jobs.blocks.scheduler_block import SchedulerBlock
+from prefect_jobs.schedulers import dask as dask_client
+
+
+class DaskScheduler(SchedulerBlock):
+    """A Dask scheduler."""
+
+    _block_type_name = "Dask Scheduler"
+    _block_type_slug = "prefect-jobs-dask-scheduler"
+    _logo_url = "https://docs.dask.org/en/stable/_static/images/dask-horizontal-white.svg"  # type: ignore[assignment]
+    _documentation_url = "https://distributed.dask.org/en/stable/client.html"  # type: ignore[assignment]
+    engine: ClassVar[str] = "dask"
+
+    host: str = Field(description="Address of the scheduler, as host:port or tcp://host:port.")
+    timeout: float = Field(default=0, ge=0, description="Seconds to wait for an answer; 0: 10 seconds.")
+    heartbeat_interval: float = Field(default=0, ge=0, description="Seconds between heartbeats; 0: Dask's own.")
+    dashboard: str | None = Field(default=None, description="Address of the dashboard for people, if it is another.")
+
+    @property
+    def client(self) -> Any:
+        """The ``distributed.Client``: one for each scheduler and process.
+
+        Raises:
+            SchedulerConnectionError: not reached within ``timeout``.
+        """
+        return dask_client.client_for(self.host, self.timeout, self.heartbeat_interval)
+
+    def get_client(self, *args: Any, **kwargs: Any) -> Any:
+        """As :attr:`client`."""
+        return self.client
+
+    def close(self) -> None:
+        """Closes the client; the next use opens another."""
+        dask_client.close(self.host, self.timeout, self.heartbeat_interval)
+
+    def check(self) -> str:
+        """Connects and tells what is there.
+
+        Returns:
+            A report for people: versions, workers, threads, memory.
+
+        Raises:
+            SchedulerConnectionError: within ``timeout``, with what to mend.
+        """
+        found = dask_client.describe(self.client)
+        lines = (
+            f"Dask at {found['address']}: reached",
+            f"version:   {found['version']} (here {found['client_version']})",
+            f"workers:   {found['workers']} ({found['threads']} threads, {found['memory'] / 2**30:.1f} GiB)",
+            f"dashboard: {self.dashboard or found['dashboard'] or 'none'}",
+        )
+        return "\n".join(lines)
+
+    async def acheck(self) -> str:
+        """As :meth:`check`."""
+        return await run_sync(self.check)

@@ -1,0 +1,171 @@
+"""The five low-level functions on scheduler blocks, and their registration."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefect_jobs.blocks._bridge import ask_prefect
+from prefect_jobs.blocks.condor_scheduler import CondorScheduler
+from prefect_jobs.blocks.dask_scheduler import DaskScheduler
+from prefect_jobs.blocks.scheduler_block import SchedulerBlock, block_name
+
+KINDS: dict[str, type[SchedulerBlock]] = {"condor": CondorScheduler, "dask": DaskScheduler}
+_ALIASES = {"htcondor": "condor", "condorscheduler": "condor", "daskscheduler": "dask"}
+
+
+def list_schedulers() -> list[SchedulerBlock]:
+    """Every saved scheduler, by name.
+
+    Raises:
+        SchedulerConnectionError: Prefect, which keeps them, cannot be reached.
+    """
+    return ask_prefect(_list, "the list of schedulers")
+
+
+async def alist_schedulers() -> list[SchedulerBlock]:
+    """As :func:`list_schedulers`."""
+    return await _list()
+
+
+def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
+    """The saved scheduler of a name (``_`` counts as ``-``); ``None`` if there is none.
+
+    Raises:
+        SchedulerConnectionError: Prefect, which keeps it, cannot be reached within ``timeout`` seconds.
+    """
+    try:
+        wanted = block_name(name)
+    except ValueError:
+        return None
+    return ask_prefect(lambda: _get(wanted), f"scheduler {wanted!r}", timeout)
+
+
+async def aget_scheduler(name: str) -> SchedulerBlock | None:
+    """As :func:`get_scheduler`."""
+    try:
+        return await _get(block_name(name))
+    except ValueError:
+        return None
+
+
+def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> SchedulerBlock:
+    """An unsaved block that knows its name; ``.save()`` stores it.
+
+    Args:
+        name: letters, digits, dashes; ``_`` becomes ``-``.
+        host: see the block.
+        scheduler_type: ``"condor"`` or ``"dask"``.
+        **kwargs: the block's other fields.
+
+    Raises:
+        ValueError: a bad name, type or argument.
+    """
+    kind = str(scheduler_type).strip().lower()
+    cls = KINDS.get(_ALIASES.get(kind, kind))
+    if cls is None:
+        raise ValueError(f"There is no scheduler type {scheduler_type!r}. Valid: {', '.join(map(repr, KINDS))}.")
+    unknown = sorted(set(kwargs) - set(cls.model_fields))
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__} takes no {', '.join(map(repr, unknown))}. Valid: {', '.join(cls.model_fields)}."
+        )
+    saved_as = block_name(name)
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    try:
+        block = cls(**{"host": host, **given})
+    except ValidationError as error:
+        # Not chained: the text repeats values, and one of them may be a secret.
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or cls.__name__}: {item['msg']}" for item in error.errors()
+        )
+        raise ValueError(f"The scheduler {name!r} cannot be made. {problems}") from None
+    block.named(saved_as)
+    return block
+
+
+def create_condor_scheduler(
+    name: str,
+    host: str,
+    username: str | None = None,
+    password: str | None = None,
+    private_key_path: str | None = None,
+    private_key_pass: str | None = None,
+    **more: Any,
+) -> CondorScheduler:
+    """An unsaved HTCondor block; ``more``: ``port``, ``token``, ``pool``, ``schedd_name``.
+
+    Raises:
+        ValueError: a bad name or argument.
+    """
+    ssh = {
+        "username": username,
+        "password": password,
+        "private_key_path": private_key_path,
+        "private_key_pass": private_key_pass,
+    }
+    block = create_scheduler(name, host, "condor", **ssh, **more)
+    assert isinstance(block, CondorScheduler)  # noqa: S101  (for the type checker)
+    return block
+
+
+def create_dask_scheduler(
+    name: str,
+    host: str,
+    timeout: float | None = None,
+    heartbeat_interval: float | None = None,
+    dashboard: str | None = None,
+) -> DaskScheduler:
+    """An unsaved Dask block.
+
+    Raises:
+        ValueError: a bad name or argument.
+    """
+    block = create_scheduler(
+        name, host, "dask", timeout=timeout, heartbeat_interval=heartbeat_interval, dashboard=dashboard
+    )
+    assert isinstance(block, DaskScheduler)  # noqa: S101  (for the type checker)
+    return block
+
+
+def register_blocks() -> list[str]:
+    """Makes Prefect know the block types.
+
+    Returns:
+        Their names.
+
+    Raises:
+        SchedulerConnectionError: Prefect cannot be reached.
+    """
+
+    async def register() -> list[str]:
+        for cls in KINDS.values():
+            await cls.aregister_type_and_schema()
+        return [str(cls.get_block_type_slug()) for cls in KINDS.values()]
+
+    return ask_prefect(register, "registration of blocks", timeout=30.0)
+
+
+async def _list() -> list[SchedulerBlock]:
+    from prefect.client.orchestration import get_client
+
+    found: list[SchedulerBlock] = []
+    async with get_client() as client:
+        for cls in KINDS.values():
+            documents = await client.read_block_documents_by_type(cls.get_block_type_slug(), limit=200)
+            for document in documents:
+                if document.name:
+                    found.append(await cls.aload(document.name, client=client))
+    return sorted(found, key=lambda block: str(block.name))
+
+
+async def _get(name: str) -> SchedulerBlock | None:
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        for cls in KINDS.values():
+            try:
+                found: SchedulerBlock = await cls.aload(name, client=client)
+            except ValueError:  # Prefect's answer where there is none of that name or type
+                continue
+            return found
+    return None

@@ -1,0 +1,46 @@
+"""The flow of a BASIC job: something that people or programs do elsewhere, and whose end they tell."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from pydantic import Field
+
+from prefect_jobs.flows.run_job import run_job
+
+
+@flow(name="basic-job", flow_run_name="{name}", description="A job without a scheduler: its status is set by hand.")
+def basic_job(
+    name: str,
+    user: str = "prefect",
+    description: str | None = None,
+    extended_properties: dict[str, Any] | None = None,
+    process_results_function: str | None = None,
+    workspace: str | None = None,
+    timeout: Annotated[float | None, Field(gt=0)] = None,
+    app: str = "prefect-jobs",
+) -> dict[str, Any]:
+    """Makes a BASIC job and waits until somebody sets a final status.
+
+    Args:
+        name: Name of the job, for people.
+        user: Whose job it is.
+        description: What it is about.
+        extended_properties: Anything to be kept with the job.
+        process_results_function: Dotted path of a function called when the job is complete.
+        workspace: Folder of the job.
+        timeout: Seconds to wait; empty: for ever.
+        app: Label of the app that the job belongs to.
+    """
+    return run_job(  # type: ignore[no-any-return]
+        "BASIC",
+        app=app,
+        name=name,
+        user=user,
+        timeout=timeout,
+        options={
+            "description": description,
+            "extended_properties": extended_properties,
+            "process_results_function": process_results_function,
+            "workspace": workspace,
+        },
+    )

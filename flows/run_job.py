@@ -1,0 +1,90 @@
+"""What the flows share: the job of this flow run, executed and waited for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled
+
+from prefect_jobs import statuses
+from prefect_jobs.app import App
+from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.manager import JobManager
+
+#: Output paths in a result; there may be thousands of files.
+MAX_PATHS = 100
+
+
+class JobFailed(PrefectJobsError):
+    """The job of the flow run did not end well; the message says how it ended."""
+
+
+def run_job(
+    job_type: str, *, app: str, name: str, user: str, timeout: float | None, options: Mapping[str, Any]
+) -> dict[str, Any] | Any:
+    """Runs a job whose face is the present flow run.
+
+    A run that is retried goes on with its job: one that is still active is waited for, one that is over is
+    submitted again.
+
+    Args:
+        job_type: a registered name.
+        app: the label of the app that the job belongs to.
+        name: the job's name.
+        user: whose job it is.
+        timeout: seconds to wait; none: for ever.
+        options: more keyword arguments of ``create_job``; those that are ``None`` are left out.
+
+    Returns:
+        The job's id, status, message, and, where there are such, exit codes and output paths; a Cancelled state
+        where the job was stopped.
+
+    Raises:
+        JobFailed: the job ended as Error or Various-Complete.
+        SubmissionError: it could not be submitted.
+        TimeoutError: it is not over after ``timeout`` seconds; the job is stopped.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise JobFailed("This function runs inside a flow run only.")
+    manager = JobManager(_app(app))
+    given = {key: value for key, value in options.items() if value is not None}
+    job, known = manager.job_of_run(
+        str(context.flow_run.id), lambda: manager.create_job(name, user, job_type=job_type, **given)
+    )
+    job._engine = True
+    status = job._record.state.as_status
+    if known and status.kind.terminal and status.text != statuses.RESULTS_READY:
+        job.resubmit()
+    elif status.text == statuses.PENDING:
+        job.execute()
+    try:
+        job.wait(timeout)
+    except TimeoutError:
+        job.stop()
+        raise
+    return _result(job)
+
+
+def _app(label: str) -> type[App]:
+    return type("FlowApp", (App,), {"name": label, "package": label})
+
+
+def _result(job: Job) -> dict[str, Any] | Any:
+    if job.cached_status == statuses.ABORTED:
+        return Cancelled(message=job.status_message or "The job was stopped.")
+    if job._record.state.as_status.kind.state_type in ("FAILED", "CRASHED", "CANCELLED"):
+        raise JobFailed(f"{job._title()} ended as {job.cached_status}: {job.status_message}")
+    found: dict[str, Any] = {"job_id": job.id, "status": job.cached_status, "message": job.status_message}
+    exit_codes = getattr(job, "exit_codes", None)
+    if exit_codes is not None:
+        found["exit_codes"] = {str(proc): code for proc, code in exit_codes.items()}
+    directory = job._directory()
+    if directory is not None:
+        paths = sorted(path for path in Path(directory).rglob("*") if path.is_file())
+        found["directory"] = str(directory)
+        found["outputs"] = [str(path) for path in paths[:MAX_PATHS]]
+        found["outputs_total"] = len(paths)
+    return found

@@ -1,0 +1,148 @@
+"""The app that owns jobs, and its scheduler settings."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prefect_jobs.errors import (
+    SchedulerEngineMismatch,
+    SchedulerNotAssigned,
+    SchedulerSettingDoesNotExist,
+)
+from prefect_jobs.runtime import get_runtime
+
+if TYPE_CHECKING:
+    from prefect_jobs.manager import JobManager
+
+_PACKAGE = re.compile(r"^[A-Za-z0-9_.-]+$")
+
+
+@dataclass(frozen=True)
+class SchedulerSetting:
+    """A scheduler that an app needs, by the name that the app gives it."""
+
+    HTCONDOR: ClassVar[str] = "htcondor"
+    DASK: ClassVar[str] = "dask"
+
+    name: str
+    engine: str = HTCONDOR
+    description: str = ""
+    required: bool = False
+
+    def __post_init__(self) -> None:
+        if self.engine not in (self.HTCONDOR, self.DASK):
+            raise ValueError(f"The engine of the setting {self.name!r} is HTCONDOR or DASK, not {self.engine!r}.")
+
+
+class App:
+    """Subclass it with a ``name`` for people and a ``package``, the label of its jobs. Never instantiated by users."""
+
+    name: ClassVar[str] = ""
+    package: ClassVar[str] = ""
+
+    def scheduler_settings(self) -> Iterable[SchedulerSetting]:
+        """The schedulers that the app needs; override it."""
+        return ()
+
+    @classmethod
+    def get_job_manager(cls) -> "JobManager":
+        """The app's jobs."""
+        from prefect_jobs.manager import JobManager
+
+        return JobManager(cls)
+
+    @classmethod
+    def get_scheduler(cls, name: str) -> Any:
+        """The scheduler block assigned to a setting; else the saved block of the setting's name.
+
+        Returns:
+            The block; ``None`` where there is none and the setting is not required.
+
+        Raises:
+            SchedulerSettingDoesNotExist: the app has no such setting.
+            SchedulerNotAssigned: there is none, and the setting is required.
+            SchedulerEngineMismatch: the block is of the other engine.
+            SchedulerConnectionError: Prefect, which keeps assignments and blocks, cannot be reached.
+        """
+        setting = cls._setting(name)
+        runtime = get_runtime()
+        assigned = runtime.read_variable(cls._variable(setting))
+        block = runtime.find_scheduler(assigned or setting.name)
+        if block is None:
+            if assigned:
+                raise SchedulerNotAssigned(
+                    f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does not "
+                    f"exist any more. Assign another: prefect-jobs assign {cls.package} {name} NAME"
+                )
+            if setting.required:
+                raise SchedulerNotAssigned(
+                    f"The setting {name!r} of {cls.package} has no scheduler. "
+                    f"Assign one: prefect-jobs assign {cls.package} {name} NAME"
+                )
+            return None
+        cls._check_engine(setting, block)
+        return block
+
+    @classmethod
+    def assign_scheduler(cls, setting: str, scheduler: Any) -> None:
+        """Assigns a saved scheduler to a setting, for every machine of the same Prefect server.
+
+        Args:
+            setting: the setting's name.
+            scheduler: a saved block or its name; ``None`` takes the assignment back.
+
+        Raises:
+            SchedulerSettingDoesNotExist: the app has no such setting.
+            ValueError: no saved scheduler has that name.
+            SchedulerEngineMismatch: the scheduler is of the other engine.
+        """
+        wanted = cls._setting(setting)
+        runtime = get_runtime()
+        name = getattr(scheduler, "name", scheduler)
+        if name is None:
+            runtime.write_variable(cls._variable(wanted), "")
+            return
+        block = runtime.find_scheduler(str(name))
+        if block is None:
+            raise ValueError(f"There is no saved scheduler {name!r}. Save it first: block.save()")
+        cls._check_engine(wanted, block)
+        runtime.write_variable(cls._variable(wanted), str(block.name))
+
+    @classmethod
+    def check_package(cls) -> str:
+        """The label of the app's jobs.
+
+        Raises:
+            ValueError: the app has no valid ``package``.
+        """
+        if not isinstance(cls.package, str) or not _PACKAGE.match(cls.package) or len(cls.package) > 200:
+            raise ValueError(
+                f"The package of {cls.__name__} is {cls.package!r}; letters, digits, '_', '.' and '-' are possible."
+            )
+        return cls.package
+
+    @classmethod
+    def _setting(cls, name: str) -> SchedulerSetting:
+        settings = {setting.name: setting for setting in cls().scheduler_settings()}
+        if name not in settings:
+            valid = ", ".join(map(repr, settings)) or "none"
+            raise SchedulerSettingDoesNotExist(f"{cls.package} has no scheduler setting {name!r}. It has: {valid}.")
+        return settings[name]
+
+    @classmethod
+    def _check_engine(cls, setting: SchedulerSetting, block: Any) -> None:
+        if block.engine != setting.engine:
+            raise SchedulerEngineMismatch(
+                f"The setting {setting.name!r} of {cls.package} needs a {setting.engine} scheduler; "
+                f"{block.name!r} is a {block.engine} one."
+            )
+
+    @classmethod
+    def _variable(cls, setting: SchedulerSetting) -> str:
+        # Prefect's variables have names of lower-case letters, digits and dashes; the digest keeps apart what
+        # becomes alike in them.
+        text = f"{cls.check_package()}/{setting.name}"
+        readable = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:150]
+        return f"prefect-jobs-{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

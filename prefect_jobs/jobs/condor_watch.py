@@ -1,0 +1,131 @@
+"""From what a schedd says of a cluster to an observation: what is it now, since when, what must people know."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.jobs.lifecycle import OUTCOME
+from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.observation import Proc, Verdict
+
+#: A cluster in neither queue nor history is given up after this many polls and this time: a schedd that was
+#: restarted, or moves a job from queue to history just now, knows nothing of it for a moment.
+MISSING_POLLS = 3
+MISSING_TIME = timedelta(seconds=20)
+#: Lines about single processes in one poll.
+_LINES = 30
+
+
+def constraint(record: JobRecord) -> str:
+    """Our cluster, and no other that has its number (the schedd of a pool that was made anew counts from 1)."""
+    return f'ClusterId == {int(record.remote_id or 0)} && PrefectJobsToken == "{record.submission_token}"'
+
+
+def procs_of(record: JobRecord) -> dict[int, Proc]:
+    """The processes as last seen."""
+    return observation.decode(record.native.get("procs", ()))
+
+
+def observe(record: JobRecord, client: CondorClient, held_timeout: float | None) -> Observation:
+    """Asks the schedd about one job: the queue, and the history for what is not in it.
+
+    Raises:
+        SchedulerConnectionError: nobody can tell now.
+    """
+    ads = client.query(constraint(record))
+    known = procs_of(record)
+    total = int(record.native.get("total", 1))
+    seen = {proc.proc: proc for proc in (observation.read_ad(ad, queued=True) for ad in ads)}
+    gone = [number for number in range(total) if number not in seen and not _settled(known.get(number))]
+    if gone:
+        for ad in client.history(constraint(record), match=total):
+            proc = observation.read_ad(ad, queued=False)
+            seen.setdefault(proc.proc, proc)
+    found = conclude(record, {**{n: p for n, p in known.items() if _settled(p)}, **seen}, held_timeout)
+    if found.status == statuses.ERROR and found.native.get("give_up"):
+        client.act("Remove", constraint(record), found.message or "held for too long")
+    return found
+
+
+def conclude(record: JobRecord, procs: dict[int, Proc], held_timeout: float | None) -> Observation:
+    """What a poll's answer means for a job. Pure.
+
+    Args:
+        record: the job as it was.
+        procs: what queue and history say of its processes.
+        held_timeout: seconds after which a held job is given up; none: never.
+    """
+    total = int(record.native.get("total", 1))
+    verdict = observation.judge(procs, total)
+    if verdict is None:
+        return _missing(record, procs, total)
+    native: dict[str, Any] = {
+        "procs": [procs[number].encode() for number in sorted(procs)],
+        "missing_since": None,
+        "missing_polls": None,
+        "held_since": None,
+    }
+    if verdict.status == statuses.HELD:
+        since = record.native.get("held_since") or clock.now().isoformat()
+        native["held_since"] = since
+        if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):
+            text = f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {verdict.message}"
+            return Observation(statuses.ERROR, text, {**native, "give_up": True}, crashed=True)
+    if verdict.outcome is not None:
+        native[OUTCOME] = {
+            "status": verdict.outcome,
+            "message": verdict.message,
+            "ended": verdict.ended.isoformat() if verdict.ended else None,
+        }
+    lines = _lines(procs_of(record), procs) if total > 1 else ()
+    message = _results_message(verdict) if verdict.outcome else verdict.message
+    if verdict.status == statuses.SUBMITTED and record.state.status == statuses.SUBMITTED:
+        message = record.state.status_message  # "idle in the queue" is no news beside "submitted as cluster …"
+    return Observation(verdict.status, message, native, verdict.started, verdict.ended, messages=lines)
+
+
+def _settled(proc: Proc | None) -> bool:
+    return proc is not None and proc.final
+
+
+def _results_message(verdict: Verdict) -> str:
+    return f"The work is over ({verdict.message.rstrip('.')}); outputs are being fetched."
+
+
+def _missing(record: JobRecord, procs: dict[int, Proc], total: int) -> Observation:
+    """Not found is not failed, at first."""
+    since = record.native.get("missing_since") or clock.now().isoformat()
+    polls = int(record.native.get("missing_polls") or 0) + 1
+    native: dict[str, Any] = {"missing_since": since, "missing_polls": polls}
+    if procs:
+        native["procs"] = [procs[number].encode() for number in sorted(procs)]
+    if polls < MISSING_POLLS or clock.now() - datetime.fromisoformat(since) < MISSING_TIME:
+        return Observation(None, None, native)
+    text = (
+        f"Cluster {record.remote_id} is in neither the queue nor the history of its schedd since {since} "
+        f"({total - len(procs)} of {total} processes). It was removed there, or the schedd lost its queue. "
+        "What it wrote is not known; resubmit() runs it again."
+    )
+    return Observation(statuses.ERROR, text, native, crashed=True)
+
+
+def _lines(before: dict[int, Proc], now: dict[int, Proc]) -> tuple[tuple[int, str], ...]:
+    """A line for each process whose state changed."""
+    lines: list[tuple[int, str]] = []
+    for number in sorted(now):
+        proc, old = now[number], before.get(number)
+        if old is not None and old.state == proc.state:
+            continue
+        if proc.state == observation.RUNNING:
+            lines.append((logging.INFO, f"Process {number}: executing on {proc.host}"))
+        elif proc.state == observation.HELD:
+            lines.append((logging.WARNING, f"Process {number}: {proc.hold_text()}"))
+        elif proc.final:
+            lines.append((logging.INFO if proc.ended_well else logging.WARNING, f"Process {number}: {proc.outcome()}"))
+    if len(lines) > _LINES:
+        lines = [*lines[:_LINES], (logging.INFO, f"… and {len(lines) - _LINES} more processes changed")]
+    return tuple(lines)

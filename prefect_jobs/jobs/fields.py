@@ -1,0 +1,227 @@
+"""What a job knows about itself: the attributes that people read and set, and how what they set is kept apart from
+what others write meanwhile."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from prefect_jobs import clock
+from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs.custom_statuses import CustomStatuses
+from prefect_jobs.jobs.ports import Backend
+from prefect_jobs.records import Change, JobRecord
+
+MAX_NAME_LENGTH = 1024
+
+
+class JobFields(CustomStatuses):
+    """The attributes of a job. Those without a setter are read-only."""
+
+    #: Shown to people, and the name of the flow run; ``{id}`` becomes the job's id.
+    name: str
+    description: str
+    #: Folder under which the job's own directory is made; empty: one for the app and the user.
+    workspace: str
+    #: Anything that JSON can keep; changes made in place are saved too.
+    extended_properties: dict[str, Any]
+    _spec: dict[str, Any]
+    _process_results_function: str | None
+    _record: JobRecord
+
+    def __init__(self, backend: Backend, record: JobRecord) -> None:
+        self._backend = backend
+        #: The flow run is executed by a Prefect engine just now (a flow made the job).
+        self._engine = False
+        #: The action whose hook is running.
+        self._acting: str | None = None
+        #: What ``_execute`` notes about its submission: ``remote_id``, ``message``, the rest into ``native``.
+        self._submitted: dict[str, Any] = {}
+        #: What ``_process_results`` notes: ``messages``, the rest into ``native``.
+        self._fetched: dict[str, Any] = {}
+        #: Whether :meth:`delete` removes the job's own directory too.
+        self.clean_on_delete = False
+        self._take(record)
+
+    # -- attributes -----------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int | None:
+        """Our id; ``None`` before the first save."""
+        return self._record.id or None
+
+    @property
+    def user(self) -> str:
+        """The user's name; ``"anonymous"`` for a web visitor who is nobody."""
+        return self._record.user
+
+    @property
+    def label(self) -> str:
+        """The package of the app that owns the job."""
+        return self._record.label
+
+    @property
+    def type(self) -> str:
+        """The name of the job's class."""
+        return self._record.class_name
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that may see the job."""
+        return self._record.groups
+
+    @property
+    def creation_time(self) -> datetime:
+        """When the job was made."""
+        return self._record.creation_time
+
+    @property
+    def execute_time(self) -> datetime | None:
+        """When the job was last submitted."""
+        return self._record.state.execute_time
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the work began."""
+        return self._record.state.start_time
+
+    @property
+    def completion_time(self) -> datetime | None:
+        """When the work was over."""
+        return self._record.state.completion_time
+
+    @property
+    def run_time(self) -> timedelta | str:
+        """How long the work took, or has taken so far; ``""`` before it began."""
+        state = self._record.state
+        if state.start_time is None:
+            return ""
+        return max((state.completion_time or clock.now()) - state.start_time, timedelta(0))
+
+    @property
+    def cached_status(self) -> str:
+        """The status as last known to this object: no scheduler and no database is asked."""
+        return self._record.state.status
+
+    @property
+    def status_code(self) -> str:
+        """The three-letter code of :attr:`cached_status`."""
+        return self._record.state.status_code
+
+    @property
+    def status_message(self) -> str:
+        """Why the status is as it is, for people."""
+        return self._record.state.status_message
+
+    @property
+    def last_status_update(self) -> datetime | None:
+        """When the status was last set or found to be still so."""
+        return self._record.state.last_status_update
+
+    @property
+    def flow_run_id(self) -> str | None:
+        """The id of the job's Prefect flow run; ``None`` until Prefect could be reached."""
+        if self._record.flow_run_id is None and self.id is not None:
+            # Made in the background meanwhile: worth a look.
+            fresh = self._backend.get(self._record.id)
+            if fresh is not None and fresh.flow_run_id is not None:
+                self._take(fresh)
+        return self._record.flow_run_id
+
+    @property
+    def flow_run_url(self) -> str | None:
+        """The page of the flow run in the Prefect UI."""
+        run = self.flow_run_id
+        return self._backend.flow_run_url(run) if run else None
+
+    @property
+    def remote_id(self) -> str | None:
+        """The id at the scheduler."""
+        return self._record.remote_id
+
+    @property
+    def process_results_function(self) -> str | None:
+        """The dotted path of the function called with the results, once per completion."""
+        return self._process_results_function
+
+    @process_results_function.setter
+    def process_results_function(self, function: Callable[..., Any] | str | None) -> None:
+        self._process_results_function = None if function is None else hooks.dotted_path(function)
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the user asked for beyond the common attributes, by the job's type."""
+        return self._spec
+
+    def __repr__(self) -> str:
+        return f"<{self.type} {self.id} {self.name!r}: {self.cached_status}>"
+
+    def _title(self) -> str:
+        return f"job {self.id} ({self.name!r})" if self.id is not None else f"the unsaved job {self.name!r}"
+
+    def _check_fields(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ValueError("A job needs a name that is not blank.")
+        if len(self.name) > MAX_NAME_LENGTH:
+            raise ValueError(f"The job's name has {len(self.name)} characters; at most {MAX_NAME_LENGTH} are possible.")
+        if not isinstance(self.extended_properties, dict):
+            raise ValueError(f"extended_properties is a dict, not {self.extended_properties!r}.")
+
+    def _take(self, record: JobRecord, *, keep: bool = True) -> None:
+        """Makes ``record`` what this object knows; with ``keep``, what was set here and not saved stays."""
+        old = getattr(self, "_record", None)
+        unsaved = self._drafts() if old is not None and keep else {}
+        before = _drafts_of(old) if old is not None else {}
+        fresh = copy.deepcopy(_drafts_of(record))
+        self._record = record
+        for name, value in fresh.items():
+            if name in unsaved and unsaved[name] != before.get(name):
+                continue
+            setattr(self, f"_{name}" if name in ("process_results_function", "spec") else name, value)
+
+    def _drafts(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "workspace": self.workspace,
+            "extended_properties": self.extended_properties,
+            "process_results_function": self._process_results_function,
+            "spec": self._spec,
+        }
+
+    def _drafted(self, record: JobRecord) -> JobRecord:
+        return replace(record, **copy.deepcopy(self._drafts()))
+
+    def _user_changes(self, fresh: JobRecord) -> Change | None:
+        """What was set here, on top of what others wrote meanwhile: field by field, and key by key in dicts."""
+        base, now, mine = _drafts_of(self._record), _drafts_of(fresh), copy.deepcopy(self._drafts())
+        values: dict[str, Any] = {}
+        for name, value in mine.items():
+            if value == base[name]:
+                continue
+            merged = _merge(base[name], value, now[name]) if isinstance(value, dict) else value
+            if merged != now[name]:
+                values[name] = merged
+        if "name" in values:
+            values["name"] = str(values["name"]).replace("{id}", str(fresh.id))
+            values["face_seq"] = fresh.face_seq + 1  # the flow run is named after the job
+        return Change(values) if values else None
+
+
+def _drafts_of(record: JobRecord) -> dict[str, Any]:
+    names = ("name", "description", "workspace", "extended_properties", "process_results_function", "spec")
+    return {name: getattr(record, name) for name in names}
+
+
+def _merge(base: dict[str, Any], mine: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """``fresh`` with the keys that ``mine`` changed against ``base``."""
+    merged = dict(fresh)
+    for key in {*base, *mine}:
+        if key not in mine:
+            merged.pop(key, None)
+        elif key not in base or mine[key] != base[key]:
+            merged[key] = mine[key]
+    return merged

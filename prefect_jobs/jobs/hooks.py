@@ -1,0 +1,105 @@
+"""Calling what users wrote: hooks that may be plain or ``async def``, functions given by their dotted path."""
+
+import asyncio
+import importlib
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio.from_thread
+from anyio import NoEventLoopError
+
+
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a plain function or runs a coroutine function to its end, whatever the context.
+
+    Under an async twin the coroutine runs in the caller's event loop (this code is in a worker thread then);
+    otherwise in a loop of its own.
+    """
+    result = function(*args, **kwargs)
+    return finish(result) if inspect.isawaitable(result) else result
+
+
+def finish(awaitable: Awaitable[Any]) -> Any:
+    """The value of an awaitable, waited for without a running loop being needed."""
+
+    async def wrapped() -> Any:
+        return await awaitable
+
+    try:
+        return anyio.from_thread.run(wrapped)
+    except (RuntimeError, NoEventLoopError) as error:
+        if "worker thread" not in str(error):
+            raise
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wrapped())
+    # A sync call inside a running loop blocks it, as promised; the hook gets a loop of its own meanwhile.
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["value"] = asyncio.run(wrapped())
+        except BaseException as error:  # raised again in the caller's thread
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, name="prefect-jobs-hook")
+    thread.start()
+    thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def dotted_path(function: Callable[..., Any] | str) -> str:
+    """The importable path of a function.
+
+    Raises:
+        ValueError: it cannot be imported from there: a lambda, a local function, one of ``__main__``.
+    """
+    if isinstance(function, str):
+        import_function(function)
+        return function
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    if not callable(function) or not module or not name:
+        raise ValueError(f"{function!r} is not a function that can be imported by its path.")
+    path = f"{module}.{name}"
+    if module == "__main__":
+        raise ValueError(
+            f"{name!r} is defined in the script that runs; other processes cannot import it. Move it to a module."
+        )
+    if "<" in name:
+        raise ValueError(f"{path!r} is a lambda or a local function; other processes cannot import it.")
+    import_function(path)
+    return path
+
+
+def import_function(path: str) -> Callable[..., Any]:
+    """The function at a dotted path.
+
+    Raises:
+        ValueError: nothing is there, or nothing that can be called.
+    """
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError(f"{path!r} is not a dotted path like 'package.module.function'.")
+    for cut in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            # Only "this module is not there" goes on to look for a class in the parent; trouble inside it counts.
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                continue
+            raise ValueError(f"{path!r} cannot be imported: {error}") from error
+        except ImportError as error:
+            raise ValueError(f"{path!r} cannot be imported: {error}") from error
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+        break
+    raise ValueError(f"There is no function at {path!r}.")

@@ -1,0 +1,65 @@
+"""What a job needs from the house around it; the runtime provides it, so that jobs know no SQL and no HTTP."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from prefect_jobs.records import Change, JobRecord, Message
+
+
+class Backend(Protocol):
+    """Keeping and showing jobs."""
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two questions while somebody waits."""
+        ...
+
+    @property
+    def held_timeout(self) -> float | None:
+        """Seconds after which a held job is given up."""
+        ...
+
+    def insert(self, record: JobRecord) -> JobRecord:
+        """Writes a new job and begins to make its flow run."""
+        ...
+
+    def get(self, job_id: int) -> JobRecord | None:
+        """The job as it is now."""
+        ...
+
+    def update(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord:
+        """Applies a change to the fresh record; begins to show it in Prefect if it can be seen."""
+        ...
+
+    def delete(self, job_id: int) -> bool:
+        """Removes the job, and its flow run as soon as Prefect can be reached."""
+        ...
+
+    def shown(self, job_id: int) -> JobRecord | None:
+        """Waits, 3 seconds at most, until Prefect shows the job as it is; the record after that."""
+        ...
+
+    def results_lease(self, job_id: int) -> AbstractContextManager[bool]:
+        """A lease, kept up while the context lasts: true if nobody else processes the job's results."""
+        ...
+
+    def messages(self, job_id: int) -> list[Message]:
+        """What was said about the job, oldest first."""
+        ...
+
+    def flow_run_url(self, flow_run_id: str) -> str | None:
+        """The flow run's page."""
+        ...
+
+    def scheduler(self, name: str) -> Any:
+        """The saved scheduler block of that name.
+
+        Raises:
+            SchedulerConnectionError: Prefect, which keeps it, cannot be reached, or has none of that name.
+        """
+        ...
+
+    def default_workspace(self, label: str, user: str) -> str:
+        """The folder for jobs of an app and user that name none."""
+        ...

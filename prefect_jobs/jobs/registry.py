@@ -1,0 +1,115 @@
+"""The job types by name: built in, registered by :func:`register_job_type`, or by an entry point."""
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_jobs.jobs.base import Job
+
+ENTRY_POINTS = "prefect_jobs.job_types"
+
+#: Name → where the class is; loaded when first asked for.
+_BUILT_IN = {
+    "BASIC": "prefect_jobs.jobs.basic:BasicJob",
+    "CONDOR": "prefect_jobs.jobs.condor:CondorJob",
+}
+_ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC"}
+_registered: dict[str, "type[Job]"] = {}
+
+
+def register_job_type(name: str, cls: "type[Job]") -> None:
+    """Makes ``create_job(job_type=name)`` give jobs of ``cls`` in this process.
+
+    Raises:
+        ValueError: the name is taken by another class, or is none.
+        TypeError: not a subclass of Job.
+    """
+    from prefect_jobs.jobs.base import Job
+
+    if not (isinstance(cls, type) and issubclass(cls, Job)):
+        raise TypeError(f"A job type is a subclass of prefect_jobs.Job, not {cls!r}.")
+    key = name.strip().upper() if isinstance(name, str) else ""
+    if not key:
+        raise ValueError(f"{name!r} is not a name for a job type.")
+    taken = _BUILT_IN.get(_ALIASES.get(key, key)) or _registered.get(key)
+    if taken is not None and taken is not cls:
+        raise ValueError(f"The job type {key!r} is taken already.")
+    _registered[key] = cls
+
+
+def job_type_names() -> list[str]:
+    """The valid names, aliases included."""
+    plugged = {point.name.upper() for point in entry_points(group=ENTRY_POINTS)}
+    return sorted({*_BUILT_IN, *_ALIASES, *_registered, *plugged})
+
+
+def find(name: str) -> "type[Job] | None":
+    """The class of a registered name; ``None`` if this process does not know it."""
+    key = name.strip().upper()
+    key = _ALIASES.get(key, key)
+    if key in _registered:
+        return _registered[key]
+    if key in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[key].partition(":")
+        found: Any = getattr(importlib.import_module(module), attribute)
+        return found  # type: ignore[no-any-return]
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name.upper() == key:
+            register_job_type(key, point.load())
+            return _registered[key]
+    return None
+
+
+def job_class(job_type: "str | type[Job] | None") -> "tuple[str, type[Job]]":
+    """The registered name and the class meant by ``job_type``.
+
+    Raises:
+        ValueError: unknown, or ``None``; the message lists the valid names.
+    """
+    from prefect_jobs.jobs.base import Job
+
+    if isinstance(job_type, type) and issubclass(job_type, Job):
+        return name_of(job_type), job_type
+    if isinstance(job_type, str):
+        cls = find(job_type)
+        if cls is not None:
+            key = job_type.strip().upper()
+            return _ALIASES.get(key, key), cls
+    raise ValueError(
+        f"There is no job type {job_type!r}. Valid: {', '.join(job_type_names())}, or a subclass of prefect_jobs.Job."
+    )
+
+
+def name_of(cls: "type[Job]") -> str:
+    """The name under which jobs of a class are stored; a class given directly is known by its path."""
+    for name, known in _registered.items():
+        if known is cls:
+            return name
+    for name, place in _BUILT_IN.items():
+        if place == f"{cls.__module__}:{cls.__qualname__}":
+            return name
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def load(name: str) -> "type[Job] | None":
+    """The class of a stored job; ``None`` where this process does not know the type."""
+    if ":" not in name:
+        return find(name)
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return _seen.get(name)
+    return found if isinstance(found, type) else None
+
+
+#: Classes used directly in this process that cannot be imported by path (defined in a function or a script).
+_seen: "dict[str, type[Job]]" = {}
+
+
+def remember(cls: "type[Job]") -> None:
+    """Notes a class that was used directly, so that its jobs can be read back in this process."""
+    _seen[name_of(cls)] = cls

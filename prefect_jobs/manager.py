@@ -1,0 +1,323 @@
+"""The jobs of one app: create, list, get, count, many at once, on a schedule."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from anyio.to_thread import run_sync
+
+from prefect_jobs import callbacks, clock
+from prefect_jobs.errors import PrefectJobsError, SchedulerEngineMismatch
+from prefect_jobs.jobs import hooks, registry
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.people import group_names, user_name
+from prefect_jobs.records import JobRecord
+from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.schedule import Schedule
+from prefect_jobs.store.filters import JobQuery
+
+if TYPE_CHECKING:
+    from prefect_jobs.app import App
+
+log = logging.getLogger(__name__)
+
+#: Keyword arguments of ``create_job`` that every type takes.
+COMMON = ("description", "workspace", "extended_properties", "process_results_function")
+
+
+class JobManager:
+    """The jobs of ``app``. Every method that waits has an async twin with an ``a`` in front."""
+
+    def __init__(self, app: "type[App]") -> None:
+        """
+        Raises:
+            ValueError: the app has no valid ``package``.
+        """
+        self.app = app
+        self.label = app.check_package()
+
+    # -- making -----------------------------------------------------------------------------------------
+
+    def create_job(self, name: str, user: Any, groups: Any = None, job_type: Any = None, **kwargs: Any) -> Job:
+        """A new job, unsaved (saved at once where ``groups`` is given).
+
+        Args:
+            name: for people; ``{id}`` becomes the job's id at the first save.
+            user: a name, or a user object of Django or Starlette.
+            groups: names or objects with ``.name``, who may see the job, too.
+            job_type: ``"BASIC"``, ``"CONDOR"``, …, a registered name, or a subclass of Job.
+            **kwargs: ``description``, ``workspace``, ``extended_properties``, ``process_results_function``, and
+                what the type takes.
+
+        Raises:
+            ValueError: an unknown type, a bad name or value.
+            TypeError: an unknown keyword; the message names the valid ones.
+        """
+        type_name, cls = registry.job_class(job_type)
+        job = cls(get_runtime(), self._draft(name, user, groups, type_name, cls, kwargs))
+        job._check_fields()
+        if groups is not None:
+            job.save()
+        return job
+
+    async def acreate_job(self, name: str, user: Any, groups: Any = None, job_type: Any = None, **kwargs: Any) -> Job:
+        """As :meth:`create_job`."""
+        return await run_sync(lambda: self.create_job(name, user, groups, job_type, **kwargs))
+
+    # -- finding ----------------------------------------------------------------------------------------
+
+    def list_jobs(
+        self,
+        user: Any = None,
+        groups: Any = None,
+        order_by: Any = "id",
+        filters: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Job]:
+        """The app's jobs, as last known: neither a scheduler nor Prefect is asked, and the number of SQL statements
+        does not depend on the number of jobs.
+
+        Args:
+            user: only this user's.
+            groups: only those that any of these groups may see; not together with ``user``.
+            order_by: a field, ``-field``, or a tuple of them.
+            filters: ``{field: value}`` or ``{field__lookup: value}``, also ``extended_properties__key__subkey``.
+            limit: how many at most.
+            offset: how many to leave out first.
+
+        Raises:
+            ValueError: ``user`` with ``groups``, an unknown field or lookup.
+        """
+        runtime = get_runtime()
+        query = self._query(user, groups, filters, order_by=order_by, limit=limit, offset=offset)
+        return [runtime.job(record) for record in runtime.store.find(query)]
+
+    async def alist_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
+        """As :meth:`list_jobs`."""
+        return await run_sync(lambda: self.list_jobs(*args, **kwargs))
+
+    def count_jobs(self, user: Any = None, groups: Any = None, filters: Mapping[str, Any] | None = None) -> int:
+        """How many jobs :meth:`list_jobs` would give.
+
+        Raises:
+            ValueError: as there.
+        """
+        return get_runtime().store.count(self._query(user, groups, filters))
+
+    async def acount_jobs(self, *args: Any, **kwargs: Any) -> int:
+        """As :meth:`count_jobs`."""
+        return await run_sync(lambda: self.count_jobs(*args, **kwargs))
+
+    def get_job(self, job_id: int | str, user: Any = None, filters: Mapping[str, Any] | None = None) -> Job | None:
+        """The job; ``None`` where it does not exist, is another app's or, with ``user``, another user's.
+
+        Args:
+            job_id: an integer or a string of digits.
+            user: only if it is this user's.
+            filters: as in :meth:`list_jobs`.
+        """
+        number = _job_id(job_id)
+        if number is None:
+            return None
+        found = self.list_jobs(user=user, filters={**(filters or {}), "id": number}, limit=1)
+        return found[0] if found else None
+
+    async def aget_job(self, *args: Any, **kwargs: Any) -> Job | None:
+        """As :meth:`get_job`."""
+        return await run_sync(lambda: self.get_job(*args, **kwargs))
+
+    def get_job_status_callback_url(self, request: Any, job_id: int | str) -> str:
+        """The absolute URL that makes us look at the job's status, ending in ``/update-job-status/<id>/``.
+
+        Args:
+            request: a Starlette or Django request; ``None``: the setting ``PUBLIC_URL`` counts.
+            job_id: the job.
+
+        Raises:
+            ValueError: neither a request nor ``PUBLIC_URL``, or no job's id.
+        """
+        number = _job_id(job_id)
+        if number is None:
+            raise ValueError(f"{job_id!r} is no job's id.")
+        settings = get_runtime().settings
+        url = callbacks.absolute_url(request, number, settings.public_url)
+        if settings.callback_secret is None:
+            return url
+        return f"{url}?token={callbacks.sign(settings.callback_secret.get_secret_value(), number)}"
+
+    # -- many at once, and on a schedule ----------------------------------------------------------------
+
+    def execute_jobs(
+        self, jobs: Iterable[Job], progress: Callable[[Job, Exception | None], None] | None = None
+    ) -> list[Job]:
+        """Executes jobs; one that is refused does not stop the others: it is Error, with the cause.
+
+        Args:
+            jobs: of this app.
+            progress: called after each job, with the exception where there was one.
+
+        Returns:
+            The jobs.
+        """
+        every = list(jobs)
+        for job in every:
+            problem: Exception | None = None
+            try:
+                job.execute()
+            except (PrefectJobsError, NotImplementedError, ValueError) as error:
+                problem = error
+                log.warning("%s", error)
+            if progress is not None:
+                progress(job, problem)
+        return every
+
+    async def aexecute_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
+        """As :meth:`execute_jobs`."""
+        return await run_sync(lambda: self.execute_jobs(*args, **kwargs))
+
+    def schedule_job(
+        self,
+        name: str,
+        user: Any,
+        job_type: Any,
+        *,
+        cron: str | None = None,
+        interval: timedelta | float | None = None,
+        timezone: str | None = None,
+        **kwargs: Any,
+    ) -> Schedule:
+        """Puts a job on a schedule: a Prefect deployment whose runs, on a worker, are new jobs of this kind.
+
+        Args:
+            name: of each job, and of the schedule.
+            user: whose jobs they are.
+            job_type: as in :meth:`create_job`.
+            cron: a cron expression; or
+            interval: a timedelta or seconds.
+            timezone: an IANA name for ``cron``, UTC if not given.
+            **kwargs: as in :meth:`create_job`; kept as the deployment's parameters.
+
+        Raises:
+            ValueError: not exactly one of ``cron`` and ``interval``, or a bad one.
+            TypeError: an unknown keyword.
+        """
+        type_name, cls = registry.job_class(job_type)
+        self._draft(name, user, None, type_name, cls, kwargs)  # what create_job refuses is refused now
+        parameters = {"name": name, "user": user_name(user), "app": self.label, **_serializable(kwargs)}
+        scheduler = parameters.get("scheduler")
+        if scheduler is not None:
+            parameters["scheduler"] = _scheduler_name(scheduler)
+        return get_runtime().ask_prefect(
+            lambda api: Schedule.create(
+                api, self.label, name, cls.flow_entrypoint, parameters, cron=cron, interval=interval, timezone=timezone
+            ),
+            patience=10.0,
+        )
+
+    async def aschedule_job(self, *args: Any, **kwargs: Any) -> Schedule:
+        """As :meth:`schedule_job`."""
+        return await run_sync(lambda: self.schedule_job(*args, **kwargs))
+
+    # -- for flows --------------------------------------------------------------------------------------
+
+    def job_of_run(self, flow_run_id: str, make: Callable[[], Job]) -> tuple[Job, bool]:
+        """The job whose face a flow run is that an engine executes; made by ``make`` the first time.
+
+        Returns:
+            The job, and whether it was there already (the run was retried, or its process came back).
+        """
+        runtime: Runtime = get_runtime()
+        found = runtime.store.find(JobQuery(filters={"flow_run_id": flow_run_id}))
+        if found:
+            return runtime.job(found[0]), True
+        job = make()
+        job._record = replace(job._record, flow_run_id=flow_run_id, engine_run=True)
+        return job, False
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _draft(
+        self, name: str, user: Any, groups: Any, type_name: str, cls: type[Job], kwargs: dict[str, Any]
+    ) -> JobRecord:
+        own = dict(cls.spec_defaults)
+        takes_scheduler = cls.scheduler_engine is not None
+        valid = (*COMMON, *own, *(("scheduler",) if takes_scheduler else ()))
+        unknown = sorted(set(kwargs) - set(valid))
+        if unknown:
+            raise TypeError(
+                f"create_job() of {cls.__name__} takes no keyword {', '.join(map(repr, unknown))}. "
+                f"Valid: {', '.join(valid)}."
+            )
+        function = kwargs.get("process_results_function")
+        scheduler = kwargs.get("scheduler")
+        if ":" in type_name:
+            registry.remember(cls)
+        return JobRecord(
+            id=0,
+            version=0,
+            label=self.label,
+            type=type_name,
+            class_name=cls.__name__,
+            name=name,
+            user=user_name(user),
+            creation_time=clock.now(),
+            groups=group_names(groups),
+            description=str(kwargs.get("description") or ""),
+            workspace=os.fspath(kwargs.get("workspace") or ""),
+            extended_properties=dict(kwargs.get("extended_properties") or {}),
+            process_results_function=None if function is None else hooks.dotted_path(function),
+            spec=cls.check_spec({**own, **{key: kwargs[key] for key in own if key in kwargs}}),
+            scheduler=None if scheduler is None else _scheduler_name(scheduler, cls.scheduler_engine),
+        )
+
+    def _query(self, user: Any, groups: Any, filters: Mapping[str, Any] | None, **more: Any) -> JobQuery:
+        if user is not None and groups is not None:
+            raise ValueError("list_jobs takes a user or groups, not both.")
+        return JobQuery(
+            label=self.label,
+            user=None if user is None else user_name(user),
+            groups=None if groups is None else group_names(groups),
+            filters=dict(filters or {}),
+            **more,
+        )
+
+
+def _job_id(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if 0 < value < 2**31 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
+        return _job_id(int(value))
+    return None
+
+
+def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
+    """The name by which other processes find the scheduler.
+
+    Raises:
+        ValueError: a block that was never saved, which only this process knows.
+        SchedulerEngineMismatch: a block of the other engine.
+    """
+    if isinstance(scheduler, str):
+        return scheduler
+    name = getattr(scheduler, "name", None)
+    if not name or not getattr(scheduler, "saved", False):
+        raise ValueError(f"The scheduler {name or scheduler!r} must be saved first, so that others find it: .save()")
+    if engine is not None and scheduler.engine != engine:
+        raise SchedulerEngineMismatch(f"The scheduler {name!r} is a {scheduler.engine} one; this job needs {engine}.")
+    return str(name)
+
+
+def _serializable(values: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in values.items() if key in COMMON or value is not None}
+    function = found.get("process_results_function")
+    if function is not None:
+        found["process_results_function"] = hooks.dotted_path(function)
+    if "workspace" in found:
+        found["workspace"] = os.fspath(found["workspace"])
+    return found

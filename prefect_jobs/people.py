@@ -1,0 +1,67 @@
+"""Users and groups as names, whatever framework they come from."""
+
+from collections.abc import Iterable
+from typing import Any
+
+ANONYMOUS = "anonymous"
+_MAX = 255
+
+
+def user_name(user: Any) -> str:
+    """The name of a user: a text, or an object with ``username``, ``identity`` or ``display_name``.
+
+    Users of Django and Starlette fit. One that is nobody (``is_anonymous`` true, ``is_authenticated`` false) is
+    ``"anonymous"``.
+
+    Raises:
+        ValueError: no name can be had from it.
+    """
+    if isinstance(user, str):
+        return _checked(user, user)
+    if user is None:
+        raise ValueError("A job needs a user: a name, or an object with username, identity or display_name.")
+    if _flag(user, "is_anonymous") is True or _flag(user, "is_authenticated") is False:
+        return ANONYMOUS
+    for attribute in ("username", "identity", "display_name"):
+        try:
+            value = getattr(user, attribute, None)
+        except NotImplementedError:  # Starlette's users need not implement identity
+            continue
+        if isinstance(value, str) and value.strip():
+            return _checked(value, user)
+    raise ValueError(f"{user!r} has no username, identity or display_name.")
+
+
+def group_names(groups: Any) -> tuple[str, ...]:
+    """The names of groups: texts, or objects with ``name``; one alone counts as a list of one.
+
+    Raises:
+        ValueError: a group without a name.
+    """
+    if groups is None:
+        return ()
+    if hasattr(groups, "all") and callable(groups.all):  # a Django relation
+        groups = groups.all()
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
+        groups = (groups,)
+    names: dict[str, None] = {}
+    for group in groups:
+        name = group if isinstance(group, str) else getattr(group, "name", None)
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{group!r} is no group: a name, or an object with a name, is needed.")
+        names[_checked(name, group)] = None
+    return tuple(names)
+
+
+def _checked(name: str, what: Any) -> str:
+    text = name.strip()
+    if not text or len(text) > _MAX:
+        raise ValueError(f"{what!r} is not a name of 1 to {_MAX} characters.")
+    return text
+
+
+def _flag(user: Any, name: str) -> bool | None:
+    value = getattr(user, name, None)
+    if callable(value):
+        value = value()
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,313 @@
+"""Brings faces up to date: one thread a process, so that Prefect being away blocks nobody and loses nothing.
+
+What is to be shown is marked in SQL in the transaction that changed it. The thread takes marked jobs (a claim with
+an end, so that two processes do not write the same run at once), writes the latest state only, and clears the mark
+up to what it read. What a process that died left behind is found by the others.
+"""
+
+import atexit
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.states import face_of, labels_of, tags_of
+from prefect_jobs.records import JobRecord
+from prefect_jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+#: The longest time in seconds that a call of ours waits for Prefect.
+PATIENCE = 3.0
+#: Seconds between looks for what others left behind.
+SWEEP = 15.0
+#: Seconds that log lines may wait, so that several go in one call.
+LOG_DELAY = 1.0
+#: Seconds that a claim on a face holds.
+_CLAIM = 60.0
+_BATCH = 50
+_BACKOFF = (1.0, 20.0)
+_LOG_CHUNK = 200
+
+
+class Projector:
+    """Shows the jobs of one store in Prefect."""
+
+    def __init__(
+        self,
+        store: Store,
+        entrypoint: Callable[[JobRecord], str],
+        api: Callable[[], PrefectApi] = PrefectApi,
+    ) -> None:
+        """
+        Args:
+            store: the jobs.
+            entrypoint: which flow a job's type runs, ``module:function``.
+            api: makes the client, in the thread that uses it.
+        """
+        self._store = store
+        self._entrypoint = entrypoint
+        self._make_api = api
+        self._owner = uuid.uuid4().hex
+        self._changed = threading.Condition()
+        self._due: dict[int, float] = {}
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._closing = False
+        self._next_sweep = 0.0
+        self._logs_due: float | None = None
+        self._logging: set[int] = set()
+        #: Why Prefect cannot be reached, since when (monotonic); nobody waits for it then.
+        self.away: tuple[str, float] | None = None
+
+    def kick(self, job_id: int, delay: float = 0.0) -> None:
+        """Asks for a job's face to be brought up to date, ``delay`` seconds from now at the latest."""
+        with self._changed:
+            due = time.monotonic() + delay
+            self._due[job_id] = min(due, self._due.get(job_id, due))
+            self._ensure_thread()
+            self._changed.notify_all()
+
+    def wait(self, job_id: int, patience: float = PATIENCE) -> bool:
+        """Waits until the job's face is up to date.
+
+        Returns:
+            Whether it is; at once ``False`` if Prefect is known to be away.
+        """
+        self.kick(job_id)
+        with self._changed:
+            self._changed.wait_for(lambda: job_id not in self._due or self.away is not None, timeout=patience)
+            return job_id not in self._due
+
+    def flush(self, patience: float = PATIENCE) -> bool:
+        """Waits until nothing is left to be shown, log lines included; whether it is so."""
+        with self._changed:
+            if self._logs_due is not None:
+                self._logs_due = 0.0
+                self._changed.notify_all()
+            return self._changed.wait_for(
+                lambda: (not self._due and self._logs_due is None) or self.away is not None, timeout=patience
+            )
+
+    def sweep_soon(self) -> None:
+        """Asks for a look at everything that is marked, runs to be deleted among it."""
+        with self._changed:
+            self._next_sweep = time.monotonic()
+            self._ensure_thread()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Shows what is left, ends the thread, and gives claims back."""
+        if self._thread is None or self._pid != os.getpid():
+            return
+        self.flush()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(PATIENCE)
+        self._thread = None
+
+    # -- the thread -------------------------------------------------------------------------------------
+
+    def _ensure_thread(self) -> None:
+        if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
+            return
+        self._pid, self._closing = os.getpid(), False
+        self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)
+        self._thread.start()
+        atexit.unregister(self.close)
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        api = self._make_api()
+        backoff = _BACKOFF[0]
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(self._ready, timeout=self._pause())
+                    if self._closing:
+                        break
+                    moment = time.monotonic()
+                    asked = [job_id for job_id, due in self._due.items() if due <= moment][:_BATCH]
+                    logs = self._logs_due is not None and self._logs_due <= moment
+                    sweep = moment >= self._next_sweep
+                    if sweep:
+                        self._next_sweep = moment + SWEEP
+                try:
+                    if asked:
+                        self._show(api, asked)
+                    if logs:
+                        self._send_logs(api)
+                    if sweep:
+                        self._sweep(api)
+                except PrefectAway as error:
+                    self._lost(error)
+                    backoff = min(_BACKOFF[1], backoff * 2)
+                    with self._changed:
+                        # Jitter: many processes must not come back in step.
+                        self._changed.wait_for(lambda: self._closing, timeout=backoff * random.uniform(0.5, 1))  # noqa: S311
+                        self._next_sweep = 0.0
+                    continue
+                except Exception:
+                    # The database may be away, too; the marks are in it, and the next sweep finds them.
+                    log.exception("Faces could not be brought up to date; trying again")
+                    with self._changed:
+                        for job_id in asked:
+                            self._due.pop(job_id, None)
+                        self._logs_due = None
+                        self._changed.notify_all()
+                        self._changed.wait_for(lambda: self._closing, timeout=backoff)
+                    continue
+                if self.away is not None and (asked or logs or sweep):
+                    log.info("Prefect's API answers again")
+                    self.away = None
+                backoff = _BACKOFF[0]
+        finally:
+            api.close()
+            try:
+                self._store.release_faces(self._owner)
+            except PrefectJobsError:
+                log.warning("Claims on faces could not be given back; they end by themselves")
+
+    def _ready(self) -> bool:
+        moment = time.monotonic()
+        if self._closing or any(due <= moment for due in self._due.values()):
+            return True
+        return self._next_sweep <= moment or (self._logs_due is not None and self._logs_due <= moment)
+
+    def _pause(self) -> float:
+        moments = [self._next_sweep, *self._due.values()]
+        if self._logs_due is not None:
+            moments.append(self._logs_due)
+        return max(0.0, min(moments) - time.monotonic())
+
+    def _lost(self, error: PrefectAway) -> None:
+        with self._changed:
+            if self.away is None:
+                self.away = (str(error), time.monotonic())
+                log.warning("%s Jobs go on; their flow runs are brought up to date later.", error)
+            self._changed.notify_all()
+
+    def _show(self, api: PrefectApi, asked: list[int]) -> None:
+        records = self._store.claim_faces(self._owner, _CLAIM, _BATCH, only=asked)
+        for record in records:
+            self._show_one(api, record)
+        self._logs_wanted({record.id for record in records})
+        behind = {record.id for record in self._store.behind(asked)}
+        with self._changed:
+            for job_id in asked:
+                if job_id not in behind:
+                    self._due.pop(job_id, None)
+                else:
+                    # Changed again meanwhile, or another process is at it just now.
+                    self._due[job_id] = time.monotonic() + 0.05
+            self._changed.notify_all()
+
+    def _sweep(self, api: PrefectApi) -> None:
+        """What was left behind: by processes that ended, or while Prefect was away."""
+        while True:
+            records = self._store.claim_faces(self._owner, _CLAIM, _BATCH)
+            for record in records:
+                self._show_one(api, record)
+            with self._changed:
+                for record in records:
+                    self._due.pop(record.id, None)
+                self._changed.notify_all()
+            self._logging.update(record.id for record in records)
+            self._send_logs(api)
+            if len(records) < _BATCH:
+                break
+        for run_id in self._store.run_deletions():
+            api.delete_run(run_id)
+            self._store.run_deleted(run_id)
+
+    def _show_one(self, api: PrefectApi, record: JobRecord) -> None:
+        """Creates the job's flow run, or writes its state; one call each."""
+        if not record.behind:
+            self._store.face_shown(record)  # only log lines were waiting
+            return
+        face = face_of(record)
+        labels = labels_of(record)
+        try:
+            if record.flow_run_id is None:
+                run, state = api.create_run(
+                    app=record.label,
+                    entrypoint=self._entrypoint(record),
+                    name=record.name,
+                    face=face,
+                    key=f"prefect-jobs:{self._store.identity}:{record.id}",
+                    tags=tags_of(record),
+                    labels=labels,
+                )
+                self._store.face_shown(record, flow_run_id=run, flow_state_id=state, shown=_shown(record))
+                return
+            before: dict[str, Any] = record.face_shown
+            if before.get("name") not in (None, record.name):
+                api.rename(record.flow_run_id, record.name)
+            if before.get("remote_id") != record.remote_id:
+                api.set_labels(record.flow_run_id, labels)
+            state_id = record.flow_state_id
+            # The end of a run that an engine executes is the engine's to write.
+            if not (record.engine_run and face.terminal):
+                state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
+            self._store.face_shown(record, flow_state_id=state_id, shown=_shown(record))
+        except RunGone:
+            log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
+            self._store.face_shown(record)
+        except PrefectAway:
+            raise
+        except PrefectJobsError as error:
+            # Refused for good: trying the same again and again would keep the others from being shown.
+            log.error("The face of job %s could not be shown: %s", record.id, error)
+            self._store.face_shown(record)
+
+    def _logs_wanted(self, job_ids: set[int]) -> None:
+        with self._changed:
+            self._logging |= job_ids
+            if self._logs_due is None and job_ids:
+                self._logs_due = time.monotonic() + LOG_DELAY
+
+    def _send_logs(self, api: PrefectApi) -> None:
+        """Log lines of many jobs in as few calls as there can be."""
+        with self._changed:
+            wanted, self._logging = self._logging, set()
+        try:
+            if wanted:
+                self._send(api, wanted)
+        except PrefectAway:
+            with self._changed:
+                self._logging |= wanted
+            raise
+        with self._changed:
+            self._logs_due = time.monotonic() + LOG_DELAY if self._logging else None
+            self._changed.notify_all()
+
+    def _send(self, api: PrefectApi, job_ids: set[int]) -> None:
+        runs = self._store.runs_of(job_ids)
+        lines = [message for message in self._store.unlogged(job_ids) if message.job_id in runs]
+        for start in range(0, len(lines), _LOG_CHUNK):
+            chunk = lines[start : start + _LOG_CHUNK]
+            api.create_logs(
+                [
+                    {
+                        "name": "prefect_jobs",
+                        "level": message.level,
+                        "message": message.text,
+                        "timestamp": message.time.isoformat(),
+                        "flow_run_id": runs[message.job_id],
+                    }
+                    for message in chunk
+                ]
+            )
+            self._store.mark_logged(message.id for message in chunk)
+
+
+def _shown(record: JobRecord) -> dict[str, Any]:
+    """What the run says besides its state, so that it is written again only when it changes."""
+    return {"name": record.name, "remote_id": record.remote_id}

@@ -1,0 +1,63 @@
+"""Which Prefect state shows a status. Pure; the table is in :mod:`prefect_jobs.statuses`."""
+
+from dataclasses import dataclass
+
+from prefect_jobs import statuses
+from prefect_jobs.records import JobRecord
+
+_TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+#: Prefect refuses longer state messages only by what its database takes; people read the first lines.
+_MESSAGE_LIMIT = 4000
+
+
+@dataclass(frozen=True)
+class Face:
+    """A Prefect state to be."""
+
+    #: ``None``: whatever type the flow run has.
+    type: str | None
+    name: str
+    message: str
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the flow run is over in this state."""
+        return self.type in _TERMINAL
+
+
+def face_of(record: JobRecord) -> Face:
+    """The state that shows a job."""
+    state = record.state
+    official = statuses.BY_CODE.get(state.status_code)
+    kind: str | None = state.as_status.kind.state_type
+    name = official.state_name if official else state.status
+    if state.status == statuses.ERROR and state.crashed:
+        kind, name = "CRASHED", "Crashed"
+    if state.status == statuses.SUBMITTED and state.has_run:
+        kind = "RUNNING"  # evicted and idle again: a run that has begun does not go back to PENDING
+    if record.engine_run and kind in ("PENDING", "PAUSED"):
+        # The flow's own engine is at work: for Prefect the run runs, whatever its job waits for.
+        kind = "RUNNING"
+    message = state.status_message
+    if len(message) > _MESSAGE_LIMIT:
+        message = message[:_MESSAGE_LIMIT] + " …"
+    return Face(kind, name, message)
+
+
+def tags_of(record: JobRecord) -> list[str]:
+    """The flow run's tags."""
+    return ["prefect-jobs", f"app:{record.label}", f"user:{record.user}"]
+
+
+def labels_of(record: JobRecord) -> dict[str, str | int]:
+    """The flow run's labels: where the job is, for programs."""
+    labels: dict[str, str | int] = {
+        "prefect-jobs.job-id": record.id,
+        "prefect-jobs.job-type": record.class_name,
+        "prefect-jobs.scheduler": record.scheduler or "local",
+    }
+    if record.remote_id:
+        labels["prefect-jobs.remote-id"] = record.remote_id
+        if "cluster" in record.native:
+            labels["prefect-jobs.cluster-id"] = str(record.native["cluster"])
+    return labels

@@ -1,0 +1,235 @@
+"""The wiring of one process: settings, store, projector, schedulers. Jobs reach all of it through this object."""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.jobs import registry
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
+from prefect_jobs.projection.projector import PATIENCE, Projector
+from prefect_jobs.records import Change, JobRecord, Message
+from prefect_jobs.schedulers.condor.description import slug
+from prefect_jobs.settings import Settings, get_settings
+from prefect_jobs.store import Database, Store
+
+T = TypeVar("T")
+
+#: Seconds that a lease on results holds without being kept up.
+RESULTS_LEASE = 60.0
+#: Seconds for which a scheduler block is not read again.
+BLOCK_TTL = 30.0
+#: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
+SHOW_DELAY = 0.5
+
+
+def default_database_url() -> str:
+    """SQLite in the Prefect home."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser().absolute()
+    return f"sqlite:///{home / 'prefect-jobs.db'}"
+
+
+class Runtime:
+    """See :class:`prefect_jobs.jobs.ports.Backend` for what it is to a job."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(Database(settings.database_url or default_database_url()))
+        self.projector = Projector(self.store, _entrypoint)
+        self._blocks: dict[str, tuple[float, Any]] = {}
+        self._blocks_lock = threading.Lock()
+
+    # -- settings ---------------------------------------------------------------------------------------
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two questions while somebody waits."""
+        return self.settings.poll_interval
+
+    @property
+    def held_timeout(self) -> float | None:
+        """Seconds after which a held job is given up."""
+        return self.settings.held_timeout
+
+    def default_workspace(self, label: str, user: str) -> str:
+        """The folder for jobs of an app and user that name none."""
+        return str(self.settings.workspace.expanduser().absolute() / slug(label) / slug(user))
+
+    # -- jobs -------------------------------------------------------------------------------------------
+
+    def insert(self, record: JobRecord) -> JobRecord:
+        """Writes a new job; its flow run is made when somebody waits for it, or soon."""
+        written = self.store.insert(record)
+        self.projector.kick(written.id, SHOW_DELAY)
+        return written
+
+    def get(self, job_id: int) -> JobRecord | None:
+        """The job as it is now."""
+        return self.store.get(job_id)
+
+    def update(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord:
+        """Applies a change; begins to show it in Prefect if it can be seen."""
+        before: list[int] = []
+        said: list[bool] = []
+
+        def noted(record: JobRecord) -> Change | None:
+            before[:] = [record.face_seq]
+            wanted = change(record)
+            said[:] = [bool(wanted and wanted.messages)]
+            return wanted
+
+        record = self.store.update(job_id, noted)
+        if before != [record.face_seq] or said == [True]:
+            self.projector.kick(job_id, SHOW_DELAY)
+        return record
+
+    def delete(self, job_id: int) -> bool:
+        """Removes the job; its flow run goes as soon as Prefect can be reached."""
+        done = self.store.delete(job_id)
+        self.projector.sweep_soon()
+        return done
+
+    def shown(self, job_id: int) -> JobRecord | None:
+        """Waits, 3 seconds at most, until Prefect shows the job as it is."""
+        self.projector.wait(job_id)
+        return self.store.get(job_id)
+
+    @contextmanager
+    def results_lease(self, job_id: int) -> Iterator[bool]:
+        """A lease that a thread keeps up while the context lasts, and that ends by itself if the process dies."""
+        owner = uuid.uuid4().hex
+        if not self.store.claim_results(job_id, owner, RESULTS_LEASE):
+            yield False
+            return
+        done = threading.Event()
+
+        def keep() -> None:
+            while not done.wait(RESULTS_LEASE / 3):
+                self.store.claim_results(job_id, owner, RESULTS_LEASE)
+
+        keeper = threading.Thread(target=keep, name=f"prefect-jobs-lease-{job_id}", daemon=True)
+        keeper.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            keeper.join()
+            self.store.release_results(job_id, owner)
+
+    def messages(self, job_id: int) -> list[Message]:
+        """What was said about the job."""
+        return self.store.messages(job_id)
+
+    def flow_run_url(self, flow_run_id: str) -> str | None:
+        """The flow run's page, where a UI is configured."""
+        from prefect.settings import PREFECT_UI_URL
+
+        base = PREFECT_UI_URL.value()
+        return f"{str(base).rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
+
+    # -- schedulers and what Prefect keeps for all machines -----------------------------------------------
+
+    def scheduler(self, name: str) -> Any:
+        """The saved block of that name; one read not long ago, or Prefect being away, costs no call.
+
+        Raises:
+            SchedulerConnectionError: Prefect cannot be reached, or has none of that name.
+        """
+        with self._blocks_lock:
+            known = self._blocks.get(name)
+        if known is not None and time.monotonic() - known[0] < BLOCK_TTL:
+            return known[1]
+        try:
+            block = self.find_scheduler(name)
+        except SchedulerConnectionError:
+            if known is None:
+                raise
+            block = known[1]  # as it was; that Prefect is away must not keep us from asking HTCondor
+        if block is None:
+            raise SchedulerConnectionError(
+                f"There is no scheduler {name!r} in Prefect any more. Save a block of that name, or delete the job."
+            )
+        with self._blocks_lock:
+            self._blocks[name] = (time.monotonic(), block)
+        return block
+
+    def find_scheduler(self, name: str) -> Any:
+        """The saved block of that name, or ``None``.
+
+        Raises:
+            SchedulerConnectionError: Prefect cannot be reached within 3 s.
+        """
+        from prefect_jobs.blocks import get_scheduler
+
+        return get_scheduler(name, timeout=PATIENCE)
+
+    def read_variable(self, name: str) -> str | None:
+        """A Prefect variable."""
+        return self.ask_prefect(lambda api: api.read_variable(name))
+
+    def write_variable(self, name: str, value: str) -> None:
+        """Sets a Prefect variable."""
+        self.ask_prefect(lambda api: api.write_variable(name, value))
+
+    def ask_prefect(self, question: Callable[[PrefectApi], T], patience: float = PATIENCE) -> T:
+        """The answer of Prefect's API.
+
+        Raises:
+            SchedulerConnectionError: it cannot be reached within ``patience`` seconds.
+        """
+        import prefect  # noqa: F401  (its import takes seconds, which are not the API's)
+
+        answer: Future[T] = Future()
+
+        def ask() -> None:
+            api = PrefectApi()
+            try:
+                answer.set_result(question(api))
+            except BaseException as error:  # raised again in the caller's thread
+                answer.set_exception(error)
+            finally:
+                api.close()
+
+        threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
+        try:
+            return answer.result(patience)
+        except TimeoutError:
+            raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None
+        except PrefectAway as error:
+            raise SchedulerConnectionError(str(error)) from error
+
+    def job(self, record: JobRecord) -> Job:
+        """The job of a record; one whose type this process does not know can be read and deleted only."""
+        from prefect_jobs.jobs.unknown import UnknownJob
+
+        cls = registry.load(record.type) or UnknownJob
+        return cls(self, record)
+
+    def close(self) -> None:
+        """Shows what is left, and closes every connection."""
+        self.projector.close()
+        self.store.database.dispose()
+
+
+def _entrypoint(record: JobRecord) -> str:
+    cls = registry.load(record.type) or Job
+    return cls.flow_entrypoint
+
+
+@cache
+def _runtime(url: str) -> Runtime:
+    settings = get_settings()
+    return Runtime(settings.model_copy(update={"database_url": url}))
+
+
+def get_runtime() -> Runtime:
+    """The runtime of this process for the database that the settings name."""
+    return _runtime(get_settings().database_url or default_database_url())

@@ -1,0 +1,68 @@
+"""A job on a schedule: a Prefect deployment of its own, whose runs are executed by a worker."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect_jobs.projection.prefect_api import PrefectApi
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A scheduled job. Start a worker for its runs: ``prefect worker start --pool jobs``."""
+
+    #: The deployment, as ``flow/name``.
+    name: str
+    deployment_id: str
+
+    @classmethod
+    def create(
+        cls,
+        api: PrefectApi,
+        app: str,
+        name: str,
+        entrypoint: str,
+        parameters: dict[str, Any],
+        *,
+        cron: str | None,
+        interval: timedelta | float | None,
+        timezone: str | None,
+    ) -> "Schedule":
+        """Makes the deployment.
+
+        Raises:
+            ValueError: not exactly one of ``cron`` and ``interval``, or one that Prefect cannot read.
+        """
+        from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+        if (cron is None) == (interval is None):
+            raise ValueError("A schedule needs cron=… or interval=…, and not both.")
+        schedule: Any
+        if cron is not None:
+            schedule = CronSchedule(cron=cron, timezone=timezone or "UTC")
+        else:
+            length = interval if isinstance(interval, timedelta) else timedelta(seconds=float(interval or 0))
+            if length <= timedelta(0):
+                raise ValueError(f"The interval of a schedule is longer than 0 s, not {length}.")
+            schedule = IntervalSchedule(interval=length, timezone=timezone)
+        full, deployment = api.create_scheduled(app, name, entrypoint, parameters, schedule)
+        return cls(full, str(deployment))
+
+    def pause(self) -> None:
+        """No new runs until :meth:`resume`."""
+        self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=True))
+
+    def resume(self) -> None:
+        """New runs again."""
+        self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=False))
+
+    def delete(self) -> None:
+        """Ends the schedule; jobs that it made stay."""
+        self._ask(lambda api: api.delete_deployment(UUID(self.deployment_id)))
+
+    @staticmethod
+    def _ask(question: Any) -> None:
+        from prefect_jobs.runtime import get_runtime
+
+        get_runtime().ask_prefect(question, patience=10.0)

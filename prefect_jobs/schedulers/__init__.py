@@ -1,0 +1,1 @@
+"""Clients of the engines: HTCondor and Dask. They know nothing of Prefect, SQL or jobs."""

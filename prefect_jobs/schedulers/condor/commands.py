@@ -1,0 +1,113 @@
+"""The submit commands that HTCondor knows (condor_submit manual, "Submit Description File Commands").
+
+HTCondor itself takes an unknown command for a macro and says nothing, so a misspelt one is lost. Here it
+is an error, unless another command really uses it as a macro, ``$(name)``.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+_TEXT = """
+accounting_group accounting_group_user allowed_execute_duration allowed_job_duration allow_arguments_v1
+allow_environment_v1 append_files arc_application arc_data_staging arc_resources arc_rte arguments arguments2
+args arch aws_access_key_id_file aws_region aws_secret_access_key_file azure_admin_key azure_admin_username
+azure_auth_file azure_image azure_location azure_size batch_extra_submit_args batch_id batch_name batch_project
+batch_queue batch_runtime buffer_block_size buffer_files buffer_size checkpoint_destination
+checkpoint_exit_code cloud_label_names cmd compress_files concurrency_limits concurrency_limits_expr
+container_image container_is_common container_service_names container_target_dir copy_to_spool core_size
+coresize cron_day_of_month cron_day_of_week cron_hour cron_minute cron_month cron_prep_time cron_window
+cuda_version dag_node_name dagman_job_id dagman_log deferral_prep_time deferral_time deferral_window
+delegate_job_gsi_credentials_lifetime description docker_image docker_network_type docker_override_entrypoint
+docker_pull_policy docker_send_credentials dont_encrypt_input_files dont_encrypt_output_files
+ec2_access_key_id ec2_ami_id ec2_availability_zone ec2_block_device_mapping ec2_ebs_volumes ec2_elastic_ip
+ec2_iam_profile_arn ec2_iam_profile_name ec2_instance_type ec2_keypair ec2_keypair_file ec2_parameter_names
+ec2_secret_access_key ec2_security_groups ec2_security_ids ec2_spot_price ec2_tag_names ec2_user_data
+ec2_user_data_file ec2_vpc_ip ec2_vpc_subnet email_attributes encrypt_execute_directory
+encrypt_input_files encrypt_output_files env environment environment2 erase_output_and_error_on_restart error
+executable fetch_files file_remaps gce_account gce_auth_file gce_image gce_json_file gce_machine_type
+gce_metadata gce_metadata_file gce_preemptible get_env getenv globus_rsl gpus_maximum_capability
+gpus_maximum_memory gpus_minimum_capability gpus_minimum_memory gpus_minimum_runtime grid_resource
+gs_access_key_id_file gs_secret_access_key_file hold hold_kill_sig hosts image_size input
+interactive_executable jar_files java_vm_args java_vm_arguments java_vm_arguments2 job_ad_information_attrs
+job_lease_duration job_machine_attrs job_machine_attrs_history_length job_max_vacate_time jobset jobset_name
+keep_claim_idle keystore_alias keystore_file keystore_passphrase_file kill_sig kill_sig_timeout
+last_match_list_length leave_in_queue load_profile local_files log log_xml loguseXML machine_count manifest
+manifest_dir match_list_length materialize_max_idle max_idle max_job_retirement_time max_materialize
+max_retries max_transfer_input_mb max_transfer_output_mb min_hosts max_hosts mount_under_scratch
+my_proxy_host next_job_start_delay nice_user node_count nodecount noop_job noop_job_exit_code
+noop_job_exit_signal nordugrid_rsl notification notify_user on_exit_hold on_exit_hold_reason
+on_exit_hold_subcode on_exit_remove output output_destination output_directory parallel_script_shadow
+parallel_script_starter periodic_hold periodic_hold_reason periodic_hold_subcode periodic_release
+periodic_remove periodic_vacate preferences preserve_relative_paths primary_unix_group prio priority
+project_name public_input_files rank remote_initialdir remove_kill_sig rendezvousdir request_cpu request_cpus
+request_disk request_gpu request_gpus request_memory require_gpus requirements retry_request_disk
+retry_request_memory retry_request_memory_increase retry_request_memory_max retry_until run_as_owner
+s3_access_key_id_file s3_secret_access_key_file scitokens_file shell should_transfer_files skip_filechecks
+skip_if_dataflow stack_size starter_debug starter_log stderr stdin stdout stream_error stream_input
+stream_output submit_event_notes submit_event_notes_attrs submit_event_user_notes success_exit_code
+suspend_job_at_exec tool_daemon_args tool_daemon_arguments tool_daemon_arguments2 tool_daemon_cmd
+tool_daemon_error tool_daemon_input tool_daemon_output transfer_checkpoint_files transfer_common_input
+transfer_container transfer_error transfer_executable transfer_input transfer_input_files transfer_output
+transfer_output_files transfer_output_remaps transfer_plugins ulog_execute_attrs universe use_oauth_services
+use_scitoken use_scitokens use_x509userproxy vm_checkpoint vm_disk vm_macaddr vm_memory vm_networking
+vm_networking_type vm_no_output_vm vm_type vm_vcpus vm_vnc want_graceful_removal want_io_proxy
+want_job_networking want_name_tag want_remote_io want_remote_syscalls when_to_transfer_output
+x509userproxy x509_user_proxy xen_initrd xen_kernel xen_kernel_params xen_root
+"""
+KNOWN = frozenset(_TEXT.lower().split())
+#: Commands whose names go on with a word of the user's choice (request_<resource>, ec2_tag_<name>, …).
+PREFIXES = (
+    "request_",
+    "require_",
+    "ec2_tag_",
+    "ec2_parameter_",
+    "cloud_label_",
+    "transform_",
+    "env_",
+    "submit_",
+)
+_SUFFIXES = ("_oauth_permissions", "_oauth_resource", "_container_port", "_oauth_options")
+#: Commands that would break what this product promises, with the reason.
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(
+        ("initialdir", "initial_dir", "job_iwd", "iwd"),
+        "each job has a directory of its own, job.initial_dir; set job.workspace instead",
+    ),
+    "queue": "say num_jobs, or queue= at execute()",
+}
+SAME = {
+    "cmd": "executable",
+    "args": "arguments",
+    "env": "environment",
+    "stdout": "output",
+    "stderr": "error",
+    "stdin": "input",
+}
+
+
+def is_attribute(name: str) -> bool:
+    """Whether the name sets a job ad attribute directly: ``+Name`` or ``My.Name``."""
+    return name.startswith("+") or name.lower().startswith("my.")
+
+
+def unknown_commands(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The commands that HTCondor does not know, each with a sentence for the user.
+
+    Args:
+        attributes: command → value, as they will be written.
+    """
+    values = " ".join(attributes.values()).lower()
+    found: dict[str, str] = {}
+    for name in attributes:
+        lower = name.lower()
+        if is_attribute(name) or lower in KNOWN or lower.startswith(PREFIXES) or lower.endswith(_SUFFIXES):
+            continue
+        if f"$({lower})" in values or f"$({lower}:" in values:
+            continue
+        found[name] = f"HTCondor knows no submit command {name!r}{_guess(lower, KNOWN)}"
+    return found
+
+
+def _guess(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]!r}?" if close else "; for an attribute of your own write '+Name'."

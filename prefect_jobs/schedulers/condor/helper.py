@@ -1,0 +1,233 @@
+"""The process in which HTCondor's bindings live: one for each identity. Run as a module, never imported.
+
+Why a process: the bindings keep the first security session, so a second token in the same process would
+submit as the first user; and a C library that hangs can be killed only with its process.
+
+Protocol: a line of JSON in, a line of JSON out. The first line configures; it comes through the pipe since it
+may hold a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind, "text": …}``.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Kinds of errors; the client makes exceptions of them.
+UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
+
+
+class HelperError(Exception):
+    """An error with its kind, to be told to the client."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+def configure(settings: Mapping[str, Any]) -> None:
+    """Writes HTCondor's configuration for a token into the private folder; without one, the machine's counts."""
+    token = settings.get("token")
+    if not token:
+        return
+    folder = Path(settings["folder"])
+    tokens = folder / "tokens.d"
+    tokens.mkdir(mode=0o700)
+    with os.fdopen(os.open(tokens / "token", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(str(token).strip() + "\n")
+    config = folder / "condor_config"
+    lines = (
+        f"SEC_TOKEN_DIRECTORY = {tokens}",
+        "SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS",
+        # A client that can read a pool's signing key makes a token of its own, as another user.
+        f"SEC_PASSWORD_DIRECTORY = {folder / 'none'}",
+        f"SEC_TOKEN_POOL_SIGNING_KEY_FILE = {folder / 'none' / 'key'}",
+        "ENABLE_IPV6 = AUTO",
+        "USE_SHARED_PORT = False",
+    )
+    config.write_text("\n".join(lines) + "\n")
+    for name in [name for name in os.environ if name.startswith("_CONDOR_")]:
+        del os.environ[name]
+    os.environ["CONDOR_CONFIG"] = str(config)
+
+
+class Session:
+    """An access point, found once and asked until it fails."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        import htcondor2
+
+        self._condor = htcondor2
+        self._settings = settings
+        self._ad: Any = None
+        self._schedd: Any = None
+
+    def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
+        """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
+        schedd = self._connected()
+        try:
+            description = self._condor.Submit(text)
+            result = schedd.submit(description, count=count, spool=spool)
+        except Exception as error:
+            message = _text(error)
+            if (
+                "create job ad" in message
+                or "create a cluster ad" in message
+                or not isinstance(error, self._condor.HTCondorException)
+            ):
+                raise HelperError(REFUSED, message) from error
+            raise
+        cluster = int(result.cluster())
+        if spool:
+            try:
+                schedd.spool(result)
+            except Exception as error:
+                schedd.act(self._condor.JobAction.Remove, f"ClusterId == {cluster}", reason="inputs not sent")
+                raise HelperError(FAILED, f"the inputs could not be sent: {_text(error)}") from error
+        return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
+
+    def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
+        """Job ads of the queue."""
+        return [_plain(ad) for ad in self._connected().query(constraint, projection)]
+
+    def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
+        """Job ads that have left the queue, newest first."""
+        return [_plain(ad) for ad in self._connected().history(constraint, projection, match)]
+
+    def act(self, action: str, constraint: str, reason: str) -> dict[str, Any]:
+        """Hold, Release or Remove; the answer counts what became of how many jobs."""
+        answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=reason)
+        return _plain(answer)
+
+    def retrieve(self, constraint: str) -> None:
+        """Writes outputs (and logs so far) of spooled jobs to where their submitter wants them."""
+        self._connected().retrieve(constraint)
+
+    def check(self) -> dict[str, Any]:
+        """What there is at the other end."""
+        schedd = self._connected()
+        schedd.query("false", ["ClusterId"], limit=1)
+        report: dict[str, Any] = {
+            "schedd": self._ad.get("Name"),
+            "machine": self._ad.get("Machine"),
+            "version": self._ad.get("CondorVersion"),
+            "client": str(self._condor.version()),
+            "jobs": {
+                "running": self._ad.get("TotalRunningJobs"),
+                "idle": self._ad.get("TotalIdleJobs"),
+                "held": self._ad.get("TotalHeldJobs"),
+            },
+        }
+        condor = self._condor
+        # Whether this identity may submit is asked by a ping at the level that submitting needs.
+        condor.ping(self._ad, "WRITE")
+        slots = self._collector().query(
+            condor.AdTypes.Startd, "true", ["Name", "Cpus", "Memory", "TotalCpus", "TotalMemory", "State"]
+        )
+        report["slots"] = [_plain(slot) for slot in slots]
+        return report
+
+    def _connected(self) -> Any:
+        if self._schedd is None:
+            self._ad = self._locate()
+            self._schedd = self._condor.Schedd(self._ad)
+        return self._schedd
+
+    def forget(self) -> None:
+        """Looks the access point up again at the next request: it may have moved to another port."""
+        self._schedd = self._ad = None
+
+    def _collector(self) -> Any:
+        address = self._settings.get("collector")
+        return self._condor.Collector(address) if address else self._condor.Collector()
+
+    def _locate(self) -> Any:
+        condor = self._condor
+        wanted = self._settings.get("schedd_name")
+        try:
+            collector = self._collector()
+            if not wanted and not self._settings.get("collector"):
+                return collector.locate(condor.DaemonType.Schedd)
+            if wanted and not self._settings.get("collector"):
+                return collector.locate(condor.DaemonType.Schedd, wanted)
+            ads = list(collector.locateAll(condor.DaemonType.Schedd))
+        except Exception as error:
+            raise HelperError(UNREACHABLE, self._why(_text(error))) from error
+        names = [str(ad.get("Name")) for ad in ads]
+        if not ads:
+            raise HelperError(UNREACHABLE, "the collector answers but knows no schedd")
+        if wanted:
+            for ad in ads:
+                if wanted in (ad.get("Name"), ad.get("Machine")):
+                    return ad
+            raise HelperError(UNREACHABLE, f"no schedd is named {wanted!r}; there are: {', '.join(names)}")
+        if len(ads) > 1:
+            raise HelperError(UNREACHABLE, f"there are several schedds, set schedd_name to one of: {', '.join(names)}")
+        return ads[0]
+
+    def _why(self, text: str) -> str:
+        """The bindings say "failed" for a wrong address and a wrong token alike; a bare connection tells."""
+        address = self._settings.get("collector")
+        if not address:
+            return (
+                f"{text.rstrip('.')}: there is no HTCondor configured on this machine. "
+                "Set CONDOR_CONFIG (prefect-jobs condor env), or use a scheduler block"
+            )
+        host, _, port = str(address).rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+        except OSError as error:
+            return f"nothing answers there ({error.strerror or error})"
+        return (
+            "something answers there but does not let us in: check that it is a collector or an access point, and "
+            "that the token is complete, not expired, and of that pool"
+        )
+
+
+def _plain(ad: Any) -> dict[str, Any]:
+    """An ad as JSON takes it; expressions that have no value are left out."""
+    found: dict[str, Any] = {}
+    for name in ad:
+        value = ad[name]
+        if isinstance(value, str | int | float | bool):
+            found[name] = value
+    return found
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main() -> None:
+    """Answers requests until the other end goes away."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    session: Session | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        # The default action of SIGALRM ends the process even inside a C call that hangs.
+        signal.setitimer(signal.ITIMER_REAL, float(request["timeout"]) + 5)
+        try:
+            if request["op"] == "configure":
+                configure(request["args"])
+                session = Session(request["args"])
+                answer: dict[str, Any] = {"ok": None}
+            else:
+                operation: Callable[..., Any] = getattr(session, request["op"])
+                answer = {"ok": operation(**request["args"])}
+        except HelperError as error:
+            answer = {"error": error.kind, "text": _text(error)}
+        except Exception as error:  # told to the client, which raises it there
+            answer = {"error": FAILED, "text": _text(error)}
+        if "error" in answer and answer["error"] != REFUSED and session is not None:
+            session.forget()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The transport by token or local configuration: HTCondor's bindings in a helper process of their own."""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import prefect_jobs
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal
+
+#: Seconds that a helper may take to start and import the bindings on a busy machine.
+START_TIMEOUT = 30.0
+_PACKAGE_ROOT = str(Path(prefect_jobs.__file__).resolve().parent.parent)
+
+
+class HelperProcess:
+    """One helper, started at the first request, replaced when it hangs or dies. Requests take turns."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: str | None = None
+        self._owner = os.getpid()
+        self._rest = b""
+
+    def call(self, op: str, args: dict[str, Any], timeout: float) -> Any:
+        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.call`."""
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise SchedulerConnectionError(
+                f"{self._access.title} did not answer earlier requests within {timeout:g} s; try again later."
+            )
+        try:
+            self._start()
+            return self._ask(op, args, max(0.5, deadline - time.monotonic()))
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Ends the helper and removes its folder with the token."""
+        process, self._process = self._process, None
+        folder, self._folder = self._folder, None
+        if os.getpid() != self._owner:
+            return  # a forked child must not end its parent's helper
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        if os.getpid() != self._owner:
+            self._process = self._folder = None
+            self._owner = os.getpid()
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._rest = b""
+        self._folder = tempfile.mkdtemp(prefix="prefect-jobs-condor-")
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(
+            part for part in (_PACKAGE_ROOT, environment.get("PYTHONPATH")) if part
+        )
+        with (Path(self._folder) / "stderr").open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefect_jobs.schedulers.condor.helper"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                # A group of its own: Ctrl-C at a terminal is for the program, which then ends its helper.
+                process_group=0,
+            )
+        self._ask("configure", self._access.settings(self._folder), START_TIMEOUT)
+
+    def _ask(self, op: str, args: dict[str, Any], timeout: float) -> Any:
+        process = cast("subprocess.Popen[bytes]", self._process)
+        line = json.dumps({"op": op, "args": args, "timeout": timeout}).encode() + b"\n"
+        try:
+            cast(Any, process.stdin).write(line)
+            cast(Any, process.stdin).flush()
+            answer = json.loads(self._line(timeout))
+        except _SilentError:
+            self.close()
+            raise SchedulerConnectionError(
+                f"{self._access.title} did not answer within {timeout:.0f} s. "
+                "Check that the address is an HTCondor collector or access point and that it is up."
+            ) from None
+        except (OSError, EOFError, ValueError) as error:
+            code, tail = process.poll(), self._errors()
+            self.close()
+            raise CondorError(
+                f"The helper process for {self._access.title} ended (exit code {code}). {tail}".strip()
+            ) from error
+        if "error" not in answer:
+            return answer["ok"]
+        text, kind = answer["text"], answer["error"]
+        if kind == "unreachable":
+            raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}.")
+        if kind == "refused":
+            raise CondorRefusal(text)
+        if "connect" in text.lower() or "communication" in text.lower():
+            raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}")
+        raise CondorError(f"{self._access.title}: {text}")
+
+    def _line(self, timeout: float) -> bytes:
+        """A line of the helper's answers."""
+        pipe = cast(Any, cast("subprocess.Popen[bytes]", self._process).stdout).fileno()
+        deadline = time.monotonic() + timeout
+        chunks = [self._rest]
+        while b"\n" not in chunks[-1]:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise _SilentError
+            chunk = os.read(pipe, 1 << 20)
+            if not chunk:
+                raise EOFError
+            chunks.append(chunk)
+        line, _, self._rest = b"".join(chunks).partition(b"\n")
+        return line
+
+    def _errors(self) -> str:
+        if self._folder is None:
+            return ""
+        try:
+            text = (Path(self._folder) / "stderr").read_text(errors="replace")
+        except OSError:
+            return ""
+        return " ".join(text.split())[-500:]
+
+
+class _SilentError(Exception):
+    """No answer in time."""

@@ -1,0 +1,59 @@
+"""What a database can keep, and what a reader will find: the same on SQLite and PostgreSQL."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from prefect_jobs.records import StatusState
+
+_JSON_FIELDS = ("extended_properties", "spec", "native")
+#: NUL in JSON: an escape that is not escaped itself.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def clean(text: str) -> str:
+    """The text without what a database cannot keep: NUL (PostgreSQL), halves of surrogate pairs (UTF-8). What a
+    program printed must never keep its job's status from being stored."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def dump_json(value: Any) -> str:
+    """JSON that both databases take, its letters as they are, so that SQLite finds keys in any script.
+
+    Raises:
+        ValueError: a value that JSON does not know (an object, NaN), or a text that a database cannot keep.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not possible in JSON: {error}") from error
+    if _NUL.search(text):
+        raise ValueError("a text in it has a NUL character")
+    return text
+
+
+def storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by field of :class:`~prefect_jobs.records.JobRecord` as they will be read again; the caller's dicts
+    and lists are copied.
+
+    Raises:
+        ValueError: names the field that cannot be stored.
+    """
+    return {name: _kept(name, value) for name, value in values.items()}
+
+
+def _kept(name: str, value: Any) -> Any:
+    if name in _JSON_FIELDS:
+        try:
+            return json.loads(dump_json(value))
+        except ValueError as error:
+            raise ValueError(f"{name} cannot be stored: {error}.") from error
+    if name == "groups":
+        return tuple(sorted({clean(group) for group in value}))
+    if isinstance(value, StatusState):
+        texts = {key: clean(text) for key, text in asdict(value).items() if isinstance(text, str)}
+        return StatusState(**{**asdict(value), **texts})
+    return clean(value) if isinstance(value, str) else value
