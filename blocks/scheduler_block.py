@@ -42,6 +42,14 @@ class SchedulerBlock(CredentialsBlock):
         """Whether Prefect has it."""
         return self._block_document_id is not None
 
+    def check(self) -> str:
+        """Connects, authenticates, and tells what is there; a report for people.
+
+        Raises:
+            SchedulerConnectionError: with what to mend.
+        """
+        raise NotImplementedError
+
     def named(self, name: str) -> None:
         """Gives it the name under which :meth:`save` stores it.
 

@@ -147,11 +147,17 @@ def register_blocks() -> list[str]:
 
 async def _list() -> list[SchedulerBlock]:
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
 
     found: list[SchedulerBlock] = []
     async with get_client() as client:
         for cls in KINDS.values():
-            documents = await client.read_block_documents_by_type(cls.get_block_type_slug(), limit=200)
+            try:
+                documents = await client.read_block_documents_by_type(cls.get_block_type_slug(), limit=200)
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code != 404:
+                    raise
+                continue  # the type was never registered: none of it was saved
             for document in documents:
                 if document.name:
                     found.append(await cls.aload(document.name, client=client))

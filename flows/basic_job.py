@@ -31,7 +31,7 @@ def basic_job(
         timeout: Seconds to wait; empty: for ever.
         app: Label of the app that the job belongs to.
     """
-    return run_job(  # type: ignore[no-any-return]
+    return run_job(
         "BASIC",
         app=app,
         name=name,

@@ -52,7 +52,7 @@ def condor_job(
         commands["executable"] = executable
     if arguments is not None:
         commands["arguments"] = arguments
-    return run_job(  # type: ignore[no-any-return]
+    return run_job(
         "CONDOR",
         app=app,
         name=name,

@@ -74,12 +74,12 @@ class App:
             if assigned:
                 raise SchedulerNotAssigned(
                     f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does not "
-                    f"exist any more. Assign another: prefect-jobs assign {cls.package} {name} NAME"
+                    f"exist any more. Assign another: prefect-jobs assign {cls.__module__}:{cls.__qualname__} {name} NAME"
                 )
             if setting.required:
                 raise SchedulerNotAssigned(
                     f"The setting {name!r} of {cls.package} has no scheduler. "
-                    f"Assign one: prefect-jobs assign {cls.package} {name} NAME"
+                    f"Assign one: prefect-jobs assign {cls.__module__}:{cls.__qualname__} {name} NAME"
                 )
             return None
         cls._check_engine(setting, block)

@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -239,7 +240,9 @@ class CondorJob(Job):
     def _steer(self, action: Any, which: str, reason: str) -> Observation:
         client = self._client()
         client.act(action, f"{condor_watch.constraint(self._record)} && {which}", reason)
-        return condor_watch.observe(self._record, client, None)
+        found = condor_watch.observe(self._record, client, None)
+        # The history does not tell who removed a job; here it is known.
+        return replace(found, message="Stopped.") if found.status == statuses.ABORTED else found
 
     def _process_results(self) -> None:
         record = self._record

@@ -61,6 +61,12 @@ def find(name: str) -> "type[Job] | None":
     return None
 
 
+def known_types() -> "list[type[Job]]":
+    """Every class that this process can make jobs of."""
+    found = (find(name) for name in job_type_names())
+    return list(dict.fromkeys(cls for cls in found if cls is not None))
+
+
 def job_class(job_type: "str | type[Job] | None") -> "tuple[str, type[Job]]":
     """The registered name and the class meant by ``job_type``.
 

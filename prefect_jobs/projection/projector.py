@@ -199,14 +199,18 @@ class Projector:
         for record in records:
             self._show_one(api, record)
         self._logs_wanted({record.id for record in records})
-        behind = {record.id for record in self._store.behind(asked)}
+        self._settle(asked)
+
+    def _settle(self, job_ids: list[int]) -> None:
+        """Tells who waits which of the jobs are shown as they are now."""
+        behind = {record.id for record in self._store.behind(job_ids)}
         with self._changed:
-            for job_id in asked:
+            for job_id in job_ids:
                 if job_id not in behind:
                     self._due.pop(job_id, None)
                 else:
                     # Changed again meanwhile, or another process is at it just now.
-                    self._due[job_id] = time.monotonic() + 0.05
+                    self._due[job_id] = time.monotonic() + 0.1
             self._changed.notify_all()
 
     def _sweep(self, api: PrefectApi) -> None:
@@ -215,10 +219,7 @@ class Projector:
             records = self._store.claim_faces(self._owner, _CLAIM, _BATCH)
             for record in records:
                 self._show_one(api, record)
-            with self._changed:
-                for record in records:
-                    self._due.pop(record.id, None)
-                self._changed.notify_all()
+            self._settle([record.id for record in records])
             self._logging.update(record.id for record in records)
             self._send_logs(api)
             if len(records) < _BATCH:

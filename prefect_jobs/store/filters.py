@@ -85,7 +85,7 @@ def order(order_by: str | Sequence[str]) -> list[ColumnElement[Any]]:
     Raises:
         ValueError: an unknown field; the message names the valid ones.
     """
-    keys = (order_by,) if isinstance(order_by, str) else tuple(order_by)
+    keys = tuple(order_by) if isinstance(order_by, Sequence) and not isinstance(order_by, str) else (order_by,)
     clauses: list[ColumnElement[Any]] = []
     by_id = False
     for key in keys:

@@ -70,7 +70,7 @@ class Store:
             ValueError: unknown fields or lookups, a negative limit or offset.
         """
         for name, number in (("limit", query.limit), ("offset", query.offset)):
-            if number is not None and (not isinstance(number, int) or number < 0):
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
                 raise ValueError(f"{name} is a whole number from 0, not {number!r}.")
         statement = select(*_COLUMNS).where(*conditions(query, self._dialect)).order_by(*order(query.order_by))
         if query.limit is not None:
@@ -184,8 +184,8 @@ class Store:
         if shown is not None:
             values["face_shown"] = shown
         with self.database.writing() as connection:
-            shown = connection.execute(update(JobRow).where(JobRow.id == record.id).values(**values))
-            if shown.rowcount == 0 and flow_run_id is not None:
+            noted = connection.execute(update(JobRow).where(JobRow.id == record.id).values(**storable(values)))
+            if noted.rowcount == 0 and flow_run_id is not None:
                 # Deleted while its run was being made: the run must go too.
                 known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id)
                 if connection.execute(known).first() is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_jobs.records import StatusState
 
-_JSON_FIELDS = ("extended_properties", "spec", "native")
+_JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown")
 #: NUL in JSON: an escape that is not escaped itself.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 

@@ -1,0 +1,225 @@
+"""Commands on jobs: list, show, wait, logs, stop, pause, resume, resubmit, delete."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+from prefect_jobs import statuses
+from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.runtime import get_runtime
+from prefect_jobs.store.filters import JobQuery
+
+IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The job's id.", min=1)]
+IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", help="The jobs' ids.", min=1)]
+CleanOption = Annotated[bool, typer.Option("--clean", help="Remove the jobs' own directories, too.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("list")(list_)
+    for function in (show, wait, logs):
+        app.command()(function)
+    for name, help_text in (
+        ("stop", "Stop the work of jobs."),
+        ("pause", "Hold the work of jobs."),
+        ("resume", "Let paused or held jobs go on."),
+        ("resubmit", "Submit jobs that are over once more."),
+    ):
+        app.command(name, help=help_text)(_action(name))
+    app.command()(delete)
+
+
+@command
+def list_(
+    app: Annotated[str | None, typer.Option(help="Only jobs of the app with this package.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only in this status (name or code); repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, as last known."""
+    filters: dict[str, Any] = {}
+    if status:
+        filters["status__in"] = [statuses.parse(text).text for text in status]
+    query = JobQuery(label=app, user=user, filters=filters, order_by="-id", limit=limit)
+    runtime = get_runtime()
+    found = [runtime.job(record) for record in runtime.store.find(query)]
+    rows = [_summary(job) for job in found]
+    columns = ("id", "app", "user", "type", "name", "status", "remote_id", "execute_time", "run_time")
+    print_data(
+        rows,
+        as_json=as_json,
+        table=lambda: table_of(
+            (c.replace("_", " ") for c in columns), ([_short(row[c]) for c in columns] for row in rows)
+        ),
+    )
+
+
+@command
+def show(id: IdArgument, as_json: JsonOption = False) -> None:
+    """Show everything known of a job, and what was said about it."""
+    job = _job(id)
+    job.update_status()
+    found = _details(job)
+    print_data(
+        found,
+        as_json=as_json,
+        table=lambda: table_of(
+            ("", ""),
+            ((key.replace("_", " "), _text(value)) for key, value in found.items() if value not in (None, "", {}, [])),
+        ),
+    )
+
+
+@command
+def wait(
+    id: IdArgument,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a job is over; exit status 0 only if it ended as Complete."""
+    job = _job(id)
+    job.wait(timeout)
+    print_data(_summary(job) if as_json else job.cached_status, as_json=as_json)
+    if job._record.state.as_status.kind.state_type != "COMPLETED":
+        raise fail(f"job {id} ended as {job.cached_status}: {job.status_message}")
+
+
+@command
+def logs(
+    id: IdArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what was said about a job, then its logs (standard output and error, HTCondor's log)."""
+    job = _job(id)
+    if as_json and not follow:
+        said = [{"time": m.time, "level": m.level, "text": m.text} for m in job._backend.messages(id)]
+        print_data({"messages": said, "logs": _called(job.get_logs())}, as_json=True)
+        return
+    seen = 0
+    while True:
+        over = poll_once(job) if follow else True
+        for message in job._backend.messages(id):
+            if message.id > seen:
+                seen = message.id
+                sys.stdout.write(f"{message.time:%H:%M:%S} {message.text}\n")
+        sys.stdout.flush()
+        if over:
+            break
+        Event().wait(job._backend.poll_interval)
+    _write_logs(_called(job.get_logs()))
+
+
+@command
+def delete(ids: IdsArgument, clean: CleanOption = False) -> None:
+    """Delete jobs: stop them if they are active, remove them and their flow runs."""
+    _each(ids, "deleted", lambda job: _delete(job, clean))
+
+
+def _delete(job: Job, clean: bool) -> None:
+    job.clean_on_delete = clean
+    job.delete()
+
+
+def _action(name: str) -> Callable[..., None]:
+    def act(ids: IdsArgument) -> None:
+        _each(ids, None, lambda job: getattr(job, name)())
+
+    act.__name__ = name
+    return command(act)
+
+
+def _each(ids: list[int], done: str | None, action: Callable[[Job], None]) -> None:
+    """Each id is tried and reported; exit status 1 if one of them failed."""
+    failed = False
+    for job_id in ids:
+        try:
+            job = _job(job_id)
+            action(job)
+            say(f"job {job_id}: {done or job.cached_status}")
+        except EXPECTED as error:
+            failed = True
+            say(f"job {job_id}: error: {error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _job(job_id: int) -> Job:
+    runtime = get_runtime()
+    record = runtime.get(job_id)
+    if record is None:
+        raise LookupError(f"There is no job {job_id} in {runtime.store.database.name}.")
+    return runtime.job(record)
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "app": job.label,
+        "user": job.user,
+        "type": job.type,
+        "name": job.name,
+        "status": job.cached_status,
+        "status_message": job.status_message,
+        "remote_id": job.remote_id,
+        "execute_time": job.execute_time,
+        "run_time": job.run_time,
+        "flow_run_id": job._record.flow_run_id,
+    }
+
+
+def _details(job: Job) -> dict[str, Any]:
+    more = {
+        "groups": list(job.groups),
+        "description": job.description,
+        "workspace": job.workspace,
+        "scheduler": job._record.scheduler,
+        "creation_time": job.creation_time,
+        "start_time": job.start_time,
+        "completion_time": job.completion_time,
+        "last_status_update": job.last_status_update,
+        "extended_properties": job.extended_properties,
+        "process_results_function": job.process_results_function,
+        "initial_dir": getattr(job, "initial_dir", None),
+        "statuses": getattr(job, "statuses", None),
+        "exit_codes": getattr(job, "exit_codes", None),
+        "flow_run_url": job.flow_run_url,
+    }
+    return {**_summary(job), **more}
+
+
+def _called(logs: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        found[name] = _called(value) if isinstance(value, dict) else value() if callable(value) else value
+    return found
+
+
+def _write_logs(logs: dict[str, Any], prefix: str = "") -> None:
+    for name, value in logs.items():
+        title = f"{prefix}{name}"
+        if isinstance(value, dict):
+            _write_logs(value, f"{title} / ")
+        elif value:
+            sys.stdout.write(f"\n==> {title} <==\n{value}")
+            sys.stdout.write("" if str(value).endswith("\n") else "\n")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    text = "" if value is None else str(value).splitlines()[0] if str(value) else ""
+    return text.split(".")[0] if text.count(":") == 2 and text[:1].isdigit() else text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,54 @@
+"""All commands in one place."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from prefect_jobs import __version__
+from prefect_jobs.cli import condor, database, jobs, schedulers
+
+app = typer.Typer(
+    name="prefect-jobs",
+    help="Long-running jobs on HTCondor and Dask, watched and steered in the Prefect UI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(condor.app, name="condor")
+app.add_typer(database.app, name="db")
+jobs.register(app)
+schedulers.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"prefect-jobs {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Long-running jobs on HTCondor and Dask, watched and steered in the Prefect UI."""
+    logging.getLogger("prefect").setLevel(logging.ERROR)  # its own housekeeping is not this command's news
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        float, typer.Option(help="Seconds to stay up after the jobs have ended, to look around in the UI.")
+    ] = 0.0,
+) -> None:
+    """Run one real job of each type on embedded parts, with a live table; ends by itself."""
+    from prefect_jobs.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(keep=keep))
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app()

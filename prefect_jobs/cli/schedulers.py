@@ -1,0 +1,99 @@
+"""Commands on scheduler blocks, assignments and deployments."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prefect_jobs.app import App
+from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
+from prefect_jobs.jobs import registry
+
+AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:App.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for function in (schedulers, check, assign, deploy):
+        app.command()(function)
+
+
+@command
+def schedulers(as_json: JsonOption = False) -> None:
+    """List the saved scheduler blocks."""
+    from prefect_jobs.blocks import list_schedulers
+
+    rows = [
+        {"name": block.name, "engine": block.engine, "host": getattr(block, "host", "")} for block in list_schedulers()
+    ]
+    print_data(
+        rows, as_json=as_json, table=lambda: table_of(("name", "engine", "host"), (row.values() for row in rows))
+    )
+
+
+@command
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")], as_json: JsonOption = False
+) -> None:
+    """Connect to a scheduler and tell what is there."""
+    from prefect_jobs.blocks import get_scheduler
+
+    block = get_scheduler(name)
+    if block is None:
+        raise LookupError(f"There is no scheduler {name!r}; see: prefect-jobs schedulers")
+    report = block.check()
+    print_data({"name": block.name, "report": report.splitlines()} if as_json else report, as_json=as_json)
+
+
+@command
+def assign(
+    app: AppArgument,
+    setting: Annotated[str, typer.Argument(metavar="SETTING", help="The app's scheduler setting.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")],
+) -> None:
+    """Assign a saved scheduler to an app's setting."""
+    _load(app).assign_scheduler(setting, name)
+    say(f"{app}: {setting} is {name}")
+
+
+@command
+def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="Apps, as module:App.")]) -> None:
+    """Register the blocks, and a deployment for each app and job type, in Prefect."""
+    from prefect_jobs.blocks import register_blocks
+    from prefect_jobs.projection.prefect_api import PrefectApi
+
+    found = [_load(app) for app in apps]
+    for slug in register_blocks():
+        say(f"block {slug}")
+    api = PrefectApi()
+    try:
+        for cls in found:
+            for entrypoint in dict.fromkeys(job.flow_entrypoint for job in registry.known_types()):
+                sys.stdout.write(api.deploy(cls.check_package(), entrypoint) + "\n")
+    finally:
+        api.close()
+
+
+def _load(path: str) -> type[App]:
+    """The app at ``module:App``.
+
+    Raises:
+        ValueError: nothing is there, or no app.
+    """
+    module, separator, name = path.partition(":")
+    if not separator:
+        raise ValueError(f"{path!r} names no app: write module:App, for example myproject.app:MyApp.")
+    here = str(Path.cwd())
+    if here not in sys.path:  # as python -m does: the user's project need not be installed
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{path!r} cannot be loaded: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, App)):
+        raise ValueError(f"{path!r} is not a subclass of prefect_jobs.App.")
+    return found

@@ -1,0 +1,201 @@
+"""A Prefect server of this machine's own: API and web UI on loopback, its database an SQLite file in its folder."""
+
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prefect_jobs.errors import LocalPartError
+from prefect_jobs.local import processes
+from prefect_jobs.local.condor_pool import state_directory
+from prefect_jobs.local.files import locked, make_directory, replace_text, tail
+from prefect_jobs.local.processes import LOOPBACK, ProcessRecord
+
+# Prefect's own code takes 10 seconds of one core to load, and 10 more to lay out an empty database; less of it
+# (no web UI, no background services, no block types) starts no sooner.
+_UP_TIMEOUT_SECONDS = 90
+# Whoever watches a page keeps a connection open, and the server waits for all of them to end.
+_DOWN_TIMEOUT_SECONDS = 5
+_ANSWER_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class PrefectServerInfo:
+    """A Prefect server that is up, or was the last time."""
+
+    api_url: str
+    """What a client needs as PREFECT_API_URL."""
+    ui_url: str
+    """Where a browser finds the web UI."""
+    port: int
+    directory: Path
+
+
+@dataclass(frozen=True)
+class PrefectServerStatus:
+    """How a Prefect server is doing."""
+
+    up: bool
+    info: PrefectServerInfo | None = None
+    """None if the server has never been up."""
+    answering: bool = False
+    """Whether its API answered just now."""
+
+
+class LocalPrefectServer:
+    """A Prefect server, by its folder. Several can be up side by side.
+
+    It listens on loopback without authentication, as Prefect's own does: whoever works on this machine can use
+    it. Nothing of the caller's own Prefect configuration reaches it; what it shall do otherwise can be set with
+    `PREFECT_HOME=<folder> prefect config set`.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Name a server; nothing is read or started. Its folder is `directory`, else `prefect` in the state folder."""
+        self.directory = (directory or state_directory() / "prefect").absolute()
+        self.log = self.directory / "server.log"
+        """What the server has printed since it was last started."""
+        self._pid = self.directory / "server.pid"
+        self._record = self.directory / "server.json"
+
+    def up(self, *, port: int | None = None, report: Callable[[str], None] = lambda _: None) -> PrefectServerInfo:
+        """Start the server and wait until its API answers; if it is up already, leave it as it is.
+
+        It listens on `port` (default: where it listened the last time, if that is free, else any), and has what
+        it had the last time in its database. `report` hears what takes time. Raises LocalPartError if it does not
+        answer within 90 seconds, with the end of its log; then nothing is left running.
+        """
+        try:
+            with self._locked():
+                return self._running() or self._start(port, report)
+        except OSError as error:
+            raise LocalPartError(f"A Prefect server cannot be laid out in {self.directory}: {error}.") from error
+
+    def down(self) -> bool:
+        """Stop the server; returns whether there was anything to stop. What is in its database is kept.
+
+        Raises LocalPartError if it cannot be stopped.
+        """
+        if not self._pid.exists():
+            return False
+        with self._locked():
+            return self._stop()
+
+    def status(self) -> PrefectServerStatus:
+        """How the server is doing. One that is down, or does not answer, has a status all the same."""
+        info = self._running()
+        if info is None:
+            return PrefectServerStatus(up=False, info=self._info())
+        return PrefectServerStatus(up=True, info=info, answering=_answers(info.port))
+
+    # Starting and stopping
+
+    def _locked(self) -> AbstractContextManager[None]:
+        # Daemons of root's other local parts run as another user, who must come through to their folders.
+        make_directory(self.directory.parent, 0o755 if os.geteuid() == 0 else 0o700)
+        return locked(self.directory.with_name(f".{self.directory.name}.lock"))
+
+    def _start(self, port: int | None, report: Callable[[str], None]) -> PrefectServerInfo:
+        self._stop()
+        info = self._plan(port)
+        # Its database has the blocks with all their secrets, and the key to them.
+        make_directory(self.directory, 0o700)
+        self.log.unlink(missing_ok=True)
+        replace_text(self._record, json.dumps(asdict(info), default=str, indent=2) + "\n")
+        report(f"Starting a Prefect server at {info.ui_url}")
+        try:
+            server = processes.start_daemon(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(info.port)],
+                log=self.log,
+                env=self._environment(info),
+                # In the caller's folder, Prefect would read the settings of the caller's project.
+                cwd=self.directory,
+            )
+            processes.write_record(self._pid, server)
+            self._wait_until_ready(server, info.port)
+        except BaseException:
+            self._stop()
+            raise
+        report(f"The Prefect server is up at {info.ui_url}")
+        return info
+
+    def _plan(self, port: int | None) -> PrefectServerInfo:
+        if port is None:
+            before = self._info()
+            again = before is not None and processes.port_is_free(before.port)
+            port = before.port if before is not None and again else processes.free_port()
+        elif not processes.port_is_free(port):
+            raise LocalPartError(f"Port {port} is taken: the Prefect server cannot listen on it.")
+        url = f"http://{LOOPBACK}:{port}"
+        return PrefectServerInfo(api_url=f"{url}/api", ui_url=url, port=port, directory=self.directory)
+
+    def _environment(self, info: PrefectServerInfo) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return inherited | {
+            "PREFECT_HOME": str(self.directory),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.directory / 'prefect.db'}",
+            "PREFECT_SERVER_API_HOST": LOOPBACK,
+            "PREFECT_SERVER_API_PORT": str(info.port),
+            # Without it, the UI calls port 4200 whatever port the server was started with.
+            "PREFECT_SERVER_UI_API_URL": info.api_url,
+            # Otherwise it wants to write the UI's files to where Prefect is installed.
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.directory / "ui"),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def _wait_until_ready(self, server: ProcessRecord, port: int) -> None:
+        deadline = time.monotonic() + _UP_TIMEOUT_SECONDS
+        while not _answers(port):
+            if not processes.is_running(server):
+                raise self._failed("it has ended")
+            if time.monotonic() > deadline:
+                raise self._failed(f"its API does not answer after {_UP_TIMEOUT_SECONDS} seconds")
+            time.sleep(0.1)
+        if not processes.is_running(server):
+            raise self._failed(f"another program answers at port {port}")
+
+    def _stop(self) -> bool:
+        server = processes.read_record(self._pid)
+        if server is None:
+            return False
+        stopped = processes.stop(server, _DOWN_TIMEOUT_SECONDS)
+        self._pid.unlink()
+        return stopped
+
+    def _failed(self, what: str) -> LocalPartError:
+        return LocalPartError(
+            f"The Prefect server did not come up: {what}. Its log, {self.log}, ends with:\n{tail(self.log, 30)}"
+        )
+
+    # What is known of it
+
+    def _info(self) -> PrefectServerInfo | None:
+        try:
+            known = json.loads(self._record.read_text())
+            return PrefectServerInfo(**{**known, "directory": Path(known["directory"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _running(self) -> PrefectServerInfo | None:
+        server = processes.read_record(self._pid)
+        return self._info() if server is not None and processes.is_running(server) else None
+
+
+def _answers(port: int) -> bool:
+    # Asked without regard to the proxies of the environment, which is what a client for URLs would go by.
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
