@@ -3,13 +3,15 @@
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import SchedulerEngineMismatch
+from prefect_jobs.errors import JobStateError, SchedulerEngineMismatch
 from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.lifecycle import TransientSubmissionError
@@ -18,6 +20,8 @@ from prefect_jobs.schedulers.condor import description, observation, outputs
 from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal, client_for
 
 DIRECTORY = "initial_dir"
+#: Seconds that a pause waits for the access point to have taken the inputs in.
+SPOOLING_PATIENCE = 15.0
 
 
 class CondorJob(Job):
@@ -58,6 +62,8 @@ class CondorJob(Job):
             )
         attributes: dict[str, Any] = dict(description.TEMPLATES[template]) if template else {}
         for name, value in dict(given.get("attributes") or {}).items():
+            if value is None:
+                continue  # not set
             description.check_command(name, value)
             attributes[name] = _plain(value)
         files = given.get("remote_input_files") or ()
@@ -231,7 +237,16 @@ class CondorJob(Job):
         return self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
 
     def _pause(self) -> Observation:
-        return self._steer("Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs")
+        # For a moment after its inputs were sent, a job is still in HTCondor's own hold, and cannot be given ours.
+        deadline = time.monotonic() + SPOOLING_PATIENCE
+        while True:
+            found = self._steer("Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs")
+            procs = observation.decode(found.native.get("procs", ()))
+            if not any(proc.state == observation.UNEXPANDED for proc in procs.values()):
+                return found
+            if time.monotonic() > deadline:
+                raise JobStateError(f"{self._title()} is still sending its inputs and cannot be paused yet; try again.")
+            Event().wait(0.2)
 
     def _resume(self) -> Observation:
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"

@@ -164,9 +164,8 @@ class Projector:
                         self._changed.notify_all()
                         self._changed.wait_for(lambda: self._closing, timeout=backoff)
                     continue
-                if self.away is not None and (asked or logs or sweep):
-                    log.info("Prefect's API answers again")
-                    self.away = None
+                if asked or logs or sweep:
+                    self._answered()
                 backoff = _BACKOFF[0]
         finally:
             api.close()
@@ -194,10 +193,16 @@ class Projector:
                 log.warning("%s Jobs go on; their flow runs are brought up to date later.", error)
             self._changed.notify_all()
 
+    def _answered(self) -> None:
+        if self.away is not None:
+            log.warning("Prefect's API answers again after %.0f s.", time.monotonic() - self.away[1])
+            self.away = None
+
     def _show(self, api: PrefectApi, asked: list[int]) -> None:
         records = self._store.claim_faces(self._owner, _CLAIM, _BATCH, only=asked)
         for record in records:
             self._show_one(api, record)
+            self._answered()
         self._logs_wanted({record.id for record in records})
         self._settle(asked)
 
@@ -219,6 +224,7 @@ class Projector:
             records = self._store.claim_faces(self._owner, _CLAIM, _BATCH)
             for record in records:
                 self._show_one(api, record)
+                self._answered()
             self._settle([record.id for record in records])
             self._logging.update(record.id for record in records)
             self._send_logs(api)

@@ -1,0 +1,130 @@
+"""An app on real parts: a pool, a Prefect server, a database of its own for each test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from prefect_jobs import App, CondorJob, JobManager, create_condor_scheduler
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.settings import get_settings
+
+
+class TestApp(App):
+    """The app whose jobs the tests make."""
+
+    __test__ = False
+    name = "Tests"
+    package = "test_app"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: PrefectServerInfo) -> Iterator[Runtime]:
+    """The product's wiring on an empty database."""
+    monkeypatch.setenv("PREFECT_JOBS_DATABASE_URL", f"sqlite:///{tmp_path / 'jobs.db'}")
+    monkeypatch.setenv("PREFECT_JOBS_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "0.3")
+    get_settings.cache_clear()
+    made = get_runtime()
+    yield made
+    made.close()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def manager(runtime: Runtime) -> JobManager:
+    """The jobs of an app."""
+    return TestApp.get_job_manager()
+
+
+@pytest.fixture(scope="session")
+def alice(condor_pool: PersonalPool, prefect_server: PrefectServerInfo) -> CondorScheduler:
+    """The pool, as a saved block with alice's token."""
+    return _block(condor_pool, "alice")
+
+
+@pytest.fixture(scope="session")
+def bob(condor_pool: PersonalPool, prefect_server: PrefectServerInfo) -> CondorScheduler:
+    """The pool, as a saved block with bob's token."""
+    return _block(condor_pool, "bob")
+
+
+def _block(pool: PersonalPool, who: str) -> CondorScheduler:
+    info = pool.status().info
+    assert info is not None
+    block = create_condor_scheduler(f"pool_of_{who}", info.host, port=info.port, token=pool.token(who))
+    block.save(overwrite=True)
+    return block
+
+
+ShellJob = Callable[..., CondorJob]
+
+
+@pytest.fixture
+def shell_job(manager: JobManager, alice: CondorScheduler) -> ShellJob:
+    """Makes a job that runs a line of shell at the pool."""
+
+    def make(line: str, **more: Any) -> CondorJob:
+        attributes = {
+            "executable": "/bin/sh",
+            "transfer_executable": False,
+            "arguments": ["-c", line, "$(Process)"],
+            "request_memory": "32MB",
+            **more.pop("attributes", {}),
+        }
+        job = manager.create_job(
+            more.pop("name", "a job"), "alice", job_type="CONDOR", scheduler=alice, attributes=attributes, **more
+        )
+        assert isinstance(job, CondorJob)
+        return job
+
+    return make
+
+
+class PrefectView:
+    """What people see in Prefect, read through its API as its UI does."""
+
+    def __init__(self, api_url: str) -> None:
+        self._api = httpx.Client(base_url=api_url, timeout=30)
+
+    def run(self, job: Any) -> dict[str, Any]:
+        """The flow run of a job."""
+        found: dict[str, Any] = self._api.get(f"/flow_runs/{job.flow_run_id}").raise_for_status().json()
+        return found
+
+    def state(self, job: Any) -> tuple[str, str, str]:
+        """Type, name and message of its present state."""
+        state = self.run(job)["state"]
+        return state["type"], state["name"], state["message"] or ""
+
+    def states(self, job: Any) -> list[str]:
+        """The names of all its states so far."""
+        found = self._api.get("/flow_run_states/", params={"flow_run_id": job.flow_run_id}).raise_for_status().json()
+        return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
+
+    def logs(self, job: Any) -> list[str]:
+        """The lines of its Logs tab."""
+        wanted = {"logs": {"flow_run_id": {"any_": [job.flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
+        found = self._api.post("/logs/filter", json=wanted).raise_for_status().json()
+        return [line["message"] for line in found]
+
+    def exists(self, flow_run_id: str) -> bool:
+        """Whether there is such a run."""
+        return self._api.get(f"/flow_runs/{flow_run_id}").status_code == 200
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._api.close()
+
+
+@pytest.fixture
+def prefect_view(prefect_server: PrefectServerInfo) -> Iterator[PrefectView]:
+    """Prefect, as people see it."""
+    view = PrefectView(prefect_server.api_url)
+    yield view
+    view.close()

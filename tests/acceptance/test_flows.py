@@ -1,0 +1,141 @@
+"""The flows: run directly, as a part of another flow, retried, and by a worker as people start them in the UI."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Scheduled
+
+from prefect_jobs import JobManager
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.flows.basic_job import basic_job
+from prefect_jobs.flows.condor_job import condor_job
+from prefect_jobs.flows.run_job import JobFailed
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.runtime import Runtime
+from tests.acceptance.conftest import PrefectView
+from tests.support import eventually
+
+LIMIT = 120
+SHELL: dict[str, Any] = {"executable": "/bin/sh", "attributes": {"transfer_executable": False}, "app": "test_app"}
+
+
+def test_a_flow_run_is_the_face_of_its_job(
+    manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView
+) -> None:
+    result = condor_job(
+        "from a flow", arguments=["-c", "echo hi > out.txt"], scheduler=alice.name, user="alice", timeout=LIMIT, **SHELL
+    )
+    job = manager.get_job(result["job_id"])
+    assert job is not None and job.cached_status == "Complete"
+    assert result["status"] == "Complete" and result["exit_codes"] == {"0": 0}
+    assert any(path.endswith("/out.txt") for path in result["outputs"])
+    run = prefect_view.run(job)
+    assert run["name"] == "from a flow" and run["state"]["type"] == "COMPLETED"
+    assert run["labels"]["prefect-jobs.job-id"] == job.id
+    assert "Running" in prefect_view.states(job)
+
+
+def test_a_flow_fails_when_its_job_fails(
+    manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView
+) -> None:
+    with pytest.raises(JobFailed, match="Exit code 3"):
+        condor_job("failing", arguments=["-c", "exit 3"], scheduler=alice.name, timeout=LIMIT, **SHELL)
+    (job,) = manager.list_jobs(filters={"name": "failing"})
+    assert job.cached_status == "Error"
+    assert prefect_view.state(job)[0] == "FAILED" and "Exit code 3" in prefect_view.state(job)[2]
+
+
+def test_as_a_part_of_another_flow(manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView) -> None:
+    @flow
+    def season() -> list[Any]:
+        return [
+            condor_job(f"year {year}", arguments=["-c", "exit 0"], scheduler=alice.name, timeout=LIMIT, **SHELL)
+            for year in (1, 2)
+        ]
+
+    results = season()
+    assert [result["status"] for result in results] == ["Complete", "Complete"]
+    jobs = manager.list_jobs()
+    assert len({job.flow_run_id for job in jobs}) == 2
+    assert all(prefect_view.run(job)["parent_task_run_id"] for job in jobs)
+
+
+def test_a_job_without_scheduler_is_stopped_by_its_time_limit(manager: JobManager) -> None:
+    with pytest.raises(TimeoutError):
+        basic_job("waiting", timeout=1, app="test_app")
+    (job,) = manager.list_jobs()
+    assert job.cached_status == "Aborted"
+
+
+def test_a_stopped_job_cancels_its_flow_run(manager: JobManager, prefect_view: PrefectView) -> None:
+    import threading
+
+    def stop() -> None:
+        jobs = eventually(lambda: manager.list_jobs(filters={"status": "Submitted"}), "the job is there", LIMIT)
+        jobs[0].stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    state = basic_job("to be stopped", app="test_app", timeout=LIMIT, return_state=True)
+    thread.join()
+    assert state.type.value == "CANCELLED"
+    (job,) = manager.list_jobs()
+    assert prefect_view.state(job)[0] == "CANCELLED"
+
+
+def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same_job(
+    manager: JobManager,
+    runtime: Runtime,
+    alice: CondorScheduler,
+    prefect_view: PrefectView,
+    prefect_server: PrefectServerInfo,
+    tmp_path: Path,
+) -> None:
+    # given a deployment, and a run as Quick run makes it, whose program fails the first time
+    api = PrefectApi()
+    name = api.deploy("test_app", condor_job_entrypoint := "prefect_jobs.flows.condor_job:condor_job")
+    api.close()
+    assert name == "condor-job/test_app" and condor_job_entrypoint
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(name)
+        schema = deployment.parameter_openapi_schema["properties"]  # type: ignore[index]
+        assert schema["executable"]["description"].startswith("The program")
+        run = client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters={
+                "name": "by a worker",
+                "executable": "/bin/sh",
+                "arguments": ["-c", "exit 5"],
+                "attributes": {"transfer_executable": False},
+                "scheduler": alice.name,
+                "app": "test_app",
+            },
+        )
+        # when a worker runs it, and it is retried after the job was mended
+        _work(tmp_path)
+        (job,) = manager.list_jobs()
+        assert job.flow_run_id == str(run.id) and job.cached_status == "Error"
+        assert prefect_view.state(job)[0] == "FAILED"
+        job.set_attribute("arguments", ["-c", "exit 0"])  # type: ignore[attr-defined]
+        job.save()
+        client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)
+        _work(tmp_path)
+    # then it is the same job, complete
+    (job,) = manager.list_jobs()
+    assert job.cached_status == "Complete", job.status_message
+    assert prefect_view.state(job)[0] == "COMPLETED"
+
+
+def _work(folder: Path) -> None:
+    """Runs a worker until it has executed what is there."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "jobs", "--run-once", "--type", "process"]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stdout + done.stderr
