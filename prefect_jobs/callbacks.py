@@ -44,6 +44,6 @@ def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
 
         try:
             return str(request.url_for(ROUTE, job_id=str(job_id)))
-        except NoMatchFound:
+        except (NoMatchFound, RuntimeError):  # not mounted in this app, or a request outside of any
             return urljoin(str(request.base_url), path(job_id))
     raise ValueError(f"{request!r} is neither a Starlette nor a Django request.")

@@ -259,15 +259,21 @@ class Job(JobFields):
 
     def _stop(self) -> Any:
         """Stops the work; may return the status that the job has then."""
+        raise NotImplementedError(f"Jobs of the type {self.type} cannot be stopped.")
 
     def _pause(self) -> Any:
         """Holds the work."""
+        raise NotImplementedError(f"Jobs of the type {self.type} cannot be paused.")
 
     def _resume(self) -> Any:
         """Lets the work go on; may return the status that the job has then."""
+        raise NotImplementedError(f"Jobs of the type {self.type} cannot be resumed.")
 
     def _clean_up(self) -> Any:
         """Removes what is left of an ended job at its scheduler, before the job is deleted."""
+
+    def _check_known(self, action: str) -> None:
+        """Refuses an action on a job whose type this process does not know."""
 
     def _directory(self) -> Path | None:
         """The job's own directory, if it has one."""

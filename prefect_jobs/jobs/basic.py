@@ -12,3 +12,12 @@ class BasicJob(Job):
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
+
+    def _stop(self) -> None:
+        """Nothing runs anywhere: the status is all there is."""
+
+    def _pause(self) -> None:
+        """As :meth:`_stop`."""
+
+    def _resume(self) -> None:
+        """As :meth:`_stop`."""

@@ -354,6 +354,7 @@ def act(job: "Job", action: str) -> None:
         _parent_hook(job, action)
         return
     job._refresh()
+    job._check_known(action)
     _check_possible(job, action)
     was_pending = job.cached_status == statuses.PENDING
     if was_pending and job._record.submission_token and job._record.remote_id is None:

@@ -26,17 +26,8 @@ class UnknownJob(Job):
         if self.id is not None:
             self._backend.delete(self._record.id)
 
-    def _update_status(self) -> None:
-        return None
-
-    def _stop(self) -> None:
-        raise self._refusal("stopped")
-
-    def _pause(self) -> None:
-        raise self._refusal("paused")
-
-    def _resume(self) -> None:
-        raise self._refusal("resumed")
+    def _check_known(self, action: str) -> None:
+        raise self._refusal(f"made to {action}")
 
     def _refusal(self, what: str) -> JobStateError:
         return JobStateError(
