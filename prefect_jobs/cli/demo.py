@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -69,6 +70,8 @@ def run_demo(keep: float = 0.0) -> int:
         0 if every job ended as it should, else 1.
     """
     began = time.monotonic()
+    # Ended from outside, it leaves nothing running either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             base = stack.enter_context(_folder())
@@ -85,12 +88,13 @@ def run_demo(keep: float = 0.0) -> int:
             problems = _verdict(acts)
         except (PrefectJobsError, TimeoutError) as error:
             problems = [str(error)]
+        except KeyboardInterrupt:
+            problems = ["ended from outside"]
         for problem in problems:
             say(f"error: {problem}")
-        say(
-            f"\n{'Every job ended as it should' if not problems else 'The demo failed'} after {time.monotonic() - began:.0f} s."
-        )
-        if keep > 0:
+        verdict = "The demo failed" if problems else "Every job ended as it should"
+        say(f"\n{verdict} after {time.monotonic() - began:.0f} s.")
+        if keep > 0 and not problems:
             say(f"Staying up for {keep:g} s; Ctrl-C ends it.")
             try:
                 Event().wait(keep)
@@ -124,7 +128,7 @@ def _parts(base: Path, stack: ExitStack) -> tuple[Any, Any]:
 
     def start_pool() -> None:
         try:
-            outcome["pool"] = pool.up(cpus=4, identities=("ada",), report=say)
+            outcome["pool"] = pool.up(cpus=4, identities=("alice",), report=say)
         except Exception as error:  # raised again below, in the thread that waits
             outcome["error"] = error
 
@@ -171,7 +175,7 @@ def _acts(base: Path, pool: Any) -> list[Act]:
 
     register_blocks()
     info = pool.status().info
-    scheduler = create_condor_scheduler("demo-pool", info.host, port=info.port, token=pool.token("ada"))
+    scheduler = create_condor_scheduler("demo-pool", info.host, port=info.port, token=pool.token("alice"))
     scheduler.save()
     say(scheduler.check() + "\n")
 
@@ -179,10 +183,10 @@ def _acts(base: Path, pool: Any) -> list[Act]:
 
     def condor(name: str, program: str, **more: Any) -> "Job":
         attributes = {"executable": str(base / program), "request_memory": "64MB", **more.pop("attributes", {})}
-        return manager.create_job(name, "ada", job_type="CONDOR", scheduler=scheduler, attributes=attributes, **more)
+        return manager.create_job(name, "alice", job_type="CONDOR", scheduler=scheduler, attributes=attributes, **more)
 
     acts = [
-        Act(manager.create_job("by hand {id}", "ada", job_type="BASIC"), "Complete", "COMPLETED"),
+        Act(manager.create_job("by hand {id}", "alice", job_type="BASIC"), "Complete", "COMPLETED"),
         Act(
             condor(
                 "sum {id}",
