@@ -17,9 +17,7 @@ def condor_job(
     num_jobs: Annotated[int, Field(ge=1)] = 1,
     scheduler: str | None = None,
     attributes: dict[str, Any] | None = None,
-    condorpy_template_name: (
-        Literal["base", "vanilla_base", "vanilla_transfer_files", "vanilla_nfs"] | None
-    ) = None,
+    condorpy_template_name: (Literal["base", "vanilla_base", "vanilla_transfer_files", "vanilla_nfs"] | None) = None,
     user: str = "prefect",
     description: str | None = None,
     workspace: str | None = None,

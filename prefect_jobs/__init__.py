@@ -60,8 +60,7 @@ if TYPE_CHECKING:
     from prefect_jobs.manager import JobManager as JobManager
     from prefect_jobs.schedule import Schedule as Schedule
 
-__all__ = ["__version__"]
-__all__ += _WHERE
+__all__ = [*_WHERE, "__version__"]  # noqa: PLE0604  (names, from the table above)
 
 
 def __getattr__(name: str) -> Any:

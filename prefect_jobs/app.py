@@ -73,13 +73,12 @@ class App:
         if block is None:
             if assigned:
                 raise SchedulerNotAssigned(
-                    f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does not "
-                    f"exist any more. Assign another: prefect-jobs assign {cls.__module__}:{cls.__qualname__} {name} NAME"
+                    f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does "
+                    f"not exist any more. {cls._how_to_assign(name)}"
                 )
             if setting.required:
                 raise SchedulerNotAssigned(
-                    f"The setting {name!r} of {cls.package} has no scheduler. "
-                    f"Assign one: prefect-jobs assign {cls.__module__}:{cls.__qualname__} {name} NAME"
+                    f"The setting {name!r} of {cls.package} has no scheduler. {cls._how_to_assign(name)}"
                 )
             return None
         cls._check_engine(setting, block)
@@ -130,6 +129,10 @@ class App:
             valid = ", ".join(map(repr, settings)) or "none"
             raise SchedulerSettingDoesNotExist(f"{cls.package} has no scheduler setting {name!r}. It has: {valid}.")
         return settings[name]
+
+    @classmethod
+    def _how_to_assign(cls, setting: str) -> str:
+        return f"Assign one: prefect-jobs assign {cls.__module__}:{cls.__qualname__} {setting} NAME"
 
     @classmethod
     def _check_engine(cls, setting: SchedulerSetting, block: Any) -> None:

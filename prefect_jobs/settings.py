@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,16 +18,16 @@ class Settings(BaseSettings):
         env_prefix="PREFECT_JOBS_", env_file=".env", extra="ignore", env_ignore_empty=True
     )
 
-    #: SQLAlchemy URL; empty: an SQLite file in the Prefect home.
-    database_url: str | None = None
+    #: SQLAlchemy URL; empty: an SQLite file in the Prefect home. It may hold a password, so it has no place in reprs.
+    database_url: Annotated[str | None, Field(repr=False)] = None
     #: Folder under which jobs without a workspace get theirs.
     workspace: Path = Path("prefect-jobs-workspace")
     #: Address at which people and jobs reach the web app, for callback URLs made without a request.
     public_url: str | None = None
     #: Seconds between two questions to a scheduler.
-    poll_interval: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
+    poll_interval: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 2.0
     #: Seconds after which a job held by the system is removed; none: never.
-    held_timeout: Annotated[float, Field(gt=0)] | None = None
+    held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     #: Bytes above which a Dask result goes to Prefect result storage.
     result_size_limit: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     #: Signs callback URLs; none: they are open.
@@ -37,16 +38,29 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("sqlite:///", "postgresql+psycopg://", "sqlite://")):
+        if value is None:
+            return None
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")) or value in (
+            "sqlite:///",
+            "sqlite:///:memory:",
+        ):
+            # In memory, each thread would have a database of its own.
             raise ValueError("use sqlite:///path or postgresql+psycopg://user:password@host/name")
         return value
 
     @field_validator("public_url")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("an absolute http:// or https:// address is needed")
-        return value.rstrip("/") if value else value
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            whole = False  # no port that is a number, or half an IPv6 address
+        if not whole or parts.query or parts.fragment:
+            raise ValueError("an absolute http:// or https:// address is needed, without ? and #")
+        return value.rstrip("/")
 
 
 class SettingsError(PrefectJobsError):
@@ -63,6 +77,8 @@ def get_settings() -> Settings:
     """
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise SettingsError("Bad setting. The file .env is not UTF-8 text.") from None
     except ValidationError as error:
         problems = "; ".join(
             f"PREFECT_JOBS_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

@@ -78,73 +78,86 @@ def transition(state: StatusState, event: Event, now: datetime) -> StatusState:
     if isinstance(event, Intent):
         return StatusState(attempt=state.attempt + 1, last_status_update=now)
     if isinstance(event, Accepted):
-        if state.status != statuses.PENDING:
-            # Somebody was faster: a poll saw it run, or a person stopped it meanwhile.
-            return replace(state, execute_time=state.execute_time or now)
-        return _moved(
-            replace(state, execute_time=now, observed_status=statuses.SUBMITTED),
-            statuses.SUBMITTED,
-            event.message,
-            now,
-        )
+        return _accepted(state, event, now)
     if isinstance(event, Refused):
-        return _moved(replace(state, execute_time=now), statuses.ERROR, event.message, now)
+        if statuses.is_final(state.as_status):
+            return state  # a person was faster, and stopped it meanwhile
+        return _moved(_submitted(state, now), statuses.ERROR, event.message, now)
     return _told(state, event, now)
+
+
+def _accepted(state: StatusState, event: Accepted, now: datetime) -> StatusState:
+    if state.status == statuses.PENDING:
+        taken = replace(_submitted(state, now), observed_status=statuses.SUBMITTED)
+        return _moved(taken, statuses.SUBMITTED, event.message, now)
+    # Somebody was faster: a poll saw it run, or a person set another status meanwhile.
+    if state.execute_time is not None:
+        return state
+    return replace(_submitted(state, now), observed_status=state.observed_status or statuses.SUBMITTED)
+
+
+def _submitted(state: StatusState, now: datetime) -> StatusState:
+    return replace(state, execute_time=min(now, state.start_time or state.completion_time or now))
 
 
 def _told(state: StatusState, news: News, now: datetime) -> StatusState:
     current = state.as_status
     if news.attempt is not None and news.attempt != state.attempt:
         return state
+    if news.source is Source.HAND and news.status is not None:
+        return _moved(state, news.status, news.message or "", now)
+    if news.source is not Source.HAND and statuses.is_final(current):
+        return state
     if news.status is None:
         if news.message is None or news.message == state.status_message:
             return state
         return replace(state, status_message=news.message)
-    if news.source is Source.HAND:
-        return _moved(state, news.status, news.message or "", now)
 
     new = statuses.parse(news.status)
-    if statuses.is_final(current):
-        return state
     if current.text == statuses.RESULTS_READY and not new.kind.terminal:
         return state
-    unseen = news.status != state.observed_status
     if news.source is Source.SCHEDULER:
-        if current.custom and current.text != statuses.HELD and not unseen:
+        unseen = new.text != state.observed_status
+        if current.custom and current.text not in (statuses.HELD, new.text) and not unseen:
             return replace(state, last_status_update=now)
-        state = replace(state, observed_status=news.status)
+        state = replace(state, observed_status=new.text)
     if new.text == current.text and current.code == new.code:
         message = state.status_message if news.message is None else news.message
-        return replace(
-            state, status_message=message, start_time=state.start_time or news.started, last_status_update=now
-        )
-    return _moved(state, news.status, news.message or "", now, news)
+        return replace(_begun(state, news.started), status_message=message, last_status_update=now)
+    return _moved(state, new.text, news.message or "", now, news)
+
+
+def _begun(state: StatusState, started: datetime | None) -> StatusState:
+    """The state with when the work began, where that is told and was not known.
+
+    The scheduler's clock counts in whole seconds, and may differ from ours: what was submitted by our clock
+    after it began by the scheduler's was submitted when it began.
+    """
+    if started is None:
+        return state
+    start_time = state.start_time or started
+    execute_time = min(state.execute_time, start_time) if state.execute_time else None
+    return replace(state, has_run=True, start_time=start_time, execute_time=execute_time)
 
 
 def _moved(state: StatusState, status: str, message: str, now: datetime, news: News | None = None) -> StatusState:
     """The state with another status and the times that follow from it."""
     new = statuses.parse(status)
-    started = news.started if news else None
-    ended = news.ended if news else None
-    has_run = state.has_run or new.kind.running or started is not None
-    start_time = state.start_time or started
-    if new.kind.running and start_time is None:
-        start_time = now
+    state = _begun(state, news.started if news else None)
+    if new.kind.running:
+        state = _begun(state, now)
     completion_time: datetime | None = None
     if statuses.is_final(new):
-        completion_time = ended or state.completion_time or now
-        if start_time is not None and completion_time < start_time:
-            # Clocks of different hosts disagree; a job never ends before it begins.
-            completion_time = start_time
+        ended = (news.ended if news else None) or state.completion_time or now
+        # Clocks of different hosts disagree; a job never ends before it begins.
+        completion_time = max(ended, state.start_time or state.execute_time or ended)
     return replace(
         state,
         status_code=new.code,
         status=new.text,
         status_class=new.kind.encode(),
         status_message=message,
-        has_run=has_run,
         crashed=bool(news and news.crashed),
-        start_time=start_time,
         completion_time=completion_time,
         last_status_update=now,
     )
@@ -152,10 +165,16 @@ def _moved(state: StatusState, status: str, message: str, now: datetime, news: N
 
 def visible_change(old: StatusState, new: StatusState) -> bool:
     """Whether the job's face in Prefect must change."""
-    return (old.status_code, old.status, old.status_class, old.status_message, old.crashed) != (
-        new.status_code,
-        new.status,
-        new.status_class,
-        new.status_message,
-        new.crashed,
+    return _face(old) != _face(new)
+
+
+def _face(state: StatusState) -> tuple[object, ...]:
+    return (
+        state.status_code,
+        state.status,
+        state.status_class,
+        state.status_message,
+        state.crashed,
+        # "Submitted" is RUNNING once it has run.
+        state.has_run,
     )

@@ -96,7 +96,7 @@ class Job(JobFields):
         self._apply(News(Source.HAND, status))
         self._wait_shown()
 
-    def stop(self) -> None:
+    def stop(self) -> Any:  # an override may be async, and may return a status
         """Stops the work; the job ends as Aborted (or Various-Complete where some of it was done).
 
         Raises:
@@ -105,7 +105,7 @@ class Job(JobFields):
         """
         lifecycle.act(self, "stop")
 
-    def pause(self) -> None:
+    def pause(self) -> Any:  # an override may be async, and may return a status
         """Holds the work until :meth:`resume`.
 
         Raises:
@@ -114,7 +114,7 @@ class Job(JobFields):
         """
         lifecycle.act(self, "pause")
 
-    def resume(self) -> None:
+    def resume(self) -> Any:  # an override may be async, and may return a status
         """Lets paused or held work go on.
 
         Raises:
@@ -219,10 +219,10 @@ class Job(JobFields):
         """As :meth:`delete`."""
         await run_sync(self.delete)
 
-    async def await_completion(self, timeout: float | None = None) -> str:
+    async def await_completion(self, timeout: float | None = None) -> str:  # noqa: ASYNC109  (the twin of wait)
         """As :meth:`wait`; holds no thread while it waits."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not await run_sync(lifecycle.poll_once, self):
+        while not await run_sync(lifecycle.poll_once, self):  # noqa: ASYNC110  (a scheduler is asked)
             await anyio.sleep(self._next_pause(deadline))
         return self.cached_status
 
@@ -240,7 +240,7 @@ class Job(JobFields):
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
         """Submits the work. Raises on failure."""
 
-    def _update_status(self) -> "str | Observation | None | Any":
+    def _update_status(self) -> "str | Observation | Any | None":
         """A status, or ``None`` for no news."""
         return None
 

@@ -11,13 +11,15 @@ from threading import Event
 from typing import Any, ClassVar
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import JobStateError, SchedulerEngineMismatch
+from prefect_jobs.errors import JobStateError, SchedulerConnectionError, SchedulerEngineMismatch
 from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.lifecycle import TransientSubmissionError
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.schedulers.condor import description, observation, outputs
 from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal, client_for
+
+log = logging.getLogger(__name__)
 
 DIRECTORY = "initial_dir"
 #: Seconds that a pause waits for the access point to have taken the inputs in.
@@ -240,7 +242,9 @@ class CondorJob(Job):
         # For a moment after its inputs were sent, a job is still in HTCondor's own hold, and cannot be given ours.
         deadline = time.monotonic() + SPOOLING_PATIENCE
         while True:
-            found = self._steer("Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs")
+            found = self._steer(
+                "Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs"
+            )
             procs = observation.decode(found.native.get("procs", ()))
             if not any(proc.state == observation.UNEXPANDED for proc in procs.values()):
                 return found
@@ -293,7 +297,10 @@ class CondorJob(Job):
         live = self._record.native.get("in_queue") and self._record.native.get("spool", True)
         if live and not statuses.is_final(self._record.state.as_status):
             outputs.prepare(directory, len(procs), ("logs",))
-            self._client().retrieve(condor_watch.constraint(self._record))
+            try:
+                self._client().retrieve(condor_watch.constraint(self._record))
+            except (CondorError, SchedulerConnectionError) as error:
+                log.warning("The logs of %s are as last fetched: %s", self._title(), error)
         found = {f"Process {proc}": self._logs_of(directory, proc) for proc in procs}
         return found["Process 0"] if len(found) == 1 else found
 
@@ -314,12 +321,12 @@ class CondorJob(Job):
         client = block.get_client() if hasattr(block, "get_client") else None
         if not isinstance(client, CondorClient):
             raise SchedulerEngineMismatch(
-                f"The scheduler {self._record.scheduler!r} is not an HTCondor one; {self._title()} needs a CondorScheduler."
+                f"The scheduler {self._record.scheduler!r} is not an HTCondor one, as {self._title()} needs."
             )
         return client
 
     def _workspace(self) -> str:
-        return os.path.abspath(self.workspace or self._backend.default_workspace(self.label, self.user))
+        return str(Path(self.workspace or self._backend.default_workspace(self.label, self.user)).absolute())
 
     def _directory_name(self) -> str:
         return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)

@@ -109,13 +109,18 @@ def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def resubmit(job: "Job") -> None:
     """See :meth:`Job.resubmit`."""
     job._refresh()
+    if job.cached_status == statuses.PENDING:
+        raise JobStateError(f"{job._title()} was not submitted yet: execute() it.")
+    if job.cached_status == statuses.RESULTS_READY:
+        raise JobStateError(f"The outputs of {job._title()} are still being fetched: wait() for them, or delete() it.")
+    _check_not_active(job, "resubmitted")
     if not job._record.state.as_status.kind.terminal:
-        if job.cached_status == statuses.PENDING:
-            raise JobStateError(f"{job._title()} was not submitted yet: execute() it.")
-        _check_not_active(job, "resubmitted")
         raise JobStateError(f"{job._title()} is {job.cached_status!r} and cannot be resubmitted: stop() it first.")
     job.save()
-    hooks.call(job._clean_up)
+    try:
+        hooks.call(job._clean_up)
+    except SchedulerConnectionError as error:
+        raise SubmissionError(f"{job._title()} was not resubmitted: {error} Nothing was changed.") from error
     _submit(job, lambda: hooks.call(job._resubmit))
 
 
@@ -129,9 +134,13 @@ def _check_not_active(job: "Job", what: str) -> None:
 
 def _submit(job: "Job", submit: Any) -> None:
     """Intent, submission, outcome: each committed, so that a crash in between loses and doubles nothing."""
-    if job._record.submission_token and job._record.remote_id is None and _adopt(job):
-        job._wait_shown()
-        return
+    if job._record.submission_token and job._record.remote_id is None:
+        try:
+            adopted = _adopt(job)
+        except SchedulerConnectionError as error:
+            raise _not_submitted(job, error) from error
+        if adopted:
+            return
     token = uuid.uuid4().hex
 
     def intend(fresh: JobRecord) -> Change | None:
@@ -157,12 +166,7 @@ def _submit(job: "Job", submit: Any) -> None:
     try:
         submit()
     except (SchedulerConnectionError, TransientSubmissionError) as error:
-        job._apply(
-            News(Source.HAND, statuses.PENDING, f"Not submitted: {error}"),
-            values={"submitting_since": None},
-        )
-        job._wait_shown()
-        raise SubmissionError(f"{job._title()} was not submitted: {error} Execute it again later.") from error
+        raise _not_submitted(job, error) from error
     except Exception as error:
         cause = str(error) or type(error).__name__
         job._apply(Refused(cause), values={"submitting_since": None, "submission_token": None})
@@ -173,6 +177,13 @@ def _submit(job: "Job", submit: Any) -> None:
         job._backend.update(job._record.id, lambda fresh: Change({"submitting_since": None}))
         raise
     accepted(job)
+
+
+def _not_submitted(job: "Job", error: Exception) -> SubmissionError:
+    """Notes that nothing got through; the job waits for another try."""
+    job._apply(News(Source.HAND, statuses.PENDING, f"Not submitted: {error}"), values={"submitting_since": None})
+    job._wait_shown()
+    return SubmissionError(f"{job._title()} was not submitted: {error} Execute it again later.")
 
 
 def accepted(job: "Job", message: str = "") -> None:

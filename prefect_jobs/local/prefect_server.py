@@ -22,6 +22,7 @@ _UP_TIMEOUT_SECONDS = 90
 # Whoever watches a page keeps a connection open, and the server waits for all of them to end.
 _DOWN_TIMEOUT_SECONDS = 5
 _ANSWER_TIMEOUT_SECONDS = 5
+_PORT_TIMEOUT_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,16 @@ class LocalPrefectServer:
         if server is None:
             return False
         stopped = processes.stop(server, _DOWN_TIMEOUT_SECONDS)
+        self._wait_until_port_is_free()
         self._pid.unlink()
         return stopped
+
+    def _wait_until_port_is_free(self) -> None:
+        # A process with several threads has ended a little before the last of them lets go of what it had open.
+        info = self._info()
+        deadline = time.monotonic() + _PORT_TIMEOUT_SECONDS
+        while info is not None and not processes.port_is_free(info.port) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _failed(self, what: str) -> LocalPartError:
         return LocalPartError(

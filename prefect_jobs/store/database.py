@@ -181,13 +181,16 @@ def _version_text(name: str, revision: str) -> str:
 
 def _parsed(url: str) -> URL:
     try:
-        return make_url(url)
+        found = make_url(url)
     except (ArgumentError, ValueError):
+        found = None
+    if found is None or found.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         # Not chained, and not repeated: what cannot be read may hold a password at any place.
         raise DatabaseError(
             "The database's URL cannot be read. Write sqlite:///path or postgresql+psycopg://user:password@host/name, "
             "special characters in the password as %XX (PREFECT_JOBS_DATABASE_URL)."
-        ) from None
+        )
+    return found
 
 
 def _make_engine(url: URL) -> Engine:

@@ -140,7 +140,9 @@ class Store:
     def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
         """Jobs whose face is behind (or that have unlogged messages), claimed for ``owner``."""
         now = clock.now()
-        unlogged = select(MessageRow.job_id).where(~MessageRow.logged, MessageRow.job_id == JobRow.id)
+        unlogged = select(MessageRow.job_id).where(
+            ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
+        )
         claimable = [
             or_(JobRow.face_done < JobRow.face_seq, unlogged.exists()),
             or_(JobRow.face_owner.is_(None), JobRow.face_owner == owner, JobRow.face_until < now),

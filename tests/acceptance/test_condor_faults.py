@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs import CondorJob, JobManager, SchedulerConnectionError, SubmissionError, create_condor_scheduler
+from prefect_jobs import JobManager, SchedulerConnectionError, SubmissionError, create_condor_scheduler
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
@@ -102,6 +102,8 @@ def test_an_unreachable_scheduler_submits_nothing_and_the_job_can_be_executed_ag
     assert isinstance(caught.value.__cause__, SchedulerConnectionError)
     assert job.cached_status == "Pending" and "nothing answers" in job.status_message
     assert prefect_view.state(job)[:2] == ("PENDING", "Pending")
+    with pytest.raises(SubmissionError, match="nothing answers"):
+        job.execute()
     # and when the block says the right place, it runs
     block.port, block.token = alice.port, alice.token
     block.save(overwrite=True)
@@ -255,8 +257,15 @@ def test_a_half_sent_submission_is_replaced(shell_job: ShellJob, runtime: Runtim
     assert job.id is not None
     token = "half-sent-token"
     runtime.store.update(job.id, lambda _: Change({"submission_token": token}))
-    script = "import sys; from prefect_jobs.schedulers.condor.helper import *; s = Session(dict(zip(('collector', 'schedd_name'), (sys.argv[1], None)))); s._connected().submit(s._condor.Submit(sys.argv[2]), spool=True)"
-    text = f'executable = /bin/true\ntransfer_executable = False\nshould_transfer_files = YES\nMy.PrefectJobsToken = "{token}"\n'
+    script = (
+        "import sys; from prefect_jobs.schedulers.condor.helper import Session\n"
+        "session = Session({'collector': sys.argv[1]})\n"
+        "session._connected().submit(session._condor.Submit(sys.argv[2]), spool=True)\n"
+    )
+    text = (
+        "executable = /bin/true\ntransfer_executable = False\nshould_transfer_files = YES\n"
+        f'My.PrefectJobsToken = "{token}"\n'
+    )
     folder = Path(job._backend.default_workspace("x", "y")).parent
     folder.mkdir(parents=True, exist_ok=True)
     tokens = folder / "tokens"

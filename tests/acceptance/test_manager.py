@@ -1,8 +1,8 @@
 """JobManager and App: making, finding, filtering, schedulers of an app, callback URLs, schedules."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import event
@@ -28,7 +28,7 @@ from prefect_jobs import (
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.settings import get_settings
-from tests.acceptance.conftest import PrefectView, TestApp
+from tests.acceptance.conftest import PrefectView
 
 
 class OtherApp(App):
@@ -70,9 +70,9 @@ def test_a_name_that_is_none_is_refused(manager: JobManager, name: str) -> None:
 @pytest.mark.parametrize("job_type", ["basic", "BASIC", BasicJob])
 def test_a_new_job_is_unsaved_until_it_is_saved(manager: JobManager, job_type: Any) -> None:
     job = manager.create_job("job {id}", "alice", job_type=job_type)
-    assert job.id is None and manager.count_jobs() == 0
+    assert [job.id, manager.count_jobs()] == [None, 0]
     job.save()
-    assert job.id is not None and job.name == f"job {job.id}" and manager.count_jobs() == 1
+    assert job.name == f"job {job.id}" and manager.count_jobs() == 1
     assert job.creation_time.tzinfo is not None and job.run_time == ""
 
 
@@ -155,7 +155,10 @@ def test_filters_order_and_pages(manager: JobManager) -> None:
         job.save()
         if number == 3:
             job.status = "Calibrating"
-    names = lambda **query: [job.name for job in manager.list_jobs(**query)]  # noqa: E731
+
+    def names(**query: Any) -> list[str]:
+        return [job.name for job in manager.list_jobs(**query)]
+
     assert names(order_by="-name", limit=2, offset=1) == ["job 3", "job 2"]
     assert names(user="bob") == ["job 0", "job 2", "job 4"]
     assert names(filters={"extended_properties__run__number__gte": 3}) == ["job 3", "job 4"]
@@ -177,7 +180,7 @@ def test_filters_order_and_pages(manager: JobManager) -> None:
 class Coffee(Job):
     """A type of one's own, with plain and async hooks."""
 
-    spec_defaults = {"cups": 1}
+    spec_defaults: ClassVar[Mapping[str, Any]] = {"cups": 1}
 
     async def _execute(self) -> None:
         if self.spec["cups"] > 9:
@@ -217,7 +220,7 @@ def test_a_type_of_ones_own_from_execute_to_its_result(manager: JobManager, pref
     with pytest.raises(NotImplementedError):
         job.pause()
     assert job.wait(10) == "Complete"
-    assert [["espresso"] * 2] == RESULTS
+    assert RESULTS == [["espresso"] * 2]
     job.process_results()
     assert len(RESULTS) == 1  # once per completion
     assert prefect_view.state(job)[0] == "COMPLETED"
@@ -296,7 +299,7 @@ def test_blocks_are_made_found_and_never_tell_their_secrets(runtime: Runtime) ->
     assert "s3cret" not in repr(found) + str(found.model_dump()) + str(found.access())
     assert "some-pool" in [one.name for one in list_schedulers()]
     assert get_scheduler("not there") is None
-    for wrong in (
+    refused: tuple[Callable[[], Any], ...] = (
         lambda: create_scheduler("x", "h", "slurm"),
         lambda: create_scheduler("x", "h", colour="red"),
         lambda: create_scheduler("a/b", "h"),
@@ -304,7 +307,8 @@ def test_blocks_are_made_found_and_never_tell_their_secrets(runtime: Runtime) ->
         lambda: create_condor_scheduler("x", ""),
         lambda: create_condor_scheduler("x", "h", port=70000, token="s3cret"),
         lambda: create_condor_scheduler("x", "h", "user", token="s3cret"),
-    ):
+    )
+    for wrong in refused:
         with pytest.raises(ValueError, match=r".") as caught:
             wrong()
         assert "s3cret" not in str(caught.value)

@@ -66,7 +66,8 @@ def test_what_two_processes_save_at_once_is_all_kept(manager: JobManager) -> Non
     job.save()
     script = (
         PRELUDE
-        + "go()\njob.extended_properties['by' + os.environ['RUNNER']] = True\nif os.environ['RUNNER'] == '0': job.description = 'new'\njob.save()\n"
+        + "go()\nme = os.environ['RUNNER']\njob.extended_properties['by' + me] = True\n"
+        + "if me == '0': job.description = 'new'\njob.save()\n"
     )
     race(script, JOB=str(job.id))
     fresh = manager.get_job(job.id or 0)

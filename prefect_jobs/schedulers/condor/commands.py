@@ -1,10 +1,11 @@
 """The submit commands that HTCondor knows (condor_submit manual, "Submit Description File Commands").
 
 HTCondor itself takes an unknown command for a macro and says nothing, so a misspelt one is lost. Here it
-is an error, unless another command really uses it as a macro, ``$(name)``.
+is an error, unless another command really uses it as a macro, ``$(name)`` or ``$INT(name)``.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 _TEXT = """
@@ -74,6 +75,13 @@ REFUSED: dict[str, str] = {
         "each job has a directory of its own, job.initial_dir; set job.workspace instead",
     ),
     "queue": "say num_jobs, or queue= at execute()",
+    "leave_in_queue": "jobs stay in the queue until their outputs are fetched, and then leave it",
+}
+#: The same for attributes of the job ad.
+REFUSED_ATTRIBUTES: dict[str, str] = {
+    "iwd": REFUSED["iwd"],
+    "leavejobinqueue": REFUSED["leave_in_queue"],
+    "prefectjobstoken": "it is how a job is found again",
 }
 SAME = {
     "cmd": "executable",
@@ -90,6 +98,14 @@ def is_attribute(name: str) -> bool:
     return name.startswith("+") or name.lower().startswith("my.")
 
 
+def refusal(name: str) -> str | None:
+    """Why a command or attribute is not possible; ``None`` where it is."""
+    lower = name.lower()
+    if is_attribute(name):
+        return REFUSED_ATTRIBUTES.get(lower.removeprefix("+").removeprefix("my."))
+    return REFUSED.get(lower)
+
+
 def unknown_commands(attributes: Mapping[str, str]) -> dict[str, str]:
     """The commands that HTCondor does not know, each with a sentence for the user.
 
@@ -102,7 +118,7 @@ def unknown_commands(attributes: Mapping[str, str]) -> dict[str, str]:
         lower = name.lower()
         if is_attribute(name) or lower in KNOWN or lower.startswith(PREFIXES) or lower.endswith(_SUFFIXES):
             continue
-        if f"$({lower})" in values or f"$({lower}:" in values:
+        if re.search(rf"\$[a-z_]*\({re.escape(lower)}[:,)]", values):
             continue
         found[name] = f"HTCondor knows no submit command {name!r}{_guess(lower, KNOWN)}"
     return found

@@ -6,12 +6,21 @@ the new quoted syntax, so that spaces and quotes arrive as they were given.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs.schedulers.condor import commands
+from prefect_jobs.schedulers.condor.input_files import (
+    SEPARATORS,
+    URL,
+    DescriptionError,
+    InputFiles,
+    expand,
+    items,
+    literal,
+)
 
 TEMPLATES: dict[str, dict[str, Any]] = {
     "base": {},
@@ -24,15 +33,11 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "vanilla_nfs": {"universe": "vanilla", "should_transfer_files": "NO", "transfer_executable": False},
 }
 
-#: What HTCondor splits lists of files at; no quoting helps (tried with 23.9 and 25.14).
-_SEPARATORS = re.compile(r"[,\s]")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_ANY_MACRO = re.compile(r"\$[A-Za-z_]*\(")
+#: Macros that are numbers, so that they lead nowhere.
+_NUMBERS = re.compile(r"(?<!\$)\$\((?:Cluster|ClusterId|Process|ProcId|Step|Row)\)", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"^(\+|[Mm][Yy]\.)[A-Za-z_][A-Za-z0-9_.]*$")
 _COMMAND = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
-
-
-class DescriptionError(ValueError):
-    """The job cannot be described to HTCondor as it is; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def check_command(name: str, value: Any) -> None:
     """
     if not isinstance(name, str) or not (_COMMAND.match(name) or _ATTRIBUTE.match(name)):
         raise ValueError(f"{name!r} is not the name of a submit command.")
-    if name.lower() in commands.REFUSED:
-        raise ValueError(f"The submit command {name!r} is not possible here: {commands.REFUSED[name.lower()]}.")
+    reason = commands.refusal(name)
+    if reason is not None:
+        raise ValueError(f"The submit command {name!r} is not possible here: {reason}.")
     write_value(name, value)
 
 
@@ -113,6 +119,11 @@ def write_value(name: str, value: Any) -> str:
         )
     if "\n" in text or "\r" in text or "\0" in text:
         raise ValueError(f"The value of the submit command {name!r} has a line break, which HTCondor cannot read.")
+    if text.rstrip().endswith("\\"):
+        raise ValueError(
+            f"The value of the submit command {name!r} ends with a backslash: HTCondor would take the next command "
+            "for a part of it."
+        )
     return text
 
 
@@ -134,27 +145,21 @@ def describe(request: Request) -> Description:
             raise DescriptionError(str(error)) from None
         chosen[commands.SAME.get(name.lower(), name if commands.is_attribute(name) else name.lower())] = value
     chosen.setdefault("universe", "vanilla")
-    transfers = str(chosen.setdefault("should_transfer_files", "YES")).strip().strip('"').upper() != "NO"
+    macros = {name.lower(): _written(name, value) for name, value in chosen.items()}
+    unknown = commands.unknown_commands(macros)
+    if unknown:
+        raise DescriptionError("; ".join(unknown.values()))
+    transfers = _transfers(chosen, macros)
     if transfers:
         chosen.setdefault("when_to_transfer_output", "ON_EXIT")
 
-    files = _Files(request)
     executable = chosen.get("executable") or chosen.get("docker_image") or chosen.get("container_image")
     if not executable or not str(executable).strip():
         raise DescriptionError(
             f"The job {request.name!r} has no executable: "
             "set it with attributes={'executable': …} or set_attribute('executable', …)."
         )
-    sends_executable = str(chosen.get("transfer_executable", True)).lower() not in ("false", "0", "no")
-    if "executable" in chosen and sends_executable:
-        chosen["executable"] = files.executable(str(chosen["executable"]))
-    if transfers:
-        inputs = files.inputs(chosen.get("transfer_input_files", ()), str(chosen.get("executable", "")))
-        if inputs:
-            chosen["transfer_input_files"] = ", ".join(inputs)
-        _check_output_names(chosen.get("transfer_output_files"))
-    if isinstance(chosen.get("input"), str) and transfers:
-        chosen["input"] = files.plain(str(chosen["input"]), "standard input")
+    _find_files(request, chosen, macros, transfers)
 
     base = slug(request.name)
     folders = {"logs"}
@@ -163,31 +168,65 @@ def describe(request: Request) -> Description:
         ("error", f"logs/{base}.$(Cluster).$(Process).err"),
         ("log", f"logs/{base}.$(Cluster).$(Process).log"),
     ):
-        path = _inside(request.directory, str(chosen.get(command, default)), command)
+        path = _inside(request.directory, str(chosen.get(command) or default), command, macros)
         chosen[command] = path
         folders.add(str(PurePosixPath(path).parent))
-    for target in _remap_targets(chosen.get("transfer_output_remaps")):
-        folders.add(str(PurePosixPath(_inside(request.directory, target, "transfer_output_remaps")).parent))
+    for target in _remap_targets(chosen.get("transfer_output_remaps"), macros):
+        path = _inside(request.directory, target, "transfer_output_remaps", macros)
+        if not URL.match(path):
+            folders.add(str(PurePosixPath(path).parent))
 
     if transfers:
-        chosen["initialdir"] = f"{incoming(request.directory)}/$(Process)"
+        chosen["initialdir"] = f"{literal(incoming(request.directory))}/$(Process)"
         # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
         chosen["leave_in_queue"] = "JobStatus == 4"
     else:
-        chosen["initialdir"] = str(request.directory)
+        chosen["initialdir"] = literal(request.directory)
     chosen.setdefault("batch_name", base)
     if request.token:
         chosen["My.PrefectJobsToken"] = f'"{request.token}"'
 
-    written = {name: write_value(name, value) for name, value in chosen.items()}
-    unknown = commands.unknown_commands({k: v for k, v in written.items() if k != "initialdir"})
-    if unknown:
-        raise DescriptionError("; ".join(unknown.values()))
-    for name, value in written.items():
-        if name == "initialdir" and ("\n" in value or "\r" in value):
-            raise DescriptionError(f"The workspace {value!r} has a line break in its name; HTCondor cannot use it.")
+    written = {name: _written(name, value) for name, value in chosen.items()}
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
     return Description(text, request.count, transfers, tuple(sorted(folders)))
+
+
+def _written(name: str, value: Any) -> str:
+    try:
+        return write_value(name, value)
+    except ValueError as error:
+        raise DescriptionError(str(error)) from None
+
+
+def _transfers(chosen: dict[str, Any], macros: Mapping[str, str]) -> bool:
+    """Whether files are transferred; a boolean becomes the word that HTCondor's versions all know."""
+    value = chosen.setdefault("should_transfer_files", "YES")
+    if isinstance(value, bool):
+        chosen["should_transfer_files"] = "YES" if value else "NO"
+        return value
+    return expand(str(value), macros).strip().upper() not in ("NO", "NEVER", "FALSE")
+
+
+def _find_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str], transfers: bool) -> None:
+    """Puts the paths of local files for what names them."""
+    files = InputFiles(
+        request.input_files,
+        [request.directory, *request.search],
+        links=request.links,
+        count=request.count,
+        macros=macros,
+    )
+    program: Path | None = None
+    sends_executable = str(chosen.get("transfer_executable", True)).lower() not in ("false", "0", "no")
+    if "executable" in chosen and sends_executable:
+        chosen["executable"], program = files.executable(str(chosen["executable"]))
+    if transfers:
+        inputs = files.inputs(chosen.get("transfer_input_files"), program)
+        if inputs:
+            chosen["transfer_input_files"] = ", ".join(inputs)
+        _check_output_names(chosen.get("transfer_output_files"))
+        if isinstance(chosen.get("input"), str | os.PathLike):
+            chosen["input"] = files.standard_input(os.fspath(chosen["input"]))
 
 
 def slug(name: str, limit: int = 60) -> str:
@@ -196,151 +235,46 @@ def slug(name: str, limit: int = 60) -> str:
     return text or "job"
 
 
-class _Files:
-    """Finds the local files that a job names, and links those whose path HTCondor would split."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._folders = [request.directory, *request.search]
-        self._named: dict[str, Path] = {}
-        for given in request.input_files:
-            path = self._find(given)
-            if path is None:
-                raise DescriptionError(f"The input file {given!r} (remote_input_files) does not exist.{self._where()}")
-            self._named.setdefault(path.name, path)
-            self._named.setdefault(given, path)
-
-    def executable(self, given: str) -> str:
-        path = self._look_up(given, "executable")
-        if path.is_dir():
-            raise DescriptionError(f"The executable {given!r} is a directory; name the program in it.")
-        if not os.access(path, os.R_OK):
-            raise DescriptionError(f"The executable {str(path)!r} cannot be read by this process.")
-        return str(path)
-
-    def plain(self, given: str, what: str) -> str:
-        return str(self._look_up(given, what))
-
-    def inputs(self, given: Any, executable: str) -> list[str]:
-        """Everything to be sent: what transfer_input_files names, then the other remote_input_files."""
-        found: dict[str, None] = {}
-        paths: set[str] = {executable}
-        for item in _items(given):
-            if _URL.match(item):
-                found[item] = None
-                continue
-            path = self._look_up(item, "transfer_input_files")
-            # HTCondor's rule: DIR sends the directory, DIR/ what is in it.
-            contents = item.endswith("/")
-            if contents and not path.is_dir():
-                raise DescriptionError(f"The input {item!r} ends with a slash but is not a directory.")
-            found[self._sendable(path, contents)] = None
-            paths.add(str(path))
-        for path in dict.fromkeys(self._named.values()):
-            if str(path) not in paths:
-                found[self._sendable(path, False)] = None
-        return list(found)
-
-    def _sendable(self, path: Path, contents: bool) -> str:
-        if not os.access(path, os.R_OK):
-            raise DescriptionError(f"The input file {str(path)!r} cannot be read by this process.")
-        if not contents and _SEPARATORS.search(path.name):
-            raise DescriptionError(
-                f"The input file {path.name!r} has a space or a comma in its name, at which HTCondor splits its "
-                "lists of files. Rename it, or put it into a directory and send that."
-            )
-        text = str(path)
-        if _SEPARATORS.search(text):
-            text = str(self._link(path, contents))
-        return text + "/" if contents else text
-
-    def _link(self, path: Path, contents: bool) -> Path:
-        folder = self._request.links
-        if folder is None or _SEPARATORS.search(str(folder)):
-            raise DescriptionError(
-                f"The path {str(path)!r} has a space or a comma in it, at which HTCondor splits its lists of files."
-            )
-        for number in range(10_000):
-            link = folder / str(number) / ("contents" if contents else path.name)
-            if not link.is_symlink():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path.absolute())
-                return link
-        raise DescriptionError("The job has more than 10,000 input files with spaces in their paths.")
-
-    def _look_up(self, given: str, what: str) -> Path:
-        bare = given.rstrip("/")
-        named = self._named.get(given) or self._named.get(bare)
-        if named is None and PurePosixPath(bare).parent in (PurePosixPath(".."), PurePosixPath(".")):
-            named = self._named.get(PurePosixPath(bare).name)
-        path = named or self._find(bare or given)
-        if path is None:
-            raise DescriptionError(f"The file {given!r} ({what}) does not exist.{self._where()}")
-        return path
-
-    def _find(self, given: str) -> Path | None:
-        if "\0" in given:
-            return None
-        path = Path(given).expanduser()
-        candidates = [path] if path.is_absolute() else [folder / path for folder in self._folders]
-        for candidate in candidates:
-            try:
-                if candidate.exists():
-                    return Path(os.path.abspath(candidate))
-            except OSError:
-                continue  # a name too long for this file system is not there
-        return None
-
-    def _where(self) -> str:
-        return " Looked in: " + ", ".join(str(folder) for folder in self._folders) + "."
-
-
-def _items(given: Any) -> list[str]:
-    if given is None:
-        return []
-    if isinstance(given, str):
-        return [item for item in (part.strip() for part in given.split(",")) if item]
-    if isinstance(given, os.PathLike):
-        return [os.fspath(given)]
-    if isinstance(given, Iterable):
-        return [os.fspath(item) for item in given]
-    raise DescriptionError(f"A list of files is needed, not {given!r}.")
-
-
 def _check_output_names(given: Any) -> None:
-    for item in _items(given):
-        if _SEPARATORS.search(item):
+    for item in items(given):
+        if SEPARATORS.search(item):
             raise DescriptionError(
                 f"The output {item!r} has a space or a comma in its name, at which HTCondor splits its lists of "
                 "files. Leave transfer_output_files out: then every new file comes back, whatever its name."
             )
 
 
-def _remap_targets(given: Any) -> list[str]:
+def _remap_targets(given: Any, macros: Mapping[str, str]) -> list[str]:
     if given is None:
         return []
     if isinstance(given, Mapping):
-        return [str(target) for target in given.values()]
-    pairs = str(given).strip().strip('"').split(";")
+        pairs = [f"{name}={target}" for name, target in given.items()]
+        if any(";" in pair or pair.count("=") > 1 for pair in pairs):
+            raise DescriptionError(f"transfer_output_remaps = {given!r}: no name can have ';' or '=' in it.")
+    else:
+        pairs = expand(str(given), macros).strip().strip('"').split(";")
+    if any("\\" in pair or '"' in pair for pair in pairs):
+        raise DescriptionError(f"transfer_output_remaps = {given!r}: no name can have a backslash or a quote in it.")
     return [pair.partition("=")[2].strip() for pair in pairs if "=" in pair]
 
 
-def _inside(directory: Path, given: str, command: str) -> str:
-    """The path relative to the job's directory.
+def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]) -> str:
+    """The path relative to the job's directory, with the job's own macros resolved.
 
     Raises:
-        DescriptionError: it leads out of it.
+        DescriptionError: it leads out of it, or cannot be told where it leads.
     """
-    if _URL.match(given):
-        return given
-    text = given.strip()
-    if os.path.isabs(text):
-        relative = os.path.relpath(text, directory)
-    else:
-        relative = os.path.normpath(text)
-    if relative == ".." or relative.startswith("../") or os.path.isabs(relative):
+    text = expand(given, macros).strip()
+    if URL.match(text):
+        return text
+    relative = os.path.relpath(text, directory) if Path(text).is_absolute() else os.path.normpath(text)
+    if relative in (".", "..") or relative.startswith("../"):
         raise DescriptionError(
-            f"{command} = {given!r} leads out of the job's directory {str(directory)!r}. Use a path inside it."
+            f"{command} = {given!r} leads out of the job's directory {str(directory)!r}. Use the path of a file in it."
+        )
+    if _ANY_MACRO.search(_NUMBERS.sub("", relative)) or _ANY_MACRO.search(str(PurePosixPath(relative).parent)):
+        raise DescriptionError(
+            f"{command} = {given!r}: only $(Cluster) and $(Process), and only in the file's name, are possible here."
         )
     return relative
 
@@ -351,7 +285,7 @@ def _arguments(value: Any) -> str:
         if stripped.startswith('"'):
             return stripped  # the user wrote the new syntax
         # HTCondor's old syntax: words between white space, \" for a quote, nothing else special.
-        words: list[Any] = [word.replace('\\"', '"') for word in stripped.split()]
+        words: list[Any] = [word.replace('\\"', '"') for word in re.findall(r"\S+", value, re.ASCII)]
     elif isinstance(value, list | tuple):
         words = list(value)
     elif isinstance(value, int | float):
@@ -371,7 +305,7 @@ def _environment(value: Any) -> str:
         if stripped.startswith('"') or not stripped:
             return stripped or '""'
         # The old syntax: NAME=value;NAME=value.
-        pairs = [_pair(item) for item in stripped.split(";") if item.strip()]
+        pairs = [_pair(item.strip()) for item in stripped.split(";") if item.strip()]
     else:
         raise ValueError(f"environment is a dict, a list or a text, not {value!r}.")
     for name, _ in pairs:
@@ -381,10 +315,10 @@ def _environment(value: Any) -> str:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.strip().partition("=")
+    name, separator, value = text.partition("=")
     if not separator:
         raise ValueError(f"environment: {text!r} is not NAME=value.")
-    return name, value
+    return name.strip(), value
 
 
 def _quoted(word: str) -> str:

@@ -9,6 +9,7 @@ may hold a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -85,8 +86,12 @@ class Session:
             try:
                 schedd.spool(result)
             except Exception as error:
-                schedd.act(self._condor.JobAction.Remove, f"ClusterId == {cluster}", reason="inputs not sent")
-                raise HelperError(FAILED, f"the inputs could not be sent: {_text(error)}") from error
+                text = f"the inputs could not be sent: {_text(error)}"
+                try:
+                    self.act("Remove", f"ClusterId == {cluster}", "its inputs could not be sent")
+                except Exception as other:
+                    text += f"; cluster {cluster}, which waits for them, could not be removed: {_text(other)}"
+                raise HelperError(FAILED, text) from error
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
 
     def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
@@ -99,7 +104,10 @@ class Session:
 
     def act(self, action: str, constraint: str, reason: str) -> dict[str, Any]:
         """Hold, Release or Remove; the answer counts what became of how many jobs."""
-        answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=reason)
+        # Schedds differ in which characters of a reason they escape. A pair with a code of no meaning, since
+        # htcondor2 25.14 drops a reason that is a text alone.
+        text = " ".join(reason.split()).replace('"', "'").replace("\\", "/")
+        answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=(text, None))
         return _plain(answer)
 
     def retrieve(self, constraint: str) -> None:
@@ -192,7 +200,8 @@ def _plain(ad: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ad:
         value = ad[name]
-        if isinstance(value, str | int | float | bool):
+        # Not isinstance: what is undefined comes as a member of an enumeration of whole numbers.
+        if type(value) in (str, int, float, bool):
             found[name] = value
     return found
 
@@ -206,12 +215,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
     session: Session | None = None
+    folder: str | None = None
     for line in sys.stdin:
         request = json.loads(line)
         # The default action of SIGALRM ends the process even inside a C call that hangs.
         signal.setitimer(signal.ITIMER_REAL, float(request["timeout"]) + 5)
         try:
             if request["op"] == "configure":
+                folder = request["args"]["folder"]
                 configure(request["args"])
                 session = Session(request["args"])
                 answer: dict[str, Any] = {"ok": None}
@@ -227,6 +238,9 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+    if folder is not None:
+        # The program that started us was killed, or forgot to close: the token does not stay behind.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ _STATES = {0: UNEXPANDED, 1: IDLE, 2: RUNNING, 3: REMOVED, 4: COMPLETED, 5: HELD
 HOLD_BY_USER, HOLD_AT_SUBMIT, HOLD_SPOOLING, HOLD_MEMORY = 1, 15, 16, 34
 
 _ADVICE = {
-    3: "Look at periodic_hold of the job.",
+    3: "Its own policy holds it: look at its periodic_hold and on_exit_hold, then resume() or stop().",
     6: "Look whether the executable starts on the execution point: its interpreter, its permissions.",
     12: "Look whether every file of transfer_output_files is written by the job, then resubmit().",
     13: "Look whether every input file is still there, then resume() or resubmit().",
@@ -128,8 +128,8 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
     """
     code = _int(ad.get("JobStatus")) or 0
     state = _STATES.get(code, UNEXPANDED)
-    # A completed job that is removed from the queue after its outputs were fetched is "removed" in the history.
-    if state == REMOVED and _int(ad.get("LastJobStatus")) == 4 and not queued:
+    # A completed job that is removed from the queue after its outputs were fetched is "removed" from then on.
+    if state == REMOVED and _int(ad.get("LastJobStatus")) == 4:
         state = COMPLETED
     hold_code = _int(ad.get("HoldReasonCode")) if state == HELD else None
     if state == HELD and hold_code == HOLD_SPOOLING:

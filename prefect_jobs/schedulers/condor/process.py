@@ -79,21 +79,27 @@ class HelperProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                bufsize=0,
                 env=environment,
                 # A group of its own: Ctrl-C at a terminal is for the program, which then ends its helper.
                 process_group=0,
             )
+        os.set_blocking(cast(Any, self._process.stdin).fileno(), False)
         self._ask("configure", self._access.settings(self._folder), START_TIMEOUT)
 
     def _ask(self, op: str, args: dict[str, Any], timeout: float) -> Any:
         process = cast("subprocess.Popen[bytes]", self._process)
         line = json.dumps({"op": op, "args": args, "timeout": timeout}).encode() + b"\n"
         try:
-            cast(Any, process.stdin).write(line)
-            cast(Any, process.stdin).flush()
-            answer = json.loads(self._line(timeout))
+            deadline = time.monotonic() + timeout
+            self._send(line, deadline)
+            answer = json.loads(self._line(deadline))
         except _SilentError:
             self.close()
+            if op == "submit":
+                raise CondorError(
+                    f"{self._access.title} did not answer within {timeout:.0f} s; whether it took the job is not known."
+                ) from None
             raise SchedulerConnectionError(
                 f"{self._access.title} did not answer within {timeout:.0f} s. "
                 "Check that the address is an HTCondor collector or access point and that it is up."
@@ -111,19 +117,25 @@ class HelperProcess:
             raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}.")
         if kind == "refused":
             raise CondorRefusal(text)
-        if "connect" in text.lower() or "communication" in text.lower():
+        # Of a submission that was begun nobody can tell by the text whether it got through.
+        if op != "submit" and ("connect" in text.lower() or "communication" in text.lower()):
             raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}")
         raise CondorError(f"{self._access.title}: {text}")
 
-    def _line(self, timeout: float) -> bytes:
+    def _send(self, line: bytes, deadline: float) -> None:
+        """A request to the helper, which may be larger than a pipe holds."""
+        pipe = cast(Any, cast("subprocess.Popen[bytes]", self._process).stdin).fileno()
+        left = memoryview(line)
+        while left:
+            _wait(pipe, select.POLLOUT, deadline)
+            left = left[os.write(pipe, left) :]
+
+    def _line(self, deadline: float) -> bytes:
         """A line of the helper's answers."""
         pipe = cast(Any, cast("subprocess.Popen[bytes]", self._process).stdout).fileno()
-        deadline = time.monotonic() + timeout
         chunks = [self._rest]
         while b"\n" not in chunks[-1]:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
-                raise _SilentError
+            _wait(pipe, select.POLLIN, deadline)
             chunk = os.read(pipe, 1 << 20)
             if not chunk:
                 raise EOFError
@@ -143,3 +155,11 @@ class HelperProcess:
 
 class _SilentError(Exception):
     """No answer in time."""
+
+
+def _wait(pipe: int, event: int, deadline: float) -> None:
+    # poll, since select() refuses a process that has more than 1,024 files open.
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise _SilentError

@@ -1,0 +1,31 @@
+# The two commands of a fresh machine: `make demo` and `make test`. CONTRIBUTING.md tells about the others.
+
+# PYTHON=…: the Python to use; ARGS=…: more arguments for pytest, such as ARGS="-k dask -x".
+export PYTHON
+ARGS =
+UPGRADE =
+
+SET_UP = python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py
+
+.PHONY: help demo test lock clean
+
+help:
+	@echo "make demo    one real job of each type, on a Prefect server, an HTCondor pool and a Dask cluster of its own"
+	@echo "make test    formatting, lint, types, import rules, all tests"
+	@echo "make lock    requirements files from pyproject.toml (UPGRADE=--upgrade: newest versions)"
+	@echo "make clean   removes what these have made"
+
+demo:
+	@$(SET_UP)
+	@.venv/bin/prefect-jobs demo
+
+test:
+	@$(SET_UP) dev
+	@scripts/check.sh $(ARGS)
+
+lock:
+	@scripts/lock.sh $(UPGRADE)
+
+clean:
+	rm -rf .venv .venv-tools .demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""The command line, as a shell runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from prefect_jobs import JobManager
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.cli.root import app
+from prefect_jobs.local.condor_pool import PersonalPool
+from tests.acceptance.conftest import PrefectView, ShellJob
+
+COMMANDS = (
+    "demo", "condor up", "condor down", "condor status", "condor env", "list", "show", "wait", "logs", "stop", "pause",
+    "resume", "resubmit", "delete", "schedulers", "check", "assign", "deploy", "db upgrade",
+)  # fmt: skip
+
+APP = """
+from prefect_jobs import App, SchedulerSetting
+class Mine(App):
+    name = package = "cli_app"
+    def scheduler_settings(self):
+        return [SchedulerSetting("main")]
+"""
+
+
+def run(
+    *arguments: Any, status: int = 0, cwd: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> tuple[str, str]:
+    """What a command prints on standard output and error."""
+    command = [sys.executable, "-m", "prefect_jobs", *map(str, arguments)]
+    path = os.pathsep.join(sys.path)
+    env = {**os.environ, **environment, "PYTHONPATH": path, "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    found = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert found.exit_code == 0 and "Usage" in found.output
+
+
+def test_a_condor_job_by_commands_alone(shell_job: ShellJob, manager: JobManager) -> None:
+    job = shell_job("echo out; echo err >&2; sleep 1", name="from python")
+    job.execute()
+    out, _ = run("wait", job.id, "--timeout", 60)
+    assert out == "Complete\n"
+    out, _ = run("show", job.id, "--json")
+    shown = json.loads(out)
+    assert shown["status"] == "Complete" and shown["exit_codes"] == {"0": 0} and shown["flow_run_id"] == job.flow_run_id
+    out, _ = run("logs", job.id, "--follow")
+    assert "Submitted as cluster" in out and "==> output <==\nout" in out and "==> error <==\nerr" in out
+    assert [row["id"] for row in json.loads(run("list", "--json", "--status", "Complete")[0])] == [job.id]
+    assert json.loads(run("list", "--json", "--app", "another")[0]) == []
+    assert "from python" in run("list")[0]
+    job.set_attribute("arguments", ["-c", "sleep 600"])
+    job.save()
+    assert f"job {job.id}: Submitted" in run("resubmit", job.id)[1]
+    assert f"job {job.id}: Paused" in run("pause", job.id)[1]
+    assert f"job {job.id}: " in run("resume", job.id)[1]
+    _, said = run("stop", job.id, 999, status=1)
+    assert f"job {job.id}: Aborted" in said and "job 999: error: There is no job 999" in said
+    _, said = run("stop", job.id, status=1)
+    assert "Aborted" in said and "not possible" in said
+    assert "ended as Aborted" in run("wait", job.id, status=1)[1]
+    run("delete", job.id, "--clean")
+    assert manager.list_jobs() == [] and not Path(job.initial_dir).exists()
+
+
+def test_schedulers_are_listed_checked_and_assigned(
+    alice: CondorScheduler, manager: JobManager, prefect_view: PrefectView, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(APP)
+    assert "pool-of-alice" in [row["name"] for row in json.loads(run("schedulers", "--json")[0])]
+    assert "reached and authorized" in run("check", "pool_of_alice")[0]
+    assert "no scheduler 'nowhere'" in run("check", "nowhere", status=1)[1]
+    assert "main is pool-of-alice" in run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path)[1]
+    assert (
+        "no scheduler setting 'other'"
+        in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]
+    )
+    out, _ = run("deploy", "mine:Mine", cwd=tmp_path)
+    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app"]
+    assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
+
+
+def test_a_bad_setting_stops_with_the_variables_name() -> None:
+    assert "PREFECT_JOBS_POLL_INTERVAL" in run("list", status=1, environment={"PREFECT_JOBS_POLL_INTERVAL": "soon"})[1]
+    _, said = run("list", status=1, environment={"PREFECT_JOBS_DATABASE_URL": "mysql://root:s3cret@db/jobs"})
+    assert "PREFECT_JOBS_DATABASE_URL" in said and "s3cret" not in said
+
+
+def test_the_database_is_upgraded_and_a_newer_one_is_refused(tmp_path: Path) -> None:
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    assert "none -> 0001" in run("db", "upgrade", environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
+    with sqlite3.connect(tmp_path / "new.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for command in (("list",), ("db", "upgrade")):
+        assert "newer" in run(*command, status=1, environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
+
+
+def test_the_personal_pool_by_commands(condor_pool: PersonalPool, tmp_path: Path) -> None:
+    # given the programs, which the pool of these tests has brought already
+    folder = condor_pool.layout.directory.parent / "cli"
+    folder.mkdir(mode=0o755)
+    home = {"PREFECT_JOBS_HOME": str(folder)}
+    assert "not up" in run("condor", "status", "--name", "cli", status=1, environment=home)[1]
+    out, _ = run("condor", "up", "--name", "cli", "--cpus", 1, "--identity", "carol", "--json", environment=home)
+    try:
+        assert list(json.loads(out)["tokens"]) == ["carol"]
+        assert json.loads(run("condor", "status", "--name", "cli", "--json", environment=home)[0])["answering"] is True
+        exports, _ = run("condor", "env", "--name", "cli", environment=home)
+        done = subprocess.run(["sh", "-c", f"{exports}\ncondor_q"], capture_output=True, text=True)
+        assert done.returncode == 0 and "Total for query: 0 jobs" in done.stdout
+    finally:
+        run("condor", "down", "--name", "cli", "--remove", environment=home)
+    assert "was not up" in run("condor", "down", "--name", "cli", environment=home)[1]

@@ -1,0 +1,421 @@
+"""A real personal HTCondor pool: what it promises to whoever starts it, uses it, and stops it."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from prefect_jobs.errors import LocalPartError
+from prefect_jobs.local.condor_pool import PersonalPool, PoolInfo
+from prefect_jobs.local.processes import ProcessRecord, is_running, read_record, write_record
+
+# A client as a user has it: the Python wheel, the pool's configuration, and a token that the environment names.
+# It says the cluster on its first line, and the job's ad on its second when the job is in the wanted status.
+CLIENT = """
+import json, sys, time
+import htcondor2
+script, wanted = sys.argv[1], int(sys.argv[2])
+schedd = htcondor2.Schedd(htcondor2.Collector().locate(htcondor2.DaemonType.Schedd))
+result = schedd.submit(htcondor2.Submit({
+    "executable": "/bin/sh", "transfer_executable": "false", "arguments": script,
+    "should_transfer_files": "YES", "request_memory": "16", "request_disk": "1024",
+    "leave_in_queue": "true",
+}), spool=True)
+schedd.spool(result)
+print(result.cluster(), flush=True)
+deadline = time.monotonic() + 30
+while time.monotonic() < deadline:
+    (ad,) = schedd.query(f"ClusterId == {result.cluster()}", ["JobStatus", "Owner", "User", "ExitCode"])
+    if ad["JobStatus"] == wanted:
+        print(json.dumps({name: ad.get(name) for name in ("Owner", "User", "ExitCode")}))
+        sys.exit()
+    time.sleep(0.1)
+sys.exit(f"the job is still in status {ad['JobStatus']}")
+"""
+
+# The remote submission of a DAG with one node, which tells who owns it; it says what the node wrote.
+DAG_CLIENT = """
+import sys, time
+from pathlib import Path
+import htcondor2
+here = Path(sys.argv[1])
+location = htcondor2.Collector().locate(htcondor2.DaemonType.Schedd)
+schedd = htcondor2.Schedd(location)
+dagman = htcondor2.RemoteParam(location)["BIN"] + "/condor_dagman"
+(here / "x.dag").write_text("JOB only node.sub\\n")
+(here / "node.sub").write_text('''
+executable = /bin/sh
+transfer_executable = false
+arguments = "-c 'sed -n s/^Owner\\\\ =//p $_CONDOR_JOB_AD > owner.txt'"
+should_transfer_files = YES
+transfer_output_files = owner.txt
+request_memory = 16
+queue
+''')
+result = schedd.submit(htcondor2.Submit({
+    "universe": "scheduler", "executable": dagman, "transfer_executable": "false", "copy_to_spool": "false",
+    "iwd": str(here), "transfer_input_files": "x.dag, node.sub",
+    "arguments": "-p 0 -f -l . -Lockfile x.lock -AutoRescue 0 -DoRescueFrom 0 -Dag x.dag "
+                 f"-Suppress_notification -Dagman {dagman}",
+    "environment": "_CONDOR_DAGMAN_LOG=x.dagman.out", "leave_in_queue": "JobStatus == 4",
+    "error": str(here / "error"),
+}), spool=True)
+schedd.spool(result)
+mine = f"ClusterId == {result.cluster()}"
+deadline = time.monotonic() + 40
+while [ad["JobStatus"] for ad in schedd.query(mine, ["JobStatus"])] != [4]:
+    if time.monotonic() > deadline:
+        sys.exit("the DAG has not ended")
+    time.sleep(0.1)
+schedd.retrieve(mine)
+print((here / "owner.txt").read_text() if (here / "owner.txt").exists() else (here / "error").read_text())
+"""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that the daemons' user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="pool-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def pool(place: Path) -> Iterator[PersonalPool]:
+    pool = PersonalPool(place / "main", "main")
+    try:
+        pool.up(cpus=2, memory_mb=1024)
+    except LocalPartError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no personal HTCondor pool here: {error}")
+    yield pool
+    pool.down(remove=True)
+
+
+@pytest.fixture
+def second(place: Path, pool: PersonalPool) -> Iterator[PersonalPool]:
+    """A pool that is up beside the first, in a folder with a path too long for a Unix socket, and a blank."""
+    second = PersonalPool(place / ("a long name" * 10), "second")
+    second.up(cpus=2)
+    yield second
+    second.down(remove=True)
+
+
+def client(pool: PersonalPool, identity: str, code: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A process of its own for an identity: htcondor2 keeps the security session it has once made."""
+    env = os.environ | pool.env() | {"_CONDOR_SEC_TOKEN_DIRECTORY": str(pool.export_token(identity))}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process: "subprocess.Popen[str]") -> str:
+    out, complaint = process.communicate(timeout=60)
+    assert process.returncode == 0, complaint
+    return out
+
+
+def tool(pool: PersonalPool, *command: str, identity: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """A tool run as the pool's own client, or as another identity."""
+    env = os.environ | pool.env()
+    if identity is not None:
+        env["_CONDOR_SEC_TOKEN_DIRECTORY"] = str(pool.export_token(identity))
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def processes_of(info: PoolInfo) -> set[str]:
+    """The command lines of every process that has to do with a pool: its daemons, its jobs, what these left."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except (psutil.Error, OSError):
+            continue
+        if any(f"{info.directory}/" in word for word in told) and process.pid != os.getpid():
+            found.add(" ".join(process.cmdline()))
+    return found
+
+
+def master_of(pool: PersonalPool) -> ProcessRecord:
+    record = read_record(pool.layout.pid)
+    assert record is not None
+    return record
+
+
+def test_a_pool_that_is_up_answers_with_its_slot_and_daemons(pool: PersonalPool) -> None:
+    # when
+    status = pool.status()
+    # then
+    assert status.up
+    assert status.answering
+    assert status.slots >= 1
+    assert {"condor_schedd", "condor_collector", "condor_startd"} <= set(status.daemons)
+    assert status.info is not None
+    assert re.fullmatch(r"\d+\.\d+\.\d+", status.info.version)
+
+
+def test_up_on_a_pool_that_is_up_changes_nothing(pool: PersonalPool) -> None:
+    # given
+    before, master = pool.status().info, master_of(pool)
+    # when
+    again = PersonalPool(pool.layout.directory, "main").up()
+    # then
+    assert again == before
+    assert master_of(pool) == master
+
+
+def test_everything_listens_on_loopback_alone_behind_one_port(pool: PersonalPool) -> None:
+    # given
+    info = pool.up()
+    family = psutil.Process(master_of(pool).pid).children(recursive=True)
+    # when
+    listening = [
+        connection.laddr
+        for process in family
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    # then
+    assert (info.host, info.port) in [(address.ip, address.port) for address in listening]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_jobs_of_two_identities_run_and_are_listed_with_their_owners(pool: PersonalPool) -> None:
+    # when
+    clients = {name: client(pool, name, CLIENT, "-c true", "4") for name in ("alice", "bob")}
+    answers = {name: answer(process).splitlines() for name, process in clients.items()}
+    # then
+    for name, (_, ad) in answers.items():
+        assert json.loads(ad) == {"Owner": name, "User": f"{name}@main.pool.localhost", "ExitCode": 0}
+    listed = tool(pool, "condor_q", "-allusers", "-af", "ClusterId", "Owner").stdout.splitlines()
+    assert {f"{cluster} {name}" for name, (cluster, _) in answers.items()} <= set(listed)
+
+
+def test_the_tools_work_in_the_exported_environment(pool: PersonalPool, place: Path) -> None:
+    # given
+    description = place / "job.sub"
+    description.write_text(
+        "executable = /bin/true\ntransfer_executable = false\nrequest_memory = 16\nrequirements = false\nqueue\n"
+    )
+    identity = pool.up().identity
+    # when
+    submitted = tool(pool, "condor_submit", "-terse", str(description))
+    # then
+    assert submitted.returncode == 0, submitted.stderr
+    cluster = submitted.stdout.split(".")[0]
+    assert tool(pool, "condor_q", cluster, "-af", "Owner").stdout.split() == [identity]
+    assert pool.status().jobs["idle"] >= 1
+    assert tool(pool, "condor_rm", cluster).returncode == 0
+
+
+def test_an_owner_may_not_touch_the_job_of_another(pool: PersonalPool) -> None:
+    # given a job of alice
+    cluster = answer(client(pool, "alice", CLIENT, "-c true", "4")).splitlines()[0]
+    # when bob removes it
+    removal = tool(pool, "condor_rm", cluster, identity="bob")
+    # then
+    assert removal.returncode != 0
+    assert tool(pool, "condor_q", cluster, "-allusers", "-af", "Owner").stdout.split() == ["alice"]
+
+
+def test_a_dag_submitted_remotely_runs_its_nodes_as_its_owner(pool: PersonalPool, place: Path) -> None:
+    # given
+    folder = place / "dag"
+    folder.mkdir()
+    # when
+    said = answer(client(pool, "carol", DAG_CLIENT, str(folder)))
+    # then
+    assert said.strip() == '"carol"'
+
+
+def test_the_signing_key_is_kept_from_clients(pool: PersonalPool) -> None:
+    # when a client tries to make a token by itself
+    forged = tool(pool, "condor_token_create", "-identity", "alice@main.pool.localhost")
+    # then
+    assert forged.returncode != 0
+    assert forged.stdout == ""
+    assert str(pool.layout.key_directory) not in pool.layout.client_config.read_text()
+    assert pool.layout.key.stat().st_mode & 0o077 == 0
+
+
+def test_a_client_has_no_rights_of_a_daemon(pool: PersonalPool) -> None:
+    # when
+    refused = tool(pool, "condor_off", "-all", "-fast")
+    # then
+    assert refused.returncode != 0
+    assert pool.status().answering
+
+
+@pytest.mark.parametrize("identity", ["root", "condor", "a b", "../x", ""])
+def test_an_identity_that_cannot_own_jobs_gets_no_token(pool: PersonalPool, identity: str) -> None:
+    with pytest.raises(LocalPartError, match="cannot own jobs"):
+        pool.token(identity)
+
+
+def test_two_pools_are_up_side_by_side_and_refuse_each_others_tokens(pool: PersonalPool, second: PersonalPool) -> None:
+    # given
+    foreign = os.environ | second.env() | {"_CONDOR_SEC_TOKEN_DIRECTORY": str(pool.export_token("alice"))}
+    # when
+    refused = subprocess.run(["condor_q"], env=foreign, capture_output=True, text=True, timeout=30)
+    # then
+    assert refused.returncode != 0
+    assert pool.up().port != second.up().port
+    assert pool.status().answering
+    assert second.status().answering
+
+
+def test_down_leaves_no_process_and_the_queue_is_there_at_the_next_up(second: PersonalPool) -> None:
+    # given a job that is running, with a process that has left its session
+    info = second.up()
+    script = "-c (setsid${IFS}sleep${IFS}1000&);sleep${IFS}1000"
+    cluster = answer(client(second, "alice", CLIENT, script, "2")).splitlines()[0]
+    wait_until(lambda: "sleep 1000" in processes_of(info), "the job's processes have started")
+    # when
+    stopped = second.down()
+    # then
+    assert stopped
+    assert processes_of(info) == set()
+    assert not second.status().up
+    assert not second.down()
+    # when
+    again = second.up()
+    # then
+    assert again.port == info.port
+    assert tool(second, "condor_q", "-allusers", "-af", "ClusterId").stdout.split() == [cluster]
+
+
+def test_a_pool_whose_master_died_is_down_and_comes_up_again(second: PersonalPool) -> None:
+    # given
+    info, master = second.up(), master_of(second)
+    # when
+    psutil.Process(master.pid).kill()
+    wait_until(lambda: not is_running(master), "the master is gone")
+    # then
+    assert not second.status().up
+    with pytest.raises(LocalPartError, match="not up"):
+        second.env()
+    # when
+    second.up()
+    # then no daemon of the first time is left beside those of the second
+    assert second.status().answering
+    masters = [line for line in processes_of(info) if "condor_master" in line]
+    assert len(masters) == 1
+
+
+def test_a_recycled_pid_is_neither_taken_for_the_pool_nor_killed(place: Path) -> None:
+    # given a pid file that names a process which has begun at another time
+    pool = PersonalPool(place / "stale", "stale")
+    pool.layout.directory.mkdir()
+    innocent = subprocess.Popen(["sleep", "1000"])
+    try:
+        pool.layout.record.write_text("{}")
+        write_record(pool.layout.pid, ProcessRecord(innocent.pid, psutil.Process(innocent.pid).create_time() - 3600))
+        # when
+        status, stopped = pool.status(), pool.down()
+        # then
+        assert not status.up
+        assert not stopped
+        assert innocent.poll() is None
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def test_a_port_that_is_taken_is_refused_by_name(place: Path, pool: PersonalPool) -> None:
+    # given
+    third = PersonalPool(place / "third", "third")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        # when
+        with pytest.raises(LocalPartError) as failure:
+            third.up(port=port)
+    # then
+    assert f"Port {port} is taken" in str(failure.value)
+    assert not third.status().up
+
+
+def test_a_pool_that_does_not_come_up_tells_its_log_and_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an HTCondor whose master ends at once
+    release = place / "broken"
+    for name, script in {
+        "sbin/condor_master": "echo this master is broken",
+        "bin/condor_version": "echo '$CondorVersion: 24.1.2 2024-10-31 $'",
+        "bin/condor_q": "exit 1",
+        "bin/condor_token_create": "echo a.secret.token",
+        "libexec/condor_shared_port": "exit 1",
+    }.items():
+        program = release / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    for folder in (release, *release.iterdir()):
+        folder.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{release / 'sbin'}:{os.environ['PATH']}")
+    pool = PersonalPool(place / "unlucky", "unlucky")
+    # when
+    with pytest.raises(LocalPartError) as failure:
+        pool.up()
+    # then
+    assert "this master is broken" in str(failure.value)
+    assert "a.secret.token" not in str(failure.value)
+    assert not pool.status().up
+    assert not pool.layout.pid.exists()
+
+
+def test_a_folder_with_something_else_in_it_is_neither_used_nor_removed(place: Path) -> None:
+    # given
+    folder = place / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("…")
+    pool = PersonalPool(folder, "precious")
+    # when
+    with pytest.raises(LocalPartError, match="not empty"):
+        pool.up()
+    pool.down(remove=True)
+    # then
+    assert (folder / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "a/b", "..", "-x"])
+def test_a_name_that_is_no_folders_or_domains_is_refused(name: str) -> None:
+    with pytest.raises(LocalPartError, match="cannot name a personal pool"):
+        PersonalPool(name=name)
+
+
+def test_remove_takes_the_folder_away(place: Path, pool: PersonalPool) -> None:
+    # given
+    gone = PersonalPool(place / "gone", "gone")
+    sockets = gone.up(cpus=1).sockets
+    # when
+    gone.down(remove=True)
+    # then
+    assert not gone.layout.directory.exists()
+    assert not sockets.exists()
+    assert gone.status().info is None
+    assert shutil.which("condor_master", path=str(gone.layout.bin)) is None

@@ -1,0 +1,281 @@
+"""The schema and the connection, on both databases: made on first use, never touched when it is not ours to touch,
+and a password that shows nowhere."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import URL, inspect, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.store import Database, DatabaseError, Store
+from prefect_jobs.store import database as database_module
+from prefect_jobs.store.filters import JobQuery
+from prefect_jobs.store.tables import SCHEMA_HEAD, Base
+from tests.support import draft
+
+
+@contextmanager
+def opened(url: str | URL) -> Iterator[Database]:
+    database = Database(url if isinstance(url, str) else url.render_as_string(hide_password=False))
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def set_version(url: str, version: str) -> None:
+    with opened(url) as database, database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+
+
+def contents(url: str) -> dict[str, Any]:
+    """Tables, their columns and their rows."""
+    with opened(url) as database, database.engine.connect() as connection:
+        found = inspect(connection)
+        return {
+            table: (
+                [(column["name"], str(column["type"])) for column in found.get_columns(table)],
+                [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))],  # noqa: S608
+            )
+            for table in sorted(found.get_table_names())
+        }
+
+
+@pytest.fixture
+def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 0.2)
+
+
+# -- versions ----------------------------------------------------------------------------------------------
+
+
+def test_an_empty_database_gets_its_schema_on_first_use(database_url: str) -> None:
+    with opened(database_url) as database:
+        assert database.revision() is None
+
+        assert Store(database).count(JobQuery()) == 0
+
+        assert database.revision() == SCHEMA_HEAD
+
+
+def test_a_writer_may_be_the_first(database_url: str) -> None:
+    with opened(database_url) as database:
+        assert Store(database).insert(draft()).id == 1
+
+
+def test_migrations_make_exactly_the_schema_of_the_models(database_url: str) -> None:
+    with opened(database_url) as database:
+        database.ensure_schema()
+
+        with database.engine.connect() as connection:
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "compare_server_default": True}
+            )
+            assert compare_metadata(context, Base.metadata) == []
+
+
+def test_an_upgrade_tells_from_where_to_where_and_a_second_one_does_nothing(database_url: str) -> None:
+    with opened(database_url) as database:
+        assert database.upgrade() == (None, SCHEMA_HEAD)
+        stored = Store(database).insert(draft())
+
+        assert database.upgrade() == (SCHEMA_HEAD, SCHEMA_HEAD)
+
+        assert Store(database).get(stored.id) == stored
+
+
+@pytest.mark.parametrize("use", [Database.ensure_schema, Database.upgrade, lambda database: Store(database).identity])
+def test_a_newer_schema_is_refused_and_nothing_is_changed(database_url: str, use: Callable[[Database], object]) -> None:
+    with opened(database_url) as database:
+        Store(database).insert(draft("of a newer version"))
+    set_version(database_url, "9999")
+    before = contents(database_url)
+
+    with opened(database_url) as database, pytest.raises(DatabaseError, match="9999, which is newer") as caught:
+        use(database)
+
+    assert "Upgrade prefect-jobs" in str(caught.value)
+    assert contents(database_url) == before
+
+
+def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given: a database that this version made, and a next version.
+    with opened(database_url) as database:
+        Store(database).insert(draft())
+    before = contents(database_url)
+    monkeypatch.setattr(database_module, "SCHEMA_HEAD", "0002")
+
+    # When: the next version uses it.
+    with opened(database_url) as database, pytest.raises(DatabaseError, match="prefect-jobs db upgrade") as caught:
+        Store(database).find(JobQuery())
+
+    assert f"has schema version {SCHEMA_HEAD}" in str(caught.value)
+    assert contents(database_url) == before
+
+
+def test_a_migration_that_fails_leaves_the_database_empty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(database_url) as database:
+        with database.engine.begin() as connection:
+            # The last of the tables that the migration makes.
+            connection.execute(text("CREATE TABLE job_messages (mine INTEGER)"))
+        before = contents(database_url)
+
+        with pytest.raises(DatabaseError, match="job_messages"):
+            database.ensure_schema()
+
+    assert contents(database_url) == before == {"job_messages": ([("mine", "INTEGER")], [])}
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_an_sqlite_file_is_made(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/new folder/deeper/jobs.db") as database:
+        database.ensure_schema()
+
+    assert (tmp_path / "new folder/deeper/jobs.db").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_database_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(DatabaseError, match=r"sqlite:///.*file/jobs\.db"):
+        Database(f"sqlite:///{tmp_path}/file/jobs.db")
+
+
+def test_a_file_that_is_no_database_is_a_database_error_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, " * 100)
+
+    with opened(f"sqlite:///{path}") as database, pytest.raises(DatabaseError, match="not a database"):
+        database.ensure_schema()
+
+    assert path.read_text() == "not a database, " * 100
+
+
+def test_a_locked_file_is_a_database_error(tmp_path: Path, no_retry: None) -> None:
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    with opened(url) as holder, opened(url) as other, holder.writing():
+        with pytest.raises(DatabaseError, match="locked"):
+            other.upgrade()
+        with pytest.raises(DatabaseError, match="locked"):
+            Store(other).insert(draft())
+
+
+# -- servers -----------------------------------------------------------------------------------------------
+
+
+def assert_hides(error: BaseException, *secrets: str | None) -> None:
+    """Neither the text of an error, nor that of any error it comes from, has a secret in it."""
+    told = f"{error!r}\n{''.join(format_exception(error))}"
+    for secret in secrets:
+        assert secret
+        for form in (secret, quote(secret, safe=""), quote(secret)):
+            assert form not in told
+
+
+def test_the_name_of_a_database_has_no_password(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    with opened(url) as database, opened(url.update_query_dict({"password": "s3cr3t", "sslkey": "k3y"})) as other:
+        assert database.name.startswith("postgresql+psycopg://postgres:***@127.0.0.1:")
+        assert str(url.password) not in database.name
+        assert other.name == database.name
+
+
+def test_a_wrong_password_is_a_database_error_that_does_not_repeat_it(postgres_url: str) -> None:
+    wrong = "wr0ng/p@ss:%#"
+    with opened(make_url(postgres_url).set(password=wrong)) as database:
+        for use in (database.ensure_schema, lambda: Store(database).find(JobQuery()), database.upgrade):
+            with pytest.raises(DatabaseError, match="password authentication failed") as caught:
+                use()
+            assert_hides(caught.value, wrong)
+
+
+def test_a_database_that_does_not_exist_is_a_database_error(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    with (
+        opened(url.set(database="nowhere")) as database,
+        pytest.raises(DatabaseError, match="does not exist") as caught,
+    ):
+        Store(database).insert(draft())
+
+    assert_hides(caught.value, url.password)
+
+
+def test_a_server_that_is_away_is_a_database_error(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = url.set(port=free.getsockname()[1])
+
+        with opened(away) as database, pytest.raises(DatabaseError, match="cannot be used") as caught:
+            Store(database).get(1)
+
+    assert "PREFECT_JOBS_DATABASE_URL" in str(caught.value)
+    assert isinstance(caught.value, PrefectJobsError)
+    assert isinstance(caught.value.__cause__, SQLAlchemyError)
+    assert_hides(caught.value, url.password)
+
+
+def test_a_server_that_never_answers_is_a_database_error_in_time(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        mute = url.set(port=silent.getsockname()[1]).update_query_dict({"connect_timeout": "2"})
+        began = time.monotonic()
+
+        with opened(mute) as database, pytest.raises(DatabaseError, match="timeout"):
+            Store(database).get(1)
+
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_is_given_ten_seconds_if_the_url_does_not_say_otherwise(postgres_url: str) -> None:
+    with opened(postgres_url) as database, database.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        assert driver.info.get_parameters()["connect_timeout"] == "10"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_server_that_was_restarted_costs_a_connection_and_no_error(store: Store) -> None:
+    stored = store.insert(draft())
+    with opened(store.database.url) as other, other.writing() as connection:
+        mine = "datname = current_database() AND pid <> pg_backend_pid()"
+        ended = connection.execute(
+            text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}")  # noqa: S608
+        ).all()
+
+    assert ended == [(True,)]
+    assert store.get(stored.id) == stored
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://alice:se/cret@127.0.0.1:notaport/jobs",
+        "alice:se/cret",
+        "nonsense://alice:se/cret@127.0.0.1/jobs",
+        "postgresql://alice:se/cret@127.0.0.1/jobs",
+        "postgresql+psycopg://alice:%se/cret@[::1/jobs",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_a_database_error_that_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(DatabaseError) as caught, opened(url) as database:
+        database.ensure_schema()
+
+    assert "postgresql+psycopg://user:password@host/name" in str(caught.value)
+    assert_hides(caught.value, "se/cret", "cret@")
