@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import hooks, lifecycle
+from prefect_jobs.jobs import changes, hooks, lifecycle, submission
 from prefect_jobs.jobs.fields import JobFields
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.transition import News, Source
@@ -78,7 +78,7 @@ class Job(JobFields):
             SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
             JobStateError: the job is active already; the message names its id at the scheduler.
         """
-        lifecycle.execute(self, args, kwargs)
+        submission.execute(self, args, kwargs)
 
     def update_status(self, status: str | None = None) -> None:
         """Sets the status by hand, or asks the scheduler where the job is not over and
@@ -129,7 +129,7 @@ class Job(JobFields):
             JobStateError: the job is not over, or was never submitted.
             SubmissionError: as :meth:`execute`.
         """
-        lifecycle.resubmit(self)
+        submission.resubmit(self)
 
     def get_logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
@@ -286,9 +286,9 @@ class Job(JobFields):
     # -- inside -----------------------------------------------------------------------------------------
 
     def _apply(self, event: Any, *, native: dict[str, Any] | None = None, **more: Any) -> None:
-        """Applies an event to the job through the one door; see :func:`lifecycle.change_for`."""
+        """Applies an event to the job through the one door; see :func:`changes.change_for`."""
         record = self._backend.update(
-            self._record.id, lambda fresh: lifecycle.change_for(fresh, event, native=native, **more)
+            self._record.id, lambda fresh: changes.change_for(fresh, event, native=native, **more)
         )
         self._take(record)
 

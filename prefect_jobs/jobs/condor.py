@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError, SchedulerEngineMismatch
-from prefect_jobs.jobs import condor_watch
+from prefect_jobs.jobs import condor_logs, condor_watch
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.lifecycle import TransientSubmissionError
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
+from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.schedulers.condor import description, observation, outputs
 from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal, client_for
 
@@ -205,6 +205,7 @@ class CondorJob(Job):
             "total": done.num_procs,
             "spool": wanted.spool,
             "in_queue": True,
+            "logs": dict(wanted.logs),
             "message": f"Submitted as cluster {done.cluster_id} to {done.schedd or client.access.title}",
         }
 
@@ -228,6 +229,10 @@ class CondorJob(Job):
             "total": int(ads[0].get("TotalSubmitProcs", len(ads))),
             "spool": any("StageInStart" in ad for ad in ads),
             "in_queue": True,
+            "logs": {
+                command: str(self.get_attribute(command) or default)
+                for command, default in description.default_logs(self.name).items()
+            },
             "message": f"Found again as cluster {cluster}; it was submitted before an interruption.",
         }
         return True
@@ -286,7 +291,7 @@ class CondorJob(Job):
             for name, kept in shared.items():
                 text = f"{len(kept)} processes wrote {name!r}; they are kept as {', '.join(kept[:5])}"
                 notes.append((logging.WARNING, text))
-        notes.extend(self._tails(directory))
+        notes.extend(condor_logs.tails(self._record, directory))
         self._fetched = {"in_queue": None, "messages": tuple(notes)}
 
     def _get_logs(self) -> dict[str, Any]:
@@ -301,7 +306,7 @@ class CondorJob(Job):
                 self._client().retrieve(condor_watch.constraint(self._record))
             except (CondorError, SchedulerConnectionError) as error:
                 log.warning("The logs of %s are as last fetched: %s", self._title(), error)
-        found = {f"Process {proc}": self._logs_of(directory, proc) for proc in procs}
+        found = {f"Process {proc}": condor_logs.read_logs(self._record, directory, proc) for proc in procs}
         return found["Process 0"] if len(found) == 1 else found
 
     def _clean_up(self) -> None:
@@ -349,46 +354,6 @@ class CondorJob(Job):
             self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
             return path
         raise OSError(f"No name is left for a directory in {workspace}.")
-
-    def _log_paths(self, directory: Path, proc: int) -> dict[str, Path]:
-        base = f"{description.slug(self.name)}.{self.cluster_id}.{proc}"
-        defaults = {"log": f"logs/{base}.log", "output": f"logs/{base}.out", "error": f"logs/{base}.err"}
-        found: dict[str, Path] = {}
-        for command, default in defaults.items():
-            text = str(self.get_attribute(command) or default)
-            for macro, value in (
-                ("Cluster", self.cluster_id),
-                ("ClusterId", self.cluster_id),
-                ("Process", proc),
-                ("ProcId", proc),
-            ):
-                text = text.replace(f"$({macro})", str(value)).replace(f"$({macro.lower()})", str(value))
-            candidates = (
-                directory / text,
-                directory / f"{text}.{proc}",
-                description.incoming(directory) / str(proc) / text,
-            )
-            found[command] = next((path for path in candidates if path.is_file()), candidates[0])
-        return found
-
-    def _logs_of(self, directory: Path, proc: int) -> dict[str, str]:
-        return {
-            name: path.read_text(errors="replace") if path.is_file() else ""
-            for name, path in self._log_paths(directory, proc).items()
-        }
-
-    def _tails(self, directory: Path) -> list[tuple[int, str]]:
-        """The ends of standard output and error for the Logs tab, of the first few processes."""
-        lines: list[tuple[int, str]] = []
-        total = int(self._record.native.get("total", 1))
-        for proc in range(min(total, 10)):
-            which = f" of process {proc}" if total > 1 else ""
-            paths = self._log_paths(directory, proc)
-            for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
-                text = outputs.tail(paths[name])
-                if text:
-                    lines.append((level, f"Standard {name}{which} (its end):\n{text}"))
-        return lines
 
 
 def _count(value: Any) -> int:

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.jobs.lifecycle import OUTCOME
-from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+#: Key in ``native`` of what the job will be once its outputs are fetched: ``status``, ``message``, ``ended``.
+OUTCOME = "outcome"
+
 
 @dataclass(frozen=True)
 class Observation:

@@ -69,6 +69,8 @@ class Description:
     spool: bool
     #: Folders, relative to each process' own, that must be there for its logs.
     folders: tuple[str, ...]
+    #: Where ``log``, ``output`` and ``error`` are written, relative to the job's directory, macros and all.
+    logs: Mapping[str, str]
 
 
 def incoming(directory: Path) -> Path:
@@ -163,11 +165,7 @@ def describe(request: Request) -> Description:
 
     base = slug(request.name)
     folders = {"logs"}
-    for command, default in (
-        ("output", f"logs/{base}.$(Cluster).$(Process).out"),
-        ("error", f"logs/{base}.$(Cluster).$(Process).err"),
-        ("log", f"logs/{base}.$(Cluster).$(Process).log"),
-    ):
+    for command, default in default_logs(request.name).items():
         path = _inside(request.directory, str(chosen.get(command) or default), command, macros)
         chosen[command] = path
         folders.add(str(PurePosixPath(path).parent))
@@ -188,7 +186,8 @@ def describe(request: Request) -> Description:
 
     written = {name: _written(name, value) for name, value in chosen.items()}
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
-    return Description(text, request.count, transfers, tuple(sorted(folders)))
+    logs = {command: chosen[command] for command in ("log", "output", "error")}
+    return Description(text, request.count, transfers, tuple(sorted(folders)), logs)
 
 
 def _written(name: str, value: Any) -> str:
@@ -227,6 +226,12 @@ def _find_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, s
         _check_output_names(chosen.get("transfer_output_files"))
         if isinstance(chosen.get("input"), str | os.PathLike):
             chosen["input"] = files.standard_input(os.fspath(chosen["input"]))
+
+
+def default_logs(name: str) -> dict[str, str]:
+    """Where the logs of a job of this name are written, if it does not say so itself."""
+    base = f"logs/{slug(name)}.$(Cluster).$(Process)"
+    return {"log": f"{base}.log", "output": f"{base}.out", "error": f"{base}.err"}
 
 
 def slug(name: str, limit: int = 60) -> str:

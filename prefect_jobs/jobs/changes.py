@@ -1,0 +1,66 @@
+"""From an event to what is written of it: the one way in which jobs change their status."""
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.records import Change, JobRecord, StatusState
+from prefect_jobs.transition import Event, News, transition, visible_change
+
+OTHER_STATUS_KEY = "__other_status__"
+
+
+def change_for(
+    record: JobRecord,
+    event: Event | None,
+    *,
+    native: dict[str, Any] | None = None,
+    values: dict[str, Any] | None = None,
+    messages: tuple[tuple[int, str], ...] = (),
+) -> Change | None:
+    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind."""
+    now = clock.now()
+    state = transition(record.state, event, now) if event is not None else record.state
+    changed: dict[str, Any] = dict(values or {})
+    if state != record.state and not _only_looked(record.state, state):
+        changed["state"] = state
+    if native:
+        merged = {**record.native, **native}
+        merged = {key: value for key, value in merged.items() if value is not None}
+        if merged != record.native:
+            changed["native"] = merged
+    said = list(messages)
+    if visible_change(record.state, state):
+        changed["face_seq"] = record.face_seq + 1
+        properties = _with_other_status(record.extended_properties, state)
+        if properties != record.extended_properties:
+            changed["extended_properties"] = properties
+        text = f"{state.status}: {state.status_message}" if state.status_message else state.status
+        said.insert(0, (_level(state), text))
+    if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
+        return None  # news of an earlier submission: nothing of it counts
+    return Change(changed, tuple(said)) if changed or said else None
+
+
+def _only_looked(old: StatusState, new: StatusState) -> bool:
+    """Nothing but the time of the look changed, and that was written not long ago."""
+    if replace(new, last_status_update=old.last_status_update) != old:
+        return False
+    if old.last_status_update is None or new.last_status_update is None:
+        return False
+    return new.last_status_update - old.last_status_update < timedelta(seconds=8)
+
+
+def _with_other_status(properties: dict[str, Any], state: StatusState) -> dict[str, Any]:
+    found = {key: value for key, value in properties.items() if key != OTHER_STATUS_KEY}
+    if state.status_code == statuses.OTHER_CODE:
+        found[OTHER_STATUS_KEY] = state.status
+    return found
+
+
+def _level(state: StatusState) -> int:
+    if state.status in (statuses.ERROR, statuses.VARIOUS_COMPLETE):
+        return logging.ERROR
+    return logging.WARNING if state.status in (statuses.HELD, statuses.ABORTED) else logging.INFO

@@ -1,0 +1,48 @@
+"""Where the logs of a cluster's processes are, and what is in them."""
+
+import logging
+import re
+from pathlib import Path
+
+from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import outputs
+from prefect_jobs.schedulers.condor.description import incoming
+
+#: Processes whose standard output and error are shown on the Logs tab.
+_SHOWN = 10
+
+
+def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
+    """The logs of a process: ``log``, ``output``, ``error`` → text, empty where there is none yet."""
+    return {
+        name: path.read_text(errors="replace") if path.is_file() else ""
+        for name, path in _paths(record, directory, proc).items()
+    }
+
+
+def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
+    """The ends of standard output and error of the first few processes, as lines with their level."""
+    lines: list[tuple[int, str]] = []
+    total = int(record.native.get("total", 1))
+    for proc in range(min(total, _SHOWN)):
+        which = f" of process {proc}" if total > 1 else ""
+        paths = _paths(record, directory, proc)
+        for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
+            text = outputs.tail(paths[name]) if name in paths else ""
+            if text:
+                lines.append((level, f"Standard {name}{which} (its end):\n{text}"))
+    return lines
+
+
+def _paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
+    """The files as they were named at the submission, wherever they are by now."""
+    macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
+    found: dict[str, Path] = {}
+    for name, template in dict(record.native.get("logs", {})).items():
+        text = str(template)
+        for macro, value in macros.items():
+            text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
+        # In its place; under the name that tells processes apart which wrote the same one; on its way.
+        places = (directory / text, directory / f"{text}.{proc}", incoming(directory) / str(proc) / text)
+        found[name] = next((path for path in places if path.is_file()), places[0])
+    return found
