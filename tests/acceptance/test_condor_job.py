@@ -6,6 +6,7 @@ import pytest
 
 from prefect_jobs import CondorJob, JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.runtime import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import eventually
@@ -204,6 +205,35 @@ def test_another_process_sees_the_same_job(shell_job: ShellJob, manager: JobMana
     assert other.attributes == job.attributes and other.extended_properties == {"model": {"name": "ä"}}
     job.update_status()
     assert job.cached_status == "Complete"
+
+
+@pytest.mark.parametrize("template", [None, "vanilla_nfs"])
+def test_without_a_scheduler_this_machines_htcondor_is_used(
+    manager: JobManager, condor_pool: PersonalPool, monkeypatch: pytest.MonkeyPatch, template: str | None
+) -> None:
+    # given HTCondor configured on this machine, and a workspace that its jobs may write to without transfers
+    monkeypatch.setenv("CONDOR_CONFIG", condor_pool.env()["CONDOR_CONFIG"])
+    workspace = condor_pool.layout.directory.parent / f"workspace-{template}"
+    workspace.mkdir(mode=0o777)
+    job = manager.create_job(
+        "here",
+        "alice",
+        job_type="CONDOR",
+        condorpy_template_name=template,
+        workspace=workspace,
+        attributes={"executable": "/bin/sh", "transfer_executable": False, "arguments": ["-c", "echo $USER > out.txt"]},
+    )
+    assert isinstance(job, CondorJob)
+    job.save()
+    directory = job._make_directory()
+    (directory / "logs").mkdir()
+    for folder in (workspace, directory, directory / "logs"):
+        folder.chmod(0o777)
+    # when it runs
+    job.execute()
+    # then its outputs are in its directory all the same
+    assert job.wait(LIMIT) == "Complete", job.status_message
+    assert (directory / "out.txt").exists() and "Job terminated" in job.get_logs()["log"]
 
 
 def _polled(job: CondorJob) -> str:
