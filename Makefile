@@ -10,7 +10,7 @@ SET_UP = python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py
 .PHONY: help demo test lock clean
 
 help:
-	@echo "make demo    one real job of each type, on a Prefect server, an HTCondor pool and a Dask cluster of its own"
+	@echo "make demo    real jobs, on a Prefect server and an HTCondor pool of their own"
 	@echo "make test    formatting, lint, types, import rules, all tests"
 	@echo "make lock    requirements files from pyproject.toml (UPGRADE=--upgrade: newest versions)"
 	@echo "make clean   removes what these have made"

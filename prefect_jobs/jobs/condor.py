@@ -202,6 +202,7 @@ class CondorJob(Job):
                 raise TransientSubmissionError(str(error)) from error
         self._submitted = {
             "remote_id": done.cluster_id,
+            "cluster": done.cluster_id,
             "total": done.num_procs,
             "spool": wanted.spool,
             "in_queue": True,
@@ -226,6 +227,7 @@ class CondorJob(Job):
         cluster = ads[0]["ClusterId"]
         self._submitted = {
             "remote_id": cluster,
+            "cluster": cluster,
             "total": int(ads[0].get("TotalSubmitProcs", len(ads))),
             "spool": any("StageInStart" in ad for ad in ads),
             "in_queue": True,

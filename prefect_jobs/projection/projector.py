@@ -63,6 +63,8 @@ class Projector:
         self._next_sweep = 0.0
         self._logs_due: float | None = None
         self._logging: set[int] = set()
+        #: Somebody has waited in vain since Prefect answered last.
+        self._spent = False
         #: Why Prefect cannot be reached, since when (monotonic); nobody waits for it then.
         self.away: tuple[str, float] | None = None
 
@@ -82,7 +84,11 @@ class Projector:
         """
         self.kick(job_id)
         with self._changed:
-            self._changed.wait_for(lambda: job_id not in self._due or self.away is not None, timeout=patience)
+            # Patience is spent once, not once a call: the next ones wait only after Prefect has answered again.
+            if not self._changed.wait_for(
+                lambda: job_id not in self._due or self.away is not None or self._spent, timeout=patience
+            ):
+                self._spent = True
             return job_id not in self._due
 
     def flush(self, patience: float = PATIENCE) -> bool:
@@ -194,6 +200,7 @@ class Projector:
             self._changed.notify_all()
 
     def _answered(self) -> None:
+        self._spent = False
         if self.away is not None:
             log.warning("Prefect's API answers again after %.0f s.", time.monotonic() - self.away[1])
             self.away = None

@@ -59,5 +59,5 @@ def labels_of(record: JobRecord) -> dict[str, str | int]:
     if record.remote_id:
         labels["prefect-jobs.remote-id"] = record.remote_id
         if "cluster" in record.native:
-            labels["prefect-jobs.cluster-id"] = str(record.native["cluster"])
+            labels["prefect-jobs.cluster-id"] = record.native["cluster"]
     return labels

@@ -53,7 +53,7 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
     assert {"prefect-jobs", "app:test_app", "user:alice"} <= set(run["tags"])
     assert run["labels"]["prefect-jobs.job-id"] == job.id
     assert run["labels"]["prefect-jobs.scheduler"] == "pool-of-alice"
-    assert run["labels"]["prefect-jobs.remote-id"] == str(job.cluster_id)
+    assert run["labels"]["prefect-jobs.cluster-id"] == job.cluster_id
     assert run["deployment_id"] is not None  # without one the UI offers neither Cancel nor Retry
     assert prefect_view.states(job)[-3:] == ["Submitted", "Running", "Completed"]
     logs = "\n".join(prefect_view.logs(job))

@@ -1,9 +1,11 @@
 """Jobs on the tests' HTCondor pool: from submit commands to a cluster and its outputs, by the client alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import format_exception
 from typing import Any
 
 import psutil
@@ -22,10 +24,10 @@ SH = {"executable": "/bin/sh", "transfer_executable": False}
 HELD = {**SH, "hold": True, "should_transfer_files": "NO"}
 
 
-def access_to(pool: PersonalPool, identity: str, **more: Any) -> Access:
+def access_to(personal_pool: PersonalPool, identity: str, **more: Any) -> Access:
     """The pool as a remote user reaches it."""
-    info = pool.up()
-    return Access(**{"host": info.host, "port": info.port, "token": pool.token(identity), **more})
+    info = personal_pool.up()
+    return Access(**{"host": info.host, "port": info.port, "token": personal_pool.token(identity), **more})
 
 
 def helpers() -> set[psutil.Process]:
@@ -111,3 +113,20 @@ def submit(client: CondorClient, directory: Path, attributes: Mapping[str, Any],
         wanted = description_of(directory, attributes, links=Path(links), **more)
         done = client.submit(wanted.text, wanted.count, spool=wanted.spool)
     return Cluster(client, directory, done.cluster_id, done.num_procs)
+
+
+@contextmanager
+def reached(access: Access, timeout: float = 3) -> Iterator[CondorClient]:
+    """A client that is closed afterwards."""
+    client = CondorClient(access, timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def assert_untold(error: BaseException, token: str) -> None:
+    """Neither a token nor a part of one is in an error, nor in any that it comes from."""
+    told = f"{error!r}\n{''.join(format_exception(error))}"
+    for part in (token, *token.split(".")):
+        assert part not in told

@@ -144,9 +144,8 @@ JSON_VALUES: list[Any] = [
 
 
 @pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: next(iter(value), "nothing"))
-@pytest.mark.parametrize("column", ["extended_properties", "spec", "native"])
-def test_json_comes_back_deeply_equal(store: Store, column: str, value: dict[str, Any]) -> None:
-    values: dict[str, Any] = {column: value}
+def test_json_comes_back_deeply_equal(store: Store, value: dict[str, Any]) -> None:
+    values: dict[str, Any] = dict.fromkeys(("extended_properties", "spec", "native", "face_shown"), value)
     inserted = store.insert(replace(draft(), **values))
     updated = store.insert(draft())
     store.update(updated.id, lambda _: Change(values))
@@ -154,8 +153,10 @@ def test_json_comes_back_deeply_equal(store: Store, column: str, value: dict[str
     for job in (inserted, updated):
         found = store.get(job.id)
         assert found is not None
-        assert getattr(found, column) == value
-        assert repr(getattr(found, column)["numbers"] if "numbers" in value else 0) == repr(value.get("numbers", 0))
+        for column in values:
+            assert getattr(found, column) == value
+            # 1 and 1.0 are equal, but not the same.
+            assert repr(getattr(found, column).get("numbers")) == repr(value.get("numbers"))
 
 
 def test_the_record_handed_back_holds_what_a_reader_will_find(store: Store) -> None:
