@@ -12,11 +12,11 @@ from prefect_jobs.flows.run_job import run_job
 def basic_job(
     name: str,
     user: str = "prefect",
-    description: str | None = None,
-    extended_properties: dict[str, Any] | None = None,
-    process_results_function: str | None = None,
-    workspace: str | None = None,
-    timeout: Annotated[float | None, Field(gt=0)] = None,
+    description: str = "",
+    extended_properties: dict[str, Any] = {},  # noqa: B006  (Prefect copies parameters)
+    process_results_function: str = "",
+    workspace: str = "",
+    timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
     """Makes a BASIC job and waits until somebody sets a final status.
@@ -28,7 +28,7 @@ def basic_job(
         extended_properties: Anything to be kept with the job.
         process_results_function: Dotted path of a function called when the job is complete.
         workspace: Folder of the job.
-        timeout: Seconds to wait; empty: for ever.
+        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
     return run_job(

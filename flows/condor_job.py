@@ -9,21 +9,23 @@ from prefect_jobs.flows.run_job import run_job
 
 
 @flow(name="condor-job", flow_run_name="{name}", description="A program on an HTCondor pool, outputs fetched.")
-def condor_job(
+def condor_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
     name: str,
-    executable: str | None = None,
-    arguments: str | list[str] | None = None,
-    remote_input_files: list[str] | None = None,
+    executable: str = "",
+    arguments: str | list[str] = [],  # noqa: B006  (Prefect copies parameters)
+    remote_input_files: list[str] = [],  # noqa: B006
     num_jobs: Annotated[int, Field(ge=1)] = 1,
-    scheduler: str | None = None,
-    attributes: dict[str, Any] | None = None,
-    condorpy_template_name: (Literal["base", "vanilla_base", "vanilla_transfer_files", "vanilla_nfs"] | None) = None,
+    scheduler: str = "",
+    attributes: dict[str, Any] = {},  # noqa: B006
+    condorpy_template_name: Literal[
+        "vanilla_transfer_files", "vanilla_nfs", "vanilla_base", "base"
+    ] = "vanilla_transfer_files",
     user: str = "prefect",
-    description: str | None = None,
-    workspace: str | None = None,
-    extended_properties: dict[str, Any] | None = None,
-    process_results_function: str | None = None,
-    timeout: Annotated[float | None, Field(gt=0)] = None,
+    description: str = "",
+    workspace: str = "",
+    extended_properties: dict[str, Any] = {},  # noqa: B006
+    process_results_function: str = "",
+    timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
     """Submits a program to HTCondor, waits for it, and fetches what it wrote.
@@ -42,13 +44,13 @@ def condor_job(
         workspace: Folder under which the job's own directory is made.
         extended_properties: Anything to be kept with the job.
         process_results_function: Dotted path of a function called with the job when it is complete.
-        timeout: Seconds to wait, after which the job is stopped; empty: for ever.
+        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
-    commands = dict(attributes or {})
-    if executable is not None:
+    commands = dict(attributes)
+    if executable:
         commands["executable"] = executable
-    if arguments is not None:
+    if arguments:
         commands["arguments"] = arguments
     return run_job(
         "CONDOR",

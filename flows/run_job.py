@@ -22,7 +22,7 @@ class JobFailed(PrefectJobsError):
 
 
 def run_job(
-    job_type: str, *, app: str, name: str, user: str, timeout: float | None, options: Mapping[str, Any]
+    job_type: str, *, app: str, name: str, user: str, timeout: float, options: Mapping[str, Any]
 ) -> dict[str, Any] | Any:
     """Runs a job whose face is the present flow run.
 
@@ -34,8 +34,8 @@ def run_job(
         app: the label of the app that the job belongs to.
         name: the job's name.
         user: whose job it is.
-        timeout: seconds to wait; none: for ever.
-        options: more keyword arguments of ``create_job``; those that are ``None`` are left out.
+        timeout: seconds to wait; 0: for ever.
+        options: more keyword arguments of ``create_job``; empty ones are left out.
 
     Returns:
         The job's id, status, message, and, where there are such, exit codes and output paths; a Cancelled state
@@ -50,7 +50,7 @@ def run_job(
     if context is None or context.flow_run is None:
         raise JobFailed("This function runs inside a flow run only.")
     manager = JobManager(_app(app))
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value not in ("", [], {}, None)}
     job, known = manager.job_of_run(
         str(context.flow_run.id), lambda: manager.create_job(name, user, job_type=job_type, **given)
     )
@@ -61,7 +61,7 @@ def run_job(
     elif status.text == statuses.PENDING:
         job.execute()
     try:
-        job.wait(timeout)
+        job.wait(timeout or None)
     except TimeoutError:
         job.stop()
         raise

@@ -30,7 +30,7 @@ SHELL: dict[str, Any] = {"executable": "/bin/sh", "attributes": {"transfer_execu
 def test_a_flow_run_is_the_face_of_its_job(
     manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView
 ) -> None:
-    result = condor_job(
+    result: Any = condor_job(
         "from a flow", arguments=["-c", "echo hi > out.txt"], scheduler=alice.name, user="alice", timeout=LIMIT, **SHELL
     )
     job = manager.get_job(result["job_id"])

@@ -208,7 +208,7 @@ def test_flow_runs_are_deleted_in_the_order_asked(store: Store) -> None:
 
 def test_a_job_with_messages_that_prefect_lacks_is_work_too(store: Store) -> None:
     job = store.insert(draft())
-    store.face_shown(job)
+    store.face_shown(job, flow_run_id="run")
     store.update(job.id, lambda _: Change({}, ((20, "first"), (20, "second"))))
 
     (claimed,) = store.claim_faces("one", 60, 10)
@@ -227,6 +227,17 @@ def test_a_job_with_messages_that_prefect_lacks_is_work_too(store: Store) -> Non
     store.mark_logged([second.id])
     assert store.claim_faces("two", 60, 10) == []
     assert store.messages(job.id) == [first, second]
+
+
+def test_messages_of_a_job_without_a_flow_run_wait_for_it(store: Store) -> None:
+    job = store.insert(draft())
+    store.face_shown(job)
+    store.update(job.id, lambda _: Change({}, ((20, "first"),)))
+    assert store.claim_faces("one", 60, 10) == []
+
+    store.face_shown(job, flow_run_id="run")
+
+    assert [job.id for job in store.claim_faces("one", 60, 10)] == [job.id]
 
 
 def test_flow_runs_are_told_by_job(store: Store) -> None:

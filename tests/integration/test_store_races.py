@@ -91,7 +91,7 @@ def test_no_write_of_two_processes_is_lost(store: Store, database_url: str) -> N
 
 
 def test_an_empty_database_gets_one_schema_and_one_identity_whoever_is_first(database_url: str) -> None:
-    identities = race(FIRST_USE, runners=4, DATABASE_URL=database_url)
+    identities = race(FIRST_USE, runners=3, DATABASE_URL=database_url)
 
     assert len(set(identities)) == 1
     database = Database(database_url)
