@@ -13,6 +13,7 @@ from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.runtime import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
+from tests.support import eventually
 
 
 class TestApp(App):
@@ -93,7 +94,9 @@ class PrefectView:
         self._api = httpx.Client(base_url=api_url, timeout=30)
 
     def run(self, job: Any) -> dict[str, Any]:
-        """The flow run of a job."""
+        """The flow run of a job, once it shows the job as it is: a busy machine may take more than the 3 seconds
+        for which calls wait."""
+        eventually(lambda: not job._backend.get(job.id).behind, "Prefect shows the job as it is", 30)
         found: dict[str, Any] = self._api.get(f"/flow_runs/{job.flow_run_id}").raise_for_status().json()
         return found
 
@@ -104,6 +107,7 @@ class PrefectView:
 
     def states(self, job: Any) -> list[str]:
         """The names of all its states so far."""
+        self.run(job)
         found = self._api.get("/flow_run_states/", params={"flow_run_id": job.flow_run_id}).raise_for_status().json()
         return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
 
