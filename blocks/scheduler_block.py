@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 
 _NAME = re.compile(r"^[a-z0-9]+(-+[a-z0-9]+)*$")
 
@@ -27,6 +27,9 @@ def block_name(name: str) -> str:
 
 class SchedulerBlock(CredentialsBlock):
     """A connection to a scheduler."""
+
+    # The text of an error about bad fields would repeat them, a token among them.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     #: Which settings it can be assigned to; see :class:`prefect_jobs.SchedulerSetting`.
     engine: ClassVar[str]

@@ -1,5 +1,6 @@
 """What the flows share: the job of this flow run, executed and waited for."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from prefect.states import Cancelled
 
 from prefect_jobs import statuses
 from prefect_jobs.app import App
-from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.manager import JobManager
+
+log = logging.getLogger(__name__)
 
 #: Output paths in a result; there may be thousands of files.
 MAX_PATHS = 100
@@ -62,10 +65,20 @@ def run_job(
         job.execute()
     try:
         job.wait(timeout or None)
-    except TimeoutError:
-        job.stop()
+    except BaseException:
+        # Out of time, or the flow is being ended: nobody would look after the work from here on.
+        _stop(job)
         raise
     return _result(job)
+
+
+def _stop(job: Job) -> None:
+    try:
+        job.stop()
+    except JobStateError:
+        log.info("%s was over already", job._title())  # it ended at that moment
+    except PrefectJobsError as error:
+        log.error("%s could not be stopped and goes on: %s", job._title(), error)
 
 
 def _app(label: str) -> type[App]:

@@ -206,6 +206,11 @@ class JobManager:
             TypeError: an unknown keyword.
         """
         type_name, cls = registry.job_class(job_type)
+        if not registry.has_own_flow(cls):
+            raise ValueError(
+                f"Jobs of the type {type_name!r} have no flow of their own that a schedule could run: "
+                "set flow_entrypoint = 'module:function' on the class."
+            )
         self._draft(name, user, None, type_name, cls, kwargs)  # what create_job refuses is refused now
         parameters = {"name": name, "user": user_name(user), "app": self.label, **_serializable(kwargs)}
         scheduler = parameters.get("scheduler")

@@ -1,5 +1,7 @@
 """The wiring of one process: settings, store, projector, schedulers. Jobs reach all of it through this object."""
 
+import importlib
+import logging
 import os
 import threading
 import time
@@ -11,9 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs import clock
+from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
 from prefect_jobs.projection.projector import PATIENCE, Projector
 from prefect_jobs.records import Change, JobRecord, Message
@@ -22,6 +26,7 @@ from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 #: Seconds that a lease on results holds without being kept up.
 RESULTS_LEASE = 60.0
@@ -94,7 +99,7 @@ class Runtime:
     def delete(self, job_id: int) -> bool:
         """Removes the job; its flow run goes as soon as Prefect can be reached."""
         done = self.store.delete(job_id)
-        self.projector.sweep_soon()
+        self.projector.sweep()
         return done
 
     def shown(self, job_id: int) -> JobRecord | None:
@@ -109,20 +114,22 @@ class Runtime:
         if not self.store.claim_results(job_id, owner, RESULTS_LEASE):
             yield False
             return
-        done = threading.Event()
-
-        def keep() -> None:
-            while not done.wait(RESULTS_LEASE / 3):
-                self.store.claim_results(job_id, owner, RESULTS_LEASE)
-
-        keeper = threading.Thread(target=keep, name=f"prefect-jobs-lease-{job_id}", daemon=True)
-        keeper.start()
         try:
-            yield True
+            with _kept_up(lambda: self.store.claim_results(job_id, owner, RESULTS_LEASE), RESULTS_LEASE / 3):
+                yield True
         finally:
-            done.set()
-            keeper.join()
             self.store.release_results(job_id, owner)
+
+    @contextmanager
+    def submission_lease(self, job_id: int, token: str) -> Iterator[None]:
+        """Keeps the mark "is being submitted" young while the context lasts: inputs may take long to send."""
+
+        def mark(record: JobRecord) -> Change | None:
+            mine = record.submission_token == token and record.submitting_since is not None
+            return Change({"submitting_since": clock.now()}) if mine else None
+
+        with _kept_up(lambda: self.store.update(job_id, mark), GRACE.total_seconds() / 3):
+            yield
 
     def messages(self, job_id: int) -> list[Message]:
         """What was said about the job."""
@@ -153,6 +160,7 @@ class Runtime:
             if known is None:
                 raise
             block = known[1]  # as it was; that Prefect is away must not keep us from asking HTCondor
+            self.projector.impatient()
         if block is None:
             raise SchedulerConnectionError(
                 f"There is no scheduler {name!r} in Prefect any more. Save a block of that name, or delete the job."
@@ -213,21 +221,55 @@ class Runtime:
         cls = registry.load(record.type) or UnknownJob
         return cls(self, record)
 
+    def after_fork(self) -> None:
+        """In a forked child: connections and threads stay the parent's."""
+        self.store.database.engine.dispose(close=False)
+        self.projector = Projector(self.store, _entrypoint)
+
     def close(self) -> None:
         """Shows what is left, and closes every connection."""
         self.projector.close()
         self.store.database.dispose()
 
 
+@contextmanager
+def _kept_up(renew: Callable[[], object], interval: float) -> Iterator[None]:
+    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a thread of its own."""
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(interval):
+            try:
+                renew()
+            except PrefectJobsError as error:  # the database is away: tried again; the lease may end meanwhile
+                log.warning("A lease could not be kept up: %s", error)
+
+    keeper = threading.Thread(target=keep, name="prefect-jobs-lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
+
+
 def _entrypoint(record: JobRecord) -> str:
-    cls = registry.load(record.type) or Job
+    """The flow of a job's type; a type that cannot be loaded here, or whose flow cannot, has the basic one."""
+    try:
+        cls = registry.load(record.type) or Job
+        importlib.import_module(cls.flow_entrypoint.partition(":")[0])
+    except Exception as error:  # what a user's module raises when it is imported
+        log.warning("The flow of the job type %r cannot be loaded: %s", record.type, error)
+        return Job.flow_entrypoint
     return cls.flow_entrypoint
 
 
 @cache
 def _runtime(url: str) -> Runtime:
     settings = get_settings()
-    return Runtime(settings.model_copy(update={"database_url": url}))
+    made = Runtime(settings.model_copy(update={"database_url": url}))
+    os.register_at_fork(after_in_child=made.after_fork)
+    return made
 
 
 def get_runtime() -> Runtime:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import LocalPartError
@@ -19,6 +20,10 @@ from prefect_jobs.store import Database, Store
 from tests.support import PostgresServer, missing, postgres_programs
 
 KINDS = ["sqlite", "postgresql"]
+
+# A busy machine is no reason to fail.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 _environment = pytest.MonkeyPatch()

@@ -111,11 +111,14 @@ class PostgresServer:
     def database(self) -> Iterator[URL]:
         """An empty database, which is dropped again."""
         name = f"test_{secrets.token_hex(6)}"
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with self._connect() as connection:
+            faster = " STRATEGY FILE_COPY" if connection.info.server_version >= 150000 else ""
+            connection.execute(sql.SQL("CREATE DATABASE {}" + faster).format(sql.Identifier(name)))
         try:
             yield self.url.set(database=name)
         finally:
-            self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            with self._connect() as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _run(self, program: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
         user = self._user
@@ -150,10 +153,6 @@ class PostgresServer:
             dbname=self.url.database,
             autocommit=True,
         )
-
-    def _execute(self, statement: sql.Composed) -> None:
-        with self._connect() as connection:
-            connection.execute(statement)
 
 
 def postgres_programs() -> Path:

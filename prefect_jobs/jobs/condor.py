@@ -188,6 +188,7 @@ class CondorJob(Job):
                 extra=options or {},
             )
             wanted = description.describe(request)
+            outputs.clear(directory)  # what an earlier submission left there is not this one's
             outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
             (directory / "logs").mkdir(exist_ok=True)
             client = self._client()
@@ -215,13 +216,12 @@ class CondorJob(Job):
         mine = f'PrefectJobsToken == "{token}"'
         attributes = ("ClusterId", "TotalSubmitProcs", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish")
         ads = client.query(mine, attributes)
-        if ads and all(
-            ad.get("HoldReasonCode") == observation.HOLD_SPOOLING and "StageInFinish" not in ad for ad in ads
-        ):
+        if ads and not any(_arrived(ad) for ad in ads):
             # Its inputs never arrived whole: it cannot run, and is replaced.
             client.act("Remove", mine, "its inputs were not sent completely")
             return False
-        ads = ads or client.history(mine, attributes, match=1)
+        # What was removed before its inputs had arrived was never a job.
+        ads = ads or [ad for ad in client.history(mine, attributes, match=1) if _arrived(ad)]
         if not ads:
             return False
         cluster = ads[0]["ClusterId"]
@@ -240,7 +240,8 @@ class CondorJob(Job):
         return True
 
     def _update_status(self) -> Observation:
-        return condor_watch.observe(self._record, self._client(), self._backend.held_timeout)
+        with condor_watch.asking():
+            return condor_watch.observe(self._record, self._client(), self._backend.held_timeout)
 
     def _stop(self) -> Observation:
         return self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
@@ -265,8 +266,9 @@ class CondorJob(Job):
 
     def _steer(self, action: Any, which: str, reason: str) -> Observation:
         client = self._client()
-        client.act(action, f"{condor_watch.constraint(self._record)} && {which}", reason)
-        found = condor_watch.observe(self._record, client, None)
+        with condor_watch.asking():
+            client.act(action, f"{condor_watch.constraint(self._record)} && {which}", reason)
+            found = condor_watch.observe(self._record, client, None)
         # The history does not tell who removed a job; here it is known.
         return replace(found, message="Stopped.") if found.status == statuses.ABORTED else found
 
@@ -283,18 +285,21 @@ class CondorJob(Job):
                     self._make_directory()
                     outputs.prepare(directory, int(record.native.get("total", 1)), ("logs",))
                     client.retrieve(done)
+                    self._apply(None, native={"retrieved": True})
                 shared = outputs.put_in_place(directory)
                 if waiting:
                     client.act("Remove", done, "outputs fetched by prefect-jobs")
             except (CondorError, OSError) as error:
                 raise OutputsNotFetched(_first_line(error)) from error
-            if not waiting and not (directory / "logs").exists():
-                notes.append((logging.WARNING, "Its outputs are not at the access point any more."))
+            if not waiting and not record.native.get("retrieved"):
+                text = "Its outputs are lost: the job was removed from the access point before they were fetched."
+                notes.append((logging.WARNING, text))
+                self._fetched["outcome_note"] = text
             for name, kept in shared.items():
                 text = f"{len(kept)} processes wrote {name!r}; they are kept as {', '.join(kept[:5])}"
                 notes.append((logging.WARNING, text))
         notes.extend(condor_logs.tails(self._record, directory))
-        self._fetched = {"in_queue": None, "messages": tuple(notes)}
+        self._fetched.update({"in_queue": None, "messages": tuple(notes)})
 
     def _get_logs(self) -> dict[str, Any]:
         if self.cluster_id is None:
@@ -311,9 +316,13 @@ class CondorJob(Job):
         found = {f"Process {proc}": condor_logs.read_logs(self._record, directory, proc) for proc in procs}
         return found["Process 0"] if len(found) == 1 else found
 
+    def _can_resume(self) -> bool:
+        return super()._can_resume() or self.statuses["Held"] > 0
+
     def _clean_up(self) -> None:
         if self.remote_id and self._record.native.get("in_queue"):
-            self._client().act("Remove", condor_watch.constraint(self._record), "deleted by prefect-jobs")
+            with condor_watch.asking():
+                self._client().act("Remove", condor_watch.constraint(self._record), "no longer wanted by prefect-jobs")
 
     def _directory(self) -> Path | None:
         known = self.spec.get(DIRECTORY)
@@ -356,6 +365,12 @@ class CondorJob(Job):
             self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
             return path
         raise OSError(f"No name is left for a directory in {workspace}.")
+
+
+def _arrived(ad: Mapping[str, Any]) -> bool:
+    """Whether the inputs of a process are at the access point, or it needs none to be sent."""
+    sending = ad.get("HoldReasonCode") == observation.HOLD_SPOOLING or "StageInStart" in ad
+    return "StageInFinish" in ad or not sending
 
 
 def _count(value: Any) -> int:

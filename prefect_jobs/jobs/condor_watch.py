@@ -1,14 +1,17 @@
 """From what a schedd says of a cluster to an observation: what is it now, since when, what must people know."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
+from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, CondorRefusal
 from prefect_jobs.schedulers.condor.observation import Proc, Verdict
 
 #: A cluster in neither queue nor history is given up after this many polls and this time: a schedd that was
@@ -29,6 +32,21 @@ def procs_of(record: JobRecord) -> dict[int, Proc]:
     return observation.decode(record.native.get("procs", ()))
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """Turns "it failed on the way" into "nobody can tell now": asked again, it may well work.
+
+    Raises:
+        SchedulerConnectionError: for any :class:`CondorError` but a refusal.
+    """
+    try:
+        yield
+    except CondorRefusal:
+        raise
+    except CondorError as error:
+        raise SchedulerConnectionError(str(error)) from error
+
+
 def observe(record: JobRecord, client: CondorClient, held_timeout: float | None) -> Observation:
     """Asks the schedd about one job: the queue, and the history for what is not in it.
 
@@ -45,8 +63,8 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
     found = conclude(record, {**{n: p for n, p in known.items() if _settled(p)}, **seen}, held_timeout)
-    if found.status == statuses.ERROR and found.native.get("give_up"):
-        client.act("Remove", constraint(record), found.message or "held for too long")
+    if found.native.pop("give_up", False):
+        client.act("Remove", f"{constraint(record)} && JobStatus == 5", "held for too long")
     return found
 
 
@@ -73,7 +91,13 @@ def conclude(record: JobRecord, procs: dict[int, Proc], held_timeout: float | No
         native["held_since"] = since
         if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):
             text = f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {verdict.message}"
-            return Observation(statuses.ERROR, text, {**native, "give_up": True}, crashed=True)
+            given_up = {**native, "give_up": True}
+            if any(proc.state == observation.COMPLETED for proc in procs.values()):
+                # The rest of it is complete and has outputs: once the held ones are gone it is Various-Complete.
+                return Observation(None, None, given_up, messages=((logging.WARNING, text),))
+            return Observation(statuses.ERROR, text, given_up, crashed=True)
+    if verdict.status == statuses.ABORTED:
+        native["in_queue"] = None  # nothing is left there
     if verdict.outcome is not None:
         native[OUTCOME] = {
             "status": verdict.outcome,
@@ -109,7 +133,7 @@ def _missing(record: JobRecord, procs: dict[int, Proc], total: int) -> Observati
         f"({total - len(procs)} of {total} processes). It was removed there, or the schedd lost its queue. "
         "What it wrote is not known; resubmit() runs it again."
     )
-    return Observation(statuses.ERROR, text, native, crashed=True)
+    return Observation(statuses.ERROR, text, {**native, "in_queue": None}, crashed=True)
 
 
 def _lines(before: dict[int, Proc], now: dict[int, Proc]) -> tuple[tuple[int, str], ...]:

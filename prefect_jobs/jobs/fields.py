@@ -36,6 +36,8 @@ class JobFields(CustomStatuses):
         self._engine = False
         #: The action whose hook is running.
         self._acting: str | None = None
+        #: How many super() calls deep in it we are.
+        self._depth = 0
         #: What ``_execute`` notes about its submission: ``remote_id``, ``message``, the rest into ``native``.
         self._submitted: dict[str, Any] = {}
         #: What ``_process_results`` notes: ``messages``, the rest into ``native``.

@@ -4,6 +4,7 @@ Every change of status goes through :func:`prefect_jobs.jobs.changes.change_for`
 :func:`prefect_jobs.transition.transition`, on the record as it is at that moment.
 """
 
+import logging
 import shutil
 import traceback
 from dataclasses import replace
@@ -20,7 +21,11 @@ from prefect_jobs.transition import News, Source
 if TYPE_CHECKING:
     from prefect_jobs.jobs.base import Job
 
+log = logging.getLogger(__name__)
+
 _UNREACHABLE = "unreachable_since"
+#: When the scheduler was last asked in vain.
+_ASKED = "asked"
 
 
 # -- polls ----------------------------------------------------------------------------------------------------
@@ -34,7 +39,10 @@ def update(job: "Job") -> None:
     state = job._record.state
     if statuses.is_final(state.as_status):
         return
-    last = state.last_status_update
+    asked = job._record.native.get(_ASKED)
+    last = max(
+        (moment for moment in (state.last_status_update, clock.parse(asked) if asked else None) if moment), default=None
+    )
     if last is not None and clock.now() - last < job.update_status_interval:
         return
     poll(job)
@@ -78,7 +86,7 @@ def observed(job: "Job", news: "str | Observation | None") -> None:
     native = dict(found.native)
     message = found.message
     if _UNREACHABLE in job._record.native:
-        native[_UNREACHABLE] = None
+        native[_UNREACHABLE] = native[_ASKED] = None
         message = message if message is not None else ""
     event = News(
         Source.SCHEDULER,
@@ -104,7 +112,7 @@ def note_unreachable(job: "Job", error: SchedulerConnectionError) -> None:
     """The status stays; the message says since when nobody can tell."""
     since = job._record.native.get(_UNREACHABLE) or clock.now().astimezone(UTC).isoformat(timespec="seconds")
     text = f"No answer from the scheduler since {since}; the status is the last one known. {error}"
-    job._apply(News(Source.SCHEDULER, None, text), native={_UNREACHABLE: since})
+    job._apply(News(Source.SCHEDULER, None, text), native={_UNREACHABLE: since, _ASKED: clock.now().isoformat()})
 
 
 # -- results --------------------------------------------------------------------------------------------------
@@ -155,6 +163,7 @@ def _fetch(job: "Job") -> None:
                 message = _trace(f"The results function {path} failed; the outputs are kept", error)
         noted, job._fetched = dict(job._fetched), {}
         messages = tuple(noted.pop("messages", ()))
+        message = " ".join(filter(None, (message, noted.pop("outcome_note", ""))))
         ended = verdict.get("ended")
         event = News(
             Source.RESULTS,
@@ -211,8 +220,12 @@ def act(job: "Job", action: str) -> None:
 def _parent_hook(job: "Job", action: str) -> None:
     """The hook above the overriding one in the class' line of descent."""
     found = [cls.__dict__[f"_{action}"] for cls in type(job).__mro__ if f"_{action}" in cls.__dict__]
-    if len(found) > 1:
-        hooks.call(found[1], job)
+    job._depth += 1
+    try:
+        if job._depth < len(found):
+            hooks.call(found[job._depth], job)
+    finally:
+        job._depth -= 1
 
 
 def _check_possible(job: "Job", action: str) -> None:
@@ -222,7 +235,7 @@ def _check_possible(job: "Job", action: str) -> None:
     elif action == "pause":
         possible = status.kind.active
     else:
-        possible = status.text in (statuses.PAUSED, statuses.HELD)
+        possible = not status.kind.terminal and job._can_resume()
     if not possible:
         raise JobStateError(f"{job._title()} is {status.text!r}: it is not possible to {action} it now.")
 
@@ -243,7 +256,11 @@ def delete(job: "Job") -> None:
     lost = waiting and record.submission_token is not None and record.remote_id is None
     if (lost and adopt(job)) or not (waiting or status.kind.terminal):
         act(job, "stop")
-    hooks.call(job._clean_up)
+    try:
+        hooks.call(job._clean_up)
+    except SchedulerConnectionError as error:
+        # The work is over; what may be left of it at a scheduler that is gone must not keep the job for ever.
+        log.warning("What is left of %s at its scheduler could not be removed: %s", job._title(), error)
     directory = job._directory()
     job._backend.delete(record.id)
     if job.clean_on_delete and directory is not None:

@@ -44,6 +44,10 @@ class Backend(Protocol):
         """A lease, kept up while the context lasts: true if nobody else processes the job's results."""
         ...
 
+    def submission_lease(self, job_id: int, token: str) -> AbstractContextManager[None]:
+        """Keeps the mark "is being submitted" young while the context lasts."""
+        ...
+
     def messages(self, job_id: int) -> list[Message]:
         """What was said about the job, oldest first."""
         ...

@@ -98,6 +98,12 @@ def name_of(cls: "type[Job]") -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+def has_own_flow(cls: "type[Job]") -> bool:
+    """Whether the class' flow runs jobs of this class, and not of the one that it inherits it from."""
+    built_in = f"{cls.__module__}:{cls.__qualname__}" in _BUILT_IN.values()
+    return built_in or "flow_entrypoint" in cls.__dict__
+
+
 def load(name: str) -> "type[Job] | None":
     """The class of a stored job; ``None`` where this process does not know the type."""
     if ":" not in name:

@@ -1,6 +1,7 @@
 """Submission: intent, hand-over, outcome, each committed, so that a crash in between loses and doubles nothing."""
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, tra
 if TYPE_CHECKING:
     from prefect_jobs.jobs.base import Job
 
-#: Time after which a submission that never came to an end is taken for interrupted.
-GRACE = timedelta(seconds=120)
+#: Time after which a submission whose mark is not renewed is taken for interrupted: its process died.
+GRACE = timedelta(seconds=30)
 
 
 class TransientSubmissionError(PrefectJobsError):
@@ -45,18 +46,19 @@ def resubmit(job: "Job") -> None:
     if not job._record.state.as_status.kind.terminal:
         raise JobStateError(f"{job._title()} is {job.cached_status!r} and cannot be resubmitted: stop() it first.")
     job.save()
-    try:
-        hooks.call(job._clean_up)
-    except SchedulerConnectionError as error:
-        raise SubmissionError(f"{job._title()} was not resubmitted: {error} Nothing was changed.") from error
     _submit(job, lambda: hooks.call(job._resubmit))
 
 
 def _check_not_active(job: "Job", what: str) -> None:
-    status = job._record.state.as_status
+    _check_record(job, job._record, what)
+
+
+def _check_record(job: "Job", record: JobRecord, what: str) -> None:
+    status = record.state.as_status
     held = status.text in (statuses.PAUSED, statuses.HELD)
-    if status.kind.active or held or status.text == statuses.RESULTS_READY:
-        remote = f", at its scheduler as {job.remote_id}" if job.remote_id else ""
+    at_work = record.remote_id is not None and status.text != statuses.PENDING and not status.kind.terminal
+    if status.kind.active or held or at_work or status.text == statuses.RESULTS_READY:
+        remote = f", at its scheduler as {record.remote_id}" if record.remote_id else ""
         raise JobStateError(f"{job._title()} is {status.text!r}{remote} and cannot be {what} now: stop() it first.")
 
 
@@ -72,11 +74,8 @@ def _submit(job: "Job", submit: Any) -> None:
     token = uuid.uuid4().hex
 
     def intend(fresh: JobRecord) -> Change | None:
-        since = fresh.submitting_since
-        if since is not None and clock.now() - since < GRACE:
-            raise JobStateError(f"{job._title()} is being submitted by another process.")
-        if fresh.state.as_status.kind.active:
-            raise JobStateError(f"{job._title()} was submitted by another process.")
+        _check_not_submitting(job, fresh)
+        _check_record(job, fresh, "submitted")
         state = transition(fresh.state, Intent(), clock.now())
         values = {
             "state": state,
@@ -90,9 +89,16 @@ def _submit(job: "Job", submit: Any) -> None:
             values["face_seq"] = fresh.face_seq + 1
         return Change(values)
 
+    if job._record.native.get("in_queue"):
+        # What is left of an earlier submission goes first: it would be forgotten, not stopped.
+        try:
+            hooks.call(job._clean_up)
+        except SchedulerConnectionError as error:
+            raise SubmissionError(f"{job._title()} was not submitted: {error} Nothing was changed.") from error
     job._take(job._backend.update(job._record.id, intend))
     try:
-        submit()
+        with job._backend.submission_lease(job._record.id, token):
+            submit()
     except (SchedulerConnectionError, TransientSubmissionError) as error:
         raise _not_submitted(job, error) from error
     except Exception as error:
@@ -109,7 +115,8 @@ def _submit(job: "Job", submit: Any) -> None:
 
 def _not_submitted(job: "Job", error: Exception) -> SubmissionError:
     """Notes that nothing got through; the job waits for another try."""
-    job._apply(News(Source.HAND, statuses.PENDING, f"Not submitted: {error}"), values={"submitting_since": None})
+    # The message alone: where a person stopped the job meanwhile, it stays stopped.
+    job._apply(News(Source.SCHEDULER, None, f"Not submitted: {error}"), values={"submitting_since": None})
     job._wait_shown()
     return SubmissionError(f"{job._title()} was not submitted: {error} Execute it again later.")
 
@@ -119,17 +126,41 @@ def accepted(job: "Job", message: str = "") -> None:
     noted, job._submitted = dict(job._submitted), {}
     message = message or str(noted.pop("message", ""))
     remote_id = noted.pop("remote_id", None)
-    job._apply(
-        Accepted(message),
-        native=noted,
-        values={"submitting_since": None, **({"remote_id": str(remote_id)} if remote_id is not None else {})},
-    )
+    values: dict[str, Any] = {
+        "submitting_since": None,
+        **({"remote_id": str(remote_id)} if remote_id is not None else {}),
+    }
+    try:
+        job._apply(Accepted(message), native=noted, values=values)
+    except JobStateError:
+        # Deleted while it was being submitted: nobody else knows of the work.
+        job._record = replace(job._record, native=noted, **values)
+        hooks.call(job._clean_up)
+        raise
+    if statuses.is_final(job._record.state.as_status):
+        # Stopped while it was being submitted: what has got through since must not run.
+        hooks.call(job._clean_up)
     job._wait_shown()
 
 
 def adopt(job: "Job") -> bool:
-    """Looks for an earlier submission whose end this database never saw."""
+    """Looks for an earlier submission whose end this database never saw; whether it was found and adopted.
+
+    Raises:
+        JobStateError: it is going on: another process is at it.
+        SchedulerConnectionError: nobody can tell now.
+    """
+    _check_not_submitting(job, job._record)
     if not hooks.call(job._find_submission):
         return False
     accepted(job)
     return True
+
+
+def _check_not_submitting(job: "Job", record: JobRecord) -> None:
+    since = record.submitting_since
+    if since is not None and clock.now() - since < GRACE:
+        raise JobStateError(
+            f"{job._title()} is being submitted by another process. Should that one have died, this will be found "
+            f"out {GRACE.total_seconds():.0f} s after its last sign of life."
+        )

@@ -56,11 +56,11 @@ class PrefectApi:
         key: str,
         tags: list[str],
         labels: Mapping[str, str | int],
-    ) -> tuple[str, str | None]:
-        """Creates the flow run of a job; a repeat with the same key gives the same run.
+    ) -> tuple[str, str | None, str | None]:
+        """Creates the flow run of a job; a repeat with the same key gives the same run, as it is.
 
         Returns:
-            The run's id and its state's.
+            The run's id, its state's id, and its state's name.
         """
         for fresh in (False, True):
             deployment = self._deployment(app, entrypoint, fresh=fresh)
@@ -80,7 +80,7 @@ class PrefectApi:
                 # The deployment was deleted since we looked: make it again, once.
                 if fresh:
                     raise
-        return str(run.id), str(run.state_id) if run.state_id else None
+        return str(run.id), str(run.state_id) if run.state_id else None, run.state.name if run.state else None
 
     def set_state(self, run_id: str, face: Face, ours: str | None) -> str | None:
         """Shows a state; a command that a person gave meanwhile is not overwritten.
@@ -118,6 +118,12 @@ class PrefectApi:
         """Sets labels; those not named stay."""
         with self._calling() as client:
             client.update_flow_run_labels(UUID(run_id), dict(labels))
+
+    def adopt_run(self, run_id: str, name: str, tags: list[str]) -> None:
+        """Gives a flow run that an engine has made the name and the tags of its job."""
+        with self._calling() as client:
+            run = client.read_flow_run(UUID(run_id))
+            client.update_flow_run(UUID(run_id), name=name, tags=sorted({*run.tags, *tags}))
 
     def rename(self, run_id: str, name: str) -> None:
         """Gives the flow run another name."""

@@ -19,7 +19,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
-from prefect_jobs.store import Store
+from prefect_jobs.store import DatabaseError, Store
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Projector:
         self._pid = 0
         self._closing = False
         self._next_sweep = 0.0
+        self._sweep_asked = False
         self._logs_due: float | None = None
         self._logging: set[int] = set()
         #: Somebody has waited in vain since Prefect answered last.
@@ -91,6 +92,10 @@ class Projector:
                 self._spent = True
             return job_id not in self._due
 
+    def impatient(self) -> None:
+        """Notes that somebody has waited for Prefect in vain already."""
+        self._spent = True
+
     def flush(self, patience: float = PATIENCE) -> bool:
         """Waits until nothing is left to be shown, log lines included; whether it is so."""
         with self._changed:
@@ -98,15 +103,26 @@ class Projector:
                 self._logs_due = 0.0
                 self._changed.notify_all()
             return self._changed.wait_for(
-                lambda: (not self._due and self._logs_due is None) or self.away is not None, timeout=patience
+                lambda: not (self._due or self._logs_due is not None or self._sweep_asked) or self.away is not None,
+                timeout=patience,
             )
 
-    def sweep_soon(self) -> None:
-        """Asks for a look at everything that is marked, runs to be deleted among it."""
+    def sweep(self, patience: float = PATIENCE) -> bool:
+        """Asks for a look at everything that is marked, runs to be deleted among it, and waits for that.
+
+        Returns:
+            Whether it is done; at once ``False`` if Prefect is known to be away.
+        """
         with self._changed:
             self._next_sweep = time.monotonic()
+            self._sweep_asked = True
             self._ensure_thread()
             self._changed.notify_all()
+            if not self._changed.wait_for(
+                lambda: not self._sweep_asked or self.away is not None or self._spent, timeout=patience
+            ):
+                self._spent = True
+            return not self._sweep_asked
 
     def close(self) -> None:
         """Shows what is left, ends the thread, and gives claims back."""
@@ -124,6 +140,10 @@ class Projector:
     def _ensure_thread(self) -> None:
         if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
             return
+        # Imported here and not by the thread: at the end of a program's life a thread cannot import any more.
+        import prefect.client.orchestration
+        import prefect.context  # noqa: F401
+
         self._pid, self._closing = os.getpid(), False
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)
         self._thread.start()
@@ -152,6 +172,9 @@ class Projector:
                         self._send_logs(api)
                     if sweep:
                         self._sweep(api)
+                        with self._changed:
+                            self._sweep_asked = False
+                            self._changed.notify_all()
                 except PrefectAway as error:
                     self._lost(error)
                     backoff = min(_BACKOFF[1], backoff * 2)
@@ -170,8 +193,6 @@ class Projector:
                         self._changed.notify_all()
                         self._changed.wait_for(lambda: self._closing, timeout=backoff)
                     continue
-                if asked or logs or sweep:
-                    self._answered()
                 backoff = _BACKOFF[0]
         finally:
             api.close()
@@ -222,7 +243,7 @@ class Projector:
                     self._due.pop(job_id, None)
                 else:
                     # Changed again meanwhile, or another process is at it just now.
-                    self._due[job_id] = time.monotonic() + 0.1
+                    self._due[job_id] = time.monotonic() + 0.25
             self._changed.notify_all()
 
     def _sweep(self, api: PrefectApi) -> None:
@@ -239,6 +260,7 @@ class Projector:
                 break
         for run_id in self._store.run_deletions():
             api.delete_run(run_id)
+            self._answered()
             self._store.run_deleted(run_id)
 
     def _show_one(self, api: PrefectApi, record: JobRecord) -> None:
@@ -250,7 +272,7 @@ class Projector:
         labels = labels_of(record)
         try:
             if record.flow_run_id is None:
-                run, state = api.create_run(
+                run, state, current = api.create_run(
                     app=record.label,
                     entrypoint=self._entrypoint(record),
                     name=record.name,
@@ -259,25 +281,34 @@ class Projector:
                     tags=tags_of(record),
                     labels=labels,
                 )
+                if current != face.name:
+                    # The run was there already: made by us, but its answer was lost.
+                    state = api.set_state(run, face, state) or state
+                    api.set_labels(run, labels)
                 self._store.face_shown(record, flow_run_id=run, flow_state_id=state, shown=_shown(record))
                 return
             before: dict[str, Any] = record.face_shown
-            if before.get("name") not in (None, record.name):
+            if not before:
+                # A run that an engine has made: it knows nothing of its job yet.
+                api.adopt_run(record.flow_run_id, record.name, tags_of(record))
+            elif before.get("name") != record.name:
                 api.rename(record.flow_run_id, record.name)
-            if before.get("remote_id") != record.remote_id:
+            if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             state_id = record.flow_state_id
             # The end of a run that an engine executes is the engine's to write.
             if not (record.engine_run and face.terminal):
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             self._store.face_shown(record, flow_state_id=state_id, shown=_shown(record))
+        except PrefectAway:
+            raise
         except RunGone:
             log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
             self._store.face_shown(record)
-        except PrefectAway:
+        except DatabaseError:
             raise
-        except PrefectJobsError as error:
-            # Refused for good: trying the same again and again would keep the others from being shown.
+        except Exception as error:
+            # Refused for good, or a fault of this one job: it must not keep the others from being shown.
             log.error("The face of job %s could not be shown: %s", record.id, error)
             self._store.face_shown(record)
 
@@ -319,6 +350,7 @@ class Projector:
                     for message in chunk
                 ]
             )
+            self._answered()
             self._store.mark_logged(message.id for message in chunk)
 
 

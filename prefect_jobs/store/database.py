@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.store.tables import SCHEMA_HEAD
+from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
 from prefect_jobs.store.values import dump_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -157,9 +157,9 @@ class Database:
 
 
 def _revision_of(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608  (a constant)
     return None if found is None else str(found)
 
 

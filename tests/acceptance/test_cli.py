@@ -106,7 +106,7 @@ def test_the_database_is_upgraded_and_a_newer_one_is_refused(tmp_path: Path) -> 
     url = f"sqlite:///{tmp_path / 'new.db'}"
     assert "none -> 0001" in run("db", "upgrade", environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
     with sqlite3.connect(tmp_path / "new.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE prefect_jobs_version SET version_num = '9999'")
     for command in (("list",), ("db", "upgrade")):
         assert "newer" in run(*command, status=1, environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
 

@@ -79,7 +79,7 @@ def test_what_a_process_left_behind_is_shown_by_another(
         runtime.projector.close()
     assert runtime.store.backlog() == 1
     # when any other call is made in another process (here: with another projector)
-    runtime.projector.sweep_soon()
+    runtime.projector.sweep()
     # then its face is made
     eventually(lambda: job.flow_run_id, "the run is made", LIMIT)
     assert prefect_view.run(job)["name"] == "orphan"

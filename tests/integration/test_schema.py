@@ -35,7 +35,7 @@ def opened(url: str | URL) -> Iterator[Database]:
 
 def set_version(url: str, version: str) -> None:
     with opened(url) as database, database.writing() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+        connection.execute(text("UPDATE prefect_jobs_version SET version_num = :version"), {"version": version})
 
 
 def contents(url: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One job in the store, on both databases: what was written comes back, and nothing else is touched."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from secrets import token_hex
@@ -55,6 +56,12 @@ def full_record() -> JobRecord:
     )
 
 
+@pytest.fixture(scope="module")
+def shared(new_store: Callable[[], Store]) -> Store:
+    """For tests that look at their own jobs only."""
+    return new_store()
+
+
 # -- new jobs ----------------------------------------------------------------------------------------------
 
 
@@ -68,30 +75,30 @@ def test_every_field_of_a_new_job_is_stored(store: Store) -> None:
     assert found == replace(given, id=stored.id, version=1, face_seq=1, name=f"flood of {stored.id}")
 
 
-def test_id_in_braces_becomes_the_id_wherever_it_stands_in_the_name(store: Store) -> None:
-    stored = store.insert(draft("{id}: {other} {id}{} {ID}"))
+def test_id_in_braces_becomes_the_id_wherever_it_stands_in_the_name(shared: Store) -> None:
+    stored = shared.insert(draft("{id}: {other} {id}{} {ID}"))
 
     assert stored.name == f"{stored.id}: {{other}} {stored.id}{{}} {{ID}}"
-    assert store.get(stored.id) == stored
+    assert shared.get(stored.id) == stored
 
 
-def test_a_name_of_the_greatest_length_may_grow_by_the_id(store: Store) -> None:
-    store.insert(draft())
+def test_a_name_of_the_greatest_length_may_grow_by_the_id(shared: Store) -> None:
+    shared.insert(draft())
     given = "{id}" * 256
 
-    stored = store.insert(draft(given))
+    stored = shared.insert(draft(given))
 
     assert stored.name.startswith(f"{stored.id}{stored.id}")
-    assert store.get(stored.id) == stored
+    assert shared.get(stored.id) == stored
 
 
-def test_a_name_may_be_of_1024_letters_of_any_script(store: Store) -> None:
+def test_a_name_may_be_of_1024_letters_of_any_script(shared: Store) -> None:
     # Three bytes each in UTF-8, and no two alike, so that no compression helps.
     name = "".join(chr(0x4E00 + number * 7) for number in range(1024))
 
-    stored = store.insert(draft(name))
+    stored = shared.insert(draft(name))
 
-    assert store.get(stored.id) == stored
+    assert shared.get(stored.id) == stored
 
 
 def test_a_job_that_does_not_exist_or_is_another_apps_is_none(store: Store) -> None:
@@ -103,8 +110,8 @@ def test_a_job_that_does_not_exist_or_is_another_apps_is_none(store: Store) -> N
 
 
 @pytest.mark.parametrize("job_id", [0, -1, 2**31, 2**63, 10**30])
-def test_an_id_that_no_job_can_have_is_none(store: Store, job_id: int) -> None:
-    assert store.get(job_id) is None
+def test_an_id_that_no_job_can_have_is_none(shared: Store, job_id: int) -> None:
+    assert shared.get(job_id) is None
 
 
 def test_a_second_job_with_the_same_submission_token_is_refused(store: Store) -> None:
@@ -144,14 +151,14 @@ JSON_VALUES: list[Any] = [
 
 
 @pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: next(iter(value), "nothing"))
-def test_json_comes_back_deeply_equal(store: Store, value: dict[str, Any]) -> None:
+def test_json_comes_back_deeply_equal(shared: Store, value: dict[str, Any]) -> None:
     values: dict[str, Any] = dict.fromkeys(("extended_properties", "spec", "native", "face_shown"), value)
-    inserted = store.insert(replace(draft(), **values))
-    updated = store.insert(draft())
-    store.update(updated.id, lambda _: Change(values))
+    inserted = shared.insert(replace(draft(), **values))
+    updated = shared.insert(draft())
+    shared.update(updated.id, lambda _: Change(values))
 
     for job in (inserted, updated):
-        found = store.get(job.id)
+        found = shared.get(job.id)
         assert found is not None
         for column in values:
             assert getattr(found, column) == value
@@ -159,16 +166,16 @@ def test_json_comes_back_deeply_equal(store: Store, value: dict[str, Any]) -> No
             assert repr(getattr(found, column).get("numbers")) == repr(value.get("numbers"))
 
 
-def test_the_record_handed_back_holds_what_a_reader_will_find(store: Store) -> None:
+def test_the_record_handed_back_holds_what_a_reader_will_find(shared: Store) -> None:
     given = {"size": (1, 2), 7: "seven", "list": [1]}
 
-    stored = store.insert(draft(extended_properties=given, groups=("b", "a", "b")))
-    changed = store.update(stored.id, lambda _: Change({"spec": {"pair": (3, 4)}, "groups": ("z", "y", "z")}))
+    stored = shared.insert(draft(extended_properties=given, groups=("b", "a", "b")))
+    changed = shared.update(stored.id, lambda _: Change({"spec": {"pair": (3, 4)}, "groups": ("z", "y", "z")}))
     given["list"].append(2)  # type: ignore[attr-defined]
 
     assert stored.extended_properties == {"size": [1, 2], "7": "seven", "list": [1]}
     assert stored.groups == ("a", "b")
-    assert changed == store.get(stored.id)
+    assert changed == shared.get(stored.id)
     assert changed.groups == ("y", "z")
 
 
@@ -177,39 +184,39 @@ def test_the_record_handed_back_holds_what_a_reader_will_find(store: Store) -> N
     [float("nan"), float("inf"), object(), {1, 2}, datetime(2026, 1, 1, tzinfo=UTC), b"x", "nul \0", "half \ud83c"],
     ids=["nan", "inf", "object", "set", "time", "bytes", "nul", "surrogate"],
 )
-def test_what_json_or_the_database_cannot_keep_is_refused_and_nothing_is_written(store: Store, value: Any) -> None:
-    stored = store.insert(draft())
+def test_what_json_or_the_database_cannot_keep_is_refused_and_nothing_is_written(shared: Store, value: Any) -> None:
+    stored = shared.insert(draft())
 
     with pytest.raises(ValueError, match="extended_properties"):
-        store.insert(draft(extended_properties={"deep": [value]}))
+        shared.insert(draft(extended_properties={"deep": [value]}))
     with pytest.raises(ValueError, match="extended_properties"):
-        store.update(stored.id, lambda _: Change({"name": "new", "extended_properties": {"deep": [value]}}))
+        shared.update(stored.id, lambda _: Change({"name": "new", "extended_properties": {"deep": [value]}}))
 
-    assert store.get(stored.id) == stored
+    assert shared.get(stored.id) == stored
 
 
-def test_a_text_that_no_database_can_keep_costs_a_character_and_not_the_job(store: Store) -> None:
-    stored = store.insert(draft("a\0b", description="c\ud83cd"))
+def test_a_text_that_no_database_can_keep_costs_a_character_and_not_the_job(shared: Store) -> None:
+    stored = shared.insert(draft("a\0b", description="c\ud83cd"))
 
-    store.update(
+    shared.update(
         stored.id, lambda job: Change({"state": replace(job.state, status_message="e\0f")}, ((20, "g\0h\udcff"),))
     )
 
-    found = store.get(stored.id)
+    found = shared.get(stored.id)
     assert found is not None
     assert found.name == stored.name == "a\ufffdb"
     assert found.description == "c\ufffdd"
     assert found.state.status_message == "e\ufffdf"
-    assert [message.text for message in store.messages(stored.id)] == ["g\ufffdh\ufffd"]
+    assert [message.text for message in shared.messages(stored.id)] == ["g\ufffdh\ufffd"]
 
 
-def test_times_come_back_aware_and_in_utc(store: Store) -> None:
+def test_times_come_back_aware_and_in_utc(shared: Store) -> None:
     there = timezone(timedelta(hours=5, minutes=30))
     given = datetime(2026, 3, 29, 2, 30, 0, 1, there)
 
-    stored = store.insert(draft(creation_time=given, state=StatusState(start_time=given)))
+    stored = shared.insert(draft(creation_time=given, state=StatusState(start_time=given)))
 
-    found = store.get(stored.id)
+    found = shared.get(stored.id)
     assert found is not None
     for value in (found.creation_time, found.state.start_time):
         assert value == given
@@ -217,9 +224,9 @@ def test_times_come_back_aware_and_in_utc(store: Store) -> None:
         assert value.utcoffset() == timedelta(0)
 
 
-def test_a_time_without_a_zone_is_refused(store: Store) -> None:
+def test_a_time_without_a_zone_is_refused(shared: Store) -> None:
     with pytest.raises(ValueError, match="without a zone"):
-        store.insert(draft(creation_time=datetime(2026, 3, 1)))
+        shared.insert(draft(creation_time=datetime(2026, 3, 1)))
 
 
 # -- changes -----------------------------------------------------------------------------------------------
@@ -246,41 +253,41 @@ def test_a_change_of_state_is_written_whole(store: Store) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, Change()])
-def test_a_change_of_nothing_writes_nothing(store: Store, nothing: Change | None) -> None:
-    before = store.insert(draft())
+def test_a_change_of_nothing_writes_nothing(shared: Store, nothing: Change | None) -> None:
+    before = shared.insert(draft())
 
-    assert store.update(before.id, lambda _: nothing) == before
+    assert shared.update(before.id, lambda _: nothing) == before
 
-    assert store.get(before.id) == before
+    assert shared.get(before.id) == before
 
 
-def test_a_lost_race_is_run_again_on_what_the_winner_wrote(store: Store) -> None:
-    stored = store.insert(draft(extended_properties={"count": 0}))
+def test_a_lost_race_is_run_again_on_what_the_winner_wrote(shared: Store) -> None:
+    stored = shared.insert(draft(extended_properties={"count": 0}))
     seen = []
 
     def count(job: JobRecord) -> Change:
         seen.append(job.version)
         if len(seen) == 1:
-            store.update(job.id, lambda other: Change({"extended_properties": {"count": 10}, "name": "the winner's"}))
+            shared.update(job.id, lambda other: Change({"extended_properties": {"count": 10}, "name": "the winner's"}))
         return Change({"extended_properties": {"count": job.extended_properties["count"] + 1}})
 
-    after = store.update(stored.id, count)
+    after = shared.update(stored.id, count)
 
     assert seen == [1, 2]
     assert (after.version, after.name, after.extended_properties) == (3, "the winner's", {"count": 11})
-    assert store.get(stored.id) == after
+    assert shared.get(stored.id) == after
 
 
-def test_an_error_in_a_change_writes_nothing(store: Store) -> None:
-    stored = store.insert(draft())
+def test_an_error_in_a_change_writes_nothing(shared: Store) -> None:
+    stored = shared.insert(draft())
 
     def broken(_: JobRecord) -> Change:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        store.update(stored.id, broken)
+        shared.update(stored.id, broken)
 
-    assert store.get(stored.id) == stored
+    assert shared.get(stored.id) == stored
 
 
 def test_a_deleted_job_cannot_be_changed(store: Store) -> None:
@@ -304,16 +311,16 @@ def test_a_job_deleted_while_its_change_is_made_is_gone(store: Store) -> None:
     assert store.messages(stored.id) == []
 
 
-def test_groups_are_replaced_as_a_whole(store: Store) -> None:
-    stored = store.insert(draft(groups=("a", "b")))
+def test_groups_are_replaced_as_a_whole(shared: Store) -> None:
+    stored = shared.insert(draft(groups=("a", "b")))
 
-    store.update(stored.id, lambda _: Change({"groups": ("c", "b")}))
-    found = store.get(stored.id)
+    shared.update(stored.id, lambda _: Change({"groups": ("c", "b")}))
+    found = shared.get(stored.id)
     assert found is not None
     assert found.groups == ("b", "c")
 
-    store.update(stored.id, lambda _: Change({"groups": ()}))
-    found = store.get(stored.id)
+    shared.update(stored.id, lambda _: Change({"groups": ()}))
+    found = shared.get(stored.id)
     assert found is not None
     assert found.groups == ()
 

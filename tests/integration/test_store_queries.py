@@ -131,10 +131,10 @@ def test_finding_jobs_takes_the_same_statements_however_many_there_are(store: St
         assert all(job.groups == (f"group {job.name}",) for job in found)
         return seen
 
-    for number in range(620):
+    for number in range(510):
         store.insert(draft(str(number), groups=(f"group {number}",)))
 
-    few, many = sent(3), sent(620)
+    few, many = sent(3), sent(510)
 
     assert len(few) == len(many) <= 3
     with statements(store) as seen:

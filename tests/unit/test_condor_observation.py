@@ -224,7 +224,10 @@ REMOVED = read(JobStatus=3, LastJobStatus=2)
         ([IDLE, RUNS], "Various", None),
         ([RUNS, DONE], "Various", None),
         ([IDLE, DONE, FAILED], "Various", None),
-        ([HELD, DONE], "Various", None),
+        # nothing runs, and nothing will without a hand
+        ([HELD, DONE], "Held", None),
+        ([PAUSED, REMOVED], "Paused", None),
+        ([PAUSED, HELD, DONE], "Held", None),
         ([HELD, RUNS], "Various", None),
         ([REMOVED, RUNS], "Various", None),
         # all ended, but not alike

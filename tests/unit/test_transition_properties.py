@@ -169,7 +169,7 @@ class Job(RuleBasedStateMachine):
         assert visible_change(self.before, self.state) == changed
 
 
-Job.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Job.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
 TestWhateverHappens = Job.TestCase
 
 

@@ -189,8 +189,12 @@ def judge(procs: Mapping[int, Proc], total: int) -> Verdict | None:
     started = min((proc.started for proc in every if proc.started), default=None)
     ended = max((proc.ended for proc in every if proc.ended), default=None)
     over = all(proc.final for proc in every)
+    left = {proc.status for proc in every if not proc.final}
     if len(kinds) == 1:
         status = next(iter(kinds))
+    elif left and left <= {statuses.PAUSED, statuses.HELD}:
+        # Nothing runs, and nothing will without a hand: what is over is no news beside that.
+        status = statuses.HELD if statuses.HELD in left else statuses.PAUSED
     else:
         status = statuses.VARIOUS_COMPLETE if over else statuses.VARIOUS
     message = _message(every, status)
@@ -208,10 +212,11 @@ def count(procs: Mapping[int, Proc]) -> dict[str, int]:
 
 def _message(every: list[Proc], status: str) -> str:
     single = len(every) == 1
+    waiting = next((proc for proc in every if proc.status == status and not proc.final), every[0])
     if status == statuses.HELD:
-        return every[0].hold_text()
+        return waiting.hold_text()
     if status == statuses.PAUSED:
-        return every[0].reason or "Held by a user."
+        return waiting.reason or "Held by a user."
     if status == statuses.RUNNING:
         hosts = sorted({proc.host for proc in every if proc.host})
         return f"Executing on {', '.join(hosts[:3])}{' …' if len(hosts) > 3 else ''}" if hosts else ""

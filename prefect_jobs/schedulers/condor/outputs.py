@@ -1,6 +1,7 @@
 """From the folder in which outputs arrive to the job's directory, file by file, nothing overwritten silently."""
 
 import os
+import shutil
 from pathlib import Path
 
 from prefect_jobs.schedulers.condor.description import incoming
@@ -15,6 +16,11 @@ def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:
     for proc in range(count):
         for folder in folders:
             (incoming(directory) / str(proc) / folder).mkdir(parents=True, exist_ok=True)
+
+
+def clear(directory: Path) -> None:
+    """Removes what arrived and was never put in place."""
+    shutil.rmtree(incoming(directory), ignore_errors=True)
 
 
 def put_in_place(directory: Path) -> dict[str, list[str]]:

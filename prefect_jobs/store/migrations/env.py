@@ -2,9 +2,11 @@
 
 from alembic import context
 
-from prefect_jobs.store.tables import Base
+from prefect_jobs.store.tables import VERSION_TABLE, Base
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+context.configure(
+    connection=connection, target_metadata=Base.metadata, render_as_batch=True, version_table=VERSION_TABLE
+)
 # The caller holds the transaction: the schema and its version are committed together.
 context.run_migrations()
