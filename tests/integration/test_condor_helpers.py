@@ -71,7 +71,7 @@ def test_a_helper_that_is_killed_in_mid_flight_costs_this_call_alone(alice: Cond
     started = helpers()
     alice.query("false")
     helper = the_helper(started)
-    helper.suspend()
+    suspend(helper)
     with ThreadPoolExecutor(1) as pool:
         question = pool.submit(alice.query, f'PrefectJobsToken == "{"x" * size}"')
         eventually(lambda: asked(helper), "the question is under way")
@@ -84,6 +84,12 @@ def test_a_helper_that_is_killed_in_mid_flight_costs_this_call_alone(alice: Cond
             question.result(10)
     assert_untold(caught.value, str(alice.access.token))
     assert alice.query("false") == []
+
+
+def suspend(helper: psutil.Process) -> None:
+    """Stops a helper, and waits until it has stopped: before, it would still read a question."""
+    helper.suspend()
+    eventually(lambda: helper.status() == psutil.STATUS_STOPPED, "the helper has stopped")
 
 
 def asked(helper: psutil.Process) -> bool:
@@ -99,7 +105,7 @@ def test_a_helper_that_hangs_is_given_up_in_time_and_replaced(condor_pool: Perso
         client.query("false")
         for size in (10, 2_000_000):
             helper = the_helper(started)
-            helper.suspend()
+            suspend(helper)
             began = time.monotonic()
 
             with pytest.raises(SchedulerConnectionError, match="did not answer within 2 s"):
@@ -117,7 +123,7 @@ def test_a_submission_whose_answer_was_lost_is_not_said_to_be_none(alice: Condor
     with pytest.raises(CondorError):
         alice.submit("universe = nonsense\n", 1, spool=False)
     transfer = the_helper(started | control)
-    transfer.suspend()
+    suspend(transfer)
     with ThreadPoolExecutor(1) as pool:
         submission = pool.submit(alice.submit, "executable = /bin/sh\n", 1, spool=False)
         eventually(lambda: asked(transfer), "it is under way")
@@ -136,7 +142,7 @@ def test_a_large_transfer_holds_no_question_up(alice: CondorClient) -> None:
     with pytest.raises(CondorError):
         alice.submit("universe = nonsense\n", 1, spool=False)
     transfer = the_helper(started | control)
-    transfer.suspend()
+    suspend(transfer)
     with ThreadPoolExecutor(1) as pool:
         transfer_going_on = pool.submit(alice.retrieve, "false")
         eventually(lambda: asked(transfer), "it is under way")
