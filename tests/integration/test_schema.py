@@ -20,7 +20,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store import Database, DatabaseError, Store
 from prefect_jobs.store import database as database_module
 from prefect_jobs.store.filters import JobQuery
-from prefect_jobs.store.tables import SCHEMA_HEAD, Base
+from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE, Base
 from tests.support import draft
 
 
@@ -78,9 +78,8 @@ def test_migrations_make_exactly_the_schema_of_the_models(database_url: str) -> 
         database.ensure_schema()
 
         with database.engine.connect() as connection:
-            context = MigrationContext.configure(
-                connection, opts={"compare_type": True, "compare_server_default": True}
-            )
+            options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
+            context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, Base.metadata) == []
 
 
