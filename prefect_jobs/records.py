@@ -93,6 +93,27 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
+class NodeRecord:
+    """A node of a workflow, as read at one moment."""
+
+    name: str
+    #: In which order the nodes were added.
+    position: int = 0
+    #: What the user asked for (kind, parents, submit commands, …).
+    spec: dict[str, Any] = field(default_factory=dict)
+    #: A display name of our vocabulary, or ``Held``.
+    status: str = "Pending"
+    #: For people: why it is as it is.
+    message: str = ""
+    #: What the scheduler said (cluster, exit code, host, times, tries).
+    native: dict[str, Any] = field(default_factory=dict)
+    #: Number of changes that Prefect should show, and the number up to which it does; 0 and 0: the workflow was
+    #: never submitted, so the node has no task run.
+    seq: int = 0
+    shown: int = 0
+
+
+@dataclass(frozen=True)
 class Message:
     """A line for people about one job: goes to the Logs tab of its flow run."""
 
@@ -111,3 +132,5 @@ class Change:
     values: dict[str, Any] = field(default_factory=dict)
     #: (level as :mod:`logging` numbers it, text)
     messages: tuple[tuple[int, str], ...] = ()
+    #: Nodes that changed, by name: ``status``, ``message``, ``native`` and ``seq`` are written.
+    nodes: tuple[NodeRecord, ...] = ()

@@ -13,9 +13,13 @@ from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import Change, JobRecord, Message, StatusState
 from prefect_jobs.store.database import Database
+from prefect_jobs.store.errors import JobGone, job_gone
 from prefect_jobs.store.filters import JobQuery, conditions, order
-from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, RunDeletionRow
+from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
+from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, NodeRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
+
+__all__ = ["JobGone", "Store"]
 
 #: Times that a write is tried again when others write the same job; each time one of them has got through.
 _RACES = 50
@@ -26,11 +30,7 @@ _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
 
-class JobGone(JobStateError):
-    """The job was deleted meanwhile."""
-
-
-class Store:
+class Store(NodeStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:
@@ -97,9 +97,9 @@ class Store:
         for _ in range(_RACES):
             record = self.get(job_id)
             if record is None:
-                raise JobGone(f"Job {job_id} does not exist any more: it was deleted.")
+                raise job_gone(job_id)
             wanted = change(record)
-            if wanted is None or not (wanted.values or wanted.messages):
+            if wanted is None or not (wanted.values or wanted.messages or wanted.nodes):
                 return record
             written = self._write(record, wanted)
             if written is not None:
@@ -138,13 +138,19 @@ class Store:
     # -- faces: what Prefect must still show ------------------------------------------------------------
 
     def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
-        """Jobs whose face is behind (or that have unlogged messages), claimed for ``owner``."""
+        """Jobs whose face is behind (or that have unlogged messages, or nodes that are behind), claimed for
+        ``owner``."""
         now = clock.now()
         unlogged = select(MessageRow.job_id).where(
             ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
         )
+        nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
         claimable = [
-            or_(JobRow.face_done < JobRow.face_seq, unlogged.exists()),
+            or_(
+                JobRow.face_done < JobRow.face_seq,
+                unlogged.exists(),
+                and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
+            ),
             or_(JobRow.face_owner.is_(None), JobRow.face_owner == owner, JobRow.face_until < now),
         ]
         if only is not None:
@@ -281,7 +287,7 @@ class Store:
         return [_record(row, tuple(sorted(groups.get(row["id"], ())))) for row in rows]
 
     def _write(self, record: JobRecord, change: Change) -> JobRecord | None:
-        values = storable(change.values)
+        values, nodes = storable(change.values), observed_rows(change.nodes)
         with self.database.writing() as connection:
             done = connection.execute(
                 update(JobRow)
@@ -292,6 +298,7 @@ class Store:
                 return None
             if "groups" in values:
                 self._write_groups(connection, record.id, values["groups"])
+            write_observed(connection, record.id, nodes)
             if change.messages:
                 connection.execute(
                     insert(MessageRow),

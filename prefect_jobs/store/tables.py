@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database at another one is not touched.
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 #: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
 #: live in the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -151,6 +151,31 @@ class GroupRow(Base):
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+
+
+class NodeRow(Base):
+    """A node of a workflow; the columns are explained at :class:`prefect_jobs.records.NodeRecord`."""
+
+    __tablename__ = "job_nodes"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    spec: Mapped[dict[str, Any]] = mapped_column(Json)
+    status: Mapped[str] = mapped_column(String(255))
+    message: Mapped[str] = mapped_column(Text)
+    native: Mapped[dict[str, Any]] = mapped_column(Json)
+    seq: Mapped[int] = mapped_column(Integer)
+    shown: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (
+        Index(
+            "ix_job_nodes_behind",
+            "job_id",
+            sqlite_where=sql("shown < seq"),
+            postgresql_where=sql("shown < seq"),
+        ),
+    )
 
 
 class MessageRow(Base):

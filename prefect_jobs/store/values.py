@@ -36,8 +36,8 @@ def dump_json(value: Any) -> str:
 
 
 def storable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by field of :class:`~prefect_jobs.records.JobRecord` as they will be read again; the caller's dicts
-    and lists are copied.
+    """Values by field of a record (:mod:`prefect_jobs.records`) as they will be read again; the caller's dicts and
+    lists are copied.
 
     Raises:
         ValueError: names the field that cannot be stored.

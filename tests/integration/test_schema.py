@@ -11,12 +11,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import URL, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.records import Change, NodeRecord
 from prefect_jobs.store import Database, DatabaseError, Store
 from prefect_jobs.store import database as database_module
 from prefect_jobs.store.filters import JobQuery
@@ -36,6 +39,20 @@ def opened(url: str | URL) -> Iterator[Database]:
 def set_version(url: str, version: str) -> None:
     with opened(url) as database, database.writing() as connection:
         connection.execute(text("UPDATE prefect_jobs_version SET version_num = :version"), {"version": version})
+
+
+def make_schema(url: str, version: str) -> None:
+    """Makes the schema of an older version in an empty database."""
+    config = Config()
+    config.set_main_option("script_location", str(database_module.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with (
+        opened(url) as database,
+        database.engine.connect().execution_options(write=True) as connection,
+        connection.begin(),
+    ):
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
 
 
 def contents(url: str) -> dict[str, Any]:
@@ -114,7 +131,7 @@ def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
     with opened(database_url) as database:
         Store(database).insert(draft())
     before = contents(database_url)
-    monkeypatch.setattr(database_module, "SCHEMA_HEAD", "0002")
+    monkeypatch.setattr(database_module, "SCHEMA_HEAD", "9999")
 
     # When: the next version uses it.
     with opened(database_url) as database, pytest.raises(DatabaseError, match="prefect-jobs db upgrade") as caught:
@@ -124,17 +141,49 @@ def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
     assert contents(database_url) == before
 
 
+def test_an_upgrade_from_the_first_schema_keeps_its_jobs(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: a database of the first schema, and in it a job with all that belongs to one.
+    make_schema(database_url, "0001")
+    with monkeypatch.context() as older, opened(database_url) as database:
+        older.setattr(database_module, "SCHEMA_HEAD", "0001")
+        store = Store(database)
+        job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
+        job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),)))
+        identity = store.identity
+    before = contents(database_url)
+    assert "job_nodes" not in before
+
+    # When: it is upgraded.
+    with opened(database_url) as database:
+        with pytest.raises(DatabaseError, match="prefect-jobs db upgrade"):
+            Store(database).find(JobQuery())
+        assert database.upgrade() == ("0001", SCHEMA_HEAD)
+
+    # Then: everything is there, and the job can be given nodes.
+    after = contents(database_url)
+    assert after.pop("job_nodes")[1] == []
+    assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
+    before.pop(VERSION_TABLE)
+    assert after == before
+    with opened(database_url) as database:
+        store = Store(database)
+        assert store.get(job.id) == job
+        assert store.identity == identity
+        store.save_nodes(job.id, [NodeRecord("a")])
+        assert store.nodes(job.id) == [NodeRecord("a")]
+
+
 def test_a_migration_that_fails_leaves_the_database_empty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(database_url) as database:
         with database.engine.begin() as connection:
-            # The last of the tables that the migration makes.
-            connection.execute(text("CREATE TABLE job_messages (mine INTEGER)"))
+            # The last of the tables that the migrations make.
+            connection.execute(text("CREATE TABLE job_nodes (mine INTEGER)"))
         before = contents(database_url)
 
-        with pytest.raises(DatabaseError, match="job_messages"):
+        with pytest.raises(DatabaseError, match="job_nodes"):
             database.ensure_schema()
 
-    assert contents(database_url) == before == {"job_messages": ([("mine", "INTEGER")], [])}
+    assert contents(database_url) == before == {"job_nodes": ([("mine", "INTEGER")], [])}
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""The nodes of workflows: a row each, since a workflow may have thousands and few change at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from prefect_jobs.records import NodeRecord
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.errors import job_gone
+from prefect_jobs.store.tables import JobRow, NodeRow
+from prefect_jobs.store.values import clean, storable
+
+_FIELDS = tuple(item.name for item in fields(NodeRecord))
+_COLUMNS = [getattr(NodeRow, name) for name in _FIELDS]
+#: What the user says about a node; the rest is what was observed, and belongs to ``Change.nodes``.
+_WANTED = ("spec", "position")
+_OBSERVED = ("status", "message", "native", "seq")
+
+
+class NodeStore:
+    """The nodes in one database; a part of :class:`prefect_jobs.store.store.Store`."""
+
+    database: Database
+
+    def nodes(self, job_id: int) -> list[NodeRecord]:
+        """The nodes of a job, in the order in which they were added."""
+        return self._nodes(NodeRow.job_id == job_id)
+
+    def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
+        """Writes what the user wants: new nodes whole, of known ones ``spec`` and ``position`` alone.
+
+        Raises:
+            JobGone: the job was deleted.
+            ValueError: names the node that cannot be stored.
+        """
+        rows = [{"job_id": job_id, **_storable(node, _FIELDS)} for node in nodes]
+        with self.database.writing() as connection:
+            if not _lock_job(connection, job_id):
+                raise job_gone(job_id)
+            if rows:
+                connection.execute(_upsert(connection.dialect.name), rows)
+
+    def delete_node(self, job_id: int, name: str) -> None:
+        """Removes a node, if there is one of this name."""
+        with self.database.writing() as connection:
+            connection.execute(delete(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == clean(name)))
+
+    def nodes_behind(self, job_id: int, limit: int) -> list[NodeRecord]:
+        """Nodes that Prefect does not show as they are, the first ones first."""
+        return self._nodes(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq, limit=limit)
+
+    def count_nodes_behind(self, job_id: int) -> int:
+        """The number of nodes that Prefect does not show as they are."""
+        behind = select(func.count()).select_from(NodeRow).where(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq)
+        with self.database.reading() as connection:
+            return int(connection.execute(behind).scalar_one())
+
+    def nodes_shown(self, job_id: int, shown: Mapping[str, int]) -> None:
+        """Notes up to which change Prefect shows each node, by name; what it showed already stays noted."""
+        if not shown:
+            return
+        noted = update(NodeRow).where(
+            NodeRow.job_id == job_id, NodeRow.name == bindparam("node_name"), NodeRow.shown < bindparam("shown_to")
+        )
+        with self.database.writing() as connection:
+            if _lock_job(connection, job_id):
+                connection.execute(
+                    noted.values(shown=bindparam("shown_to")),
+                    [{"node_name": clean(name), "shown_to": number} for name, number in shown.items()],
+                )
+
+    def _nodes(self, *where: ColumnElement[bool], limit: int | None = None) -> list[NodeRecord]:
+        statement = select(*_COLUMNS).where(*where).order_by(NodeRow.position, NodeRow.name).limit(limit)
+        with self.database.reading() as connection:
+            return [NodeRecord(*row) for row in connection.execute(statement)]
+
+
+def observed_rows(nodes: Sequence[NodeRecord]) -> list[dict[str, Any]]:
+    """What :func:`write_observed` takes.
+
+    Raises:
+        ValueError: names the node that cannot be stored.
+    """
+    return [{"node_name": clean(node.name), **_storable(node, _OBSERVED)} for node in nodes]
+
+
+def write_observed(connection: Connection, job_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes what was observed of nodes. The caller has written the job's own row in this transaction, which keeps
+    all others from them; a node that is gone meanwhile stays so."""
+    if rows:
+        known = update(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == bindparam("node_name"))
+        connection.execute(known.values({name: bindparam(name) for name in _OBSERVED}), rows)
+
+
+def _lock_job(connection: Connection, job_id: int) -> bool:
+    """Whether the job exists, which nobody else writes or deletes until the end of this transaction. Who writes
+    several nodes takes this lock first: two that took them in different orders would wait for each other."""
+    job = select(JobRow.id).where(JobRow.id == job_id).with_for_update(key_share=True)
+    return connection.execute(job).first() is not None
+
+
+def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    key = [NodeRow.job_id, NodeRow.name]
+    if dialect == "sqlite":
+        lite = sqlite.insert(NodeRow)
+        return lite.on_conflict_do_update(index_elements=key, set_={name: lite.excluded[name] for name in _WANTED})
+    full = postgresql.insert(NodeRow)
+    return full.on_conflict_do_update(index_elements=key, set_={name: full.excluded[name] for name in _WANTED})
+
+
+def _storable(node: NodeRecord, names: Sequence[str]) -> dict[str, Any]:
+    try:
+        return storable({name: getattr(node, name) for name in names})
+    except ValueError as error:
+        raise ValueError(f"Of the node {node.name!r}, {error}") from error
