@@ -1,32 +1,31 @@
 """CONDOR: a cluster of processes at an HTCondor access point."""
 
 import logging
-import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import JobStateError, SchedulerConnectionError, SchedulerEngineMismatch
-from prefect_jobs.jobs import condor_logs, condor_watch
-from prefect_jobs.jobs.base import Job
+from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.jobs import condor_logs, condor_watch, submit_commands
+from prefect_jobs.jobs.access_point import AccessPointJob, first_line
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import TransientSubmissionError
+from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
 from prefect_jobs.schedulers.condor import description, observation, outputs
-from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal, client_for
+from prefect_jobs.schedulers.condor.client import CondorError, CondorRefusal
 
 log = logging.getLogger(__name__)
 
-DIRECTORY = "initial_dir"
 #: Seconds that a pause waits for the access point to have taken the inputs in.
 SPOOLING_PATIENCE = 15.0
 
 
-class CondorJob(Job):
+class CondorJob(AccessPointJob, SubmitCommands):
     """``num_jobs`` processes of one executable.
 
     Args (of ``create_job``):
@@ -40,15 +39,7 @@ class CondorJob(Job):
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_job:condor_job"
-    scheduler_engine: ClassVar[str | None] = "htcondor"
-    spec_defaults: ClassVar[Mapping[str, Any]] = {
-        "attributes": {},
-        "condorpy_template_name": None,
-        "remote_input_files": (),
-        "num_jobs": 1,
-    }
-
-    # -- what the user asked for ------------------------------------------------------------------------
+    spec_defaults: ClassVar[Mapping[str, Any]] = submit_commands.DEFAULTS
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,92 +48,9 @@ class CondorJob(Job):
         Raises:
             ValueError: an unknown template, a bad submit command, a bad number of processes.
         """
-        template = given.get("condorpy_template_name")
-        if template is not None and template not in description.TEMPLATES:
-            raise ValueError(
-                f"There is no template {template!r}. Valid: {', '.join(map(repr, description.TEMPLATES))}."
-            )
-        attributes: dict[str, Any] = dict(description.TEMPLATES[template]) if template else {}
-        for name, value in dict(given.get("attributes") or {}).items():
-            if value is None:
-                continue  # not set
-            description.check_command(name, value)
-            attributes[name] = _plain(value)
-        files = given.get("remote_input_files") or ()
-        if isinstance(files, str | os.PathLike):
-            files = (files,)
-        return {
-            "attributes": attributes,
-            "condorpy_template_name": template,
-            "remote_input_files": [os.fspath(item) for item in files],
-            "num_jobs": _count(given.get("num_jobs", 1)),
-        }
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """The submit commands; changes are saved with the job and hold from the next submission on."""
-        found: dict[str, Any] = self.spec["attributes"]
-        return found
-
-    def set_attribute(self, name: str, value: Any) -> None:
-        """Sets a submit command; ``None`` takes it away.
-
-        Raises:
-            ValueError: not a submit command, a value that HTCondor cannot take, or a line break.
-        """
-        existing = self._attribute_key(name)
-        if value is None:
-            self.attributes.pop(existing or name, None)
-            return
-        description.check_command(name, value)
-        if existing is not None:
-            del self.attributes[existing]
-        self.attributes[name] = _plain(value)
-
-    def get_attribute(self, name: str) -> Any:
-        """The value of a submit command as it was set; ``None`` if it was not."""
-        key = self._attribute_key(name)
-        return None if key is None else self.attributes[key]
-
-    def _attribute_key(self, name: str) -> str | None:
-        # Submit commands are the same in any case.
-        return next((key for key in self.attributes if key.lower() == name.lower()), None)
-
-    @property
-    def num_jobs(self) -> int:
-        """The number of processes."""
-        return int(self.spec["num_jobs"])
-
-    @num_jobs.setter
-    def num_jobs(self, value: int) -> None:
-        self.spec["num_jobs"] = _count(value)
-
-    @property
-    def remote_input_files(self) -> list[str]:
-        """Local files that the job needs."""
-        found: list[str] = self.spec["remote_input_files"]
-        return found
-
-    @remote_input_files.setter
-    def remote_input_files(self, files: Sequence[str | os.PathLike[str]]) -> None:
-        self.spec["remote_input_files"] = [os.fspath(item) for item in files]
-
-    @property
-    def scheduler(self) -> Any:
-        """The block of the access point; ``None``: this machine's HTCondor.
-
-        Raises:
-            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
-        """
-        name = self._record.scheduler
-        return None if name is None else self._backend.scheduler(name)
+        return submit_commands.check(given)
 
     # -- what HTCondor said -----------------------------------------------------------------------------
-
-    @property
-    def cluster_id(self) -> int | None:
-        """HTCondor's number of the cluster; ``None`` before it is submitted."""
-        return int(self.remote_id) if self.remote_id else None
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -156,12 +64,6 @@ class CondorJob(Job):
         procs = condor_watch.procs_of(self._record)
         return {proc.proc: proc.exit_code for proc in procs.values() if proc.state == observation.COMPLETED}
 
-    @property
-    def initial_dir(self) -> str:
-        """The job's own directory, under its workspace; logs are in ``logs`` in it, outputs come back into it."""
-        known = self.spec.get(DIRECTORY)
-        return str(known) if known else str(Path(self._workspace()) / self._directory_name())
-
     # -- hooks ------------------------------------------------------------------------------------------
 
     def _execute(self, queue: int | None = None, options: Mapping[str, Any] | None = None) -> None:
@@ -173,7 +75,7 @@ class CondorJob(Job):
         """
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"options are submit commands as a dict, not {options!r}.")
-        count = self.num_jobs if queue is None else _count(queue)
+        count = self.num_jobs if queue is None else count_of(queue)
         directory = self._make_directory()
         with tempfile.TemporaryDirectory(prefix="prefect-jobs-links-") as links:
             request = description.Request(
@@ -290,7 +192,7 @@ class CondorJob(Job):
                 if waiting:
                     client.act("Remove", done, "outputs fetched by prefect-jobs")
             except (CondorError, OSError) as error:
-                raise OutputsNotFetched(_first_line(error)) from error
+                raise OutputsNotFetched(first_line(error)) from error
             if not waiting and not record.native.get("retrieved"):
                 text = "Its outputs are lost: the job was removed from the access point before they were fetched."
                 notes.append((logging.WARNING, text))
@@ -324,71 +226,8 @@ class CondorJob(Job):
             with condor_watch.asking():
                 self._client().act("Remove", condor_watch.constraint(self._record), "no longer wanted by prefect-jobs")
 
-    def _directory(self) -> Path | None:
-        known = self.spec.get(DIRECTORY)
-        return Path(known) if known else None
-
-    # -- inside -----------------------------------------------------------------------------------------
-
-    def _client(self) -> CondorClient:
-        block = self.scheduler
-        if block is None:
-            return client_for(Access())
-        client = block.get_client() if hasattr(block, "get_client") else None
-        if not isinstance(client, CondorClient):
-            raise SchedulerEngineMismatch(
-                f"The scheduler {self._record.scheduler!r} is not an HTCondor one, as {self._title()} needs."
-            )
-        return client
-
-    def _workspace(self) -> str:
-        return str(Path(self.workspace or self._backend.default_workspace(self.label, self.user)).absolute())
-
-    def _directory_name(self) -> str:
-        return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)
-
-    def _make_directory(self) -> Path:
-        """The job's own directory; made once, never one that was there before (it may be another's)."""
-        known = self.spec.get(DIRECTORY)
-        if known:
-            Path(known).mkdir(parents=True, exist_ok=True)
-            return Path(known)
-        workspace = Path(self._workspace())
-        workspace.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 10_000):
-            path = workspace / (self._directory_name() + (f"-{number}" if number > 1 else ""))
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            self.spec[DIRECTORY] = str(path)
-            self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
-            return path
-        raise OSError(f"No name is left for a directory in {workspace}.")
-
 
 def _arrived(ad: Mapping[str, Any]) -> bool:
     """Whether the inputs of a process are at the access point, or it needs none to be sent."""
     sending = ad.get("HoldReasonCode") == observation.HOLD_SPOOLING or "StageInStart" in ad
     return "StageInFinish" in ad or not sending
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"The number of processes is a whole number from 1, not {value!r}.")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON keeps it."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(_plain(item) for item in value)
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

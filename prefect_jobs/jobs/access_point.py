@@ -1,0 +1,85 @@
+"""What every job at an HTCondor access point has: a scheduler, a number there, a directory of its own."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect_jobs.errors import SchedulerEngineMismatch
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.schedulers.condor import description
+from prefect_jobs.schedulers.condor.client import Access, CondorClient, client_for
+
+DIRECTORY = "initial_dir"
+
+
+class AccessPointJob(Job):
+    """A job at an access point."""
+
+    scheduler_engine: ClassVar[str | None] = "htcondor"
+
+    @property
+    def scheduler(self) -> Any:
+        """The block of the access point; ``None``: this machine's HTCondor.
+
+        Raises:
+            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
+        """
+        name = self._record.scheduler
+        return None if name is None else self._backend.scheduler(name)
+
+    @property
+    def cluster_id(self) -> int | None:
+        """HTCondor's number of the cluster; ``None`` before it is submitted."""
+        return int(self.remote_id) if self.remote_id else None
+
+    @property
+    def initial_dir(self) -> str:
+        """The job's own directory, under its workspace; logs are in ``logs`` in it, outputs come back into it."""
+        known = self.spec.get(DIRECTORY)
+        return str(known) if known else str(Path(self._workspace()) / self._directory_name())
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _directory(self) -> Path | None:
+        known = self.spec.get(DIRECTORY)
+        return Path(known) if known else None
+
+    def _client(self) -> CondorClient:
+        block = self.scheduler
+        if block is None:
+            return client_for(Access())
+        client = block.get_client() if hasattr(block, "get_client") else None
+        if not isinstance(client, CondorClient):
+            raise SchedulerEngineMismatch(
+                f"The scheduler {self._record.scheduler!r} is not an HTCondor one, as {self._title()} needs."
+            )
+        return client
+
+    def _workspace(self) -> str:
+        return str(Path(self.workspace or self._backend.default_workspace(self.label, self.user)).absolute())
+
+    def _directory_name(self) -> str:
+        return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)
+
+    def _make_directory(self) -> Path:
+        """The job's own directory; made once, never one that was there before (it may be another's)."""
+        known = self.spec.get(DIRECTORY)
+        if known:
+            Path(known).mkdir(parents=True, exist_ok=True)
+            return Path(known)
+        workspace = Path(self._workspace())
+        workspace.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            path = workspace / (self._directory_name() + (f"-{number}" if number > 1 else ""))
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            self.spec[DIRECTORY] = str(path)
+            self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
+            return path
+        raise OSError(f"No name is left for a directory in {workspace}.")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]

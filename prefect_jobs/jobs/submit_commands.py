@@ -1,0 +1,121 @@
+"""The submit commands of what runs on HTCondor: a job, or a node of a workflow."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect_jobs.schedulers.condor import description
+
+#: Keyword arguments that give submit commands, with their defaults.
+DEFAULTS: dict[str, Any] = {
+    "attributes": {},
+    "condorpy_template_name": None,
+    "remote_input_files": (),
+    "num_jobs": 1,
+}
+
+
+def check(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored of the keyword arguments in :data:`DEFAULTS`.
+
+    Raises:
+        ValueError: an unknown template, a bad submit command, a bad number of processes.
+    """
+    template = given.get("condorpy_template_name")
+    if template is not None and template not in description.TEMPLATES:
+        raise ValueError(f"There is no template {template!r}. Valid: {', '.join(map(repr, description.TEMPLATES))}.")
+    attributes: dict[str, Any] = dict(description.TEMPLATES[template]) if template else {}
+    for name, value in dict(given.get("attributes") or {}).items():
+        if value is None:
+            continue  # not set
+        description.check_command(name, value)
+        attributes[name] = plain(value)
+    files = given.get("remote_input_files") or ()
+    if isinstance(files, str | os.PathLike):
+        files = (files,)
+    return {
+        "attributes": attributes,
+        "condorpy_template_name": template,
+        "remote_input_files": [os.fspath(item) for item in files],
+        "num_jobs": count_of(given.get("num_jobs", 1)),
+    }
+
+
+class SubmitCommands:
+    """Attributes and calls of what has submit commands in its ``spec``."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Where they are kept."""
+        raise NotImplementedError
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The submit commands; changes are saved with the job and hold from the next submission on."""
+        found: dict[str, Any] = self.spec["attributes"]
+        return found
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Sets a submit command; ``None`` takes it away.
+
+        Raises:
+            ValueError: not a submit command, a value that HTCondor cannot take, or a line break.
+        """
+        existing = self._attribute_key(name)
+        if value is None:
+            self.attributes.pop(existing or name, None)
+            return
+        description.check_command(name, value)
+        if existing is not None:
+            del self.attributes[existing]
+        self.attributes[name] = plain(value)
+
+    def get_attribute(self, name: str) -> Any:
+        """The value of a submit command as it was set; ``None`` if it was not."""
+        key = self._attribute_key(name)
+        return None if key is None else self.attributes[key]
+
+    def _attribute_key(self, name: str) -> str | None:
+        # Submit commands are the same in any case.
+        return next((key for key in self.attributes if key.lower() == name.lower()), None)
+
+    @property
+    def num_jobs(self) -> int:
+        """The number of processes."""
+        return int(self.spec["num_jobs"])
+
+    @num_jobs.setter
+    def num_jobs(self, value: int) -> None:
+        self.spec["num_jobs"] = count_of(value)
+
+    @property
+    def remote_input_files(self) -> list[str]:
+        """Local files that the job needs."""
+        found: list[str] = self.spec["remote_input_files"]
+        return found
+
+    @remote_input_files.setter
+    def remote_input_files(self, files: Sequence[str | os.PathLike[str]]) -> None:
+        self.spec["remote_input_files"] = [os.fspath(item) for item in files]
+
+
+def count_of(value: Any) -> int:
+    """A number of processes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"The number of processes is a whole number from 1, not {value!r}.")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON keeps it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item) for item in value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
