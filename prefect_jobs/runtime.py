@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +20,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
 from prefect_jobs.projection.projector import PATIENCE, Projector
-from prefect_jobs.records import Change, JobRecord, Message
+from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
 from prefect_jobs.schedulers.condor.description import slug
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
@@ -88,13 +88,25 @@ class Runtime:
         def noted(record: JobRecord) -> Change | None:
             before[:] = [record.face_seq]
             wanted = change(record)
-            said[:] = [bool(wanted and wanted.messages)]
+            said[:] = [bool(wanted and (wanted.messages or wanted.nodes))]
             return wanted
 
         record = self.store.update(job_id, noted)
         if before != [record.face_seq] or said == [True]:
             self.projector.kick(job_id, SHOW_DELAY)
         return record
+
+    def nodes(self, job_id: int) -> list[NodeRecord]:
+        """The nodes of a workflow, in the order in which they were added."""
+        return self.store.nodes(job_id)
+
+    def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
+        """Writes what the user asked for of nodes."""
+        self.store.save_nodes(job_id, nodes)
+
+    def delete_node(self, job_id: int, name: str) -> None:
+        """Removes a node."""
+        self.store.delete_node(job_id, name)
 
     def delete(self, job_id: int) -> bool:
         """Removes the job; its flow run goes as soon as Prefect can be reached."""
@@ -157,10 +169,10 @@ class Runtime:
         try:
             block = self.find_scheduler(name)
         except SchedulerConnectionError:
+            self.projector.impatient()
             if known is None:
                 raise
             block = known[1]  # as it was; that Prefect is away must not keep us from asking HTCondor
-            self.projector.impatient()
         if block is None:
             raise SchedulerConnectionError(
                 f"There is no scheduler {name!r} in Prefect any more. Save a block of that name, or delete the job."

@@ -69,6 +69,7 @@ class Job(JobFields):
             self._take(self._backend.insert(self._drafted(self._record)), keep=False)
         else:
             self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
+        self._save_parts()
         self._wait_shown()
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
@@ -283,6 +284,9 @@ class Job(JobFields):
     def _can_resume(self) -> bool:
         """Whether there is something to be let go on."""
         return self.cached_status in (statuses.PAUSED, statuses.HELD)
+
+    def _save_parts(self) -> None:
+        """Writes what is kept beside the job's row, once that is written."""
 
     def _directory(self) -> Path | None:
         """The job's own directory, if it has one."""

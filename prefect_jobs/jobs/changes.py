@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.records import Change, JobRecord, StatusState
+from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, transition, visible_change
 
 OTHER_STATUS_KEY = "__other_status__"
@@ -19,8 +19,16 @@ def change_for(
     native: dict[str, Any] | None = None,
     values: dict[str, Any] | None = None,
     messages: tuple[tuple[int, str], ...] = (),
+    nodes: tuple[NodeRecord, ...] = (),
+    version: int | None = None,
 ) -> Change | None:
-    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind."""
+    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind.
+
+    Args:
+        version: that of the record which the event is about; ``None``: it holds for any.
+    """
+    if version is not None and record.version != version:
+        return None
     now = clock.now()
     state = transition(record.state, event, now) if event is not None else record.state
     changed: dict[str, Any] = dict(values or {})
@@ -41,7 +49,7 @@ def change_for(
         said.insert(0, (_level(state), text))
     if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
         return None  # news of an earlier submission: nothing of it counts
-    return Change(changed, tuple(said)) if changed or said else None
+    return Change(changed, tuple(said), nodes) if changed or said or nodes else None
 
 
 def _only_looked(old: StatusState, new: StatusState) -> bool:

@@ -38,9 +38,9 @@ class JobFields(CustomStatuses):
         self._acting: str | None = None
         #: How many super() calls deep in it we are.
         self._depth = 0
-        #: What ``_execute`` notes about its submission: ``remote_id``, ``message``, the rest into ``native``.
+        #: What ``_execute`` notes of its submission: ``remote_id``, ``message``, ``nodes``, the rest into ``native``.
         self._submitted: dict[str, Any] = {}
-        #: What ``_process_results`` notes: ``messages``, the rest into ``native``.
+        #: What ``_process_results`` notes: ``messages``, ``nodes``, the rest into ``native``.
         self._fetched: dict[str, Any] = {}
         #: Whether :meth:`delete` removes the job's own directory too.
         self.clean_on_delete = False

@@ -98,7 +98,7 @@ def observed(job: "Job", news: "str | Observation | None") -> None:
         crashed=found.crashed,
     )
     before = job._record
-    job._apply(event, native=native, messages=found.messages)
+    job._apply(event, native=native, messages=found.messages, nodes=found.nodes, version=found.version)
     if job._record.face_seq != before.face_seq and job.cached_status != statuses.RESULTS_READY:
         job._wait_shown()
     if job.cached_status == statuses.RESULTS_READY:  # shown in the background if fetching takes its time
@@ -162,7 +162,7 @@ def _fetch(job: "Job") -> None:
                 status = statuses.ERROR
                 message = _trace(f"The results function {path} failed; the outputs are kept", error)
         noted, job._fetched = dict(job._fetched), {}
-        messages = tuple(noted.pop("messages", ()))
+        messages, nodes = tuple(noted.pop("messages", ())), tuple(noted.pop("nodes", ()))
         message = " ".join(filter(None, (message, noted.pop("outcome_note", ""))))
         ended = verdict.get("ended")
         event = News(
@@ -172,7 +172,7 @@ def _fetch(job: "Job") -> None:
             attempt=job._record.state.attempt,
             ended=clock.parse(ended) if ended else None,
         )
-        job._apply(event, native=noted, messages=messages)
+        job._apply(event, native=noted, messages=messages, nodes=nodes)
     job._wait_shown()
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from prefect_jobs.records import NodeRecord
+
 #: Key in ``native`` of what the job will be once its outputs are fetched: ``status``, ``message``, ``ended``.
 OUTCOME = "outcome"
 
@@ -23,6 +25,11 @@ class Observation:
     crashed: bool = False
     #: Lines for the Logs tab, each with its level as :mod:`logging` numbers it.
     messages: tuple[tuple[int, str], ...] = ()
+    #: Nodes of a workflow as they are now, those that changed; they are told from the job as it was at ``version``.
+    nodes: tuple[NodeRecord, ...] = ()
+    #: The version of the job's record that was looked at; where it is another one by now, all of this is dropped
+    #: and found again by the next poll. ``None``: it holds whatever was written meanwhile.
+    version: int | None = None
 
 
 class OutputsNotFetched(Exception):

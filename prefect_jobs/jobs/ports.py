@@ -1,10 +1,10 @@
 """What a job needs from the house around it; the runtime provides it, so that jobs know no SQL and no HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from prefect_jobs.records import Change, JobRecord, Message
+from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
 
 
 class Backend(Protocol):
@@ -34,6 +34,18 @@ class Backend(Protocol):
 
     def delete(self, job_id: int) -> bool:
         """Removes the job, and its flow run as soon as Prefect can be reached."""
+        ...
+
+    def nodes(self, job_id: int) -> list[NodeRecord]:
+        """The nodes of a workflow, in the order in which they were added."""
+        ...
+
+    def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
+        """Writes what the user asked for of nodes; their states are written by :meth:`update`."""
+        ...
+
+    def delete_node(self, job_id: int, name: str) -> None:
+        """Removes a node."""
         ...
 
     def shown(self, job_id: int) -> JobRecord | None:

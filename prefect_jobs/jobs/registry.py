@@ -13,6 +13,7 @@ ENTRY_POINTS = "prefect_jobs.job_types"
 _BUILT_IN = {
     "BASIC": "prefect_jobs.jobs.basic:BasicJob",
     "CONDOR": "prefect_jobs.jobs.condor:CondorJob",
+    "CONDORWORKFLOW": "prefect_jobs.jobs.condor_workflow:CondorWorkflow",
 }
 _ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC"}
 _registered: dict[str, "type[Job]"] = {}

@@ -32,11 +32,12 @@ def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         job._take(job._backend.insert(job._drafted(job._record)), keep=False)
     else:
         job._take(job._backend.update(job._record.id, job._user_changes), keep=False)
+    job._save_parts()
     _submit(job, lambda: hooks.call(job._execute, *args, **kwargs))
 
 
-def resubmit(job: "Job") -> None:
-    """See :meth:`Job.resubmit`."""
+def resubmit(job: "Job", **options: Any) -> None:
+    """See :meth:`Job.resubmit`; ``options`` are for the hook."""
     job._refresh()
     if job.cached_status == statuses.PENDING:
         raise JobStateError(f"{job._title()} was not submitted yet: execute() it.")
@@ -46,7 +47,7 @@ def resubmit(job: "Job") -> None:
     if not job._record.state.as_status.kind.terminal:
         raise JobStateError(f"{job._title()} is {job.cached_status!r} and cannot be resubmitted: stop() it first.")
     job.save()
-    _submit(job, lambda: hooks.call(job._resubmit))
+    _submit(job, lambda: hooks.call(job._resubmit, **options))
 
 
 def _check_not_active(job: "Job", what: str) -> None:
@@ -126,12 +127,13 @@ def accepted(job: "Job", message: str = "") -> None:
     noted, job._submitted = dict(job._submitted), {}
     message = message or str(noted.pop("message", ""))
     remote_id = noted.pop("remote_id", None)
+    nodes = tuple(noted.pop("nodes", ()))
     values: dict[str, Any] = {
         "submitting_since": None,
         **({"remote_id": str(remote_id)} if remote_id is not None else {}),
     }
     try:
-        job._apply(Accepted(message), native=noted, values=values)
+        job._apply(Accepted(message), native=noted, values=values, nodes=nodes)
     except JobStateError:
         # Deleted while it was being submitted: nobody else knows of the work.
         job._record = replace(job._record, native=noted, **values)

@@ -18,7 +18,8 @@ TIMEOUT = 10.0
 #: Seconds for moving files; that somebody answers at all is asked before, within :data:`TIMEOUT`.
 TRANSFER_TIMEOUT = 6 * 3600.0
 
-Action = Literal["Hold", "Release", "Remove"]
+#: RemoveX takes a job that was removed, but is kept for its outputs, out of the queue.
+Action = Literal["Hold", "Release", "Remove", "RemoveX"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class Submitted:
     cluster_id: int
     num_procs: int
     schedd: str | None
+
+
+@dataclass(frozen=True)
+class Dagman:
+    """DAGMan at an access point."""
+
+    #: The folder of HTCondor's programs there.
+    folder: str
+    #: HTCondor's version there, as its daemons write it.
+    version: str
 
 
 class CondorClient:
@@ -67,10 +78,31 @@ class CondorClient:
         constraint: str,
         projection: Sequence[str] = observation.PROJECTION,
         match: int = -1,
+        since: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Job ads that have left the queue, newest first, at most ``match`` of them (-1: all)."""
+        """Job ads that have left the queue, newest first, at most ``match`` of them (-1: all).
+
+        Args:
+            since: an expression that is true of the newest record known: nothing older is looked at.
+        """
         refuse_ssh(self.access)
-        return self._list("history", constraint, projection, match=match)
+        return self._list("history", constraint, projection, match=match, since=since)
+
+    def edit(self, constraint: str, attribute: str, value: str) -> int:
+        """Sets an attribute of jobs in the queue to an expression.
+
+        Returns:
+            Of how many jobs.
+        """
+        refuse_ssh(self.access)
+        args = {"constraint": constraint, "attribute": attribute, "value": value}
+        return int(self._control.call("edit", args, self.timeout))
+
+    def dagman(self) -> Dagman:
+        """DAGMan at the access point."""
+        refuse_ssh(self.access)
+        answer = self._control.call("dagman", {}, self.timeout)
+        return Dagman(answer["folder"], answer["version"])
 
     def act(self, action: Action, constraint: str, reason: str) -> int:
         """Holds, releases or removes jobs.

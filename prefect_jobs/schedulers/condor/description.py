@@ -6,7 +6,7 @@ the new quoted syntax, so that spaces and quotes arrive as they were given.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -57,6 +57,10 @@ class Request:
     links: Path | None = None
     #: Submit commands for this submission only.
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: Macros that are given besides the commands (a node's ``VARS``).
+    variables: Mapping[str, str] = field(default_factory=dict)
+    #: What it is, in errors.
+    what: str = "job"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def write_value(name: str, value: Any) -> str:
     if key in ("arguments", "arguments2"):
         text = _arguments(value)
     elif key in ("environment", "environment2"):
-        text = _environment(value)
+        text = write_environment(value)
     elif isinstance(value, bool):
         text = "True" if value else "False"
     elif isinstance(value, Mapping):
@@ -136,6 +140,43 @@ def describe(request: Request) -> Description:
         DescriptionError: no executable, a file that is missing, a path outside the job's directory, an unknown
             submit command, a name that HTCondor cannot transfer.
     """
+    chosen, macros, transfers = _chosen(request)
+    _find_files(request, chosen, _input_files(request, macros), transfers)
+    folders = _own_files(request, chosen, macros)
+    if transfers:
+        chosen["initialdir"] = f"{literal(incoming(request.directory))}/$(Process)"
+        # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
+        chosen["leave_in_queue"] = "JobStatus == 4"
+    else:
+        chosen["initialdir"] = literal(request.directory)
+    chosen.setdefault("batch_name", slug(request.name))
+    if request.token:
+        chosen["My.PrefectJobsToken"] = f'"{request.token}"'
+    return _finished(request, chosen, transfers, folders)
+
+
+def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputFiles]) -> Description:
+    """The submit description of a node of a workflow, which DAGMan submits in the node's directory.
+
+    Args:
+        request: as for :func:`describe`; ``directory`` is where the node's outputs will be on this machine.
+        staged: given the node's macros, finds the files of a node whose files are transferred.
+
+    Raises:
+        DescriptionError: as :func:`describe`.
+    """
+    chosen, macros, transfers = _chosen(request)
+    # Without file transfer the node works on a shared file system, in its directory as it is here.
+    files = staged(macros) if transfers else _input_files(request, macros)
+    _find_files(request, chosen, files, transfers)
+    folders = _own_files(request, chosen, macros)
+    if not transfers:
+        chosen["initialdir"] = literal(request.directory)
+    return _finished(request, chosen, transfers, folders)
+
+
+def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """The commands of a request, what macros stand for in them, and whether files are transferred."""
     given = {**request.attributes, **request.extra}
     chosen: dict[str, Any] = {}
     for name, value in given.items():
@@ -151,19 +192,21 @@ def describe(request: Request) -> Description:
     unknown = commands.unknown_commands(macros)
     if unknown:
         raise DescriptionError("; ".join(unknown.values()))
+    macros = {**{name.lower(): value for name, value in request.variables.items()}, **macros}
     transfers = _transfers(chosen, macros)
     if transfers:
         chosen.setdefault("when_to_transfer_output", "ON_EXIT")
-
     executable = chosen.get("executable") or chosen.get("docker_image") or chosen.get("container_image")
     if not executable or not str(executable).strip():
         raise DescriptionError(
-            f"The job {request.name!r} has no executable: "
+            f"The {request.what} {request.name!r} has no executable: "
             "set it with attributes={'executable': …} or set_attribute('executable', …)."
         )
-    _find_files(request, chosen, macros, transfers)
+    return chosen, macros, transfers
 
-    base = slug(request.name)
+
+def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str]) -> set[str]:
+    """Sets where logs go, and gives the folders that logs and outputs need in the job's directory."""
     folders = {"logs"}
     for command, default in default_logs(request.name).items():
         path = _inside(request.directory, str(chosen.get(command) or default), command, macros)
@@ -173,21 +216,24 @@ def describe(request: Request) -> Description:
         path = _inside(request.directory, target, "transfer_output_remaps", macros)
         if not URL.match(path):
             folders.add(str(PurePosixPath(path).parent))
+    return folders
 
-    if transfers:
-        chosen["initialdir"] = f"{literal(incoming(request.directory))}/$(Process)"
-        # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
-        chosen["leave_in_queue"] = "JobStatus == 4"
-    else:
-        chosen["initialdir"] = literal(request.directory)
-    chosen.setdefault("batch_name", base)
-    if request.token:
-        chosen["My.PrefectJobsToken"] = f'"{request.token}"'
 
+def _finished(request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str]) -> Description:
     written = {name: _written(name, value) for name, value in chosen.items()}
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
     logs = {command: chosen[command] for command in ("log", "output", "error")}
     return Description(text, request.count, transfers, tuple(sorted(folders)), logs)
+
+
+def _input_files(request: Request, macros: Mapping[str, str]) -> InputFiles:
+    return InputFiles(
+        request.input_files,
+        [request.directory, *request.search],
+        links=request.links,
+        count=request.count,
+        macros=macros,
+    )
 
 
 def _written(name: str, value: Any) -> str:
@@ -206,15 +252,8 @@ def _transfers(chosen: dict[str, Any], macros: Mapping[str, str]) -> bool:
     return expand(str(value), macros).strip().upper() not in ("NO", "NEVER", "FALSE")
 
 
-def _find_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str], transfers: bool) -> None:
+def _find_files(request: Request, chosen: dict[str, Any], files: InputFiles, transfers: bool) -> None:
     """Puts the paths of local files for what names them."""
-    files = InputFiles(
-        request.input_files,
-        [request.directory, *request.search],
-        links=request.links,
-        count=request.count,
-        macros=macros,
-    )
     program: Path | None = None
     sends_executable = str(chosen.get("transfer_executable", True)).lower() not in ("false", "0", "no")
     if "executable" in chosen and sends_executable:
@@ -300,7 +339,12 @@ def _arguments(value: Any) -> str:
     return '"' + " ".join(_quoted(str(word)) for word in words) + '"'
 
 
-def _environment(value: Any) -> str:
+def write_environment(value: Any) -> str:
+    """Environment variables in the new quoted syntax.
+
+    Raises:
+        ValueError: neither a dict nor a list nor a text, or a name that is none.
+    """
     if isinstance(value, Mapping):
         pairs = [(str(name), str(item)) for name, item in value.items()]
     elif isinstance(value, list | tuple):

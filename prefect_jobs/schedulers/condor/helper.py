@@ -98,9 +98,25 @@ class Session:
         """Job ads of the queue."""
         return [_plain(ad) for ad in self._connected().query(constraint, projection)]
 
-    def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
-        """Job ads that have left the queue, newest first."""
-        return [_plain(ad) for ad in self._connected().history(constraint, projection, match)]
+    def history(
+        self, constraint: str, projection: list[str], match: int, since: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Job ads that have left the queue, newest first, down to the one of which ``since`` is true."""
+        return [_plain(ad) for ad in self._connected().history(constraint, projection, match, since)]
+
+    def edit(self, constraint: str, attribute: str, value: str) -> int:
+        """Sets an attribute of jobs in the queue."""
+        return int(self._connected().edit(constraint, attribute, value))
+
+    def dagman(self) -> dict[str, Any]:
+        """Where DAGMan is at the access point, and which version."""
+        self._connected()
+        try:
+            folder = self._condor.RemoteParam(self._ad)["BIN"]
+        except Exception as error:
+            text = f"the access point does not tell where its condor_dagman is: {_text(error)}"
+            raise HelperError(FAILED, text) from error
+        return {"folder": str(folder), "version": self._ad.get("CondorVersion")}
 
     def act(self, action: str, constraint: str, reason: str) -> dict[str, Any]:
         """Hold, Release or Remove; the answer counts what became of how many jobs."""

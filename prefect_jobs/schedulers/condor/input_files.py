@@ -82,7 +82,7 @@ class InputFiles:
             self._named.setdefault(path.name, path)
             self._named.setdefault(given, path)
 
-    def executable(self, given: str) -> tuple[str, Path]:
+    def executable(self, given: str) -> tuple[str, Path | None]:
         """The path of the program, as HTCondor reads it and as it is."""
         path = self._look_up(expand(given, self._macros), "executable")
         if path.is_dir():

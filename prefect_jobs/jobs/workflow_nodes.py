@@ -1,0 +1,369 @@
+"""The nodes of a workflow as people make them. What they are becomes a DAG file when the workflow is submitted."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+
+from anyio.to_thread import run_sync
+
+from prefect_jobs.jobs import submit_commands
+from prefect_jobs.jobs.submit_commands import SubmitCommands
+from prefect_jobs.records import NodeRecord
+from prefect_jobs.schedulers.condor import dag, dag_observation, observation
+from prefect_jobs.schedulers.condor.dag import DagError, DagNode
+
+if TYPE_CHECKING:
+    from prefect_jobs.jobs.condor_workflow import CondorWorkflow
+
+T = TypeVar("T")
+#: What a node is given besides its submit commands, with what it is without.
+OPTIONS: dict[str, Any] = {
+    "pre_script": None,
+    "pre_script_args": None,
+    "post_script": None,
+    "post_script_args": None,
+    "variables": {},
+    "priority": None,
+    "category": None,
+    "retry": None,
+    "retry_unless_exit_value": None,
+    "pre_skip": None,
+    "abort_dag_on": None,
+    "abort_dag_on_return_value": None,
+    "dir": None,
+    "noop": False,
+    "done": False,
+}
+_PATHS = ("pre_script", "post_script", "dir", "dag_file")
+
+
+class _Option(Generic[T]):
+    """An attribute that is kept in the node's spec."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, node: None, owner: type) -> "_Option[T]": ...
+    @overload
+    def __get__(self, node: "CondorWorkflowNode", owner: type) -> T: ...
+    def __get__(self, node: "CondorWorkflowNode | None", owner: type) -> "T | _Option[T]":
+        if node is None:
+            return self
+        value: T = node.spec[self._name]
+        return value
+
+    def __set__(self, node: "CondorWorkflowNode", value: T) -> None:
+        node.spec[self._name] = _stored(self._name, value)
+
+
+class CondorWorkflowNode(SubmitCommands):
+    """A node of a workflow. Make one of its kinds, below; ``save()`` makes it a part of the workflow.
+
+    The fields are DAGMan's, by their usual names:
+
+    - ``pre_script``, ``post_script``: a local program run at the access point, in the node's directory, before and
+      after the node's job; ``…_args``: its arguments, a text or a list, in which ``$JOB``, ``$RETRY``, ``$RETURN``, …
+      are DAGMan's. With a post script, its exit code is the node's outcome.
+    - ``pre_skip``: the exit code of the pre script that means: done, skip the job.
+    - ``variables``: macros for the submit commands, ``$(name)``.
+    - ``retry``: how many more times a failed node is tried; not after the exit code ``retry_unless_exit_value``.
+    - ``priority``: the higher, the sooner. ``category``: what ``workflow.add_max_jobs_throttle`` counts.
+    - ``abort_dag_on``: the exit code that ends the whole workflow at once, with ``abort_dag_on_return_value`` (0:
+      a success) or the node's own exit code.
+    - ``dir``: the node's directory in the workflow's; its name, if not given. Nodes may share one.
+    - ``noop``: nothing is run, the node is done when its turn comes. ``done``: it is done from the start.
+    """
+
+    kind: ClassVar[str] = dag.JOB
+
+    pre_script: _Option[str | None] = _Option()
+    pre_script_args: _Option[Any] = _Option()
+    post_script: _Option[str | None] = _Option()
+    post_script_args: _Option[Any] = _Option()
+    variables: _Option[dict[str, Any]] = _Option()
+    priority: _Option[int | None] = _Option()
+    category: _Option[str | None] = _Option()
+    retry: _Option[int | None] = _Option()
+    retry_unless_exit_value: _Option[int | None] = _Option()
+    pre_skip: _Option[int | None] = _Option()
+    abort_dag_on: _Option[int | None] = _Option()
+    abort_dag_on_return_value: _Option[int | None] = _Option()
+    dir: _Option[str | None] = _Option()
+    noop: _Option[bool] = _Option()
+    done: _Option[bool] = _Option()
+    dag_file: _Option[str | None] = _Option()
+
+    def __init__(self, name: str, workflow: "CondorWorkflow", **given: Any) -> None:
+        """
+        Args:
+            name: letters, digits, ``_`` and ``-``; DAGMan's, and that of the node's directory.
+            workflow: the workflow that it belongs to.
+            **given: the fields.
+
+        Raises:
+            ValueError: a bad name, or a bad value of a field.
+            TypeError: an unknown field.
+        """
+        if type(self) is CondorWorkflowNode:
+            raise TypeError("Make a CondorWorkflowJobNode, or another of the kinds of CondorWorkflowNode.")
+        dag.check_name(name)
+        valid = (*submit_commands.DEFAULTS, *OPTIONS, "dag_file")
+        unknown = sorted(set(given) - set(valid))
+        if unknown:
+            raise TypeError(
+                f"A node takes no {', '.join(map(repr, unknown))}. Valid: {', '.join(valid)}; parents by add_parent()."
+            )
+        self._workflow = workflow
+        self._record = NodeRecord(name)
+        self._spec: dict[str, Any] = {
+            "kind": self.kind,
+            "parents": [],
+            **submit_commands.check({key: given[key] for key in submit_commands.DEFAULTS if key in given}),
+            **{key: _stored(key, given.get(key, default)) for key, default in {**OPTIONS, "dag_file": None}.items()},
+        }
+        self._check()
+
+    @classmethod
+    def _of(cls, workflow: "CondorWorkflow", record: NodeRecord) -> "CondorWorkflowNode":
+        node = cls.__new__(_CLASSES[record.spec["kind"]])
+        node._workflow = workflow
+        node._record = record
+        node._spec = {**OPTIONS, "dag_file": None, **record.spec}
+        return node
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What was asked for."""
+        return self._spec
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._record.name
+
+    @property
+    def workflow(self) -> "CondorWorkflow":
+        """The workflow that it belongs to."""
+        return self._workflow
+
+    @property
+    def parents(self) -> list["CondorWorkflowNode"]:
+        """The nodes that must be done before this one begins."""
+        return [self._workflow._node(name) for name in self._spec["parents"]]
+
+    def add_parent(self, parent: "CondorWorkflowNode") -> None:
+        """Lets this node begin only when another one is done.
+
+        Raises:
+            ValueError: one of another workflow, one that is not saved, one that this one comes before, FINAL or
+                SERVICE nodes.
+        """
+        if not isinstance(parent, CondorWorkflowNode):
+            raise DagError(f"The parent of the node {self.name!r} is a node, not {parent!r}.")
+        if not self._workflow._same(parent._workflow):
+            raise DagError(
+                f"{parent.name!r} is a node of {parent._workflow._title()} and cannot be a parent of {self.name!r}, "
+                f"which is one of {self._workflow._title()}."
+            )
+        if not self._workflow._has(parent.name):
+            raise DagError(f"The parent {parent.name!r} of the node {self.name!r} is not saved: save() it first.")
+        dag.check_edge(parent._dag_node(), self._dag_node())
+        if parent.name in self._spec["parents"]:
+            return
+        circle = self._workflow._path_down(self.name, parent.name) if self.name in self._workflow._above else None
+        if circle:
+            raise DagError(
+                f"{parent.name!r} cannot be a parent of {self.name!r}: the nodes would go round in a circle, "
+                f"{' → '.join([*circle, self.name])}."
+            )
+        self._spec["parents"].append(parent.name)
+        self._workflow._above.add(parent.name)
+
+    def save(self) -> None:
+        """Makes the node a part of its workflow, and writes it if the workflow was saved; else it is written with
+        the workflow.
+
+        Raises:
+            ValueError: the workflow has a node of this name, or a field has a bad value.
+            JobStateError: the workflow was deleted.
+        """
+        self._check()
+        self._workflow._keep(self)
+
+    async def asave(self) -> None:
+        """As :meth:`save`."""
+        await run_sync(self.save)
+
+    def delete(self) -> None:
+        """Takes the node out of its workflow.
+
+        Raises:
+            ValueError: other nodes come after it.
+        """
+        self._workflow._remove(self)
+
+    async def adelete(self) -> None:
+        """As :meth:`delete`."""
+        await run_sync(self.delete)
+
+    # -- as last seen -----------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """The node's status, as the workflow object knows it."""
+        return self._state().status
+
+    @property
+    def status_message(self) -> str:
+        """Why it is so."""
+        return self._state().message
+
+    @property
+    def tries(self) -> int:
+        """How many times it was submitted in the present run of the workflow."""
+        return dag_observation.tries_of(self._state())
+
+    @property
+    def exit_codes(self) -> dict[int, int | None]:
+        """The exit code of each process that has ended, by its number; ``None``: by a signal."""
+        procs = dag_observation.procs_of(self._state())
+        return {proc.proc: proc.exit_code for proc in procs if proc.state == observation.COMPLETED}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} of {self._workflow._title()}: {self.status}>"
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _state(self) -> NodeRecord:
+        return self._workflow._states().get(self.name, self._record)
+
+    def _dag_node(self) -> DagNode:
+        return DagNode(
+            self.name, **{key: value for key, value in self._spec.items() if key != "condorpy_template_name"}
+        )
+
+    def _check(self) -> None:
+        dag.check_node(self._dag_node())
+
+
+class CondorWorkflowJobNode(CondorWorkflowNode):
+    """A node that runs a job of ``num_jobs`` processes."""
+
+    def __init__(
+        self,
+        name: str,
+        workflow: "CondorWorkflow",
+        attributes: Mapping[str, Any] | None = None,
+        condorpy_template_name: str | None = None,
+        remote_input_files: Sequence[str | os.PathLike[str]] = (),
+        num_jobs: int = 1,
+        **options: Any,
+    ) -> None:
+        """
+        Args:
+            name: see :class:`CondorWorkflowNode`, as for all others that are not here.
+            workflow: the workflow that it belongs to.
+            attributes: submit commands. Relative paths are looked for in the node's directory, the workflow's, the
+                workspace and the present one; ``../<other node>/<file>`` is what another node writes.
+            condorpy_template_name: a set of submit commands to begin with, as for CONDOR jobs.
+            remote_input_files: local files that the node needs.
+            num_jobs: number of processes.
+            **options: the other fields.
+        """
+        super().__init__(
+            name,
+            workflow,
+            attributes=attributes or {},
+            condorpy_template_name=condorpy_template_name,
+            remote_input_files=remote_input_files,
+            num_jobs=num_jobs,
+            **options,
+        )
+
+
+class CondorWorkflowFinalNode(CondorWorkflowJobNode):
+    """The node that runs after all others, whether they succeeded, failed or were removed. One at most."""
+
+    kind: ClassVar[str] = dag.FINAL
+
+
+class CondorWorkflowServiceNode(CondorWorkflowJobNode):
+    """A node that runs beside all others (something that watches or serves them) and is ended with the workflow."""
+
+    kind: ClassVar[str] = dag.SERVICE
+
+
+class CondorWorkflowSubdagNode(CondorWorkflowNode):
+    """A node that is a DAG of its own, with a DAGMan of its own.
+
+    ``dag_file`` is a local DAG file; it, what it names by relative paths, and ``remote_input_files`` are sent along.
+    """
+
+    kind: ClassVar[str] = dag.SUBDAG
+
+    def __init__(
+        self,
+        name: str,
+        workflow: "CondorWorkflow",
+        dag_file: str | os.PathLike[str],
+        remote_input_files: Sequence[str | os.PathLike[str]] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(name, workflow, dag_file=dag_file, remote_input_files=remote_input_files, **options)
+
+
+class CondorWorkflowSpliceNode(CondorWorkflowSubdagNode):
+    """A DAG that is put into this one: its nodes are named ``<this node>+<its node>``, one DAGMan runs them all."""
+
+    kind: ClassVar[str] = dag.SPLICE
+
+
+_CLASSES: dict[str, type[CondorWorkflowNode]] = {
+    cls.kind: cls
+    for cls in (
+        CondorWorkflowJobNode,
+        CondorWorkflowFinalNode,
+        CondorWorkflowServiceNode,
+        CondorWorkflowSubdagNode,
+        CondorWorkflowSpliceNode,
+    )
+}
+
+
+def nodes_of(workflow: "CondorWorkflow", given: Any) -> list[CondorWorkflowNode]:
+    """Nodes from a list of dicts, as flows and schedules give them: ``name``, ``kind`` (JOB if not given),
+    ``parents`` (names), and the fields.
+
+    Raises:
+        ValueError: what is wrong with which of them.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise DagError(f"nodes are a list of dicts, not {given!r}.")
+    found: list[CondorWorkflowNode] = []
+    for item in given:
+        if not isinstance(item, Mapping) or "name" not in item:
+            raise DagError(f"A node is a dict with a name, not {item!r}.")
+        fields = {key: value for key, value in item.items() if key not in ("name", "kind", "parents")}
+        cls = _CLASSES[dag.check_kind(item.get("kind", dag.JOB))]
+        try:
+            node = cls(str(item["name"]), workflow, **fields)
+        except TypeError as error:
+            raise DagError(f"The node {item['name']!r}: {error}") from error
+        parents = item.get("parents") or ()
+        node.spec["parents"] = [parents] if isinstance(parents, str) else [str(name) for name in parents]
+        found.append(node)
+    dag.check_graph([node._dag_node() for node in found]) if found else None
+    return found
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name in _PATHS and value is not None:
+        return os.fspath(value)
+    if name == "variables":
+        if not isinstance(value or {}, Mapping):
+            raise DagError(f"variables are a dict, not {value!r}.")
+        return {str(key): str(item) for key, item in (value or {}).items()}
+    if name in ("noop", "done"):
+        return bool(value)
+    return submit_commands.plain(value)

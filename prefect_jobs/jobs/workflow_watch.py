@@ -1,0 +1,181 @@
+"""From what a schedd says of DAGMan and its nodes' jobs to an observation of the workflow."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.jobs.condor_watch import MISSING_POLLS, MISSING_TIME, constraint
+from prefect_jobs.jobs.observation import OUTCOME, Observation
+from prefect_jobs.records import JobRecord, NodeRecord
+from prefect_jobs.schedulers.condor import dag_observation, observation
+from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.dag_observation import PROJECTION
+
+#: Lines about single nodes in one poll.
+_LINES = 50
+_CURSOR = "history"
+
+
+def newest_in_history(client: CondorClient) -> str | None:
+    """An expression that is true of the newest record in the schedd's history, of whomever: what a workflow leaves
+    there is above it, so that a poll reads no more than what came since."""
+    found = client.history("true", ("ClusterId", "ProcId"), match=1)
+    return _same(found[0]) if found else None
+
+
+def observe(
+    record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient, held_timeout: float | None
+) -> Observation:
+    """Asks the schedd about one workflow: one query of the queue, and one of the history since the last poll.
+
+    Raises:
+        SchedulerConnectionError: nobody can tell now.
+    """
+    cluster = int(record.remote_id or 0)
+    ads = client.query(f"({constraint(record)}) || DAGManJobId == {cluster}", PROJECTION)
+    dagman = next((ad for ad in ads if ad.get("ClusterId") == cluster), None)
+    if dagman is None or dagman.get("PrefectJobsToken") != record.submission_token:
+        return _gone(record, nodes, client)
+    jobs = [ad for ad in ads if ad.get("ClusterId") != cluster]
+    gone, cursor = _left(record, client, cluster)
+    now = dag_observation.apply_ads(nodes, jobs, gone)
+    found = conclude(record, nodes, now, dagman, held_timeout)
+    if found.native.pop("give_up", False):
+        client.act("Remove", constraint(record), "held for too long")
+    return replace(found, native={**found.native, _CURSOR: cursor})
+
+
+def _left(record: JobRecord, client: CondorClient, cluster: int) -> tuple[list[dict[str, Any]], str | None]:
+    """What has left the queue since the last poll, and where the next one begins."""
+    known = record.native.get(_CURSOR)
+    gone = client.history(f"DAGManJobId == {cluster}", PROJECTION, since=known)
+    return gone, _same(gone[0]) if gone else known
+
+
+def _same(ad: Mapping[str, Any]) -> str:
+    return f"ClusterId == {int(ad['ClusterId'])} && ProcId == {int(ad['ProcId'])}"
+
+
+def conclude(
+    record: JobRecord,
+    before: Sequence[NodeRecord],
+    nodes: Sequence[NodeRecord],
+    dagman: Mapping[str, Any],
+    held_timeout: float | None,
+) -> Observation:
+    """What a poll's answer means for a workflow. Pure.
+
+    Args:
+        record: the job as it was.
+        before: its nodes as they were.
+        nodes: its nodes as they are.
+        dagman: the ad of DAGMan's job, in the queue.
+        held_timeout: seconds after which a held workflow is given up; none: never.
+    """
+    proc = observation.read_ad(dagman, queued=True)
+    at_work = dagman.get("ShadowBday") is not None
+    native: dict[str, Any] = {"missing_since": None, "missing_polls": None, "held_since": None}
+    started = datetime.fromtimestamp(proc.started, UTC) if proc.started else None
+    changed = _changed(before, nodes)
+    lines = _lines(before, nodes)
+
+    def seen(status: str | None, message: str | None, **more: Any) -> Observation:
+        return Observation(
+            status, message, native, started=started, messages=lines, nodes=changed, version=record.version, **more
+        )
+
+    if proc.state == observation.REMOVED and at_work:
+        return seen(None, "Being removed: DAGMan ends its nodes.")
+    if proc.state in (observation.REMOVED, observation.COMPLETED):
+        ended = datetime.fromtimestamp(proc.ended, UTC) if proc.ended else None
+        removed = proc.state == observation.REMOVED
+        native["dagman"] = {"removed": removed, "exit_code": proc.exit_code, "reason": proc.reason}
+        status, message = dag_observation.outcome_of(nodes, proc.exit_code, removed=removed)
+        native[OUTCOME] = {"status": status, "message": message, "ended": ended.isoformat() if ended else None}
+        return seen(statuses.RESULTS_READY, "DAGMan has ended; outputs are being fetched.", ended=ended)
+    if proc.status == statuses.PAUSED:
+        running = sum(node.status == statuses.RUNNING for node in nodes)
+        ends = f" {running} at work go on to their end." if running else ""
+        return seen(statuses.PAUSED, f"Halted: no new nodes are started.{ends} resume() goes on.")
+    held = _all_held(nodes) if proc.status != statuses.HELD else None
+    if proc.status == statuses.HELD or (held is not None and held.status == statuses.HELD):
+        text = proc.hold_text() if held is None else dag_observation.progress(nodes)
+        since = record.native.get("held_since") or clock.now().isoformat()
+        native["held_since"] = since
+        if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):
+            native["give_up"] = True
+            native["gave_up"] = f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {text}"
+            return replace(seen(None, None), messages=(*lines, (logging.WARNING, native["gave_up"])))
+        return seen(statuses.HELD, text)
+    if held is not None:
+        return seen(statuses.PAUSED, dag_observation.progress(nodes))
+    if proc.state == observation.RUNNING and _begun(nodes, dagman):
+        return seen(statuses.VARIOUS, dag_observation.progress(nodes))
+    message = record.state.status_message if record.state.status == statuses.SUBMITTED else "Waiting for DAGMan."
+    return seen(statuses.SUBMITTED, message)
+
+
+def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
+    """One of the nodes that are held, where nothing else is at work: nothing goes on without a hand."""
+    busy = [node for node in nodes if node.status in (statuses.RUNNING, statuses.SUBMITTED, statuses.VARIOUS)]
+    held = [node for node in nodes if node.status in (statuses.HELD, statuses.PAUSED)]
+    if busy or not held:
+        return None
+    return next((node for node in held if node.status == statuses.HELD), held[0])
+
+
+def _begun(nodes: Sequence[NodeRecord], dagman: Mapping[str, Any]) -> bool:
+    counted = sum(int(dagman.get(name) or 0) for name in ("DAG_NodesDone", "DAG_NodesFailed", "DAG_NodesQueued"))
+    return counted > 0 or any(dag_observation.tries_of(node) for node in nodes)
+
+
+def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) -> Observation:
+    """DAGMan is not in the queue: somebody else took it out, or the schedd has lost it."""
+    for ad in client.history(constraint(record), PROJECTION, match=1):
+        proc = observation.read_ad(ad, queued=False)
+        reason = f": {proc.reason}" if proc.reason else ""
+        if proc.state == observation.COMPLETED:
+            text = "DAGMan has ended and was taken out of the queue before its outputs were fetched: they are lost."
+            return Observation(statuses.ERROR, text, {"in_queue": None}, crashed=True)
+        ended = dag_observation.finish(nodes, {}, removed=True)
+        text = f"Removed from the queue with what it had written{reason}."
+        changed = tuple(_changed(nodes, ended))
+        return Observation(statuses.ABORTED, text, {"in_queue": None}, nodes=changed, version=record.version)
+    since = record.native.get("missing_since") or clock.now().isoformat()
+    polls = int(record.native.get("missing_polls") or 0) + 1
+    native: dict[str, Any] = {"missing_since": since, "missing_polls": polls}
+    if polls < MISSING_POLLS or clock.now() - datetime.fromisoformat(since) < MISSING_TIME:
+        return Observation(None, None, native)
+    text = (
+        f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {since}. "
+        "It was removed there, or the schedd lost its queue. What it wrote is not known; resubmit() runs it again."
+    )
+    return Observation(statuses.ERROR, text, {**native, "in_queue": None}, crashed=True)
+
+
+def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
+    """The nodes that are not as they were; those that look different are marked as to be shown."""
+    return tuple(marked(old, new) for old, new in zip(before, now, strict=True) if old != new)
+
+
+def marked(old: NodeRecord, new: NodeRecord) -> NodeRecord:
+    """A node, to be shown in Prefect if it looks different."""
+    if (old.status, old.message) == (new.status, new.message) and old.seq:
+        return new
+    return replace(new, seq=old.seq + 1)
+
+
+def _lines(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[tuple[int, str], ...]:
+    """A line for each node whose status changed."""
+    found: list[tuple[int, str]] = []
+    for old, new in zip(before, now, strict=True):
+        if old.status == new.status and dag_observation.tries_of(old) == dag_observation.tries_of(new):
+            continue
+        level = logging.WARNING if new.status in (statuses.ERROR, statuses.HELD) else logging.INFO
+        found.append((level, f"Node {new.name}: {new.status}. {new.message}".rstrip(" .") + "."))
+    if len(found) > _LINES:
+        found = [*found[:_LINES], (logging.INFO, f"… and {len(found) - _LINES} more nodes changed")]
+    return tuple(found)

@@ -1,0 +1,374 @@
+"""The model of a DAG: its nodes, what must hold for each of them, and for all of them together. Pure.
+
+The rules are DAGMan's (HTCondor manual, "DAGMan Workflows").
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+JOB, FINAL, SERVICE, SUBDAG, SPLICE = KINDS = ("JOB", "FINAL", "SERVICE", "SUBDAG", "SPLICE")
+#: Kinds that run a program of their own.
+PROGRAMS = (JOB, FINAL, SERVICE)
+#: Words that mean something else in a DAG file, in any case.
+RESERVED = frozenset({"PARENT", "CHILD", "ALL_NODES"})
+MAX_NAME_LENGTH = 200
+
+# DAGMan takes more, but '.' and '+' are its own, and the name is also that of the node's directory.
+_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_WORD = re.compile(r"^[^\s\0]+$")
+_CONFIG = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
+
+
+class DagError(ValueError):
+    """The DAG cannot be run as it is; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class DagNode:
+    """A node, as it is written into the DAG file. The fields are DAGMan's commands by their usual names."""
+
+    name: str
+    kind: str = JOB
+    parents: Sequence[str] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    remote_input_files: Sequence[str] = ()
+    num_jobs: int = 1
+    pre_script: str | None = None
+    pre_script_args: Any = None
+    post_script: str | None = None
+    post_script_args: Any = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    category: str | None = None
+    retry: int | None = None
+    retry_unless_exit_value: int | None = None
+    pre_skip: int | None = None
+    abort_dag_on: int | None = None
+    abort_dag_on_return_value: int | None = None
+    #: The node's directory, relative to the workflow's; none: it is named after the node.
+    dir: str | None = None
+    noop: bool = False
+    done: bool = False
+    #: The DAG of a SUBDAG or SPLICE.
+    dag_file: str | None = None
+
+    @property
+    def directory(self) -> str:
+        """The node's directory, relative to the workflow's."""
+        return self.dir or self.name
+
+    @property
+    def title(self) -> str:
+        """The node for people."""
+        return f"node {self.name!r}"
+
+
+def check_name(name: Any) -> str:
+    """A node's name.
+
+    Raises:
+        DagError: DAGMan does not take it, or it is reserved.
+    """
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > MAX_NAME_LENGTH:
+        raise DagError(
+            f"{name!r} cannot be the name of a node: use letters, digits, '_' and '-' (not first), "
+            f"at most {MAX_NAME_LENGTH} of them."
+        )
+    if name.upper() in RESERVED:
+        raise DagError(f"{name!r} is a word of DAGMan's own and cannot be the name of a node.")
+    return name
+
+
+def check_kind(kind: Any) -> str:
+    """A node's kind.
+
+    Raises:
+        DagError: there is no such kind.
+    """
+    text = str(kind).upper()
+    if text == "DATA":
+        raise DagError(
+            "DATA nodes are not possible: HTCondor removed them, with Stork. Move files by transfer_input_files, "
+            "a PRE or POST script, or a JOB node."
+        )
+    if text not in KINDS:
+        raise DagError(f"There is no kind of node {kind!r}. Valid: {', '.join(KINDS)}.")
+    return text
+
+
+def check_node(node: DagNode) -> None:
+    """What can be told of a node by itself.
+
+    Raises:
+        DagError: the first thing that is wrong.
+    """
+    check_name(node.name)
+    check_kind(node.kind)
+    _check_numbers(node)
+    for which, script, words in (
+        ("pre_script", node.pre_script, node.pre_script_args),
+        ("post_script", node.post_script, node.post_script_args),
+    ):
+        if script is None and words not in (None, "", [], ()):
+            raise DagError(f"The {node.title} has {which}_args but no {which}.")
+        script_arguments(node, which, words)
+    if node.pre_skip is not None and node.pre_script is None:
+        raise DagError(f"The {node.title} has pre_skip but no pre_script whose exit code it could be.")
+    if node.retry_unless_exit_value is not None and node.retry is None:
+        raise DagError(f"The {node.title} has retry_unless_exit_value but no retry.")
+    if node.abort_dag_on_return_value is not None and node.abort_dag_on is None:
+        raise DagError(f"The {node.title} has abort_dag_on_return_value but no abort_dag_on.")
+    if node.category is not None:
+        check_category(node.category)
+    for name in node.variables:
+        if not isinstance(name, str) or not _VARIABLE.match(name) or name.lower().startswith("queue"):
+            raise DagError(
+                f"{name!r} cannot be a variable of the {node.title}: use letters, digits and '_', not a digit first, "
+                "and not 'queue' (HTCondor would take it for its command)."
+            )
+    for name, value in node.variables.items():
+        if "\n" in str(value) or "\r" in str(value):
+            raise DagError(f"The variable {name!r} of the {node.title} has a line break, which a DAG file cannot hold.")
+    if node.dir is not None:
+        _check_dir(node)
+    _check_kind_fields(node)
+
+
+def _check_numbers(node: DagNode) -> None:
+    for name in (
+        "priority",
+        "retry",
+        "retry_unless_exit_value",
+        "pre_skip",
+        "abort_dag_on",
+        "abort_dag_on_return_value",
+    ):
+        value = getattr(node, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise DagError(f"{name} of the {node.title} is a whole number, not {value!r}.")
+    if node.retry is not None and node.retry < 0:
+        raise DagError(f"retry of the {node.title} is a number of times, not {node.retry}.")
+    value = node.abort_dag_on_return_value
+    if value is not None and not 0 <= value <= 255:
+        raise DagError(f"abort_dag_on_return_value of the {node.title} is an exit code from 0 to 255, not {value}.")
+    if node.pre_skip is not None and not 1 <= node.pre_skip <= 255:
+        raise DagError(f"pre_skip of the {node.title} is an exit code from 1 to 255, not {node.pre_skip}.")
+
+
+def _check_dir(node: DagNode) -> None:
+    path = PurePosixPath(str(node.dir))
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DagError(f"dir of the {node.title} is a folder in the workflow's directory, not {node.dir!r}.")
+    if not all(re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", part) for part in path.parts):
+        raise DagError(f"dir = {node.dir!r} of the {node.title}: use letters, digits and '_.-' only.")
+
+
+def _check_kind_fields(node: DagNode) -> None:
+    """What DAGMan does not take with a kind, or we cannot do without."""
+    if node.kind in (SUBDAG, SPLICE):
+        if not node.dag_file:
+            raise DagError(f"The {node.title} is a {node.kind} and needs its dag_file.")
+        if node.attributes:
+            raise DagError(f"The {node.title} is a {node.kind}: it has no submit commands of its own.")
+    elif node.dag_file:
+        raise DagError(f"The {node.title} is a {node.kind} and takes no dag_file; that is for SUBDAG and SPLICE.")
+    names: tuple[str, ...] = ()
+    if node.kind == SPLICE:
+        names = (
+            "pre_script",
+            "post_script",
+            "variables",
+            "priority",
+            "category",
+            "retry",
+            "pre_skip",
+            "abort_dag_on",
+            "noop",
+            "done",
+        )
+    elif node.kind == FINAL:
+        names = ("done", "category", "priority", "retry", "abort_dag_on")
+    elif node.kind == SERVICE:
+        names = ("done", "noop", "abort_dag_on")
+    for name in names:
+        if getattr(node, name) not in (None, False, {}):
+            raise DagError(f"The {node.title} is a {node.kind}, which cannot have {name}.")
+
+
+def check_category(category: Any) -> str:
+    """A category's name.
+
+    Raises:
+        DagError: it is none.
+    """
+    if not isinstance(category, str) or not _WORD.match(category) or "+" in category or category.startswith("#"):
+        raise DagError(f"{category!r} cannot be a category: use a word without '+'.")
+    return category
+
+
+def check_max_jobs(max_jobs: Mapping[Any, Any]) -> dict[str, int]:
+    """Throttles: category → how many of its nodes may be at work at once.
+
+    Raises:
+        DagError: no category's name, no number.
+    """
+    if not isinstance(max_jobs, Mapping):
+        raise DagError(f"max_jobs is a dict from category to number, not {max_jobs!r}.")
+    for category, number in max_jobs.items():
+        check_category(category)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise DagError(f"max_jobs of the category {category!r} is a number from 1, not {number!r}.")
+    return dict(max_jobs)
+
+
+def check_config(config: Any) -> dict[str, str]:
+    """DAGMan's configuration: macro → value as text.
+
+    Raises:
+        DagError: not a dict, no macro's name, a value with a line break.
+    """
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        raise DagError(f"config is a dict from DAGMan's configuration macros to values, not {config!r}.")
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        if not isinstance(name, str) or not _CONFIG.match(name):
+            raise DagError(f"{name!r} cannot be a configuration macro; they look like DAGMAN_MAX_JOBS_SUBMITTED.")
+        if not isinstance(value, str | int | float):
+            raise DagError(f"config[{name!r}] is a text, a number or a boolean, not {value!r}.")
+        text = str(value)
+        if "\n" in text or "\r" in text or "\0" in text:
+            raise DagError(f"config[{name!r}] has a line break, which HTCondor cannot read.")
+        found[name.upper()] = text
+    return found
+
+
+def script_arguments(node: DagNode, which: str, words: Any) -> list[str]:
+    """The arguments of a script. DAGMan splits them at white space and knows no quotes.
+
+    Raises:
+        DagError: an argument with white space in it.
+    """
+    if words is None:
+        return []
+    if isinstance(words, str):
+        if "\n" in words or "\r" in words:
+            raise DagError(f"{which}_args of the {node.title} have a line break, which a DAG file cannot hold.")
+        return words.split()
+    if not isinstance(words, list | tuple):
+        raise DagError(f"{which}_args of the {node.title} are a text or a list, not {words!r}.")
+    found = [str(word) for word in words]
+    for word in found:
+        if not _WORD.match(word):
+            raise DagError(
+                f"{which}_args of the {node.title}: DAGMan splits arguments at white space, whatever the quoting, so "
+                f"{word!r} cannot be one. Put it into a file, or into the script."
+            )
+    return found
+
+
+def check_graph(nodes: Sequence[DagNode]) -> None:
+    """What must hold for all nodes together.
+
+    Raises:
+        DagError: the first thing that is wrong.
+    """
+    if not nodes:
+        raise DagError("The workflow has no nodes: make some, and save() them.")
+    by_name: dict[str, DagNode] = {}
+    for node in nodes:
+        check_node(node)
+        if node.name in by_name:
+            raise DagError(f"Two nodes are named {node.name!r}.")
+        by_name[node.name] = node
+    finals = [node.name for node in nodes if node.kind == FINAL]
+    if len(finals) > 1:
+        raise DagError(f"There is more than one FINAL node: {', '.join(finals)}. A workflow has one at most.")
+    for node in nodes:
+        for parent in node.parents:
+            if parent not in by_name:
+                raise DagError(f"The {node.title} comes after {parent!r}, which is no node of this workflow.")
+            check_edge(by_name[parent], node)
+    if all(node.kind in (FINAL, SERVICE) for node in nodes):
+        raise DagError("The workflow has FINAL or SERVICE nodes only; it needs a node that does the work.")
+    cycle = find_cycle({node.name: node.parents for node in nodes})
+    if cycle:
+        raise DagError(f"The nodes go round in a circle: {' → '.join(cycle)}. Take one of these dependencies away.")
+    _check_directories(nodes)
+
+
+def check_edge(parent: DagNode, child: DagNode) -> None:
+    """Whether one node may come before another.
+
+    Raises:
+        DagError: it may not.
+    """
+    if parent.name == child.name:
+        raise DagError(f"The {parent.title} cannot be its own parent.")
+    for node, what in ((parent, "children"), (child, "parents")):
+        if node.kind == FINAL:
+            raise DagError(f"The {node.title} is the FINAL one: it runs after all others and has no {what}.")
+        if node.kind == SERVICE:
+            raise DagError(f"The {node.title} is a SERVICE, which runs beside all others and has no {what}.")
+
+
+def _check_directories(nodes: Sequence[DagNode]) -> None:
+    """No node's directory is inside another's: outputs of one would be among the other's."""
+    owners: dict[PurePosixPath, str] = {PurePosixPath(node.directory): node.name for node in nodes}
+    for node in nodes:
+        path = PurePosixPath(node.directory)
+        for above in path.parents:
+            if above in owners:
+                raise DagError(
+                    f"The directory {node.directory!r} of the {node.title} is inside that of the node "
+                    f"{owners[above]!r}. Give it another dir."
+                )
+
+
+def find_cycle(parents: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """A cycle as the names along it, the first one again at the end; ``None`` where there is none.
+
+    Args:
+        parents: node → its parents; names that are no nodes are left out.
+    """
+    done: set[str] = set()
+    for start in parents:
+        if start in done:
+            continue
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:  # no recursion: a chain may be longer than Python's stack
+            name, leaving = stack.pop()
+            if leaving:
+                path.pop()
+                on_path.discard(name)
+                done.add(name)
+                continue
+            if name in on_path:
+                circle = [*path[path.index(name) :], name]
+                return circle[::-1]  # the path went from children to parents
+            if name in done or name not in parents:
+                continue
+            path.append(name)
+            on_path.add(name)
+            stack.append((name, True))
+            stack.extend((parent, False) for parent in parents[name])
+    return None
+
+
+def ancestors(parents: Mapping[str, Iterable[str]], name: str) -> set[str]:
+    """Every node that comes before one."""
+    found: set[str] = set()
+    waiting = list(parents.get(name, ()))
+    while waiting:
+        other = waiting.pop()
+        if other not in found:
+            found.add(other)
+            waiting.extend(parents.get(other, ()))
+    return found

@@ -1,0 +1,86 @@
+"""The text of a DAG file. Pure.
+
+``htcondor2.dags`` writes no SPLICE, SERVICE, MAXJOBS, or FINAL with a DIR, gives nodes other names, and needs the
+bindings in the process that writes; so these lines are ours. Syntax: HTCondor manual, "DAG Input File Format".
+"""
+
+from collections.abc import Mapping, Sequence
+
+from prefect_jobs.schedulers.condor.dag import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, script_arguments
+
+#: The folder in the spool that holds the DAG and the nodes' directories, and comes back.
+FOLDER = "dag"
+DAG_NAME = "workflow.dag"
+STATUS_NAME = "workflow.status"
+#: Least seconds between two writings of the node status file.
+_STATUS_INTERVAL = 30
+
+
+def submit_file(node: DagNode) -> str:
+    """The name of a node's submit file, in its directory."""
+    return f"{node.name}.sub"
+
+
+def write_dag(nodes: Sequence[DagNode], max_jobs: Mapping[str, int], scripts: Mapping[tuple[str, str], str]) -> str:
+    """The DAG file.
+
+    Args:
+        nodes: checked by :func:`~prefect_jobs.schedulers.condor.dag.check_graph`.
+        max_jobs: throttles by category.
+        scripts: (node, ``PRE`` or ``POST``) → the script's path from the node's directory.
+    """
+    lines: list[str] = []
+    for node in nodes:
+        lines.append(_declaration(node))
+        lines.extend(_options(node, scripts))
+    children: dict[tuple[str, ...], list[str]] = {}
+    for node in nodes:
+        if node.parents:
+            children.setdefault(tuple(node.parents), []).append(node.name)
+    lines.extend(f"PARENT {' '.join(parents)} CHILD {' '.join(names)}" for parents, names in children.items())
+    lines.extend(f"MAXJOBS {category} {number}" for category, number in max_jobs.items())
+    lines.append(f"NODE_STATUS_FILE {FOLDER}/{STATUS_NAME} {_STATUS_INTERVAL}")
+    return "\n".join(lines) + "\n"
+
+
+def _declaration(node: DagNode) -> str:
+    where = f"DIR {FOLDER}/{node.directory}"
+    flags = f"{' NOOP' if node.noop else ''}{' DONE' if node.done else ''}"
+    if node.kind == SUBDAG:
+        return f"SUBDAG EXTERNAL {node.name} {_base(node)} {where}{flags}"
+    if node.kind == SPLICE:
+        return f"SPLICE {node.name} {_base(node)} {where}"
+    return f"{node.kind} {node.name} {submit_file(node)} {where}{flags}"
+
+
+def _base(node: DagNode) -> str:
+    return str(node.dag_file).rpartition("/")[2]
+
+
+def _options(node: DagNode, scripts: Mapping[tuple[str, str], str]) -> list[str]:
+    lines: list[str] = []
+    name = node.name
+    if node.variables:
+        pairs = " ".join(f'{key}="{_quoted(str(value))}"' for key, value in node.variables.items())
+        lines.append(f"VARS {name} {pairs}")
+    for which, words in (("PRE", node.pre_script_args), ("POST", node.post_script_args)):
+        if (name, which) in scripts:
+            arguments = script_arguments(node, f"{which.lower()}_script", words)
+            lines.append(" ".join(["SCRIPT", which, name, scripts[name, which], *arguments]))
+    if node.pre_skip is not None:
+        lines.append(f"PRE_SKIP {name} {node.pre_skip}")
+    if node.retry is not None:
+        unless = node.retry_unless_exit_value
+        lines.append(f"RETRY {name} {node.retry}" + (f" UNLESS-EXIT {unless}" if unless is not None else ""))
+    if node.priority is not None and node.kind in (*PROGRAMS, SUBDAG):
+        lines.append(f"PRIORITY {name} {node.priority}")
+    if node.category is not None and node.kind in (JOB, SUBDAG, SERVICE):
+        lines.append(f"CATEGORY {name} {node.category}")
+    if node.abort_dag_on is not None and node.kind != FINAL:
+        answer = node.abort_dag_on_return_value
+        lines.append(f"ABORT-DAG-ON {name} {node.abort_dag_on}" + (f" RETURN {answer}" if answer is not None else ""))
+    return lines
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,320 @@
+"""What the ads of DAGMan and of its nodes' jobs mean: the state of each node, and of all of them together. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from prefect_jobs import statuses
+from prefect_jobs.records import NodeRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.dag import JOB, SERVICE, SPLICE, SUBDAG
+from prefect_jobs.schedulers.condor.observation import Proc
+
+#: The attributes that a poll asks for, of DAGMan's job and of the nodes' alike.
+PROJECTION = (
+    *observation.PROJECTION,
+    "DAGManJobId",
+    "DAGNodeName",
+    "TotalSubmitProcs",
+    "DAG_NodesDone",
+    "DAG_NodesFailed",
+    "DAG_NodesTotal",
+    "DAG_NodesQueued",
+    "DAG_Status",
+    "ShadowBday",
+    "JobUniverse",
+)
+#: Nodes that do the work: what counts for the workflow's outcome.
+WORK = (JOB, SUBDAG, SPLICE)
+#: Node names in a message.
+_SHOWN = 5
+
+Run = dict[str, Any]
+
+
+def apply_ads(
+    nodes: Sequence[NodeRecord], queued: Iterable[Mapping[str, Any]], gone: Iterable[Mapping[str, Any]]
+) -> list[NodeRecord]:
+    """The nodes as they are after a poll.
+
+    Args:
+        nodes: as last known.
+        queued: ads of nodes' jobs in the queue.
+        gone: ads of those that have left it, in any order; those that are known already do no harm.
+    """
+    runs: dict[str, dict[str, Run]] = {}
+    known = {node.name: node for node in nodes}
+    for ad, in_queue in [*((ad, False) for ad in gone), *((ad, True) for ad in queued)]:
+        name, _, inner = str(ad.get("DAGNodeName", "")).partition("+")
+        node = known.get(name)
+        if node is None:
+            continue
+        if name not in runs:
+            runs[name] = {key: _copy(run) for key, run in node.native.get("runs", {}).items()}
+        _note(runs[name].setdefault(inner, {"clusters": [], "procs": {}, "total": 1}), ad, in_queue)
+    found: list[NodeRecord] = []
+    for node in nodes:
+        if node.name not in runs:
+            found.append(node)
+            continue
+        native = {**node.native, "runs": {key: _encode(run) for key, run in runs[node.name].items()}}
+        status, message = _judge(node, runs[node.name])
+        if node.status == statuses.COMPLETE and status != statuses.COMPLETE and not _new_try(node, native):
+            status, message = node.status, node.message  # what came after it has begun: it is done
+        found.append(replace(node, native=native, status=status, message=message))
+    return _infer(found)
+
+
+def _new_try(node: NodeRecord, native: Mapping[str, Any]) -> bool:
+    return tries_of(node) < tries_of(replace(node, native=dict(native)))
+
+
+def tries_of(node: NodeRecord) -> int:
+    """How many times the node was submitted."""
+    return max((len(run["clusters"]) for run in node.native.get("runs", {}).values()), default=0)
+
+
+def procs_of(node: NodeRecord) -> list[Proc]:
+    """The processes of the node's last try (of all nodes of a splice)."""
+    return [proc for run in node.native.get("runs", {}).values() for proc in observation.decode(run["procs"]).values()]
+
+
+def _copy(run: Mapping[str, Any]) -> Run:
+    return {
+        "clusters": list(run["clusters"]),
+        "procs": observation.decode(run["procs"]),
+        "total": run["total"],
+    }
+
+
+def _encode(run: Run) -> Run:
+    procs: dict[int, Proc] = run["procs"]
+    return {**run, "procs": [procs[number].encode() for number in sorted(procs)]}
+
+
+def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
+    """Adds what an ad says to what is known of a node's tries."""
+    cluster = int(ad.get("ClusterId", 0))
+    clusters: list[int] = run["clusters"]
+    if cluster not in clusters:
+        clusters.append(cluster)
+        clusters.sort()
+        if cluster == clusters[-1]:
+            run["procs"], run["total"] = {}, int(ad.get("TotalSubmitProcs") or 1)
+    if cluster != clusters[-1]:
+        return  # of an earlier try
+    proc = observation.read_ad(ad, queued=in_queue)
+    before: Proc | None = run["procs"].get(proc.proc)
+    if before is None or not before.final or proc.final:
+        run["procs"][proc.proc] = proc
+
+
+def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
+    """Status and message of a node by its jobs."""
+    if node.spec.get("kind") == SPLICE:
+        return _judge_splice(runs)
+    run = next(iter(runs.values()))
+    procs: dict[int, Proc] = run["procs"]
+    tries, most = len(run["clusters"]), int(node.spec.get("retry") or 0) + 1
+    which = f" Try {tries} of {most}." if tries > 1 else ""
+    verdict = observation.judge(procs, int(run["total"]))
+    if verdict is None:
+        return (statuses.RUNNING if procs else statuses.SUBMITTED), which.strip()
+    if verdict.outcome is None:
+        message = verdict.message
+        if node.spec.get("kind") == SUBDAG and verdict.status == statuses.RUNNING:
+            message = f"Its DAG runs, as cluster {run['clusters'][-1]}."
+        return verdict.status, f"{_sentence(message)}{which}".strip()
+    text = f"{_sentence(verdict.message)}{which}"
+    if node.spec.get("kind") == SERVICE:
+        return verdict.outcome, text
+    if node.spec.get("post_script"):
+        return statuses.RUNNING, f"{text} Its post script is run."
+    if verdict.outcome == statuses.COMPLETE:
+        return statuses.COMPLETE, text
+    code = next((proc.exit_code for proc in procs.values() if not proc.ended_well), None)
+    aborts = code is not None and code == node.spec.get("abort_dag_on")
+    unless = node.spec.get("retry_unless_exit_value")
+    if tries < most and not aborts and (unless is None or code != unless):
+        return statuses.SUBMITTED, f"{_sentence(verdict.message)} Try {tries} of {most}; it is tried again."
+    return statuses.ERROR, text
+
+
+def _judge_splice(runs: Mapping[str, Run]) -> tuple[str, str]:
+    """A splice is at work from its first node's submission until what comes after it begins, or the DAG ends."""
+    procs = [proc for run in runs.values() for proc in run["procs"].values()]
+    held = next((proc for proc in procs if proc.status == statuses.HELD), None)
+    counts = Counter(proc.state for proc in procs)
+    text = ", ".join(f"{number} {state.lower()}" for state, number in sorted(counts.items()))
+    if held is not None and not counts[observation.RUNNING]:
+        return statuses.HELD, held.hold_text()
+    begun = counts[observation.RUNNING] or counts[observation.COMPLETED]
+    return (statuses.RUNNING if begun else statuses.SUBMITTED), f"Of its jobs: {text}."
+
+
+def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
+    """Nodes that must be done since one that comes after them was submitted: those without a job of their own
+    (NOOP), and those whose post script had the last word."""
+    by_name = {node.name: index for index, node in enumerate(nodes)}
+    begun = [node for node in nodes if tries_of(node) or node.status == statuses.COMPLETE]
+    while begun:
+        node = begun.pop()
+        for parent in node.spec.get("parents", ()):
+            index = by_name.get(parent)
+            if index is None or nodes[index].status == statuses.COMPLETE:
+                continue
+            message = nodes[index].message.replace(" Its post script is run.", "")
+            procs = procs_of(nodes[index])
+            if not procs:
+                message = "Done without a job." if nodes[index].spec.get("noop") else "Done."
+            nodes[index] = replace(nodes[index], status=statuses.COMPLETE, message=message)
+            begun.append(nodes[index])
+    return nodes
+
+
+# -- the end ---------------------------------------------------------------------------------------------------
+
+#: NodeStatus of DAGMan's node status file (HTCondor manual, "Node Status File").
+_DONE, _FAILED, _FUTILE = 5, 6, 7
+_AT_WORK = (2, 3, 4)
+
+
+def finish(nodes: Sequence[NodeRecord], report: Mapping[str, tuple[int, str]], *, removed: bool) -> list[NodeRecord]:
+    """The nodes as they ended.
+
+    Args:
+        nodes: as last known.
+        report: DAGMan's name of a node → its NodeStatus and details, from the node status file.
+        removed: DAGMan was removed from the queue.
+    """
+    found: list[NodeRecord] = []
+    for node in nodes:
+        lines = {name: line for name, line in report.items() if name.partition("+")[0] == node.name}
+        if node.spec.get("kind") == SERVICE:
+            found.append(_finish_service(node))
+        elif lines:
+            found.append(_finish_node(node, lines, removed))
+        elif node.status in (statuses.COMPLETE, statuses.ERROR):
+            found.append(node)
+        else:
+            found.append(_not_run(node, removed))
+    return found
+
+
+def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed: bool) -> NodeRecord:
+    codes = [code for code, _ in lines.values()]
+    if all(code == _DONE for code in codes):
+        if node.status == statuses.COMPLETE:
+            return node
+        message = node.message.replace(" Its post script is run.", "") if procs_of(node) else ""
+        if len(lines) > 1:
+            message = f"All {len(lines)} of its nodes are done."
+        return replace(node, status=statuses.COMPLETE, message=message or "Done without a job.")
+    failed = {name: details for name, (code, details) in lines.items() if code == _FAILED}
+    if failed:
+        details = "; ".join(
+            f"{name.partition('+')[2]}: {text}" if "+" in name else text for name, text in failed.items()
+        )
+        ended = [proc for proc in procs_of(node) if proc.final and not proc.ended_well]
+        text = _sentence(ended[0].outcome()) if ended and not removed else ""
+        said = _sentence(" ".join(details.split()))
+        if removed and ended and all(proc.state == observation.REMOVED for proc in ended):
+            return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
+        return replace(node, status=statuses.ERROR, message=f"{text} {said}".strip())
+    if any(code in _AT_WORK for code in codes):
+        return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
+    if any(code == _DONE for code in codes):
+        done = sum(code == _DONE for code in codes)
+        return replace(node, status=statuses.ABORTED, message=f"{done} of its {len(codes)} nodes were done.")
+    return _not_run(node, removed)
+
+
+def _not_run(node: NodeRecord, removed: bool) -> NodeRecord:
+    if procs_of(node) and any(not proc.final or proc.state == observation.REMOVED for proc in procs_of(node)):
+        return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
+    why = "the workflow was stopped before its turn" if removed else "a node before it failed, or the DAG was aborted"
+    return replace(node, status=statuses.PENDING, message=f"Not run: {why}.")
+
+
+def _finish_service(node: NodeRecord) -> NodeRecord:
+    procs = procs_of(node)
+    if not procs:
+        return replace(node, status=statuses.PENDING, message="Not run.")
+    if any(proc.final and proc.state == observation.COMPLETED and not proc.ended_well for proc in procs):
+        return replace(node, status=statuses.ERROR, message=_sentence(procs[0].outcome()))
+    if all(proc.state == observation.COMPLETED for proc in procs):
+        return replace(node, status=statuses.COMPLETE, message=_sentence(procs[0].outcome()))
+    return replace(node, status=statuses.COMPLETE, message="Ended with the workflow, as services do.")
+
+
+def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: bool) -> tuple[str, str]:
+    """What the workflow is once DAGMan has ended, and why.
+
+    Args:
+        nodes: as :func:`finish` gives them.
+        exit_code: DAGMan's.
+        removed: DAGMan was removed from the queue.
+    """
+    work = [node for node in nodes if node.spec.get("kind", JOB) in WORK]
+    done = sum(node.status == statuses.COMPLETE for node in work)
+    failed = [node for node in nodes if node.status == statuses.ERROR and node.spec.get("kind") != SERVICE]
+    counted = f"{done} of {len(work)} nodes {'is' if done == 1 else 'are'} done"
+    if removed:
+        rest = "; resubmit() goes on from there" if done < len(work) else ""
+        return statuses.ABORTED, f"{counted}{rest}."
+    if done == len(work) and not failed:
+        return statuses.COMPLETE, f"All {len(work)} nodes are done." if len(work) > 1 else "Its node is done."
+    if exit_code == 0 and all(_meant(node) for node in failed):
+        names = ", ".join(node.name for node in failed)
+        ended = f" by {names}" if names else ""
+        return statuses.COMPLETE, f"Ended early{ended}, by ABORT-DAG-ON with a return value of success; {counted}."
+    shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
+    more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    text = f"Failed: {shown}{more}. " if failed else ""
+    text += f"{counted}. Mend what failed, then resubmit() goes on from there."
+    return (statuses.VARIOUS_COMPLETE if done else statuses.ERROR), text
+
+
+def _meant(node: NodeRecord) -> bool:
+    return node.spec.get("abort_dag_on") is not None and node.spec.get("abort_dag_on_return_value") == 0
+
+
+def progress(nodes: Sequence[NodeRecord]) -> str:
+    """What people must know of nodes while they run: failures and holds. Changes seldom."""
+    parts: list[str] = []
+    failed = [node for node in nodes if node.status == statuses.ERROR]
+    if failed:
+        shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
+        parts.append(f"Failed: {shown}{' …' if len(failed) > _SHOWN else ''}.")
+    for node in nodes:
+        if node.status in (statuses.HELD, statuses.PAUSED):
+            parts.append(f"Node {node.name}: {node.message}")
+            break
+    held = sum(node.status in (statuses.HELD, statuses.PAUSED) for node in nodes)
+    if held > 1:
+        parts.append(f"{held} nodes are held.")
+    return " ".join(parts)
+
+
+def count(nodes: Sequence[NodeRecord]) -> dict[str, int]:
+    """How many nodes are in each of HTCondor's states, by their last try."""
+    found = Counter(_state(node) for node in nodes)
+    return {state: found.get(state, 0) for state in observation.COUNTED}
+
+
+def _state(node: NodeRecord) -> str:
+    states = {proc.state for proc in procs_of(node)}
+    if not states:
+        if node.status == statuses.COMPLETE:
+            return observation.COMPLETED
+        return observation.SUBMISSION_ERR if node.status == statuses.ERROR else observation.UNEXPANDED
+    for state in (observation.RUNNING, observation.HELD, observation.IDLE, observation.UNEXPANDED):
+        if state in states:
+            return state
+    return observation.COMPLETED if observation.COMPLETED in states else observation.REMOVED
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")

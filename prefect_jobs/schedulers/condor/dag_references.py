@@ -1,0 +1,105 @@
+"""What a DAG file that somebody wrote by hand names: its submit files, scripts, inner DAGs, and what those name.
+
+DAGMan reads all of it at the access point; here it is only found, so that it can be sent along. What is not found
+is left to DAGMan: its words about it are better than a guess.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_LINE = re.compile(r"^\s*([A-Za-z_-]+)\s+(.*?)\s*$")
+_COMMAND = re.compile(r"^\s*([A-Za-z_+.]+)\s*=\s*(.*?)\s*$")
+_MACRO = re.compile(r"\$\([^)]*\)")
+#: How many levels of DAGs in DAGs are followed.
+_DEPTH = 10
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """The files that go with a DAG file, itself included.
+
+    Returns:
+        Path from the DAG's folder → the file. Absolute paths, and those that lead out of the folder, are left out.
+    """
+    root = path.absolute().parent
+    found: dict[str, Path] = {path.name: path.absolute()}
+    _follow(path.absolute(), root, PurePosixPath(), found, _DEPTH)
+    return found
+
+
+def _follow(dag: Path, root: Path, below: PurePosixPath, found: dict[str, Path], depth: int) -> None:
+    if depth == 0:
+        return
+    for kind, folder, name in _named(dag):
+        place = below / folder
+        file = _add(root, place / name, found)
+        if file is None:
+            continue
+        if kind == "dag":
+            _follow(file, root, place, found, depth - 1)
+        elif kind == "submit":
+            for other in _submit_inputs(file):
+                _add(root, place / other, found)
+
+
+def _add(root: Path, relative: PurePosixPath, found: dict[str, Path]) -> Path | None:
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        return None
+    file = root / relative
+    if not file.exists():
+        return None
+    found[str(relative)] = file
+    return file
+
+
+def _named(dag: Path) -> Iterator[tuple[str, str, str]]:
+    """(what it is, the folder it is in, its name) for each file that a DAG file names."""
+    text = re.sub(r"\\\n", " ", dag.read_text(errors="replace"))
+    folders: dict[str, str] = {}
+    lines = [(found[1].upper(), found[2].split()) for found in map(_LINE.match, text.splitlines()) if found]
+    for command, words in lines:
+        if command in ("JOB", "FINAL", "SERVICE", "PROVISIONER", "SPLICE") and len(words) >= 2:
+            folder = _after(words, "DIR")
+            folders[words[0]] = folder
+            yield ("dag" if command == "SPLICE" else "submit", folder, words[1])
+        elif command == "SUBDAG" and len(words) >= 3:
+            folder = _after(words, "DIR")
+            folders[words[1]] = folder
+            yield ("dag", folder, words[2])
+        elif command in ("CONFIG", "INCLUDE", "SUBMIT-DESCRIPTION") and words:
+            yield ("dag" if command == "INCLUDE" else "other", "", words[-1])
+    for command, words in lines:
+        if command == "SCRIPT":
+            rest = _without_options(words)
+            if len(rest) >= 3:
+                yield ("other", folders.get(rest[1], ""), rest[2])
+
+
+def _without_options(words: list[str]) -> list[str]:
+    """``[DEFER status time] [DEBUG file what] PRE|POST|HOLD node program …`` without what is in brackets."""
+    while len(words) > 3 and words[0].upper() in ("DEFER", "DEBUG"):
+        words = words[3:]
+    return words
+
+
+def _after(words: list[str], keyword: str) -> str:
+    for index, word in enumerate(words[:-1]):
+        if index >= 2 and word.upper() == keyword:
+            return words[index + 1]
+    return ""
+
+
+def _submit_inputs(file: Path) -> Iterator[str]:
+    """Relative paths of what a submit file sends."""
+    commands: dict[str, str] = {}
+    for line in file.read_text(errors="replace").splitlines():
+        found = _COMMAND.match(line)
+        if found:
+            commands[found[1].lower()] = found[2]
+    folder = commands.get("initialdir", "")
+    for name in (commands.get("executable", ""), commands.get("input", "")):
+        if name and not _MACRO.search(name):
+            yield name
+    for name in map(str.strip, commands.get("transfer_input_files", "").split(",")):
+        if name and not _MACRO.search(name):
+            yield str(PurePosixPath(folder) / name) if folder else name

@@ -1,0 +1,66 @@
+"""The files that DAGMan leaves behind: node status file, rescue DAG, its own log."""
+
+import re
+from pathlib import Path
+
+from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, STATUS_NAME
+
+_BLOCK = re.compile(r"\[(.*?)^\]", re.DOTALL | re.MULTILINE)
+_NODE = re.compile(r'^\s*Node\s*=\s*"((?:[^"\\]|\\.)*)";', re.MULTILINE)
+_STATUS = re.compile(r"^\s*NodeStatus\s*=\s*(\d+);", re.MULTILINE)
+_DETAILS = re.compile(r'^\s*StatusDetails\s*=\s*"((?:[^"\\]|\\.)*)";', re.MULTILINE)
+_RESCUE = re.compile(r"\.rescue(\d+)$")
+_STAMP = re.compile(r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d ")
+#: Bytes at the end of DAGMan's log in which its last words are looked for.
+_TAIL = 64 * 1024
+
+
+def read_status(directory: Path) -> dict[str, tuple[int, str]]:
+    """The node status file: DAGMan's name of a node → NodeStatus and details; empty where there is none."""
+    try:
+        text = (directory / STATUS_NAME).read_text(errors="replace")
+    except OSError:
+        return {}
+    found: dict[str, tuple[int, str]] = {}
+    for block in _BLOCK.findall(text):
+        name, status, details = _NODE.search(block), _STATUS.search(block), _DETAILS.search(block)
+        if name and status:
+            found[name[1]] = (int(status[1]), _unescaped(details[1]) if details else "")
+    return found
+
+
+def rescue_files(directory: Path) -> list[Path]:
+    """The rescue DAGs, the newest one last."""
+    found = [
+        (int(number[1]), path)
+        for path in directory.glob(f"{DAG_NAME}.rescue*")
+        if (number := _RESCUE.search(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def read_rescue(directory: Path) -> list[str] | None:
+    """The names of nodes that the newest rescue DAG says are done; ``None`` where there is none."""
+    files = rescue_files(directory)
+    if not files:
+        return None
+    lines = files[-1].read_text(errors="replace").splitlines()
+    return [words[1] for words in (line.split() for line in lines) if len(words) == 2 and words[0] == "DONE"]
+
+
+def complaints(directory: Path) -> str:
+    """What DAGMan complained of at the end of its log; empty if it did not."""
+    try:
+        with (directory / f"{DAG_NAME}.dagman.out").open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [_STAMP.sub("", line).strip() for line in lines if "ERROR" in line or "Failed to parse" in line]
+    said = [line for line in said if "following job(s) failed" not in line and "D_ERROR" not in line]
+    return " ".join(dict.fromkeys(said))[:1000]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)

@@ -1,0 +1,306 @@
+"""The folder that is sent to the access point for a DAG: the DAG file, submit files, and links to all that nodes read.
+
+dag/workflow.dag            the DAG, and beside it whatever DAGMan writes
+dag/<node>/<node>.sub       a node's submit file; the node runs, and its outputs arrive, in that folder
+inputs/<number>/<name>      local files, sent once however many nodes read them; they do not come back
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from prefect_jobs.schedulers.condor import dag_references
+from prefect_jobs.schedulers.condor.dag import FINAL, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
+from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER, submit_file, write_dag
+from prefect_jobs.schedulers.condor.description import Request, describe_node
+from prefect_jobs.schedulers.condor.input_files import SEPARATORS, DescriptionError, InputFiles, expand, literal
+
+INPUTS = "inputs"
+RESCUE_NAME = f"{DAG_NAME}.rescue001"
+#: What DAGMan keeps of a run, beside an inner DAG; found again, it would be taken for a run that still goes on.
+_DAGMANS_OWN = (".lock", ".nodes.log", ".condor.sub", ".dagman.log", ".dagman.out", ".metrics")
+
+
+@dataclass(frozen=True)
+class DagRequest:
+    """What is to be submitted."""
+
+    nodes: Sequence[DagNode]
+    max_jobs: Mapping[str, int]
+    #: The workflow's own directory, to which outputs come back.
+    directory: Path
+    #: Folders in which relative names are looked for, after the node's own.
+    search: Sequence[Path]
+    #: An empty folder, without spaces in its path, for all of this.
+    stage: Path
+    #: What is done already, by DAGMan's names (those of nodes in a splice have a ``+``); ``None``: it starts over.
+    done: Sequence[str] | None = None
+
+
+@dataclass
+class Staged:
+    """What was staged."""
+
+    #: Where ``log``, ``output`` and ``error`` of each node are written, from the node's directory.
+    logs: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def stage(request: DagRequest) -> Staged:
+    """Builds the folder.
+
+    Raises:
+        DescriptionError: a node that HTCondor would not take, a file that is missing.
+        OSError: it cannot be written.
+    """
+    found = Staged()
+    root = request.stage / FOLDER
+    root.mkdir()
+    (request.stage / INPUTS).mkdir()
+    shelf = _Shelf(request.stage / INPUTS)
+    scripts: dict[tuple[str, str], str] = {}
+    outputs = _Outputs(request)
+    for node in request.nodes:
+        if node.noop and node.kind in PROGRAMS:
+            (root / node.directory).mkdir(parents=True, exist_ok=True)
+            continue  # DAGMan reads no submit file for it
+        folder = root / node.directory
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        places = _places(request, node)
+        if node.kind in PROGRAMS:
+            found.logs[node.name] = _stage_program(request, node, folder, shelf, outputs)
+        else:
+            _stage_inner_dag(node, folder, places)
+        for which, script in (("PRE", node.pre_script), ("POST", node.post_script)):
+            if script:
+                scripts[node.name, which] = shelf.script(script, places, f"{which} script of the {node.title}")
+    _stage_earlier(request, root)
+    (root / DAG_NAME).write_text(write_dag(request.nodes, request.max_jobs, scripts))
+    return found
+
+
+def _places(request: DagRequest, node: DagNode) -> list[Path]:
+    return [request.directory / node.directory, request.directory, *request.search]
+
+
+def _stage_program(
+    request: DagRequest, node: DagNode, folder: Path, shelf: "_Shelf", outputs: "_Outputs"
+) -> Mapping[str, str]:
+    """Writes the node's submit file."""
+    places = _places(request, node)
+    wanted = Request(
+        name=node.name,
+        attributes=node.attributes,
+        directory=places[0],
+        search=places[1:],
+        input_files=node.remote_input_files,
+        count=node.num_jobs,
+        variables={"JOB": node.name, **{key: str(value) for key, value in node.variables.items()}},
+        what="node",
+    )
+
+    def files(macros: Mapping[str, str]) -> InputFiles:
+        return _StagedFiles(node, places, macros, shelf, outputs)
+
+    try:
+        description = describe_node(wanted, files)
+    except DescriptionError as error:
+        text = str(error)
+        raise DescriptionError(text if node.title in text else f"The {node.title}: {text}") from None
+    if not description.spool:
+        for name in description.folders:
+            (places[0] / name).mkdir(parents=True, exist_ok=True)
+    for name in description.folders:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / submit_file(node)).write_text(f"{description.text}queue {node.num_jobs}\n")
+    return description.logs
+
+
+def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> None:
+    """Links the DAG of a SUBDAG or SPLICE, what it names, and the node's other files into the node's folder."""
+    path = next((place / str(node.dag_file) for place in places if (place / str(node.dag_file)).is_file()), None)
+    if path is None:
+        raise DescriptionError(
+            f"The dag_file {node.dag_file!r} of the {node.title} does not exist. "
+            f"Looked in: {', '.join(map(str, places))}."
+        )
+    for relative, source in dag_references.files_of(path).items():
+        _link(source, folder / relative)
+    for given in node.remote_input_files:
+        found = next((place / given for place in places if (place / given).exists()), None)
+        if found is None:
+            raise DescriptionError(f"The input file {given!r} of the {node.title} does not exist.")
+        _link(found.absolute(), folder / found.name)
+
+
+def _stage_earlier(request: DagRequest, root: Path) -> None:
+    """The rescue DAG, and what an earlier run left behind for the nodes that are still to be run."""
+    if request.done is None:
+        return
+    names = {node.name for node in request.nodes}
+    done = [name for name in request.done if name.partition("+")[0] in names]
+    (root / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
+    parents = {node.name: node.parents for node in request.nodes}
+    over = names.intersection(done)
+    wanted: set[str] = set()
+    for node in request.nodes:
+        if node.kind in (FINAL, SERVICE):
+            wanted |= over  # it may look at everything
+        elif node.name not in over:
+            wanted |= ancestors(parents, node.name)
+    for node in request.nodes:
+        # A DAG within the DAG goes on from where it was, too.
+        if node.name in over & wanted or (node.name not in over and node.kind in (SUBDAG, SPLICE)):
+            _link_contents(request.directory / node.directory, root / node.directory, leave=_DAGMANS_OWN)
+
+
+def _link_contents(source: Path, target: Path, leave: tuple[str, ...] = ()) -> None:
+    for folder, _, names in os.walk(source):
+        for name in names:
+            if leave and name.endswith(leave):
+                continue
+            place = target / Path(folder).relative_to(source) / name
+            if not place.exists() and not place.is_symlink():
+                _link(Path(folder) / name, place)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A link to a file; of a directory a copy made of links, since HTCondor sends no link to a directory."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        _link_contents(source, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_symlink() and not target.exists():
+        target.symlink_to(source)
+
+
+class _Shelf:
+    """The folder of local files: one below it for each folder that files come from."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers: dict[Path, int] = {}
+
+    def place(self, path: Path, levels: int = 1) -> str:
+        """Links a file; gives the folder, from a node's directory, in which its last ``levels`` parts are found."""
+        source = path.parents[levels - 1]
+        number = self._numbers.setdefault(source, len(self._numbers))
+        _link(path, self._folder / str(number) / path.relative_to(source))
+        return f"{INPUTS}/{number}"
+
+    def script(self, given: str, places: Sequence[Path], what: str) -> str:
+        """Copies a script, so that it can be executed whatever its permissions are here."""
+        path = next((place / given for place in places if (place / given).is_file()), None)
+        if path is None:
+            raise DescriptionError(f"The {what}, {given!r}, does not exist. Looked in: {', '.join(map(str, places))}.")
+        source = path.absolute().parent / ".scripts"  # apart from data of the same folder: a copy, not a link
+        number = self._numbers.setdefault(source, len(self._numbers))
+        target = self._folder / str(number) / path.name
+        if SEPARATORS.search(path.name):
+            raise DescriptionError(f"The {what}, {path.name!r}, has a space or a comma in its name. Rename it.")
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+        target.chmod(0o755)
+        return f"{INPUTS}/{number}/{path.name}"
+
+
+class _Outputs:
+    """Which paths mean what another node writes."""
+
+    def __init__(self, request: DagRequest) -> None:
+        self._owners = {PurePosixPath(node.directory): node for node in request.nodes}
+        self._parents = {node.name: node.parents for node in request.nodes}
+        self._before: dict[str, set[str]] = {}
+
+    def look_up(self, node: DagNode, text: str) -> str | None:
+        """A path that leads into another node's directory, as seen from this one; ``None``: it does not.
+
+        Raises:
+            DescriptionError: the other one does not run before this one.
+        """
+        own = PurePosixPath(node.directory)
+        for base in (own, PurePosixPath()):
+            path = PurePosixPath(os.path.normpath(base / text))
+            for above in (path, *path.parents):
+                other = self._owners.get(above)
+                if other is None or above == own or above == PurePosixPath():
+                    continue
+                if node.name not in self._before:
+                    self._before[node.name] = ancestors(self._parents, node.name)
+                if other.name not in self._before[node.name] and node.kind in ("JOB", SUBDAG):
+                    raise DescriptionError(
+                        f"The {node.title} reads {text!r}, which the node {other.name!r} writes, but does not come "
+                        f"after it: add_parent() says so."
+                    )
+                return os.path.relpath(path, own)
+        return None
+
+
+class _StagedFiles(InputFiles):
+    """Local files are linked into the shelf; what other nodes write is left to be there when the node runs."""
+
+    def __init__(
+        self, node: DagNode, places: Sequence[Path], macros: Mapping[str, str], shelf: _Shelf, outputs: _Outputs
+    ) -> None:
+        super().__init__(node.remote_input_files, places, links=None, count=node.num_jobs, macros=macros)
+        self._node = node
+        self._shelf = shelf
+        self._outputs = outputs
+        self._up = "../" * (len(PurePosixPath(node.directory).parts) + 1)
+
+    def executable(self, given: str) -> tuple[str, Path | None]:
+        text, paths = self._paths(given, "executable")
+        if not paths:
+            return text, None
+        if paths[0].is_dir():
+            raise DescriptionError(f"The executable {given!r} is a directory; name the program in it.")
+        self._check_readable(paths)
+        return self._placed(text, paths), paths[0]
+
+    def standard_input(self, given: str) -> str:
+        text, paths = self._paths(given, "standard input")
+        return self._placed(text, paths)
+
+    def _paths(self, given: str, what: str) -> tuple[str, list[Path]]:
+        if not given.startswith("/") and given not in self._named:
+            foreign = self._outputs.look_up(self._node, given)
+            if foreign is not None:
+                return foreign, []
+            if self._node.pre_script is not None and not any((place / given).exists() for place in self._folders):
+                return expand(given, self._macros), []  # the script, which runs there before, may make it
+        return super()._paths(given, what)
+
+    def _sendable(self, text: str, paths: Sequence[Path], contents: bool) -> str:
+        if SEPARATORS.search(PurePosixPath(text).name) or (not paths and SEPARATORS.search(text)):
+            raise DescriptionError(
+                f"The input file {PurePosixPath(text).name!r} has a space or a comma in its name, at which HTCondor "
+                "splits its lists of files. Rename it, or put it into a directory and send that."
+            )
+        self._check_readable(paths)
+        return self._placed(text, paths) + ("/" if contents else "")
+
+    def _check_readable(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                raise DescriptionError(f"The file {str(path)!r} cannot be read by this process.")
+
+    def _placed(self, text: str, paths: Sequence[Path]) -> str:
+        """The path from the node's directory; ``text`` may have the process' number in it."""
+        if not paths:
+            return text
+        parts = PurePosixPath(text).parts
+        # From the first part on that differs from process to process, or the last one.
+        first = next((index for index, part in enumerate(parts) if _varies(part)), len(parts) - 1)
+        levels = len(parts) - first
+        places = {self._shelf.place(path, levels) for path in paths}
+        if len(places) > 1:
+            raise DescriptionError(f"The files {text!r} of the processes are not all below one folder.")
+        below = "/".join(parts[first:]) if len(paths) > 1 or _varies(parts[first]) else literal(Path(paths[0].name))
+        return f"{self._up}{places.pop()}/{below}"
+
+
+def _varies(part: str) -> bool:
+    return bool(re.search(r"\$\((?:process|procid|step)\)", part, re.IGNORECASE))

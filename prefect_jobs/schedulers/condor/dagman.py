@@ -1,0 +1,88 @@
+"""The job that is DAGMan itself, at an access point of which nothing but its address is known.
+
+``Submit.from_dag`` needs ``condor_dagman`` on the client's PATH and puts the client's environment into the job; what
+condor_submit_dag would do is done here for the far end.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect_jobs.schedulers.condor.client import Dagman
+from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER
+from prefect_jobs.schedulers.condor.dag_staging import INPUTS
+from prefect_jobs.schedulers.condor.description import incoming, slug, write_environment
+from prefect_jobs.schedulers.condor.input_files import literal
+
+#: What comes back: all that is in the folder of the DAG.
+EVERYTHING = f"{FOLDER}/"
+_DAG = f"{FOLDER}/{DAG_NAME}"
+#: Seconds between two of DAGMan's updates of its own ad; its default, 300, is for nobody who watches.
+_UPDATE = "5"
+
+
+def logs(directories: Sequence[str]) -> str:
+    """What is fetched for the logs alone: DAGMan's, and those of nodes in these directories."""
+    return ", ".join([f"{_DAG}.dagman.out", *(f"{FOLDER}/{name}/logs" for name in dict.fromkeys(directories))])
+
+
+def describe(
+    program: Dagman,
+    *,
+    stage: Path,
+    directory: Path,
+    name: str,
+    token: str,
+    config: Mapping[str, str],
+    rescue: bool,
+) -> str:
+    """The submit description of DAGMan.
+
+    Args:
+        program: DAGMan at the access point.
+        stage: the folder that is sent (see :mod:`~prefect_jobs.schedulers.condor.dag_staging`).
+        directory: the workflow's own directory.
+        name: the workflow's name.
+        token: how the job is found again.
+        config: DAGMan's configuration.
+        rescue: it goes on from a rescue DAG.
+    """
+    binary = f"{program.folder}/condor_dagman"
+    version = program.version.replace("'", "").replace('"', "")
+    arguments = (
+        f"-p 0 -f -l . -Lockfile {_DAG}.lock -AutoRescue 1 -DoRescueFrom 0 -Dag {_DAG} -Suppress_notification "
+        f"-CsdVersion '{version}' -Dagman {binary}"
+    )
+    # Configuration comes by the environment, since DAGMan takes no configuration file by a relative path; DAGs in the
+    # DAG inherit it. PATH is for condor_submit_dag and condor_rm, which DAGMan calls, and for scripts.
+    environment = {
+        "_CONDOR_DAGMAN_QUEUE_UPDATE_INTERVAL": _UPDATE,
+        **{f"_CONDOR_{macro}": value for macro, value in config.items()},
+        "_CONDOR_DAGMAN_LOG": f"{_DAG}.dagman.out",
+        "_CONDOR_MAX_DAGMAN_LOG": "0",
+        "PATH": f"{program.folder}:/usr/local/bin:/usr/bin:/bin",
+    }
+    commands = {
+        "universe": "scheduler",
+        "executable": binary,
+        "transfer_executable": "False",
+        "copy_to_spool": "False",
+        "arguments": f'"{arguments}"',
+        "environment": write_environment(environment),
+        "initialdir": f"{literal(incoming(directory))}/0",
+        "transfer_input_files": f"{literal(stage / FOLDER)}, {literal(stage / INPUTS)}",
+        "transfer_output_files": EVERYTHING,
+        "log": "workflow.log",
+        "output": "dagman.out",
+        "error": "dagman.err",
+        "batch_name": slug(name),
+        # It writes a rescue DAG when it is removed, and its nodes are removed with it.
+        "remove_kill_sig": "SIGUSR1",
+        "My.OtherJobRemoveRequirements": '"DAGManJobId =?= $(cluster)"',
+        # Ended by anything but itself (the machine went down, it was killed), it is started again and recovers.
+        "on_exit_remove": "(ExitSignal =?= 11 || (ExitCode =!= undefined && ExitCode >= 0 && ExitCode <= 2))",
+        # What it wrote waits until it is fetched, also after a removal; then it is taken out of the queue.
+        "leave_in_queue": "JobStatus == 4 || (JobStatus == 3 && LastJobStatus =!= 4)",
+        "My.PrefectJobsToken": f'"{token}"',
+        "My.PrefectJobsRescue": "True" if rescue else "False",
+    }
+    return "".join(f"{command} = {value}\n" for command, value in commands.items())
