@@ -1,5 +1,6 @@
 """What the ads of DAGMan and of its nodes' jobs mean: the state of each node, and of all of them together. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -167,10 +168,15 @@ def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
             message = nodes[index].message.replace(" Its post script is run.", "")
             procs = procs_of(nodes[index])
             if not procs:
-                message = "Done without a job." if nodes[index].spec.get("noop") else "Done."
+                message = _without_job(nodes[index])
             nodes[index] = replace(nodes[index], status=statuses.COMPLETE, message=message)
             begun.append(nodes[index])
     return nodes
+
+
+def _without_job(node: NodeRecord) -> str:
+    skipped = node.spec.get("pre_skip") is not None and not node.spec.get("noop")
+    return "Skipped: its pre script said that it is done." if skipped else "Done without a job."
 
 
 # -- the end ---------------------------------------------------------------------------------------------------
@@ -178,6 +184,7 @@ def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
 #: NodeStatus of DAGMan's node status file (HTCondor manual, "Node Status File").
 _DONE, _FAILED, _FUTILE = 5, 6, 7
 _AT_WORK = (2, 3, 4)
+_REMOVED = "Removed with the workflow."
 
 
 def finish(nodes: Sequence[NodeRecord], report: Mapping[str, tuple[int, str]], *, removed: bool) -> list[NodeRecord]:
@@ -210,29 +217,48 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
         message = node.message.replace(" Its post script is run.", "") if procs_of(node) else ""
         if len(lines) > 1:
             message = f"All {len(lines)} of its nodes are done."
-        return replace(node, status=statuses.COMPLETE, message=message or "Done without a job.")
+        return replace(node, status=statuses.COMPLETE, message=message or _without_job(node))
     failed = {name: details for name, (code, details) in lines.items() if code == _FAILED}
     if failed:
-        details = "; ".join(
-            f"{name.partition('+')[2]}: {text}" if "+" in name else text for name, text in failed.items()
-        )
         ended = [proc for proc in procs_of(node) if proc.final and not proc.ended_well]
-        text = _sentence(ended[0].outcome()) if ended and not removed else ""
-        said = _sentence(" ".join(details.split()))
-        if removed and ended and all(proc.state == observation.REMOVED for proc in ended):
-            return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
-        return replace(node, status=statuses.ERROR, message=f"{text} {said}".strip())
+        if ended and all(proc.state == observation.REMOVED for proc in ended):
+            why = ended[0].reason or ""
+            by_dagman = "OtherJobRemoveRequirements" in why or "DAG Abort" in why
+            message = _REMOVED if by_dagman else _sentence(ended[0].outcome())
+            return replace(node, status=statuses.ABORTED, message=message)
+        return replace(node, status=statuses.ERROR, message=_why_failed(failed, ended, tries_of(node)))
     if any(code in _AT_WORK for code in codes):
-        return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
+        return replace(node, status=statuses.ABORTED, message=_REMOVED)
     if any(code == _DONE for code in codes):
         done = sum(code == _DONE for code in codes)
         return replace(node, status=statuses.ABORTED, message=f"{done} of its {len(codes)} nodes were done.")
     return _not_run(node, removed)
 
 
+_SCRIPT = re.compile(r"(PRE|POST) script failed with (status|signal) (\d+)", re.IGNORECASE)
+
+
+def _why_failed(failed: Mapping[str, str], ended: Sequence[Proc], tries: int) -> str:
+    """What failed of a node: in our words where they tell the host, in DAGMan's where only it knows."""
+    parts = [_sentence(ended[0].outcome())] if ended else []
+    for name, details in failed.items():
+        inner = name.partition("+")[2]
+        script = _SCRIPT.search(details)
+        if script is not None:
+            code = "exit code" if script[2] == "status" else "signal"
+            text = f"Its {script[1].lower()} script failed with {code} {script[3]}."
+        else:
+            text = "" if ended and not inner else _sentence(" ".join(details.split()))
+        if text:
+            parts.append(f"{inner}: {text}" if inner else text)
+    if tries > 1:
+        parts.append(f"It was tried {tries} times.")
+    return " ".join(parts)
+
+
 def _not_run(node: NodeRecord, removed: bool) -> NodeRecord:
     if procs_of(node) and any(not proc.final or proc.state == observation.REMOVED for proc in procs_of(node)):
-        return replace(node, status=statuses.ABORTED, message="Removed with the workflow.")
+        return replace(node, status=statuses.ABORTED, message=_REMOVED)
     why = "the workflow was stopped before its turn" if removed else "a node before it failed, or the DAG was aborted"
     return replace(node, status=statuses.PENDING, message=f"Not run: {why}.")
 
@@ -259,6 +285,7 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
     work = [node for node in nodes if node.spec.get("kind", JOB) in WORK]
     done = sum(node.status == statuses.COMPLETE for node in work)
     failed = [node for node in nodes if node.status == statuses.ERROR and node.spec.get("kind") != SERVICE]
+    failed = failed or [node for node in nodes if node.status == statuses.ABORTED]
     counted = f"{done} of {len(work)} nodes {'is' if done == 1 else 'are'} done"
     if removed:
         rest = "; resubmit() goes on from there" if done < len(work) else ""

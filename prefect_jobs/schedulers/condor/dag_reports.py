@@ -57,8 +57,11 @@ def complaints(directory: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    said = [_STAMP.sub("", line).strip() for line in lines if "ERROR" in line or "Failed to parse" in line]
+    lines = [_STAMP.sub("", line).strip() for line in lines]
+    said = [line for line in lines if "ERROR" in line or "Failed to parse" in line]
     said = [line for line in said if "following job(s) failed" not in line and "D_ERROR" not in line]
+    if any("Warning is fatal" in line for line in said):
+        said = [next(line for line in reversed(lines) if line.startswith("Warning:")), *said]
     return " ".join(dict.fromkeys(said))[:1000]
 
 

@@ -75,7 +75,9 @@ def stage(request: DagRequest) -> Staged:
             _stage_inner_dag(node, folder, places)
         for which, script in (("PRE", node.pre_script), ("POST", node.post_script)):
             if script:
-                scripts[node.name, which] = shelf.script(script, places, f"{which} script of the {node.title}")
+                scripts[node.name, which] = _up(node) + shelf.script(
+                    script, places, f"{which} script of the {node.title}"
+                )
     _stage_earlier(request, root)
     (root / DAG_NAME).write_text(write_dag(request.nodes, request.max_jobs, scripts))
     return found
@@ -177,6 +179,11 @@ def _link(source: Path, target: Path) -> None:
         target.symlink_to(source)
 
 
+def _up(node: DagNode) -> str:
+    """From a node's directory to where the folders of the DAG and of local files are."""
+    return "../" * (len(PurePosixPath(node.directory).parts) + 1)
+
+
 class _Shelf:
     """The folder of local files: one below it for each folder that files come from."""
 
@@ -249,7 +256,7 @@ class _StagedFiles(InputFiles):
         self._node = node
         self._shelf = shelf
         self._outputs = outputs
-        self._up = "../" * (len(PurePosixPath(node.directory).parts) + 1)
+        self._up = _up(node)
 
     def executable(self, given: str) -> tuple[str, Path | None]:
         text, paths = self._paths(given, "executable")

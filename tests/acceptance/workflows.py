@@ -1,0 +1,64 @@
+"""Workflows for the tests: nodes that run lines of shell."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode, CondorWorkflowNode, JobManager
+from prefect_jobs.blocks import CondorScheduler
+
+SMALL = {"request_memory": "16MB", "request_disk": "1MB"}
+
+
+def shell(line: str, *words: str, **commands: Any) -> dict[str, Any]:
+    """Submit commands that run a line of shell, with words as its arguments."""
+    return {
+        **SMALL,
+        "executable": "/bin/sh",
+        "transfer_executable": False,
+        "arguments": ["-c", line, "sh", *words],
+        **commands,
+    }
+
+
+def workflow_of(manager: JobManager, scheduler: CondorScheduler, name: str, **more: Any) -> CondorWorkflow:
+    """An empty workflow of alice."""
+    made = manager.create_job(name, "alice", job_type="CONDORWORKFLOW", scheduler=scheduler, **more)
+    assert isinstance(made, CondorWorkflow)
+    return made
+
+
+def node(
+    workflow: CondorWorkflow,
+    name: str,
+    line: str = "true",
+    after: str = "",
+    *,
+    kind: type[CondorWorkflowJobNode] = CondorWorkflowJobNode,
+    commands: Mapping[str, Any] | None = None,
+    words: tuple[str, ...] = (),
+    **options: Any,
+) -> CondorWorkflowNode:
+    """A saved node that runs a line of shell after others, which are named with spaces between."""
+    made = kind(name, workflow, attributes=shell(line, *words, **(commands or {})), **options)
+    for parent in after.split():
+        found = workflow.get_job(parent)
+        assert found is not None
+        made.add_parent(found)
+    made.save()
+    return made
+
+
+def diamond(workflow: CondorWorkflow, *, b: str = "true", c: str = "true") -> None:
+    """A before B and C, both before D; each hands on what it wrote. B and C run a line of shell more."""
+    node(workflow, "A", "echo from A > a.txt")
+    for name, more in (("B", b), ("C", c)):
+        line = f"cat a.txt > {name}.txt; echo from {name} >> {name}.txt; {more}"
+        node(workflow, name, line, "A", commands={"transfer_input_files": "../A/a.txt"})
+    inputs = ["../B/B.txt", "../C/C.txt"]
+    node(workflow, "D", "cat B.txt C.txt > all.txt", "B C", commands={"transfer_input_files": inputs})
+
+
+def written(workflow: CondorWorkflow, path: str) -> str:
+    """What is in a file of the workflow's directory."""
+    return (Path(workflow.initial_dir) / path).read_text()
