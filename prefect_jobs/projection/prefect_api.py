@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,11 +15,14 @@ from prefect_jobs.projection.states import Face
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
+    from prefect.settings import Settings
 
 #: Prefect keeps names that begin with "prefect" for itself.
 WORK_POOL = "jobs"
 #: Seconds for one request.
 REQUEST_TIMEOUT = 10.0
+#: Of all task runs that are nodes.
+_TASK_KEY = "prefect-jobs-node"
 _COMMANDS = ("CANCELLING", "CANCELLED")
 
 
@@ -28,7 +31,7 @@ class PrefectAway(PrefectJobsError):
 
 
 class RunGone(PrefectJobsError):
-    """The flow run was deleted in Prefect."""
+    """The flow run, or what else was to be written, was deleted in Prefect."""
 
 
 class PrefectApi:
@@ -37,6 +40,8 @@ class PrefectApi:
     def __init__(self) -> None:
         self._client: SyncPrefectClient | None = None
         self._deployments: dict[tuple[str, str], UUID] = {}
+        #: The settings that were in force at the last call, and ours made from them.
+        self._settings: tuple[Settings, Settings] | None = None
 
     def close(self) -> None:
         """Closes the connection."""
@@ -142,6 +147,81 @@ class PrefectApi:
         """Adds lines to the Logs tabs of their runs."""
         with self._calling() as client:
             client.create_logs(lines)
+
+    # -- nodes and artifacts ------------------------------------------------------------------------------
+
+    def create_task_run(self, run_id: str, task_run_id: str, name: str, face: Face, parents: Iterable[str]) -> bool:
+        """Creates a task run that no engine executes, or finds the one that is there.
+
+        Args:
+            run_id: the flow run.
+            task_run_id: the task run's id, the same one at each repetition.
+            name: unique within the flow run.
+            face: its first state.
+            parents: ids of the task runs that it comes after.
+
+        Returns:
+            Whether it shows ``face``: one that was there already keeps its state.
+
+        Raises:
+            RunGone: the flow run was deleted.
+        """
+        wanted = {
+            "id": task_run_id,
+            "flow_run_id": run_id,
+            "name": name,
+            "task_key": _TASK_KEY,
+            "dynamic_key": name,
+            "state": _plain(face),
+            "task_inputs": {"parents": [{"input_type": "task_run", "id": parent} for parent in parents]},
+        }
+        with self._calling() as client:
+            try:
+                made = client.request("POST", "/task_runs/", json=wanted).json()
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code == httpx.codes.CONFLICT:
+                    # Nothing else can be in conflict: there is no flow run of that id.
+                    raise RunGone(f"The flow run {run_id} was deleted.") from error
+                raise
+        state = made.get("state") or {}
+        return bool(_plain(face) == {key: state.get(key) for key in ("type", "name", "message")})
+
+    def set_task_run_state(self, task_run_id: str, face: Face) -> None:
+        """Shows a node's state, whatever the state before.
+
+        Raises:
+            RunGone: the task run was deleted.
+        """
+        body = {"state": _plain(face), "force": True}
+        with self._calling() as client:
+            client.request("POST", "/task_runs/{id}/set_state", path_params={"id": task_run_id}, json=body)
+
+    def find_artifact(self, run_id: str, kind: str, description: str) -> str | None:
+        """The id of a flow run's artifact."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": [kind]}}}
+        with self._calling() as client:
+            found = client.request("POST", "/artifacts/filter", json=wanted).json()
+        return next((str(artifact["id"]) for artifact in found if artifact["description"] == description), None)
+
+    def create_artifact(self, run_id: str, kind: str, data: str | float, description: str) -> str:
+        """Creates an artifact of a flow run. It has no key, so it is on its run's page alone.
+
+        Returns:
+            Its id.
+        """
+        wanted = {"flow_run_id": run_id, "type": kind, "data": data, "description": description}
+        with self._calling() as client:
+            return str(client.request("POST", "/artifacts/", json=wanted).json()["id"])
+
+    def update_artifact(self, artifact_id: str, data: str | float, description: str) -> None:
+        """Writes an artifact anew.
+
+        Raises:
+            RunGone: the artifact was deleted.
+        """
+        body = {"data": data, "description": description}
+        with self._calling() as client:
+            client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact_id}, json=body)
 
     # -- deployments --------------------------------------------------------------------------------------
 
@@ -268,22 +348,36 @@ class PrefectApi:
     @contextmanager
     def _calling(self) -> Iterator["SyncPrefectClient"]:
         from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-        # Its own retries sleep for minutes; ours know that the picture can wait.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        with self._without_retries():
             try:
                 yield self._opened()
             except ObjectNotFound as error:
                 raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
             except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
                 code = error.response.status_code
+                if code == httpx.codes.NOT_FOUND:
+                    raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
                 if code in (408, 425, 429) or code >= 500:
                     raise PrefectAway(f"Prefect's API answers with {code}.") from error
                 raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error
             except (httpx.TransportError, OSError, RuntimeError) as error:
                 self.close()
                 raise PrefectAway(f"Prefect's API cannot be reached: {error or type(error).__name__}") from error
+
+    @contextmanager
+    def _without_retries(self) -> Iterator[None]:
+        """Prefect's own retries sleep for minutes; ours know that the picture can wait."""
+        from prefect.context import SettingsContext, get_settings_context
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
+
+        present = get_settings_context()
+        if self._settings is None or self._settings[0] is not present.settings:
+            # Making settings takes longer than a call does.
+            changed = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
+            self._settings = present.settings, changed
+        with SettingsContext(profile=present.profile, settings=self._settings[1]):
+            yield
 
     def _opened(self) -> "SyncPrefectClient":
         if self._client is None:
@@ -299,6 +393,10 @@ def _state(face: Face, kind: str) -> Any:
     from prefect.client.schemas.objects import State, StateType
 
     return State(type=StateType(kind), name=face.name, message=face.message or None)
+
+
+def _plain(face: Face) -> dict[str, str | None]:
+    return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}
 
 
 def _load_flow(entrypoint: str) -> Any:

@@ -3,6 +3,8 @@
 What is to be shown is marked in SQL in the transaction that changed it. The thread takes marked jobs (a claim with
 an end, so that two processes do not write the same run at once), writes the latest state only, and clears the mark
 up to what it read. What a process that died left behind is found by the others.
+
+The nodes of workflows come after the jobs themselves, a few at a time, and nobody waits for them.
 """
 
 import atexit
@@ -13,9 +15,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
@@ -55,6 +59,7 @@ class Projector:
         self._entrypoint = entrypoint
         self._make_api = api
         self._owner = uuid.uuid4().hex
+        self._nodes = NodeFaces(store)
         self._changed = threading.Condition()
         self._due: dict[int, float] = {}
         self._thread: threading.Thread | None = None
@@ -64,6 +69,10 @@ class Projector:
         self._sweep_asked = False
         self._logs_due: float | None = None
         self._logging: set[int] = set()
+        #: Jobs whose nodes are to be shown, in the order of their turns, and when.
+        self._nodes_due: dict[int, float] = {}
+        #: Jobs that have ended and are shown so, up to this change; their marks stay until their nodes' end is shown.
+        self._ending: dict[int, int] = {}
         #: Somebody has waited in vain since Prefect answered last.
         self._spent = False
         #: Why Prefect cannot be reached, since when (monotonic); nobody waits for it then.
@@ -78,7 +87,7 @@ class Projector:
             self._changed.notify_all()
 
     def wait(self, job_id: int, patience: float = PATIENCE) -> bool:
-        """Waits until the job's face is up to date.
+        """Waits until the job's face is up to date; its nodes may take longer.
 
         Returns:
             Whether it is; at once ``False`` if Prefect is known to be away.
@@ -97,15 +106,13 @@ class Projector:
         self._spent = True
 
     def flush(self, patience: float = PATIENCE) -> bool:
-        """Waits until nothing is left to be shown, log lines included; whether it is so."""
+        """Waits until nothing is left to be shown, log lines and nodes included; whether it is so."""
         with self._changed:
             if self._logs_due is not None:
                 self._logs_due = 0.0
-                self._changed.notify_all()
-            return self._changed.wait_for(
-                lambda: not (self._due or self._logs_due is not None or self._sweep_asked) or self.away is not None,
-                timeout=patience,
-            )
+            self._nodes_due = dict.fromkeys(self._nodes_due, 0.0)
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._all_shown() or self.away is not None, timeout=patience)
 
     def sweep(self, patience: float = PATIENCE) -> bool:
         """Asks for a look at everything that is marked, runs to be deleted among it, and waits for that.
@@ -134,6 +141,9 @@ class Projector:
             self._changed.notify_all()
         self._thread.join(PATIENCE)
         self._thread = None
+
+    def _all_shown(self) -> bool:
+        return not (self._due or self._nodes_due or self._logs_due is not None or self._sweep_asked)
 
     # -- the thread -------------------------------------------------------------------------------------
 
@@ -175,6 +185,7 @@ class Projector:
                         with self._changed:
                             self._sweep_asked = False
                             self._changed.notify_all()
+                    self._show_nodes(api)
                 except PrefectAway as error:
                     self._lost(error)
                     backoff = min(_BACKOFF[1], backoff * 2)
@@ -203,12 +214,12 @@ class Projector:
 
     def _ready(self) -> bool:
         moment = time.monotonic()
-        if self._closing or any(due <= moment for due in self._due.values()):
+        if self._closing or any(due <= moment for due in (*self._due.values(), *self._nodes_due.values())):
             return True
         return self._next_sweep <= moment or (self._logs_due is not None and self._logs_due <= moment)
 
     def _pause(self) -> float:
-        moments = [self._next_sweep, *self._due.values()]
+        moments = [self._next_sweep, *self._due.values(), *self._nodes_due.values()]
         if self._logs_due is not None:
             moments.append(self._logs_due)
         return max(0.0, min(moments) - time.monotonic())
@@ -230,13 +241,13 @@ class Projector:
         records = self._store.claim_faces(self._owner, _CLAIM, _BATCH, only=asked)
         for record in records:
             self._show_one(api, record)
-            self._answered()
         self._logs_wanted({record.id for record in records})
         self._settle(asked)
+        self._nodes_wanted(records)
 
     def _settle(self, job_ids: list[int]) -> None:
         """Tells who waits which of the jobs are shown as they are now."""
-        behind = {record.id for record in self._store.behind(job_ids)}
+        behind = {record.id for record in self._store.behind(job_ids) if self._ending.get(record.id) != record.face_seq}
         with self._changed:
             for job_id in job_ids:
                 if job_id not in behind:
@@ -248,26 +259,37 @@ class Projector:
 
     def _sweep(self, api: PrefectApi) -> None:
         """What was left behind: by processes that ended, or while Prefect was away."""
+        later: set[int] = set()
         while True:
-            records = self._store.claim_faces(self._owner, _CLAIM, _BATCH)
-            for record in records:
+            # Those that wait for their nodes' turn are found each time, and must not hide the others.
+            limit = _BATCH + len(later)
+            records = self._store.claim_faces(self._owner, _CLAIM, limit)
+            fresh = [record for record in records if record.id not in later]
+            for record in fresh:
                 self._show_one(api, record)
-                self._answered()
-            self._settle([record.id for record in records])
-            self._logging.update(record.id for record in records)
+            self._settle([record.id for record in fresh])
+            later |= self._nodes_wanted(fresh)
+            self._logging.update(record.id for record in fresh)
             self._send_logs(api)
-            if len(records) < _BATCH:
+            if len(records) < limit or not fresh:
                 break
+        if later:
+            self._store.release_faces(self._owner)
         for run_id in self._store.run_deletions():
             api.delete_run(run_id)
             self._answered()
             self._store.run_deleted(run_id)
 
     def _show_one(self, api: PrefectApi, record: JobRecord) -> None:
-        """Creates the job's flow run, or writes its state; one call each."""
-        if not record.behind:
-            self._store.face_shown(record)  # only log lines were waiting
+        """Shows the job's own state, if it has changed."""
+        if not record.behind or self._ending.get(record.id) == record.face_seq:
+            self._store.face_shown(_as_before(record))  # only log lines or nodes were waiting
             return
+        self._show_run(api, record)
+        self._answered()
+
+    def _show_run(self, api: PrefectApi, record: JobRecord) -> None:
+        """Creates the job's flow run, or writes its state; one call each."""
         face = face_of(record)
         labels = labels_of(record)
         try:
@@ -285,7 +307,7 @@ class Projector:
                     # The run was there already: made by us, but its answer was lost.
                     state = api.set_state(run, face, state) or state
                     api.set_labels(run, labels)
-                self._store.face_shown(record, flow_run_id=run, flow_state_id=state, shown=_shown(record))
+                self._store.face_shown(self._noted(record), flow_run_id=run, flow_state_id=state, shown=_shown(record))
                 return
             before: dict[str, Any] = record.face_shown
             if not before:
@@ -299,18 +321,92 @@ class Projector:
             # The end of a run that an engine executes is the engine's to write.
             if not (record.engine_run and face.terminal):
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
-            self._store.face_shown(record, flow_state_id=state_id, shown=_shown(record))
+            self._store.face_shown(self._noted(record), flow_state_id=state_id, shown=_shown(record))
         except PrefectAway:
             raise
         except RunGone:
             log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
-            self._store.face_shown(record)
+            self._store.face_shown(record, shown=self._nodes.give_up(record))
         except DatabaseError:
             raise
         except Exception as error:
             # Refused for good, or a fault of this one job: it must not keep the others from being shown.
             log.error("The face of job %s could not be shown: %s", record.id, error)
             self._store.face_shown(record)
+
+    # -- nodes ------------------------------------------------------------------------------------------
+
+    def _noted(self, record: JobRecord) -> JobRecord:
+        """Up to where the job is shown now. A workflow that has ended keeps a mark until its nodes' end is shown:
+        should this process die before, another one shows it."""
+        if not self._nodes.ends(record):
+            self._ending.pop(record.id, None)
+            return record
+        self._ending[record.id] = record.face_seq
+        return replace(record, face_seq=record.face_seq - 1)
+
+    def _nodes_wanted(self, records: list[JobRecord]) -> set[int]:
+        """Gives those of the jobs a turn whose nodes are to be shown."""
+        wanted = {
+            record.id for record in records if record.id in self._ending or self._store.count_nodes_behind(record.id)
+        }
+        with self._changed:
+            moment = time.monotonic()
+            for job_id in wanted:
+                self._nodes_due[job_id] = min(moment, self._nodes_due.get(job_id, moment))
+        return wanted
+
+    def _show_nodes(self, api: PrefectApi) -> None:
+        """One turn of the job that has waited longest for it."""
+        with self._changed:
+            moment = time.monotonic()
+            job_id = next((job_id for job_id, due in self._nodes_due.items() if due <= moment), None)
+        if job_id is None:
+            return
+        try:
+            again = self._turn(api, job_id)
+        except PrefectAway:
+            raise
+        except Exception:
+            # The marks are in the database, and the next sweep finds them.
+            log.exception("The nodes of job %s could not be brought up to date", job_id)
+            self._ending.pop(job_id, None)
+            again = None
+        with self._changed:
+            del self._nodes_due[job_id]
+            if again is not None:
+                self._nodes_due[job_id] = time.monotonic() + again  # behind all others
+            self._changed.notify_all()
+
+    def _turn(self, api: PrefectApi, job_id: int) -> float | None:
+        """Shows some of a job's nodes.
+
+        Returns:
+            Seconds until its next turn; ``None``: it needs none.
+        """
+        claimed = self._store.claim_faces(self._owner, _CLAIM, 1, only=[job_id])
+        if not claimed:
+            # Shown already, or another process is at it.
+            self._ending.pop(job_id, None)
+            record = self._store.get(job_id)
+            if record is None:
+                self._nodes.forget(job_id)
+            else:
+                self._nodes.catch_up(api, record)
+            return None
+        record = claimed[0]
+        if not record.face_shown and record.behind:
+            # An engine has made the run, and it does not say yet which job it is: that comes first.
+            self._store.face_shown(_as_before(record))
+            return None
+        turn = self._nodes.show(api, record)
+        if turn.answered:
+            self._answered()
+        ended = turn.again is None and self._ending.pop(job_id, None) == record.face_seq
+        self._store.face_shown(record if ended else _as_before(record), shown=turn.shown)
+        return turn.again
+
+    # -- log lines --------------------------------------------------------------------------------------
 
     def _logs_wanted(self, job_ids: set[int]) -> None:
         with self._changed:
@@ -356,4 +452,9 @@ class Projector:
 
 def _shown(record: JobRecord) -> dict[str, Any]:
     """What the run says besides its state, so that it is written again only when it changes."""
-    return {"name": record.name, "remote_id": record.remote_id}
+    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id}
+
+
+def _as_before(record: JobRecord) -> JobRecord:
+    """As far as the job was shown when it was read: ends the claim, and leaves the marks as they are."""
+    return replace(record, face_seq=record.face_done)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from prefect_jobs import statuses
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import JobRecord, NodeRecord
 
 _TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 #: Prefect refuses longer state messages only by what its database takes; people read the first lines.
@@ -38,10 +38,26 @@ def face_of(record: JobRecord) -> Face:
     if record.engine_run and kind in ("PENDING", "PAUSED"):
         # The flow's own engine is at work: for Prefect the run runs, whatever its job waits for.
         kind = "RUNNING"
-    message = state.status_message
-    if len(message) > _MESSAGE_LIMIT:
-        message = message[:_MESSAGE_LIMIT] + " …"
-    return Face(kind, name, message)
+    return Face(kind, name, _cut(state.status_message))
+
+
+def node_face(node: NodeRecord, *, job_final: bool) -> Face:
+    """The state that shows a node of a workflow.
+
+    Args:
+        node: the node.
+        job_final: the workflow is over: nothing comes any more by itself.
+    """
+    status = statuses.parse(node.status)
+    official = statuses.BY_CODE.get(status.code)
+    name = official.state_name if official else status.text
+    if job_final and status.text == statuses.PENDING:
+        name = "NotReady"  # Prefect's name for what will not run, since something before it failed
+    return Face(status.kind.state_type or "PENDING", name, _cut(node.message))
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + " …"
 
 
 def tags_of(record: JobRecord) -> list[str]:

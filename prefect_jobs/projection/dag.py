@@ -1,0 +1,93 @@
+"""The nodes of a workflow as a graph: kinds, parents, layers and counts. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from prefect_jobs import statuses
+from prefect_jobs.records import NodeRecord
+
+SERVICE = "SERVICE"
+FINAL = "FINAL"
+
+#: (fill, text) of a node by its status; each pair can be read on light and on dark pages.
+COLOURS: dict[str, tuple[str, str]] = {
+    statuses.PENDING: ("#e2e8f0", "#1a202c"),
+    statuses.SUBMITTED: ("#fde68a", "#1a202c"),
+    statuses.RUNNING: ("#1d4ed8", "#ffffff"),
+    statuses.VARIOUS: ("#6d28d9", "#ffffff"),
+    statuses.PAUSED: ("#64748b", "#ffffff"),
+    statuses.HELD: ("#b45309", "#ffffff"),
+    statuses.COMPLETE: ("#15803d", "#ffffff"),
+    statuses.ERROR: ("#b91c1c", "#ffffff"),
+    statuses.ABORTED: ("#374151", "#ffffff"),
+}
+#: Of any other status.
+OTHER_COLOUR = ("#ffffff", "#1a202c")
+
+
+def kind_of(node: NodeRecord) -> str:
+    """What the node is: ``JOB``, ``FINAL``, ``SUBDAG``, ``SPLICE`` or ``SERVICE``."""
+    return str(node.spec.get("kind") or "JOB").upper()
+
+
+def parents_of(nodes: Sequence[NodeRecord]) -> dict[str, list[str]]:
+    """The nodes that each node comes after, by name; names that are no node's are left out.
+
+    A ``FINAL`` node runs when all others have ended: it comes after the leaves, so that it is drawn at the end.
+    """
+    known = {node.name for node in nodes}
+    found = {
+        node.name: [name for name in dict.fromkeys(named_parents(node)) if name in known and name != node.name]
+        for node in nodes
+    }
+    inner = {parent for parents in found.values() for parent in parents}
+    leaves = [node.name for node in nodes if node.name not in inner and kind_of(node) not in (SERVICE, FINAL)]
+    for node in nodes:
+        if kind_of(node) == FINAL:
+            found[node.name] = leaves
+    return found
+
+
+def named_parents(node: NodeRecord) -> list[str]:
+    """The parents that the user named."""
+    return [str(name) for name in node.spec.get("parents") or ()]
+
+
+def layers(nodes: Sequence[NodeRecord], parents: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The names in rows: each node below all of its parents, by the longest path from the roots."""
+    row: dict[str, int] = {}
+    children: dict[str, list[str]] = {node.name: [] for node in nodes}
+    waiting = {node.name: len(parents[node.name]) for node in nodes}
+    for node in nodes:
+        for parent in parents[node.name]:
+            children[parent].append(node.name)
+    ready = [node.name for node in nodes if not waiting[node.name]]
+    for name in ready:  # grows while it is walked through
+        row[name] = max((row[parent] + 1 for parent in parents[name]), default=0)
+        for child in children[name]:
+            waiting[child] -= 1
+            if not waiting[child]:
+                ready.append(child)
+    # HTCondor refuses circles; should one come along all the same, it is drawn in the first row.
+    rows: list[list[str]] = [[] for _ in range(max(row.values(), default=0) + 1)]
+    for node in nodes:
+        rows[row.get(node.name, 0)].append(node.name)
+    return rows
+
+
+def counts(nodes: Iterable[NodeRecord]) -> dict[str, int]:
+    """How many nodes there are of each status, in the order of the vocabulary."""
+    order = list(COLOURS)
+    names = [node.status for node in nodes]
+    return {
+        name: names.count(name)
+        for name in sorted(set(names), key=lambda name: (order.index(name) if name in order else len(order), name))
+    }
+
+
+def percent_done(nodes: Iterable[NodeRecord]) -> float | None:
+    """How much of the workflow is done, services aside; ``None`` where there is nothing to be done."""
+    wanted = [node.status == statuses.COMPLETE for node in nodes if kind_of(node) != SERVICE]
+    if not wanted:
+        return None
+    # Rounding must not say that all is done.
+    return 100.0 if all(wanted) else min(99.9, round(100 * sum(wanted) / len(wanted), 1))

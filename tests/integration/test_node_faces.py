@@ -1,0 +1,527 @@
+"""Nodes of workflows in a real Prefect: the graph, its changes, and what they cost."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from prefect_jobs import statuses
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.projection import node_faces
+from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.projector import Projector
+from prefect_jobs.records import Change, JobRecord, NodeRecord
+from prefect_jobs.store import Database, Store
+from tests.support import draft, eventually
+
+FLOW = "prefect_jobs.flows.basic_job:basic_job"
+
+
+class Wire:
+    """Every request of a projector, by method and path; it can be cut."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.cut = False
+        #: Parts of paths for which it is cut alone.
+        self.cut_at: tuple[str, ...] = ()
+        #: How many answers will be lost.
+        self.lose = 0
+        #: Of the requests whose path contains this, the answer of which one will be lost; 0: of none.
+        self.lose_at = ("", 0)
+        self.lost = False
+
+    def count(self, part: str) -> int:
+        """The requests whose path contains ``part``."""
+        return sum(part in path for _, path in self.requests)
+
+    def clear(self) -> None:
+        """Forgets all requests."""
+        self.requests.clear()
+
+    def asked(self, request: httpx.Request) -> None:
+        """Called before a request is sent."""
+        if self.cut or any(part in request.url.path for part in self.cut_at):
+            raise httpx.ConnectError("the wire is cut", request=request)
+        self.requests.append((request.method, request.url.path))
+
+    def answered(self, response: httpx.Response) -> None:
+        """Called when its answer is there."""
+        part, number = self.lose_at
+        if number and part in response.request.url.path:
+            self.lose_at = (part, number - 1)
+            if number == 1:
+                self.lost = True
+                raise httpx.ReadError("the answer is lost", request=response.request)
+        if self.lose and response.request.method == "POST":
+            self.lose -= 1
+            raise httpx.ReadError("the answer is lost", request=response.request)
+
+
+class WiredApi(PrefectApi):
+    """The real client on a wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self._wire = wire
+
+    def _opened(self) -> Any:
+        fresh = self._client is None
+        client = super()._opened()
+        if fresh:
+            client._client.event_hooks = {"request": [self._wire.asked], "response": [self._wire.answered]}
+        return client
+
+
+class View:
+    """Nodes and artifacts as Prefect's UI reads them."""
+
+    def __init__(self, api_url: str) -> None:
+        self._api = httpx.Client(base_url=api_url, timeout=30)
+
+    def graph(self, run: str) -> dict[str, set[str]]:
+        """Names of the nodes with those of their parents."""
+        nodes = dict(self._api.get(f"/flow_runs/{run}/graph-v2").raise_for_status().json()["nodes"])
+        label = {key: node["label"] for key, node in nodes.items()}
+        return {node["label"]: {label[parent["id"]] for parent in node["parents"]} for node in nodes.values()}
+
+    def task_runs(self, run: str) -> list[dict[str, Any]]:
+        """Task runs of a flow run, up to 200."""
+        wanted = {"flow_runs": {"id": {"any_": [run]}}}
+        found: list[dict[str, Any]] = self._api.post("/task_runs/filter", json=wanted).raise_for_status().json()
+        return found
+
+    def states(self, run: str) -> dict[str, tuple[str, str, str]]:
+        """Type, name and message of each node's state."""
+        return {
+            one["name"]: (one["state"]["type"], one["state"]["name"], one["state"]["message"] or "")
+            for one in self.task_runs(run)
+        }
+
+    def run_states(self, run: str) -> list[str]:
+        """The states that the flow run itself has had."""
+        found = self._api.get("/flow_run_states/", params={"flow_run_id": run}).raise_for_status().json()
+        return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
+
+    def artifacts(self, run: str) -> list[tuple[str, Any, str]]:
+        """Type, data and description of its artifacts."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+        found = self._api.post("/artifacts/filter", json=wanted).raise_for_status().json()
+        return sorted((one["type"], one["data"], one["description"]) for one in found)
+
+    def delete(self, path: str) -> None:
+        """Deletes something, as a person does."""
+        self._api.delete(path).raise_for_status()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._api.close()
+
+
+@pytest.fixture
+def view(prefect_server: PrefectServerInfo) -> Iterator[View]:
+    """Prefect, as people see it."""
+    made = View(prefect_server.api_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
+    yield Store(database)
+    database.dispose()
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """The wire of the projector."""
+    return Wire()
+
+
+MakeProjector = Callable[[], Projector]
+
+
+@pytest.fixture
+def make_projector(jobs: Store, wire: Wire, prefect_server: PrefectServerInfo) -> Iterator[MakeProjector]:
+    """Makes projectors, as processes have them."""
+    made: list[Projector] = []
+
+    def make() -> Projector:
+        made.append(Projector(jobs, lambda _: FLOW, lambda: WiredApi(wire)))
+        return made[-1]
+
+    yield make
+    wire.cut = False
+    for projector in made:
+        projector.close()
+
+
+@pytest.fixture
+def projector(make_projector: MakeProjector) -> Projector:
+    """What shows the jobs of the store."""
+    return make_projector()
+
+
+def node(name: str, *parents: str, kind: str = "JOB") -> NodeRecord:
+    return NodeRecord(name, spec={"kind": kind, "parents": list(parents)})
+
+
+DIAMOND = [node("fetch"), node("left", "fetch"), node("right", "fetch"), node("merge", "left", "right")]
+
+
+class Workflow:
+    """A job with nodes, and what a scheduler would say of it."""
+
+    def __init__(self, store: Store, projector: Projector, nodes: list[NodeRecord]) -> None:
+        self._store = store
+        self.projector = projector
+        self.id = store.insert(draft("a workflow")).id
+        store.save_nodes(self.id, [replace(one, position=place) for place, one in enumerate(nodes)])
+        assert projector.wait(self.id, 30)
+
+    @property
+    def record(self) -> JobRecord:
+        """The job as it is."""
+        found = self._store.get(self.id)
+        assert found is not None
+        return found
+
+    @property
+    def run(self) -> str:
+        """Its flow run."""
+        found = self.record.flow_run_id
+        assert found
+        return found
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is anything that Prefect does not show."""
+        return self.record.behind or self._store.count_nodes_behind(self.id) > 0
+
+    def now(self, status: str | None = None, **nodes: str) -> None:
+        """Writes what is so now: the job's status, and the nodes' by name."""
+        self._write(status, None, nodes)
+
+    def submit(self, attempt: int = 1, *names: str) -> None:
+        """Some nodes, by default all, are to be shown as waiting."""
+        wanted = names or [one.name for one in self._store.nodes(self.id)]
+        self._write("Submitted", attempt, dict.fromkeys(wanted, "Pending"))
+
+    def _write(self, status: str | None, attempt: int | None, nodes: dict[str, str]) -> None:
+        known = {one.name: one for one in self._store.nodes(self.id)}
+
+        def change(record: JobRecord) -> Change:
+            state = record.state
+            if status is not None:
+                parsed = statuses.parse(status)
+                state = replace(state, status=parsed.text, status_code=parsed.code, status_class=parsed.kind.encode())
+            if attempt is not None:
+                state = replace(state, attempt=attempt)
+            values = {} if state == record.state else {"state": state, "face_seq": record.face_seq + 1}
+            changed = [
+                replace(known[name], status=now, message=f"{name} is {now}", seq=known[name].seq + 1)
+                for name, now in nodes.items()
+            ]
+            return Change(values=values, nodes=tuple(changed))
+
+        self._store.update(self.id, change)
+        self.projector.kick(self.id)
+
+    def shown(self, timeout: float = 60) -> None:
+        """Waits until Prefect shows everything."""
+        # While Prefect is away, nothing is waited for.
+        eventually(
+            lambda: not self.behind and self.projector.flush(0) and not self.projector.away,
+            "Prefect shows the job and its nodes",
+            timeout,
+        )
+
+
+MakeWorkflow = Callable[..., Workflow]
+
+
+@pytest.fixture
+def make_workflow(jobs: Store, projector: Projector) -> MakeWorkflow:
+    """Makes workflows; by default a diamond of four nodes."""
+
+    def make(nodes: list[NodeRecord] = DIAMOND, projector: Projector = projector) -> Workflow:
+        return Workflow(jobs, projector, nodes)
+
+    return make
+
+
+def test_the_nodes_are_drawn_when_the_workflow_is_submitted_and_follow_it(
+    make_workflow: MakeWorkflow, view: View
+) -> None:
+    job = make_workflow([*DIAMOND, node("clean", kind="FINAL"), node("helper", kind="SERVICE")])
+    job.projector.flush(10)
+    assert view.task_runs(job.run) == []
+    job.submit()
+    job.shown()
+    assert view.graph(job.run) == {
+        "fetch": set(),
+        "left": {"fetch"},
+        "right": {"fetch"},
+        "merge": {"left", "right"},
+        "clean": {"merge"},
+        "helper": set(),
+    }
+    assert set(view.states(job.run).values()) == {
+        ("PENDING", "Pending", f"{name} is Pending") for name in view.graph(job.run)
+    }
+    job.now("Running", fetch="Submitted", helper="Running")
+    job.shown()
+    job.now(fetch="Complete", left="Running", right="Held")
+    job.shown()
+    states = view.states(job.run)
+    assert states["fetch"] == ("COMPLETED", "Completed", "fetch is Complete")
+    assert states["left"][:2] == ("RUNNING", "Running")
+    assert states["right"] == ("PAUSED", "Held", "right is Held")
+    assert states["helper"][:2] == ("RUNNING", "Running")
+    job.now(left="Error", right="Aborted")
+    job.shown()
+    states = view.states(job.run)
+    assert (states["left"][0], states["right"][0]) == ("FAILED", "CANCELLED")
+    # The run itself was written only when the job changed.
+    assert view.run_states(job.run) == ["Pending", "Submitted", "Running"]
+
+
+def test_a_node_costs_four_calls_in_its_life_and_none_between(
+    make_workflow: MakeWorkflow, wire: Wire, projector: Projector
+) -> None:
+    job = make_workflow()
+    names = [one.name for one in DIAMOND]
+    wire.clear()
+    job.submit()
+    job.shown()
+    for status in ("Submitted", "Running", "Complete"):
+        job.now(None, **dict.fromkeys(names, status))
+        job.shown()
+    assert wire.count("/task_runs/") == 4 * len(names)
+    wire.clear()
+    for _ in range(5):
+        projector.kick(job.id)
+        projector.flush(10)
+    projector.sweep(10)
+    assert wire.requests == []
+
+
+def test_only_the_latest_state_is_shown(make_workflow: MakeWorkflow, wire: Wire, view: View) -> None:
+    job = make_workflow()
+    wire.cut = True
+    job.submit()
+    eventually(lambda: job.projector.away, "Prefect is away")
+    job.now("Running", fetch="Running")
+    job.now(fetch="Complete")
+    wire.cut = False
+    job.shown()
+    assert wire.count("/task_runs/") == 4
+    assert view.states(job.run)["fetch"][0] == "COMPLETED"
+
+
+def test_prefect_away_in_the_middle_loses_nothing_and_repeats_nothing(
+    make_workflow: MakeWorkflow, wire: Wire, view: View, jobs: Store
+) -> None:
+    job = make_workflow([node(f"n{number}") for number in range(60)])
+    job.submit()
+    eventually(lambda: wire.count("/task_runs/") >= 10, "the first nodes are shown", 30, 0.01)
+    wire.cut = True
+    eventually(lambda: job.projector.away, "Prefect is away")
+    assert 0 < jobs.count_nodes_behind(job.id) < 60
+    # Nobody waits for it.
+    began = time.monotonic()
+    assert not job.projector.wait(job.id)
+    assert time.monotonic() - began < 1
+    wire.cut = False
+    job.shown()
+    assert len(view.task_runs(job.run)) == 60
+    assert wire.count("/task_runs/") == 60
+
+
+def test_a_lost_answer_makes_nothing_twice(make_workflow: MakeWorkflow, wire: Wire, view: View) -> None:
+    job = make_workflow()
+    wire.lose = 1
+    job.now(None, fetch="Pending")
+    eventually(lambda: job.projector.away, "the answer is lost")
+    job.now(None, fetch="Running", left="Pending", right="Pending", merge="Pending")
+    job.shown()
+    assert view.states(job.run)["fetch"] == ("RUNNING", "Running", "fetch is Running")
+    assert len(view.task_runs(job.run)) == 4
+    assert [kind for kind, _, _ in view.artifacts(job.run)] == ["progress"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_lost_answer_of_an_artifact_makes_none_twice(
+    make_workflow: MakeWorkflow, wire: Wire, view: View, number: int
+) -> None:
+    job = make_workflow([node("one")])
+    wire.lose_at = ("/artifacts/", number)
+    job.submit()
+    eventually(lambda: wire.lost or not job.behind, "the node is shown")
+    job.now("Complete", one="Complete")
+    job.shown()
+    assert wire.lost
+    assert [kind for kind, _, _ in view.artifacts(job.run)] == ["markdown", "progress"]
+
+
+def test_how_far_it_is_and_what_became_of_it_are_said_once_each(
+    make_workflow: MakeWorkflow, view: View, wire: Wire
+) -> None:
+    job = make_workflow([*DIAMOND, node("helper", kind="SERVICE")])
+    job.submit()
+    job.shown()
+    (progress,) = view.artifacts(job.run)
+    assert progress[:2] == ("progress", 0.0)
+    assert f"(job {job.id})" in progress[2] and "a workflow" in progress[2]
+    # It fails …
+    job.now("Running", fetch="Complete", left="Error", right="Complete")
+    job.now("Error")
+    job.shown()
+    dag, progress = view.artifacts(job.run)
+    assert progress[:2] == ("progress", 50.0)
+    assert dag[0] == "markdown" and f"(job {job.id})" in dag[2]
+    assert "5 nodes: 2 Pending, 2 Complete, 1 Error." in dag[1] and "```mermaid" in dag[1]
+    assert "| left | Error | left is Error |" in dag[1]
+    assert view.states(job.run)["merge"][:2] == ("PENDING", "NotReady")
+    assert view.run_states(job.run)[-1] == "Failed"
+    written = len(view.run_states(job.run))
+    # … is looked at, which changes nothing …
+    wire.clear()
+    job.projector.sweep(10)
+    assert wire.requests == []
+    # … and is submitted again.
+    job.submit(2, "left", "merge")
+    job.shown()
+    assert view.states(job.run)["merge"][:2] == ("PENDING", "Pending")
+    assert "1 Error" in view.artifacts(job.run)[0][1]
+    job.now(None, left="Complete", merge="Complete")
+    job.now("Complete", helper="Complete")
+    job.shown()
+    dag, progress = view.artifacts(job.run)
+    assert progress[1] == 100.0
+    assert "5 nodes: 5 Complete." in dag[1]
+    assert len(view.run_states(job.run)) == written + 2
+
+
+def test_the_progress_waits_but_not_for_ever(
+    make_workflow: MakeWorkflow, view: View, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_faces, "PROGRESS_PAUSE", 2.0)
+    job = make_workflow()
+    job.submit()
+    job.shown()
+    wire.clear()
+    for name in ("fetch", "left", "right"):
+        job.now(None, **{name: "Complete"})
+        eventually(lambda: not job.behind, "the node is shown", 30)
+    assert wire.count("/artifacts/") <= 1
+    eventually(lambda: view.artifacts(job.run)[0][1] == 75.0, "the progress is said", 30)
+    assert wire.count("/artifacts/") <= 2
+
+
+def test_deleted_task_runs_and_artifacts_are_no_fault_of_the_others(
+    make_workflow: MakeWorkflow, view: View, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_workflow()
+    job.submit()
+    job.shown()
+    view.delete(f"/task_runs/{next(one['id'] for one in view.task_runs(job.run) if one['name'] == 'fetch')}")
+    view.delete(f"/artifacts/{job.record.face_shown['progress']}")
+    with caplog.at_level(logging.WARNING):
+        job.now("Running", fetch="Running", left="Complete")
+        job.shown()
+    assert "The node fetch" in caplog.text
+    states = view.states(job.run)
+    assert "fetch" not in states and states["left"][0] == "COMPLETED"
+    job.now("Complete", right="Complete", merge="Complete")
+    job.shown()
+    assert [kind for kind, _, _ in view.artifacts(job.run)] == ["markdown", "progress"]
+
+
+def test_a_deleted_flow_run_costs_one_call_and_one_warning(
+    make_workflow: MakeWorkflow, view: View, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_workflow()
+    view.delete(f"/flow_runs/{job.run}")
+    wire.clear()
+    with caplog.at_level(logging.WARNING):
+        job.now(None, **{one.name: "Pending" for one in DIAMOND})
+        job.shown()
+    assert len(wire.requests) == 1
+    assert [line.message for line in caplog.records if line.name.startswith("prefect_jobs")] == [
+        f"The flow run of job {job.id} was deleted in Prefect; its nodes are not shown"
+    ]
+    job.now("Error", fetch="Error")
+    job.shown()
+    assert view.artifacts(job.run) == []
+
+
+def test_many_nodes_keep_no_other_job_waiting(make_workflow: MakeWorkflow, jobs: Store, projector: Projector) -> None:
+    job = make_workflow([node(f"n{number}", *([f"n{number - 1}"] if number % 10 else [])) for number in range(300)])
+    job.submit()
+    # The job itself is shown long before its nodes are, and so are others.
+    assert projector.wait(job.id, 10)
+    assert jobs.count_nodes_behind(job.id) > 200
+    for number in range(3):
+        other = jobs.insert(draft(f"other {number}"))
+        began = time.monotonic()
+        assert projector.wait(other.id, 10)
+        assert time.monotonic() - began < 3
+    left = jobs.count_nodes_behind(job.id)
+    assert left > 0
+    eventually(lambda: jobs.count_nodes_behind(job.id) < left, "the nodes go on", 10)
+
+
+def test_two_workflows_take_turns(make_workflow: MakeWorkflow, jobs: Store) -> None:
+    first = make_workflow([node(f"n{number}") for number in range(150)])
+    second = make_workflow([node(f"n{number}") for number in range(150)])
+    first.submit()
+    second.submit()
+    eventually(lambda: jobs.count_nodes_behind(second.id) < 150, "the second one has had a turn", 30, 0.01)
+    assert jobs.count_nodes_behind(first.id) > 0
+
+
+def test_what_a_process_left_behind_is_shown_by_another(
+    make_workflow: MakeWorkflow, make_projector: MakeProjector, wire: Wire, view: View, projector: Projector
+) -> None:
+    # given a workflow whose process shows its end, but ends itself before the end of its nodes is shown
+    job = make_workflow()
+    job.submit()
+    job.shown()
+    job.now("Running", fetch="Error")
+    job.shown()
+    shown = len(view.run_states(job.run))
+
+    wire.cut_at = ("/task_runs/", "/artifacts/")
+    job.now("Error")
+    eventually(lambda: projector.away, "Prefect is away")
+    projector.close()
+    assert len(view.run_states(job.run)) == shown + 1
+    assert job.behind
+    # when another one comes
+    wire.cut_at = ()
+    job.projector = make_projector()
+    job.projector.sweep(10)
+    job.shown()
+    # then it is shown
+    assert view.states(job.run)["left"][:2] == ("PENDING", "NotReady")
+    assert [kind for kind, _, _ in view.artifacts(job.run)] == ["markdown", "progress"]
+
+
+def test_more_workflows_than_a_sweep_takes_hide_nobody(jobs: Store, projector: Projector, wire: Wire) -> None:
+    for number in range(60):
+        record = jobs.insert(draft(f"workflow {number}"))
+        jobs.face_shown(record, flow_run_id=str(uuid4()), shown={"name": record.name, "remote_id": None})
+        jobs.save_nodes(record.id, [replace(node("one"), seq=1)])
+    last = jobs.insert(draft("the last"))
+    assert projector.sweep(30)
+    found = jobs.get(last.id)
+    assert found is not None and found.flow_run_id
