@@ -41,8 +41,8 @@ def run_job(
         options: more keyword arguments of ``create_job``; empty ones are left out.
 
     Returns:
-        The job's id, status, message, and, where there are such, exit codes and output paths; a Cancelled state
-        where the job was stopped.
+        The job's id, status, message, and, where there are such, exit codes, statuses of nodes and output paths; a
+        Cancelled state where the job was stopped.
 
     Raises:
         JobFailed: the job ended as Error or Various-Complete.
@@ -94,6 +94,9 @@ def _result(job: Job) -> dict[str, Any] | Any:
     exit_codes = getattr(job, "exit_codes", None)
     if exit_codes is not None:
         found["exit_codes"] = {str(proc): code for proc, code in exit_codes.items()}
+    nodes = getattr(job, "node_statuses", None)
+    if nodes is not None:
+        found["nodes"] = nodes
     directory = job._directory()
     if directory is not None:
         paths = sorted(path for path in Path(directory).rglob("*") if path.is_file())

@@ -10,54 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from prefect_jobs.cli.demo_jobs import Act, make_jobs
 from prefect_jobs.cli.output import say, table_of
 from prefect_jobs.errors import PrefectJobsError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prefect_jobs.jobs.base import Job
-
 #: Seconds within which every job must have ended.
 DEADLINE = 180.0
-
-_SUM = """#!/bin/sh
-# Adds up the numbers in the file named as its argument.
-echo "adding up $1 on $(hostname)"
-sleep 2
-total=0
-while read -r number; do total=$((total + number)); done < "$1"
-echo "$total" > total.txt
-"""
-_FAIL = """#!/bin/sh
-echo "looking for the data" ; sleep 1
-echo "no data for this year" >&2
-exit 3
-"""
-_PART = """#!/bin/sh
-echo "part $1 of 3" ; sleep $((1 + $1))
-echo "result of part $1" > part-$1.txt
-"""
-_LONG = """#!/bin/sh
-echo "this takes an hour" ; sleep 3600
-"""
-
-
-@dataclass
-class Act:
-    """A job of the demo and how it must end."""
-
-    job: "Job"
-    status: str
-    #: Prefect's state type at the end.
-    state: str
-    #: A look at what it left behind; says what is wrong.
-    look: Callable[["Job"], str | None] = lambda _: None
 
 
 def run_demo(keep: float = 0.0) -> int:
@@ -83,7 +48,7 @@ def run_demo(keep: float = 0.0) -> int:
         _environment(base, server)
         stack.callback(_close_runtime)
         try:
-            acts = _acts(base, pool)
+            acts = make_jobs(base, pool)
             _watch(acts)
             problems = _verdict(acts)
         except (PrefectJobsError, TimeoutError) as error:
@@ -159,92 +124,22 @@ def _environment(base: Path, server: Any) -> None:
     logging.getLogger("prefect").setLevel(logging.ERROR)
 
 
-def _acts(base: Path, pool: Any) -> list[Act]:
-    """Makes and submits the jobs."""
-    from prefect_jobs import App, create_condor_scheduler
-    from prefect_jobs.blocks import register_blocks
-
-    class Demo(App):
-        name = "Demo"
-        package = "demo"
-
-    for name, text in (("sum.sh", _SUM), ("fail.sh", _FAIL), ("part.sh", _PART), ("long.sh", _LONG)):
-        (base / name).write_text(text)
-        (base / name).chmod(0o755)
-    (base / "numbers.txt").write_text("".join(f"{number}\n" for number in range(1, 101)))
-
-    register_blocks()
-    info = pool.status().info
-    scheduler = create_condor_scheduler("demo-pool", info.host, port=info.port, token=pool.token("alice"))
-    scheduler.save()
-    say(scheduler.check() + "\n")
-
-    manager = Demo.get_job_manager()
-
-    def condor(name: str, program: str, **more: Any) -> "Job":
-        attributes = {"executable": str(base / program), "request_memory": "64MB", **more.pop("attributes", {})}
-        return manager.create_job(name, "alice", job_type="CONDOR", scheduler=scheduler, attributes=attributes, **more)
-
-    acts = [
-        Act(manager.create_job("by hand {id}", "alice", job_type="BASIC"), "Complete", "COMPLETED"),
-        Act(
-            condor(
-                "sum {id}",
-                "sum.sh",
-                attributes={"arguments": ["numbers.txt"]},
-                remote_input_files=[str(base / "numbers.txt")],
-            ),
-            "Complete",
-            "COMPLETED",
-            lambda job: _file(job, "total.txt", "5050"),
-        ),
-        Act(
-            condor("no data {id}", "fail.sh"),
-            "Error",
-            "FAILED",
-            lambda job: None if "3" in job.status_message else "no exit code",
-        ),
-        Act(
-            condor("three parts {id}", "part.sh", num_jobs=3, attributes={"arguments": "$(Process)"}),
-            "Complete",
-            "COMPLETED",
-            lambda job: _file(job, "part-2.txt", "result of part 2"),
-        ),
-        Act(condor("stopped half-way {id}", "long.sh"), "Aborted", "CANCELLED"),
-    ]
-    for act in acts:
-        act.job.execute()
-    return acts
-
-
-def _file(job: Any, name: str, text: str) -> str | None:
-    path = Path(job.initial_dir) / name
-    found = path.read_text().strip() if path.is_file() else "nothing"
-    return None if found == text else f"{name} holds {found!r}, not {text!r}"
-
-
 def _watch(acts: list[Act]) -> None:
-    """Watches until every job is over, steering the two that need a hand.
+    """Watches until every job is over, and steers those that need a hand.
 
     Raises:
         TimeoutError: they are not over in time.
     """
-    from prefect_jobs import statuses
     from prefect_jobs.jobs.lifecycle import poll_once
 
     deadline = time.monotonic() + DEADLINE
-    by_hand, stopped = acts[0].job, acts[-1].job
     with _screen(acts) as refresh:
-        by_hand.status = statuses.RUNNING
         while True:
             over = [poll_once(act.job) for act in acts]
             refresh()
-            if all(over):
+            steered = [act.steer(act.job, acts) for act in acts]
+            if all(over) and not any(steered):
                 return
-            if stopped.cached_status == statuses.RUNNING:
-                stopped.stop()
-            if all(over[1:]) and not over[0]:
-                by_hand.status = statuses.COMPLETE
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the jobs were not over after {DEADLINE:g} s")
             Event().wait(1.0)

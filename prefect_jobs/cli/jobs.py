@@ -11,6 +11,7 @@ import typer
 from prefect_jobs import statuses
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor_workflow import CondorWorkflow
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.runtime import get_runtime
 from prefect_jobs.store.filters import JobQuery
@@ -29,9 +30,9 @@ def register(app: typer.Typer) -> None:
         ("stop", "Stop the work of jobs."),
         ("pause", "Hold the work of jobs."),
         ("resume", "Let paused or held jobs go on."),
-        ("resubmit", "Submit jobs that are over once more."),
     ):
         app.command(name, help=help_text)(_action(name))
+    app.command()(resubmit)
     app.command()(delete)
 
 
@@ -128,6 +129,24 @@ def _delete(job: Job, clean: bool) -> None:
     job.delete()
 
 
+@command
+def resubmit(
+    ids: IdsArgument,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Workflows start over, instead of going on from what is done.")
+    ] = False,
+) -> None:
+    """Submit jobs that are over once more; a workflow goes on from where it failed."""
+    _each(ids, None, lambda job: _resubmit(job, fresh))
+
+
+def _resubmit(job: Job, fresh: bool) -> None:
+    if fresh and isinstance(job, CondorWorkflow):
+        job.resubmit(fresh=True)
+    else:
+        job.resubmit()
+
+
 def _action(name: str) -> Callable[..., None]:
     def act(ids: IdsArgument) -> None:
         _each(ids, None, lambda job: getattr(job, name)())
@@ -190,9 +209,17 @@ def _details(job: Job) -> dict[str, Any]:
         "initial_dir": getattr(job, "initial_dir", None),
         "statuses": getattr(job, "statuses", None),
         "exit_codes": getattr(job, "exit_codes", None),
+        "nodes": _nodes(job),
         "flow_run_url": job.flow_run_url,
     }
     return {**_summary(job), **more}
+
+
+def _nodes(job: Job) -> dict[str, str] | None:
+    """What became of each node of a workflow."""
+    if not isinstance(job, CondorWorkflow):
+        return None
+    return {node.name: f"{node.status}. {node.status_message}".rstrip(" .") for node in job.nodes}
 
 
 def _called(logs: dict[str, Any]) -> dict[str, Any]:
@@ -221,5 +248,6 @@ def _short(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items())
+        between = "\n" if all(isinstance(item, str) for item in value.values()) else ", "
+        return between.join(f"{key}: {item}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -218,12 +218,13 @@ class CondorWorkflow(AccessPointJob):
                 done is not None and state.status == statuses.COMPLETE and node.kind == dag.SPLICE
             )
             if over:
-                new = replace(state, status=statuses.COMPLETE)
+                found.append(workflow_watch.marked(state, replace(state, status=statuses.COMPLETE)))
             elif node.done:
                 new = replace(state, status=statuses.COMPLETE, message="Done from the start.", native={})
+                found.append(workflow_watch.marked(state, new))
             else:
-                new = replace(state, status=statuses.PENDING, message="", native={})
-            found.append(workflow_watch.marked(state, new))
+                # Marked in any case: Prefect may show it as one that will never run.
+                found.append(replace(state, status=statuses.PENDING, message="", native={}, seq=state.seq + 1))
         return tuple(found)
 
     def _find_submission(self) -> bool:

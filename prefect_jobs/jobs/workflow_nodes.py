@@ -72,7 +72,7 @@ class CondorWorkflowNode(SubmitCommands):
     - ``abort_dag_on``: the exit code that ends the whole workflow at once, with ``abort_dag_on_return_value`` (0:
       a success) or the node's own exit code.
     - ``dir``: the node's directory in the workflow's; its name, if not given. Nodes may share one.
-    - ``noop``: nothing is run, the node is done when its turn comes. ``done``: it is done from the start.
+    - ``noop``: no job is run, its scripts alone, when the node's turn comes. ``done``: it is done from the start.
     """
 
     kind: ClassVar[str] = dag.JOB
@@ -351,7 +351,8 @@ def nodes_of(workflow: "CondorWorkflow", given: Any) -> list[CondorWorkflowNode]
         except TypeError as error:
             raise DagError(f"The node {item['name']!r}: {error}") from error
         parents = item.get("parents") or ()
-        node.spec["parents"] = [parents] if isinstance(parents, str) else [str(name) for name in parents]
+        given_names = [parents] if isinstance(parents, str) else [str(name) for name in parents]
+        node.spec["parents"] = list(dict.fromkeys(given_names))
         found.append(node)
     dag.check_graph([node._dag_node() for node in found]) if found else None
     return found

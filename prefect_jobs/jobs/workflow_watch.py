@@ -12,6 +12,7 @@ from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, observation
 from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.dag import SERVICE
 from prefect_jobs.schedulers.condor.dag_observation import PROJECTION
 
 #: Lines about single nodes in one poll.
@@ -120,8 +121,9 @@ def conclude(
 
 def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
     """One of the nodes that are held, where nothing else is at work: nothing goes on without a hand."""
-    busy = [node for node in nodes if node.status in (statuses.RUNNING, statuses.SUBMITTED, statuses.VARIOUS)]
-    held = [node for node in nodes if node.status in (statuses.HELD, statuses.PAUSED)]
+    work = [node for node in nodes if node.spec.get("kind") != SERVICE]  # services go on beside whatever there is
+    busy = [node for node in work if node.status in (statuses.RUNNING, statuses.SUBMITTED, statuses.VARIOUS)]
+    held = [node for node in work if node.status in (statuses.HELD, statuses.PAUSED)]
     if busy or not held:
         return None
     return next((node for node in held if node.status == statuses.HELD), held[0])

@@ -117,6 +117,14 @@ class PrefectView:
         found = self._api.post("/logs/filter", json=wanted).raise_for_status().json()
         return [line["message"] for line in found]
 
+    def get(self, path: str) -> Any:
+        """An answer of its API."""
+        return self._api.get(path).raise_for_status().json()
+
+    def post(self, path: str, wanted: Any) -> Any:
+        """An answer of its API to a question."""
+        return self._api.post(path, json=wanted).raise_for_status().json()
+
     def exists(self, flow_run_id: str) -> bool:
         """Whether there is such a run."""
         return self._api.get(f"/flow_runs/{flow_run_id}").status_code == 200

@@ -13,6 +13,7 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.records import Change
 from tests.acceptance.workflows import diamond, node, workflow_of, written
 from tests.support import eventually
 
@@ -145,7 +146,7 @@ def _dagman_of(workflow: CondorWorkflow, pool: PersonalPool) -> int:
                 and spool in process.cwd()
                 and str(pool.layout.directory) in process.cwd()
             ):
-                return process.pid
+                return int(process.pid)
         except psutil.Error:
             continue
     raise AssertionError("DAGMan does not run")
@@ -164,7 +165,7 @@ def test_a_workflow_that_was_submitted_before_a_crash_is_found_again(
     eventually(lambda: workflow._client().query(token, ("ClusterId",)), "its files have arrived")
     found = manager.get_job(workflow.id or 0)
     assert isinstance(found, CondorWorkflow)
-    workflow._backend.update(workflow._record.id, lambda fresh: submission.Change({"submitting_since": None}))
+    workflow._backend.update(workflow._record.id, lambda fresh: Change({"submitting_since": None}))
     # when
     found.wait(60)
     # then

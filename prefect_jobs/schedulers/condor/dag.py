@@ -17,10 +17,11 @@ RESERVED = frozenset({"PARENT", "CHILD", "ALL_NODES"})
 MAX_NAME_LENGTH = 200
 
 # DAGMan takes more, but '.' and '+' are its own, and the name is also that of the node's directory.
-_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_WORD = re.compile(r"^[^\s\0]+$")
-_CONFIG = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_WORD = re.compile(r"[^\s\0]+\Z")
+_CONFIG = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
 
 class DagError(ValueError):
@@ -163,8 +164,12 @@ def _check_dir(node: DagNode) -> None:
     path = PurePosixPath(str(node.dir))
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise DagError(f"dir of the {node.title} is a folder in the workflow's directory, not {node.dir!r}.")
-    if not all(re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", part) for part in path.parts):
+    if not all(_FOLDER.match(part) for part in path.parts):
         raise DagError(f"dir = {node.dir!r} of the {node.title}: use letters, digits and '_.-' only.")
+    if path.parts[0].startswith("workflow."):
+        raise DagError(
+            f"dir = {node.dir!r} of the {node.title}: what begins with 'workflow.' are files of DAGMan's own."
+        )
 
 
 def _check_kind_fields(node: DagNode) -> None:
@@ -172,6 +177,11 @@ def _check_kind_fields(node: DagNode) -> None:
     if node.kind in (SUBDAG, SPLICE):
         if not node.dag_file:
             raise DagError(f"The {node.title} is a {node.kind} and needs its dag_file.")
+        if re.search(r"\s", PurePosixPath(node.dag_file).name):
+            raise DagError(
+                f"dag_file = {node.dag_file!r} of the {node.title}: a DAG file cannot name a file with white space in "
+                "its name. Rename it."
+            )
         if node.attributes:
             raise DagError(f"The {node.title} is a {node.kind}: it has no submit commands of its own.")
     elif node.dag_file:
@@ -195,7 +205,8 @@ def _check_kind_fields(node: DagNode) -> None:
     elif node.kind == SERVICE:
         names = ("done", "noop", "abort_dag_on")
     for name in names:
-        if getattr(node, name) not in (None, False, {}):
+        value = getattr(node, name)
+        if value is not None and value is not False and value != {}:  # 0 is a value
             raise DagError(f"The {node.title} is a {node.kind}, which cannot have {name}.")
 
 

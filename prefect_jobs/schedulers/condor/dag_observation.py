@@ -134,7 +134,8 @@ def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
         return statuses.RUNNING, f"{text} Its post script is run."
     if verdict.outcome == statuses.COMPLETE:
         return statuses.COMPLETE, text
-    code = next((proc.exit_code for proc in procs.values() if not proc.ended_well), None)
+    # Where one process fails, DAGMan removes the others: the code is that of the one that failed.
+    code = next((proc.exit_code for proc in procs.values() if not proc.ended_well and proc.exit_code is not None), None)
     aborts = code is not None and code == node.spec.get("abort_dag_on")
     unless = node.spec.get("retry_unless_exit_value")
     if tries < most and not aborts and (unless is None or code != unless):
@@ -158,7 +159,10 @@ def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
     """Nodes that must be done since one that comes after them was submitted: those without a job of their own
     (NOOP), and those whose post script had the last word."""
     by_name = {node.name: index for index, node in enumerate(nodes)}
-    begun = [node for node in nodes if tries_of(node) or node.status == statuses.COMPLETE]
+    # One that is done from the start says nothing of those before it.
+    begun = [
+        node for node in nodes if (tries_of(node) or node.status == statuses.COMPLETE) and not node.spec.get("done")
+    ]
     while begun:
         node = begun.pop()
         for parent in node.spec.get("parents", ()):
@@ -196,8 +200,11 @@ def finish(nodes: Sequence[NodeRecord], report: Mapping[str, tuple[int, str]], *
         removed: DAGMan was removed from the queue.
     """
     found: list[NodeRecord] = []
+    reported: dict[str, dict[str, tuple[int, str]]] = {}
+    for name, line in report.items():
+        reported.setdefault(name.partition("+")[0], {})[name] = line
     for node in nodes:
-        lines = {name: line for name, line in report.items() if name.partition("+")[0] == node.name}
+        lines = reported.get(node.name)
         if node.spec.get("kind") == SERVICE:
             found.append(_finish_service(node))
         elif lines:
@@ -221,6 +228,7 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
     failed = {name: details for name, (code, details) in lines.items() if code == _FAILED}
     if failed:
         ended = [proc for proc in procs_of(node) if proc.final and not proc.ended_well]
+        ended.sort(key=lambda proc: proc.state == observation.REMOVED)  # the one that failed says why
         if ended and all(proc.state == observation.REMOVED for proc in ended):
             why = ended[0].reason or ""
             by_dagman = "OtherJobRemoveRequirements" in why or "DAG Abort" in why
@@ -284,16 +292,16 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
     """
     work = [node for node in nodes if node.spec.get("kind", JOB) in WORK]
     done = sum(node.status == statuses.COMPLETE for node in work)
-    failed = [node for node in nodes if node.status == statuses.ERROR and node.spec.get("kind") != SERVICE]
-    failed = failed or [node for node in nodes if node.status == statuses.ABORTED]
+    errors = [node for node in nodes if node.status == statuses.ERROR and node.spec.get("kind") != SERVICE]
+    failed = errors or [node for node in nodes if node.status == statuses.ABORTED]
     counted = f"{done} of {len(work)} nodes {'is' if done == 1 else 'are'} done"
     if removed:
         rest = "; resubmit() goes on from there" if done < len(work) else ""
         return statuses.ABORTED, f"{counted}{rest}."
     if done == len(work) and not failed:
         return statuses.COMPLETE, f"All {len(work)} nodes are done." if len(work) > 1 else "Its node is done."
-    if exit_code == 0 and all(_meant(node) for node in failed):
-        names = ", ".join(node.name for node in failed)
+    if exit_code == 0 and all(_meant(node) for node in errors):
+        names = ", ".join(node.name for node in errors or work if _meant(node) and _ended(node))
         ended = f" by {names}" if names else ""
         return statuses.COMPLETE, f"Ended early{ended}, by ABORT-DAG-ON with a return value of success; {counted}."
     shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
@@ -305,6 +313,11 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
 
 def _meant(node: NodeRecord) -> bool:
     return node.spec.get("abort_dag_on") is not None and node.spec.get("abort_dag_on_return_value") == 0
+
+
+def _ended(node: NodeRecord) -> bool:
+    """Whether a node ended in the way that ends the workflow: an exit code of 0 is its success."""
+    return node.status == (statuses.ERROR if node.spec.get("abort_dag_on") else statuses.COMPLETE)
 
 
 def progress(nodes: Sequence[NodeRecord]) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 _LINE = re.compile(r"^\s*([A-Za-z_-]+)\s+(.*?)\s*$")
 _COMMAND = re.compile(r"^\s*([A-Za-z_+.]+)\s*=\s*(.*?)\s*$")
+#: ``queue <variables> from <file>``
+_QUEUE = re.compile(r"^\s*queue\s.*\bfrom\s+([^\s(]+)\s*$", re.IGNORECASE)
 _MACRO = re.compile(r"\$\([^)]*\)")
 #: How many levels of DAGs in DAGs are followed.
 _DEPTH = 10
@@ -23,20 +25,28 @@ def files_of(path: Path) -> dict[str, Path]:
     """
     root = path.absolute().parent
     found: dict[str, Path] = {path.name: path.absolute()}
-    _follow(path.absolute(), root, PurePosixPath(), found, _DEPTH)
+    _follow(path.absolute(), root, PurePosixPath(), found, set(), _DEPTH)
     return found
 
 
-def _follow(dag: Path, root: Path, below: PurePosixPath, found: dict[str, Path], depth: int) -> None:
-    if depth == 0:
+def _follow(
+    dag: Path,
+    root: Path,
+    below: PurePosixPath,
+    found: dict[str, Path],
+    seen: set[tuple[Path, PurePosixPath]],
+    depth: int,
+) -> None:
+    if depth == 0 or (dag, below) in seen:
         return
+    seen.add((dag, below))
     for kind, folder, name in _named(dag):
         place = below / folder
         file = _add(root, place / name, found)
-        if file is None:
+        if file is None or not file.is_file():
             continue
         if kind == "dag":
-            _follow(file, root, place, found, depth - 1)
+            _follow(file, root, place, found, seen, depth - 1)
         elif kind == "submit":
             for other in _submit_inputs(file):
                 _add(root, place / other, found)
@@ -54,7 +64,7 @@ def _add(root: Path, relative: PurePosixPath, found: dict[str, Path]) -> Path | 
 
 def _named(dag: Path) -> Iterator[tuple[str, str, str]]:
     """(what it is, the folder it is in, its name) for each file that a DAG file names."""
-    text = re.sub(r"\\\n", " ", dag.read_text(errors="replace"))
+    text = _joined(dag)
     folders: dict[str, str] = {}
     lines = [(found[1].upper(), found[2].split()) for found in map(_LINE.match, text.splitlines()) if found]
     for command, words in lines:
@@ -72,7 +82,14 @@ def _named(dag: Path) -> Iterator[tuple[str, str, str]]:
         if command == "SCRIPT":
             rest = _without_options(words)
             if len(rest) >= 3:
-                yield ("other", folders.get(rest[1], ""), rest[2])
+                places = {*folders.values(), ""} if rest[1].upper() == "ALL_NODES" else {folders.get(rest[1], "")}
+                for folder in sorted(places):
+                    yield ("other", folder, rest[2])
+
+
+def _joined(file: Path) -> str:
+    """A file's text with continued lines made one."""
+    return file.read_text(errors="replace").replace("\\\n", " ")
 
 
 def _without_options(words: list[str]) -> list[str]:
@@ -92,14 +109,17 @@ def _after(words: list[str], keyword: str) -> str:
 def _submit_inputs(file: Path) -> Iterator[str]:
     """Relative paths of what a submit file sends."""
     commands: dict[str, str] = {}
-    for line in file.read_text(errors="replace").splitlines():
-        found = _COMMAND.match(line)
+    for line in _joined(file).splitlines():
+        found, queue = _COMMAND.match(line), _QUEUE.match(line)
         if found:
             commands[found[1].lower()] = found[2]
-    folder = commands.get("initialdir", "")
-    for name in (commands.get("executable", ""), commands.get("input", "")):
-        if name and not _MACRO.search(name):
-            yield name
-    for name in map(str.strip, commands.get("transfer_input_files", "").split(",")):
-        if name and not _MACRO.search(name):
-            yield str(PurePosixPath(folder) / name) if folder else name
+        elif queue:
+            yield queue[1]
+    # The executable is looked for where the submit file is, inputs in the job's initial directory.
+    executable = commands.get("executable", "")
+    if executable and not _MACRO.search(executable):
+        yield executable
+    folder = PurePosixPath(commands.get("initialdir", ""))
+    for name in (commands.get("input", ""), *map(str.strip, commands.get("transfer_input_files", "").split(","))):
+        if name and not _MACRO.search(str(folder / name)):
+            yield str(folder / name)

@@ -61,7 +61,7 @@ def complaints(directory: Path) -> str:
     said = [line for line in lines if "ERROR" in line or "Failed to parse" in line]
     said = [line for line in said if "following job(s) failed" not in line and "D_ERROR" not in line]
     if any("Warning is fatal" in line for line in said):
-        said = [next(line for line in reversed(lines) if line.startswith("Warning:")), *said]
+        said = [*[line for line in lines if line.startswith("Warning:")][-1:], *said]
     return " ".join(dict.fromkeys(said))[:1000]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from prefect_jobs.schedulers.condor import dag_references
-from prefect_jobs.schedulers.condor.dag import FINAL, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
+from prefect_jobs.schedulers.condor.dag import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
 from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER, submit_file, write_dag
 from prefect_jobs.schedulers.condor.description import Request, describe_node
 from prefect_jobs.schedulers.condor.input_files import SEPARATORS, DescriptionError, InputFiles, expand, literal
@@ -63,15 +63,14 @@ def stage(request: DagRequest) -> Staged:
     scripts: dict[tuple[str, str], str] = {}
     outputs = _Outputs(request)
     for node in request.nodes:
-        if node.noop and node.kind in PROGRAMS:
-            (root / node.directory).mkdir(parents=True, exist_ok=True)
-            continue  # DAGMan reads no submit file for it
         folder = root / node.directory
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
         places = _places(request, node)
-        if node.kind in PROGRAMS:
+        if node.noop and node.kind in PROGRAMS:
+            folder.mkdir(parents=True, exist_ok=True)  # DAGMan reads no submit file for it, but runs its scripts
+        elif node.kind in PROGRAMS:
             found.logs[node.name] = _stage_program(request, node, folder, shelf, outputs)
         else:
+            (folder / "logs").mkdir(parents=True, exist_ok=True)
             _stage_inner_dag(node, folder, places)
         for which, script in (("PRE", node.pre_script), ("POST", node.post_script)):
             if script:
@@ -91,6 +90,7 @@ def _stage_program(
     request: DagRequest, node: DagNode, folder: Path, shelf: "_Shelf", outputs: "_Outputs"
 ) -> Mapping[str, str]:
     """Writes the node's submit file."""
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
     places = _places(request, node)
     wanted = Request(
         name=node.name,
@@ -104,7 +104,7 @@ def _stage_program(
     )
 
     def files(macros: Mapping[str, str]) -> InputFiles:
-        return _StagedFiles(node, places, macros, shelf, outputs)
+        return _StagedFiles(node, places, macros, folder, shelf, outputs)
 
     try:
         description = describe_node(wanted, files)
@@ -139,44 +139,45 @@ def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> Non
 
 def _stage_earlier(request: DagRequest, root: Path) -> None:
     """The rescue DAG, and what an earlier run left behind for the nodes that are still to be run."""
-    if request.done is None:
-        return
     names = {node.name for node in request.nodes}
-    done = [name for name in request.done if name.partition("+")[0] in names]
-    (root / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
-    parents = {node.name: node.parents for node in request.nodes}
-    over = names.intersection(done)
-    wanted: set[str] = set()
-    for node in request.nodes:
-        if node.kind in (FINAL, SERVICE):
-            wanted |= over  # it may look at everything
-        elif node.name not in over:
-            wanted |= ancestors(parents, node.name)
+    over = {node.name for node in request.nodes if node.done}
+    if request.done is not None:
+        done = [name for name in request.done if name.partition("+")[0] in names]
+        (root / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
+        over |= names.intersection(done)
+    if any(node.kind in (FINAL, SERVICE) for node in request.nodes):
+        wanted = over  # they may look at everything
+    else:
+        pending = [node.name for node in request.nodes if node.name not in over]
+        wanted = ancestors({**{node.name: node.parents for node in request.nodes}, "": pending}, "")
     for node in request.nodes:
         # A DAG within the DAG goes on from where it was, too.
-        if node.name in over & wanted or (node.name not in over and node.kind in (SUBDAG, SPLICE)):
+        inner = request.done is not None and node.name not in over and node.kind in (SUBDAG, SPLICE)
+        if inner or node.name in over & wanted:
             _link_contents(request.directory / node.directory, root / node.directory, leave=_DAGMANS_OWN)
 
 
-def _link_contents(source: Path, target: Path, leave: tuple[str, ...] = ()) -> None:
-    for folder, _, names in os.walk(source):
-        for name in names:
-            if leave and name.endswith(leave):
-                continue
-            place = target / Path(folder).relative_to(source) / name
-            if not place.exists() and not place.is_symlink():
-                _link(Path(folder) / name, place)
+def _link_contents(source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = ()) -> None:
+    if not source.is_dir():
+        return
+    above = (*above, source.resolve())
+    for path in sorted(source.iterdir()):
+        if path.is_symlink() and path.is_dir() and (path.resolve() in above or len(above) > _DEPTH):
+            continue  # leads round in a circle
+        if path.exists() and not (leave and path.name.endswith(leave)):
+            _link(path, target / path.name, leave, above)
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = ()) -> None:
     """A link to a file; of a directory a copy made of links, since HTCondor sends no link to a directory."""
+    if target.is_symlink() or target.is_file():
+        return
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
-        _link_contents(source, target)
+        _link_contents(source, target, leave, above)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_symlink() and not target.exists():
-        target.symlink_to(source)
+    target.symlink_to(source)
 
 
 def _up(node: DagNode) -> str:
@@ -218,9 +219,24 @@ class _Outputs:
     """Which paths mean what another node writes."""
 
     def __init__(self, request: DagRequest) -> None:
-        self._owners = {PurePosixPath(node.directory): node for node in request.nodes}
+        self._names: dict[PurePosixPath, list[str]] = {}
+        for node in request.nodes:
+            self._names.setdefault(PurePosixPath(node.directory), []).append(node.name)
         self._parents = {node.name: node.parents for node in request.nodes}
-        self._before: dict[str, set[str]] = {}
+        #: A node, and all that come before it: one at a time, since a long chain has very many.
+        self._before: tuple[str, set[str]] = ("", set())
+
+    def _comes_before(self, other: str, node: DagNode) -> bool:
+        if other in node.parents:
+            return True
+        if self._before[0] != node.name:
+            self._before = (node.name, ancestors(self._parents, node.name))
+        return other in self._before[1]
+
+    def shares(self, node: DagNode) -> bool:
+        """Whether a node that comes before this one has the same directory."""
+        own = PurePosixPath(node.directory)
+        return any(self._comes_before(other, node) for other in self._names[own] if other != node.name)
 
     def look_up(self, node: DagNode, text: str) -> str | None:
         """A path that leads into another node's directory, as seen from this one; ``None``: it does not.
@@ -232,14 +248,12 @@ class _Outputs:
         for base in (own, PurePosixPath()):
             path = PurePosixPath(os.path.normpath(base / text))
             for above in (path, *path.parents):
-                other = self._owners.get(above)
-                if other is None or above == own or above == PurePosixPath():
+                others = self._names.get(above)
+                if others is None or above == own:
                     continue
-                if node.name not in self._before:
-                    self._before[node.name] = ancestors(self._parents, node.name)
-                if other.name not in self._before[node.name] and node.kind in ("JOB", SUBDAG):
+                if node.kind in (JOB, SUBDAG) and not any(self._comes_before(other, node) for other in others):
                     raise DescriptionError(
-                        f"The {node.title} reads {text!r}, which the node {other.name!r} writes, but does not come "
+                        f"The {node.title} reads {text!r}, which the node {others[0]!r} writes, but does not come "
                         f"after it: add_parent() says so."
                     )
                 return os.path.relpath(path, own)
@@ -250,13 +264,23 @@ class _StagedFiles(InputFiles):
     """Local files are linked into the shelf; what other nodes write is left to be there when the node runs."""
 
     def __init__(
-        self, node: DagNode, places: Sequence[Path], macros: Mapping[str, str], shelf: _Shelf, outputs: _Outputs
+        self,
+        node: DagNode,
+        places: Sequence[Path],
+        macros: Mapping[str, str],
+        folder: Path,
+        shelf: _Shelf,
+        outputs: _Outputs,
     ) -> None:
         super().__init__(node.remote_input_files, places, links=None, count=node.num_jobs, macros=macros)
         self._node = node
         self._shelf = shelf
         self._outputs = outputs
+        self._folder = folder
         self._up = _up(node)
+        #: Its files may be made in its directory before it begins: by its script, or by a node that shares it.
+        self._made = node.pre_script is not None or outputs.shares(node)
+        self._sent: dict[str, str] = {}
 
     def executable(self, given: str) -> tuple[str, Path | None]:
         text, paths = self._paths(given, "executable")
@@ -272,22 +296,43 @@ class _StagedFiles(InputFiles):
         return self._placed(text, paths)
 
     def _paths(self, given: str, what: str) -> tuple[str, list[Path]]:
-        if not given.startswith("/") and given not in self._named:
-            foreign = self._outputs.look_up(self._node, given)
-            if foreign is not None:
-                return foreign, []
-            if self._node.pre_script is not None and not any((place / given).exists() for place in self._folders):
-                return expand(given, self._macros), []  # the script, which runs there before, may make it
-        return super()._paths(given, what)
+        wanted = expand(given, self._macros)
+        if wanted.startswith("/") or given in self._named:
+            return super()._paths(given, what)
+        foreign = self._outputs.look_up(self._node, wanted)
+        if foreign is not None:
+            return foreign, []
+        try:
+            text, paths = super()._paths(given, what)
+        except DescriptionError:
+            if not self._made:
+                raise
+            return wanted, []
+        own = literal(Path(os.path.normpath(self._folders[0].absolute()))) + "/"
+        if not self._made or not text.startswith(own):
+            return text, paths
+        # Here from an earlier run, perhaps: it has to be where it is made anew.
+        self._check_readable(paths)
+        for path in paths:
+            _link(path, self._folder / path.relative_to(os.path.normpath(self._folders[0].absolute())))
+        return text.removeprefix(own), []
 
     def _sendable(self, text: str, paths: Sequence[Path], contents: bool) -> str:
-        if SEPARATORS.search(PurePosixPath(text).name) or (not paths and SEPARATORS.search(text)):
+        self._check_readable(paths)
+        placed = self._placed(text, paths)
+        name = PurePosixPath(placed).name
+        if SEPARATORS.search(placed):
             raise DescriptionError(
-                f"The input file {PurePosixPath(text).name!r} has a space or a comma in its name, at which HTCondor "
+                f"The input file {name!r} has a space or a comma in its name, at which HTCondor "
                 "splits its lists of files. Rename it, or put it into a directory and send that."
             )
-        self._check_readable(paths)
-        return self._placed(text, paths) + ("/" if contents else "")
+        other = self._sent.setdefault(name, placed) if not contents else placed
+        if other != placed:
+            raise DescriptionError(
+                f"The inputs {other!r} and {placed!r} have the same name, and all inputs of a job are in one folder "
+                "there. Let the nodes before name their outputs apart, or send a directory."
+            )
+        return placed + ("/" if contents else "")
 
     def _check_readable(self, paths: Sequence[Path]) -> None:
         for path in paths:
