@@ -137,7 +137,7 @@ def _watch(acts: list[Act]) -> None:
         while True:
             over = [poll_once(act.job) for act in acts]
             refresh()
-            steered = [act.steer(act.job, acts) for act in acts]
+            steered = [act.steer(act.job, acts) for act in reversed(acts)]
             if all(over) and not any(steered):
                 return
             if time.monotonic() > deadline:
@@ -199,9 +199,20 @@ def _verdict(acts: list[Act]) -> list[str]:
             shown = run.state.type.value if run and run.state else "nothing"
             if shown != act.state:
                 problems.append(f"{job.name}: Prefect shows {shown}, not {act.state}")
+            drawn = _graph(client, job) if act.graph else {}
+            if drawn != act.graph:
+                problems.append(f"{job.name}: Prefect draws {drawn}, not {act.graph}")
             sys.stdout.write(f"{job.name:24} {job.cached_status:12} {job.flow_run_url}\n")
     sys.stdout.flush()
     return problems
+
+
+def _graph(client: Any, job: Any) -> dict[str, set[str]]:
+    """What Prefect draws of a workflow: node → its parents."""
+    answer = client.request("GET", "/flow_runs/{id}/graph-v2", path_params={"id": job.flow_run_id}).json()
+    nodes = [node for _, node in answer["nodes"]]
+    names = {node["id"]: node["label"] for node in nodes}
+    return {node["label"]: {names[parent["id"]] for parent in node["parents"]} for node in nodes}
 
 
 def _close_runtime() -> None:

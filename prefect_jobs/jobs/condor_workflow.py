@@ -315,12 +315,12 @@ class CondorWorkflow(AccessPointJob):
         except (CondorError, OSError) as error:
             raise OutputsNotFetched(first_line(error)) from error
         lost = not waiting and not record.native.get("retrieved")
-        self._conclude(directory, lost=lost)
-        notes.extend(workflow_logs.tails(record, self._states().values(), directory))
+        nodes = self._conclude(directory, lost=lost)
+        notes.extend(workflow_logs.tails(record, nodes, directory))
         self._fetched.update({"in_queue": None, "messages": tuple(notes)})
 
-    def _conclude(self, directory: Path, *, lost: bool) -> None:
-        """What each node, and the workflow, is at the end, now that DAGMan's own reports are here."""
+    def _conclude(self, directory: Path, *, lost: bool) -> list[NodeRecord]:
+        """What each node, and the workflow, is at the end, now that DAGMan's own reports are here: the nodes."""
         ended: dict[str, Any] = self._record.native.get("dagman") or {}
         removed = bool(ended.get("removed"))
         before = self._backend.nodes(self._record.id)
@@ -342,6 +342,7 @@ class CondorWorkflow(AccessPointJob):
         changed = tuple(workflow_watch.marked(old, new) for old, new in zip(before, nodes, strict=True) if old != new)
         self._apply(None, native={OUTCOME: outcome})
         self._fetched["nodes"] = changed
+        return nodes
 
     def _get_logs(self) -> dict[str, Any]:
         if self.cluster_id is None:

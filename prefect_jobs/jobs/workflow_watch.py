@@ -84,8 +84,9 @@ def conclude(
     lines = _lines(before, nodes)
 
     def seen(status: str | None, message: str | None, **more: Any) -> Observation:
+        begun = None if status == statuses.SUBMITTED else started  # DAGMan runs, but none of the work yet
         return Observation(
-            status, message, native, started=started, messages=lines, nodes=changed, version=record.version, **more
+            status, message, native, started=begun, messages=lines, nodes=changed, version=record.version, **more
         )
 
     if proc.state == observation.REMOVED and at_work:

@@ -22,6 +22,8 @@ INPUTS = "inputs"
 RESCUE_NAME = f"{DAG_NAME}.rescue001"
 #: What DAGMan keeps of a run, beside an inner DAG; found again, it would be taken for a run that still goes on.
 _DAGMANS_OWN = (".lock", ".nodes.log", ".condor.sub", ".dagman.log", ".dagman.out", ".metrics")
+#: How many links to directories are followed on the way to a file: where they make a net, there is no end of ways.
+_LINKS = 3
 
 
 @dataclass(frozen=True)
@@ -157,24 +159,30 @@ def _stage_earlier(request: DagRequest, root: Path) -> None:
             _link_contents(request.directory / node.directory, root / node.directory, leave=_DAGMANS_OWN)
 
 
-def _link_contents(source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = ()) -> None:
+def _link_contents(
+    source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = (), links: int = _LINKS
+) -> None:
+    """Links what is in a directory, and in those that links in it lead to, but not round in circles."""
     if not source.is_dir():
         return
     above = (*above, source.resolve())
     for path in sorted(source.iterdir()):
-        if path.is_symlink() and path.is_dir() and (path.resolve() in above or len(above) > _DEPTH):
-            continue  # leads round in a circle
+        follows = path.is_symlink() and path.is_dir()
+        if follows and (links == 0 or path.resolve() in above):
+            continue
         if path.exists() and not (leave and path.name.endswith(leave)):
-            _link(path, target / path.name, leave, above)
+            _link(path, target / path.name, leave, above, links - follows)
 
 
-def _link(source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = ()) -> None:
+def _link(
+    source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = (), links: int = _LINKS
+) -> None:
     """A link to a file; of a directory a copy made of links, since HTCondor sends no link to a directory."""
     if target.is_symlink() or target.is_file():
         return
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
-        _link_contents(source, target, leave, above)
+        _link_contents(source, target, leave, above, links)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source)
@@ -234,9 +242,9 @@ class _Outputs:
         return other in self._before[1]
 
     def shares(self, node: DagNode) -> bool:
-        """Whether a node that comes before this one has the same directory."""
-        own = PurePosixPath(node.directory)
-        return any(self._comes_before(other, node) for other in self._names[own] if other != node.name)
+        """Whether another node, which may come before this one, has the same directory."""
+        others = [name for name in self._names[PurePosixPath(node.directory)] if name != node.name]
+        return any(node.kind not in (JOB, SUBDAG) or self._comes_before(other, node) for other in others)
 
     def look_up(self, node: DagNode, text: str) -> str | None:
         """A path that leads into another node's directory, as seen from this one; ``None``: it does not.
