@@ -20,15 +20,8 @@ def change_for(
     values: dict[str, Any] | None = None,
     messages: tuple[tuple[int, str], ...] = (),
     nodes: tuple[NodeRecord, ...] = (),
-    version: int | None = None,
 ) -> Change | None:
-    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind.
-
-    Args:
-        version: that of the record which the event is about; ``None``: it holds for any.
-    """
-    if version is not None and record.version != version:
-        return None
+    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind."""
     now = clock.now()
     state = transition(record.state, event, now) if event is not None else record.state
     changed: dict[str, Any] = dict(values or {})

@@ -255,6 +255,7 @@ class CondorWorkflow(AccessPointJob):
         return self._observe(self._backend.held_timeout)
 
     def _observe(self, held_timeout: float | None) -> Observation:
+        self._refresh()
         nodes = self._backend.nodes(self._record.id)
         with condor_watch.asking():
             return workflow_watch.observe(self._record, nodes, self._client(), held_timeout)

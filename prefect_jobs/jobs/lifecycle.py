@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE, adopt
+from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.transition import News, Source
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNREACHABLE = "unreachable_since"
+#: Times that is looked again after an action, where others write the job at the same moment.
+_RACES = 5
 #: When the scheduler was last asked in vain.
 _ASKED = "asked"
 
@@ -80,8 +83,12 @@ def poll(job: "Job") -> None:
     observed(job, news)
 
 
-def observed(job: "Job", news: "str | Observation | None") -> None:
-    """Applies what a poll found, and goes on to fetch outputs if the work is over."""
+def observed(job: "Job", news: "str | Observation | None") -> bool:
+    """Applies what a poll found, and goes on to fetch outputs if the work is over.
+
+    Returns:
+        Whether it still held; what is found of an older state of the job is dropped.
+    """
     found = news if isinstance(news, Observation) else Observation(news)
     native = dict(found.native)
     message = found.message
@@ -98,7 +105,17 @@ def observed(job: "Job", news: "str | Observation | None") -> None:
         crashed=found.crashed,
     )
     before = job._record
-    job._apply(event, native=native, messages=found.messages, nodes=found.nodes, version=found.version)
+    stale: list[bool] = []
+
+    def change(fresh: JobRecord) -> Change | None:
+        stale[:] = [found.version not in (None, fresh.version)]
+        if stale == [True]:
+            return None
+        return changes.change_for(fresh, event, native=native, messages=found.messages, nodes=found.nodes)
+
+    job._take(job._backend.update(job._record.id, change))
+    if stale == [True]:
+        return False
     if job._record.face_seq != before.face_seq and job.cached_status != statuses.RESULTS_READY:
         job._wait_shown()
     if job.cached_status == statuses.RESULTS_READY:  # shown in the background if fetching takes its time
@@ -106,6 +123,7 @@ def observed(job: "Job", news: "str | Observation | None") -> None:
             _fetch(job)
         except SchedulerConnectionError as error:
             note_unreachable(job, error)
+    return True
 
 
 def note_unreachable(job: "Job", error: SchedulerConnectionError) -> None:
@@ -205,7 +223,11 @@ def act(job: "Job", action: str) -> None:
             job._acting = None
     default = {"stop": statuses.ABORTED, "pause": statuses.PAUSED, "resume": statuses.SUBMITTED}[action]
     if isinstance(answer, Observation):
-        observed(job, answer)
+        for _ in range(_RACES):
+            if observed(job, answer):
+                return
+            job._refresh()  # somebody else looked at the same moment
+            answer = hooks.call(job._update_status)
         return
     status = answer if isinstance(answer, str) else default
     if action == "resume" and answer is None and job._record.state.has_run:

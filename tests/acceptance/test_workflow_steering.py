@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,35 @@ def test_a_workflow_that_cannot_be_run_is_refused_with_the_reason(workflow: Cond
     # then
     assert workflow.cached_status == "Error"
     assert workflow.cluster_id is None
+
+
+def test_without_a_scheduler_this_machines_htcondor_is_used(
+    manager: JobManager, condor_pool: PersonalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given HTCondor configured on this machine
+    monkeypatch.setenv("CONDOR_CONFIG", condor_pool.env()["CONDOR_CONFIG"])
+    workflow = manager.create_job("here", "alice", job_type="CONDORWORKFLOW")
+    assert isinstance(workflow, CondorWorkflow)
+    node(workflow, "A", "echo from A > a.txt")
+    node(workflow, "B", "cat a.txt > b.txt", "A", commands={"transfer_input_files": "../A/a.txt"})
+    # when
+    workflow.execute()
+    workflow.wait(60)
+    # then
+    assert workflow.cached_status == "Complete", workflow.status_message
+    assert written(workflow, "B/b.txt") == "from A\n"
+
+
+def test_two_processes_that_look_at_the_same_time(workflow: CondorWorkflow, manager: JobManager) -> None:
+    # given
+    diamond(workflow)
+    workflow.execute()
+    other = manager.get_job(workflow.id or 0)
+    assert isinstance(other, CondorWorkflow)
+    # when
+    with ThreadPoolExecutor() as pool:
+        ends = [pool.submit(job.wait, 90) for job in (workflow, other)]
+        # then
+        assert [end.result() for end in ends] == ["Complete", "Complete"]
+    assert written(workflow, "D/all.txt") == "from A\nfrom B\nfrom A\nfrom C\n"
+    assert set(other.node_statuses.values()) == {"Complete"}

@@ -305,7 +305,7 @@ class _StagedFiles(InputFiles):
 
     def _paths(self, given: str, what: str) -> tuple[str, list[Path]]:
         wanted = expand(given, self._macros)
-        if wanted.startswith("/") or given in self._named:
+        if wanted.startswith("/") or self._is_named(given):
             return super()._paths(given, what)
         foreign = self._outputs.look_up(self._node, wanted)
         if foreign is not None:
@@ -324,6 +324,12 @@ class _StagedFiles(InputFiles):
         for path in paths:
             _link(path, self._folder / path.relative_to(os.path.normpath(self._folders[0].absolute())))
         return text.removeprefix(own), []
+
+    def _is_named(self, given: str) -> bool:
+        """Whether it is one of the node's remote_input_files, by path, base name, or as ``../name``."""
+        path = PurePosixPath(given)
+        beside = path.parent in (PurePosixPath(".."), PurePosixPath("."))
+        return given in self._named or (beside and path.name in self._named)
 
     def _sendable(self, text: str, paths: Sequence[Path], contents: bool) -> str:
         self._check_readable(paths)
