@@ -1,53 +1,27 @@
-"""The few calls to Prefect's API that faces need, typed, with "away" told apart from "refused"."""
+"""The few calls to Prefect's API that faces need, typed."""
 
-import importlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
 
-from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.projection.deployments import Deployments
+from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone
 from prefect_jobs.projection.states import Face
 
 if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
-    from prefect.settings import Settings
 
-#: Prefect keeps names that begin with "prefect" for itself.
-WORK_POOL = "jobs"
-#: Seconds for one request.
-REQUEST_TIMEOUT = 10.0
+__all__ = ["PrefectApi", "PrefectAway", "RunGone"]
+
 #: Of all task runs that are nodes.
 _TASK_KEY = "prefect-jobs-node"
 _COMMANDS = ("CANCELLING", "CANCELLED")
 
 
-class PrefectAway(PrefectJobsError):
-    """Prefect's API cannot be reached just now, or is out of order: try again later."""
-
-
-class RunGone(PrefectJobsError):
-    """The flow run, or what else was to be written, was deleted in Prefect."""
-
-
-class PrefectApi:
-    """A client that is opened at the first call. For one thread."""
-
-    def __init__(self) -> None:
-        self._client: SyncPrefectClient | None = None
-        self._deployments: dict[tuple[str, str], UUID] = {}
-        #: The settings that were in force at the last call, and ours made from them.
-        self._settings: tuple[Settings, Settings] | None = None
-
-    def close(self) -> None:
-        """Closes the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.__exit__(None, None, None)
+class PrefectApi(Deployments):
+    """Flow runs, task runs, artifacts, log lines, deployments and variables. For one thread."""
 
     # -- runs -------------------------------------------------------------------------------------------
 
@@ -223,108 +197,6 @@ class PrefectApi:
         with self._calling() as client:
             client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact_id}, json=body)
 
-    # -- deployments --------------------------------------------------------------------------------------
-
-    def deploy(self, app: str, entrypoint: str) -> str:
-        """Creates the deployment of an app and job type, or brings it up to date.
-
-        Returns:
-            Its name, ``flow/app``.
-        """
-        flow = _load_flow(entrypoint)
-        self._deployments[app, entrypoint] = self._make_deployment(app, entrypoint, flow)
-        return f"{flow.name}/{app}"
-
-    def _deployment(self, app: str, entrypoint: str, *, fresh: bool) -> UUID:
-        known = self._deployments.get((app, entrypoint))
-        if known is not None and not fresh:
-            return known
-        from prefect.exceptions import ObjectNotFound
-
-        flow = _load_flow(entrypoint)
-        with self._calling() as client:
-            try:
-                found = client.read_deployment_by_name(f"{flow.name}/{app}").id
-            except ObjectNotFound:
-                found = None
-        if found is None:
-            found = self._make_deployment(app, entrypoint, flow)
-        self._deployments[app, entrypoint] = found
-        return found
-
-    def _make_deployment(
-        self,
-        app: str,
-        entrypoint: str,
-        flow: Any,
-        *,
-        name: str | None = None,
-        parameters: dict[str, Any] | None = None,
-        schedules: Any = None,
-    ) -> UUID:
-        from prefect.client.schemas.actions import WorkPoolCreate
-        from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-
-        with self._calling() as client:
-            try:
-                client.read_work_pool(WORK_POOL)
-            except ObjectNotFound:
-                try:
-                    text = "Runs of prefect-jobs that people start or schedule in Prefect."
-                    client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", description=text))
-                except ObjectAlreadyExists:
-                    pass  # another process was faster
-            return client.create_deployment(
-                flow_id=client.create_flow_from_name(flow.name),
-                name=name or app,
-                entrypoint=entrypoint,
-                schedules=schedules,
-                work_pool_name=WORK_POOL,
-                parameters=parameters or {"app": app},
-                parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
-                description=flow.description,
-                tags=["prefect-jobs", f"app:{app}"],
-                # Runs of the facade carry their job in SQL, not in their parameters.
-                enforce_parameter_schema=False,
-            )
-
-    def create_scheduled(
-        self, app: str, name: str, entrypoint: str, parameters: dict[str, Any], schedule: Any
-    ) -> tuple[str, UUID]:
-        """A deployment with a schedule.
-
-        Returns:
-            Its name, ``flow/name``, and its id.
-        """
-        from prefect.client.schemas.actions import DeploymentScheduleCreate
-
-        flow = _load_flow(entrypoint)
-        deployment = self._make_deployment(
-            app,
-            entrypoint,
-            flow,
-            name=f"{app} {name}".replace("/", "-").replace("%", "-")[:200],
-            parameters=parameters,
-            schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
-        )
-        return f"{flow.name}/{app} {name}", deployment
-
-    def pause_deployment(self, deployment: UUID, *, paused: bool) -> None:
-        """Pauses a deployment's schedules, or lets them go on."""
-        with self._calling() as client:
-            if paused:
-                client.pause_deployment(deployment)
-            else:
-                client.resume_deployment(deployment)
-
-    def delete_deployment(self, deployment: UUID) -> None:
-        """Deletes a deployment; its runs stay."""
-        try:
-            with self._calling() as client:
-                client.delete_deployment(deployment)
-        except RunGone:
-            return
-
     # -- variables (what every machine of the same server shares) ---------------------------------------
 
     def read_variable(self, name: str) -> str | None:
@@ -343,51 +215,6 @@ class PrefectApi:
             else:
                 client.update_variable(VariableUpdate(name=name, value=value))
 
-    # -- inside -------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _calling(self) -> Iterator["SyncPrefectClient"]:
-        from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-
-        with self._without_retries():
-            try:
-                yield self._opened()
-            except ObjectNotFound as error:
-                raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
-            except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
-                code = error.response.status_code
-                if code == httpx.codes.NOT_FOUND:
-                    raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
-                if code in (408, 425, 429) or code >= 500:
-                    raise PrefectAway(f"Prefect's API answers with {code}.") from error
-                raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error
-            except (httpx.TransportError, OSError, RuntimeError) as error:
-                self.close()
-                raise PrefectAway(f"Prefect's API cannot be reached: {error or type(error).__name__}") from error
-
-    @contextmanager
-    def _without_retries(self) -> Iterator[None]:
-        """Prefect's own retries sleep for minutes; ours know that the picture can wait."""
-        from prefect.context import SettingsContext, get_settings_context
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
-
-        present = get_settings_context()
-        if self._settings is None or self._settings[0] is not present.settings:
-            # Making settings takes longer than a call does.
-            changed = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
-            self._settings = present.settings, changed
-        with SettingsContext(profile=present.profile, settings=self._settings[1]):
-            yield
-
-    def _opened(self) -> "SyncPrefectClient":
-        if self._client is None:
-            from prefect.client.orchestration import get_client
-
-            client = get_client(sync_client=True, httpx_settings={"timeout": REQUEST_TIMEOUT})
-            client.__enter__()
-            self._client = client
-        return self._client
-
 
 def _state(face: Face, kind: str) -> Any:
     from prefect.client.schemas.objects import State, StateType
@@ -397,18 +224,3 @@ def _state(face: Face, kind: str) -> Any:
 
 def _plain(face: Face) -> dict[str, str | None]:
     return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}
-
-
-def _load_flow(entrypoint: str) -> Any:
-    module, _, function = entrypoint.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def _reason(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    if response is None:
-        return str(error)
-    try:
-        return json.dumps(response.json().get("detail") or response.json().get("exception_message"))[:300]
-    except ValueError:
-        return str(response.text)[:300]

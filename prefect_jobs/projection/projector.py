@@ -16,14 +16,13 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection.node_faces import NodeFaces
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
-from prefect_jobs.projection.states import face_of, labels_of, tags_of
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
+from prefect_jobs.projection.run_faces import RunFaces
 from prefect_jobs.records import JobRecord
-from prefect_jobs.store import DatabaseError, Store
+from prefect_jobs.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,6 @@ LOG_DELAY = 1.0
 _CLAIM = 60.0
 _BATCH = 50
 _BACKOFF = (1.0, 20.0)
-_LOG_CHUNK = 200
 
 
 class Projector:
@@ -56,10 +54,10 @@ class Projector:
             api: makes the client, in the thread that uses it.
         """
         self._store = store
-        self._entrypoint = entrypoint
         self._make_api = api
         self._owner = uuid.uuid4().hex
         self._nodes = NodeFaces(store)
+        self._runs = RunFaces(store, entrypoint, self._nodes)
         self._changed = threading.Condition()
         self._due: dict[int, float] = {}
         self._thread: threading.Thread | None = None
@@ -285,54 +283,8 @@ class Projector:
         if not record.behind or self._ending.get(record.id) == record.face_seq:
             self._store.face_shown(_as_before(record))  # only log lines or nodes were waiting
             return
-        self._show_run(api, record)
+        self._runs.show(api, record, self._noted)
         self._answered()
-
-    def _show_run(self, api: PrefectApi, record: JobRecord) -> None:
-        """Creates the job's flow run, or writes its state; one call each."""
-        face = face_of(record)
-        labels = labels_of(record)
-        try:
-            if record.flow_run_id is None:
-                run, state, current = api.create_run(
-                    app=record.label,
-                    entrypoint=self._entrypoint(record),
-                    name=record.name,
-                    face=face,
-                    key=f"prefect-jobs:{self._store.identity}:{record.id}",
-                    tags=tags_of(record),
-                    labels=labels,
-                )
-                if current != face.name:
-                    # The run was there already: made by us, but its answer was lost.
-                    state = api.set_state(run, face, state) or state
-                    api.set_labels(run, labels)
-                self._store.face_shown(self._noted(record), flow_run_id=run, flow_state_id=state, shown=_shown(record))
-                return
-            before: dict[str, Any] = record.face_shown
-            if not before:
-                # A run that an engine has made: it knows nothing of its job yet.
-                api.adopt_run(record.flow_run_id, record.name, tags_of(record))
-            elif before.get("name") != record.name:
-                api.rename(record.flow_run_id, record.name)
-            if not before or before.get("remote_id") != record.remote_id:
-                api.set_labels(record.flow_run_id, labels)
-            state_id = record.flow_state_id
-            # The end of a run that an engine executes is the engine's to write.
-            if not (record.engine_run and face.terminal):
-                state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
-            self._store.face_shown(self._noted(record), flow_state_id=state_id, shown=_shown(record))
-        except PrefectAway:
-            raise
-        except RunGone:
-            log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
-            self._store.face_shown(record, shown=self._nodes.give_up(record))
-        except DatabaseError:
-            raise
-        except Exception as error:
-            # Refused for good, or a fault of this one job: it must not keep the others from being shown.
-            log.error("The face of job %s could not be shown: %s", record.id, error)
-            self._store.face_shown(record)
 
     # -- nodes ------------------------------------------------------------------------------------------
 
@@ -419,8 +371,8 @@ class Projector:
         with self._changed:
             wanted, self._logging = self._logging, set()
         try:
-            if wanted:
-                self._send(api, wanted)
+            if wanted and self._runs.send_logs(api, wanted):
+                self._answered()
         except PrefectAway:
             with self._changed:
                 self._logging |= wanted
@@ -428,31 +380,6 @@ class Projector:
         with self._changed:
             self._logs_due = time.monotonic() + LOG_DELAY if self._logging else None
             self._changed.notify_all()
-
-    def _send(self, api: PrefectApi, job_ids: set[int]) -> None:
-        runs = self._store.runs_of(job_ids)
-        lines = [message for message in self._store.unlogged(job_ids) if message.job_id in runs]
-        for start in range(0, len(lines), _LOG_CHUNK):
-            chunk = lines[start : start + _LOG_CHUNK]
-            api.create_logs(
-                [
-                    {
-                        "name": "prefect_jobs",
-                        "level": message.level,
-                        "message": message.text,
-                        "timestamp": message.time.isoformat(),
-                        "flow_run_id": runs[message.job_id],
-                    }
-                    for message in chunk
-                ]
-            )
-            self._answered()
-            self._store.mark_logged(message.id for message in chunk)
-
-
-def _shown(record: JobRecord) -> dict[str, Any]:
-    """What the run says besides its state, so that it is written again only when it changes."""
-    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id}
 
 
 def _as_before(record: JobRecord) -> JobRecord:

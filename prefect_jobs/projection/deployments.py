@@ -1,0 +1,123 @@
+"""The deployments from which runs are made, and those with a schedule."""
+
+import importlib
+from typing import Any
+from uuid import UUID
+
+from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
+
+#: Prefect keeps names that begin with "prefect" for itself.
+WORK_POOL = "jobs"
+
+
+class Deployments(PrefectConnection):
+    """A deployment for each app and job type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deployments: dict[tuple[str, str], UUID] = {}
+
+    def deploy(self, app: str, entrypoint: str) -> str:
+        """Creates the deployment of an app and job type, or brings it up to date.
+
+        Returns:
+            Its name, ``flow/app``.
+        """
+        flow = _load_flow(entrypoint)
+        self._deployments[app, entrypoint] = self._make_deployment(app, entrypoint, flow)
+        return f"{flow.name}/{app}"
+
+    def _deployment(self, app: str, entrypoint: str, *, fresh: bool) -> UUID:
+        known = self._deployments.get((app, entrypoint))
+        if known is not None and not fresh:
+            return known
+        from prefect.exceptions import ObjectNotFound
+
+        flow = _load_flow(entrypoint)
+        with self._calling() as client:
+            try:
+                found = client.read_deployment_by_name(f"{flow.name}/{app}").id
+            except ObjectNotFound:
+                found = None
+        if found is None:
+            found = self._make_deployment(app, entrypoint, flow)
+        self._deployments[app, entrypoint] = found
+        return found
+
+    def _make_deployment(
+        self,
+        app: str,
+        entrypoint: str,
+        flow: Any,
+        *,
+        name: str | None = None,
+        parameters: dict[str, Any] | None = None,
+        schedules: Any = None,
+    ) -> UUID:
+        from prefect.client.schemas.actions import WorkPoolCreate
+        from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+        with self._calling() as client:
+            try:
+                client.read_work_pool(WORK_POOL)
+            except ObjectNotFound:
+                try:
+                    text = "Runs of prefect-jobs that people start or schedule in Prefect."
+                    client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", description=text))
+                except ObjectAlreadyExists:
+                    pass  # another process was faster
+            return client.create_deployment(
+                flow_id=client.create_flow_from_name(flow.name),
+                name=name or app,
+                entrypoint=entrypoint,
+                schedules=schedules,
+                work_pool_name=WORK_POOL,
+                parameters=parameters or {"app": app},
+                parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+                description=flow.description,
+                tags=["prefect-jobs", f"app:{app}"],
+                # Runs of the facade carry their job in SQL, not in their parameters.
+                enforce_parameter_schema=False,
+            )
+
+    def create_scheduled(
+        self, app: str, name: str, entrypoint: str, parameters: dict[str, Any], schedule: Any
+    ) -> tuple[str, UUID]:
+        """A deployment with a schedule.
+
+        Returns:
+            Its name, ``flow/name``, and its id.
+        """
+        from prefect.client.schemas.actions import DeploymentScheduleCreate
+
+        flow = _load_flow(entrypoint)
+        deployment = self._make_deployment(
+            app,
+            entrypoint,
+            flow,
+            name=f"{app} {name}".replace("/", "-").replace("%", "-")[:200],
+            parameters=parameters,
+            schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
+        )
+        return f"{flow.name}/{app} {name}", deployment
+
+    def pause_deployment(self, deployment: UUID, *, paused: bool) -> None:
+        """Pauses a deployment's schedules, or lets them go on."""
+        with self._calling() as client:
+            if paused:
+                client.pause_deployment(deployment)
+            else:
+                client.resume_deployment(deployment)
+
+    def delete_deployment(self, deployment: UUID) -> None:
+        """Deletes a deployment; its runs stay."""
+        try:
+            with self._calling() as client:
+                client.delete_deployment(deployment)
+        except RunGone:
+            return
+
+
+def _load_flow(entrypoint: str) -> Any:
+    module, _, function = entrypoint.partition(":")
+    return getattr(importlib.import_module(module), function)

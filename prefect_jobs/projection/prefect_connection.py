@@ -1,0 +1,93 @@
+"""A connection to Prefect's API, with "away" told apart from "refused"."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+
+from prefect_jobs.errors import PrefectJobsError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import Settings
+
+#: Seconds for one request.
+REQUEST_TIMEOUT = 10.0
+
+
+class PrefectAway(PrefectJobsError):
+    """Prefect's API cannot be reached just now, or is out of order: try again later."""
+
+
+class RunGone(PrefectJobsError):
+    """The flow run, or what else was to be written, was deleted in Prefect."""
+
+
+class PrefectConnection:
+    """A client that is opened at the first call. For one thread."""
+
+    def __init__(self) -> None:
+        self._client: SyncPrefectClient | None = None
+        #: The settings that were in force at the last call, and ours made from them.
+        self._settings: tuple[Settings, Settings] | None = None
+
+    def close(self) -> None:
+        """Closes the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.__exit__(None, None, None)
+
+    @contextmanager
+    def _calling(self) -> Iterator["SyncPrefectClient"]:
+        from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+        with self._without_retries():
+            try:
+                yield self._opened()
+            except ObjectNotFound as error:
+                raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
+            except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
+                code = error.response.status_code
+                if code == httpx.codes.NOT_FOUND:
+                    raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
+                if code in (408, 425, 429) or code >= 500:
+                    raise PrefectAway(f"Prefect's API answers with {code}.") from error
+                raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error
+            except (httpx.TransportError, OSError, RuntimeError) as error:
+                self.close()
+                raise PrefectAway(f"Prefect's API cannot be reached: {error or type(error).__name__}") from error
+
+    @contextmanager
+    def _without_retries(self) -> Iterator[None]:
+        """Prefect's own retries sleep for minutes; ours know that the picture can wait."""
+        from prefect.context import SettingsContext, get_settings_context
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
+
+        present = get_settings_context()
+        if self._settings is None or self._settings[0] is not present.settings:
+            # Making settings takes longer than a call does.
+            changed = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
+            self._settings = present.settings, changed
+        with SettingsContext(profile=present.profile, settings=self._settings[1]):
+            yield
+
+    def _opened(self) -> "SyncPrefectClient":
+        if self._client is None:
+            from prefect.client.orchestration import get_client
+
+            client = get_client(sync_client=True, httpx_settings={"timeout": REQUEST_TIMEOUT})
+            client.__enter__()
+            self._client = client
+        return self._client
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if response is None:
+        return str(error)
+    try:
+        return json.dumps(response.json().get("detail") or response.json().get("exception_message"))[:300]
+    except ValueError:
+        return str(response.text)[:300]

@@ -1,0 +1,105 @@
+"""Shows jobs as flow runs: the run itself, its state, name and labels, and its log lines."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from prefect_jobs.projection.node_faces import NodeFaces
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.states import face_of, labels_of, tags_of
+from prefect_jobs.records import JobRecord
+from prefect_jobs.store import DatabaseError, Store
+
+log = logging.getLogger(__name__)
+
+_LOG_CHUNK = 200
+
+
+class RunFaces:
+    """Shows the jobs of one store. For one thread."""
+
+    def __init__(self, store: Store, entrypoint: Callable[[JobRecord], str], nodes: NodeFaces) -> None:
+        self._store = store
+        self._entrypoint = entrypoint
+        self._nodes = nodes
+
+    def show(self, api: PrefectApi, record: JobRecord, noted: Callable[[JobRecord], JobRecord]) -> None:
+        """Creates the job's flow run, or writes its state; one call each.
+
+        Args:
+            api: the client.
+            record: the job, claimed.
+            noted: the record up to where the job is shown then.
+
+        Raises:
+            PrefectAway: the marks stay.
+        """
+        face = face_of(record)
+        labels = labels_of(record)
+        try:
+            if record.flow_run_id is None:
+                run, state, current = api.create_run(
+                    app=record.label,
+                    entrypoint=self._entrypoint(record),
+                    name=record.name,
+                    face=face,
+                    key=f"prefect-jobs:{self._store.identity}:{record.id}",
+                    tags=tags_of(record),
+                    labels=labels,
+                )
+                if current != face.name:
+                    # The run was there already: made by us, but its answer was lost.
+                    state = api.set_state(run, face, state) or state
+                    api.set_labels(run, labels)
+                self._store.face_shown(noted(record), flow_run_id=run, flow_state_id=state, shown=_shown(record))
+                return
+            before: dict[str, Any] = record.face_shown
+            if not before:
+                # A run that an engine has made: it knows nothing of its job yet.
+                api.adopt_run(record.flow_run_id, record.name, tags_of(record))
+            elif before.get("name") != record.name:
+                api.rename(record.flow_run_id, record.name)
+            if not before or before.get("remote_id") != record.remote_id:
+                api.set_labels(record.flow_run_id, labels)
+            state_id = record.flow_state_id
+            # The end of a run that an engine executes is the engine's to write.
+            if not (record.engine_run and face.terminal):
+                state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
+            self._store.face_shown(noted(record), flow_state_id=state_id, shown=_shown(record))
+        except PrefectAway:
+            raise
+        except RunGone:
+            log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
+            self._store.face_shown(record, shown=self._nodes.give_up(record))
+        except DatabaseError:
+            raise
+        except Exception as error:
+            # Refused for good, or a fault of this one job: it must not keep the others from being shown.
+            log.error("The face of job %s could not be shown: %s", record.id, error)
+            self._store.face_shown(record)
+
+    def send_logs(self, api: PrefectApi, job_ids: set[int]) -> bool:
+        """Sends log lines of many jobs in as few calls as there can be; whether there were any."""
+        runs = self._store.runs_of(job_ids)
+        lines = [message for message in self._store.unlogged(job_ids) if message.job_id in runs]
+        for start in range(0, len(lines), _LOG_CHUNK):
+            chunk = lines[start : start + _LOG_CHUNK]
+            api.create_logs(
+                [
+                    {
+                        "name": "prefect_jobs",
+                        "level": message.level,
+                        "message": message.text,
+                        "timestamp": message.time.isoformat(),
+                        "flow_run_id": runs[message.job_id],
+                    }
+                    for message in chunk
+                ]
+            )
+            self._store.mark_logged(message.id for message in chunk)
+        return bool(lines)
+
+
+def _shown(record: JobRecord) -> dict[str, Any]:
+    """What the run says besides its state, so that it is written again only when it changes."""
+    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id}
