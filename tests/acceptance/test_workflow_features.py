@@ -324,8 +324,7 @@ def test_pre_and_post_scripts_have_their_say(ended: dict[str, CondorWorkflow]) -
         "AFTER": "Complete",
     }
     assert workflow.cached_status == "Various-Complete"
-    assert "BLAMED" in workflow.status_message
-    assert "POST" in workflow.status_message
+    assert "BLAMED: Its post script failed with exit code 8." in workflow.status_message
     assert written(workflow, "PRE/seen.txt") == "made for PRE x\n"
     assert written(workflow, "FORGIVEN/post.txt") == "FORGIVEN returned 7\n"
 
