@@ -1,17 +1,19 @@
 # The two commands of a fresh machine: `make demo` and `make test`. CONTRIBUTING.md tells about the others.
 
-# PYTHON=…: the Python to use; ARGS=…: more arguments for pytest, such as ARGS="-k dask -x".
+# PYTHON=…: the Python to use; ARGS=…: more arguments for pytest, such as ARGS="-k dask -x", or for the benchmarks: a
+# word in the names of those that are wanted.
 export PYTHON
 ARGS =
 UPGRADE =
 
 SET_UP = python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py
 
-.PHONY: help demo test lock clean
+.PHONY: help demo test bench lock clean
 
 help:
 	@echo "make demo    real jobs, on a Prefect server and an HTCondor pool of their own"
 	@echo "make test    formatting, lint, types, import rules, all tests"
+	@echo "make bench   how fast it is, into benchmarks/RESULTS.md; takes some minutes of a machine at rest"
 	@echo "make lock    requirements files from pyproject.toml (UPGRADE=--upgrade: newest versions)"
 	@echo "make clean   removes what these have made"
 
@@ -22,6 +24,10 @@ demo:
 test:
 	@$(SET_UP) dev
 	@scripts/check.sh $(ARGS)
+
+bench:
+	@$(SET_UP) dev
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 lock:
 	@scripts/lock.sh $(UPGRADE)
