@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 #: Seconds for one request.
 REQUEST_TIMEOUT = 10.0
+_BUSY = (429, 503)
 
 
 class PrefectAway(PrefectJobsError):
     """Prefect's API cannot be reached just now, or is out of order: try again later."""
+
+    def __init__(self, text: str, *, busy: bool = False) -> None:
+        super().__init__(text)
+        #: It has answered, that it cannot do it at the moment: Prefect does so on SQLite when its database is locked.
+        self.busy = busy
 
 
 class RunGone(PrefectJobsError):
@@ -53,7 +59,7 @@ class PrefectConnection:
                 if code == httpx.codes.NOT_FOUND:
                     raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
                 if code in (408, 425, 429) or code >= 500:
-                    raise PrefectAway(f"Prefect's API answers with {code}.") from error
+                    raise PrefectAway(f"Prefect's API answers with {code}.", busy=code in _BUSY) from error
                 raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error
             except (httpx.TransportError, OSError, RuntimeError) as error:
                 self.close()

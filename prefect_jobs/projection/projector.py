@@ -36,6 +36,8 @@ LOG_DELAY = 1.0
 _CLAIM = 60.0
 _BATCH = 50
 _BACKOFF = (1.0, 20.0)
+#: Times in a row that Prefect may say it is busy before it counts as away.
+_BUSY = 3
 
 
 class Projector:
@@ -160,7 +162,7 @@ class Projector:
 
     def _run(self) -> None:
         api = self._make_api()
-        backoff = _BACKOFF[0]
+        backoff, busy = _BACKOFF[0], 0
         try:
             while True:
                 with self._changed:
@@ -185,6 +187,11 @@ class Projector:
                             self._changed.notify_all()
                     self._show_nodes(api)
                 except PrefectAway as error:
+                    busy = busy + 1 if error.busy else _BUSY
+                    if busy < _BUSY:
+                        if sweep:
+                            self._next_sweep = moment
+                        continue  # its client has slept over it already
                     self._lost(error)
                     backoff = min(_BACKOFF[1], backoff * 2)
                     with self._changed:
@@ -202,7 +209,7 @@ class Projector:
                         self._changed.notify_all()
                         self._changed.wait_for(lambda: self._closing, timeout=backoff)
                     continue
-                backoff = _BACKOFF[0]
+                backoff, busy = _BACKOFF[0], 0
         finally:
             api.close()
             try:
