@@ -10,6 +10,7 @@ import typer
 
 from prefect_jobs import statuses
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
+from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor_workflow import CondorWorkflow
 from prefect_jobs.jobs.lifecycle import poll_once
@@ -141,10 +142,12 @@ def resubmit(
 
 
 def _resubmit(job: Job, fresh: bool) -> None:
-    if fresh and isinstance(job, CondorWorkflow):
+    if not fresh:
+        job.resubmit()
+    elif isinstance(job, CondorWorkflow):
         job.resubmit(fresh=True)
     else:
-        job.resubmit()
+        raise JobStateError(f"job {job.id} is no workflow: --fresh means nothing to it, it starts over in any case.")
 
 
 def _action(name: str) -> Callable[..., None]:

@@ -114,6 +114,10 @@ class CondorJob(AccessPointJob, SubmitCommands):
         }
 
     def _find_submission(self) -> bool:
+        with condor_watch.asking():
+            return self._found()
+
+    def _found(self) -> bool:
         client, token = self._client(), self._record.submission_token
         mine = f'PrefectJobsToken == "{token}"'
         attributes = ("ClusterId", "TotalSubmitProcs", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish")

@@ -4,7 +4,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -13,16 +12,15 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import condor_watch, submission, workflow_logs, workflow_watch
-from prefect_jobs.jobs.access_point import AccessPointJob, first_line
+from prefect_jobs.jobs import condor_watch, submission, workflow_logs, workflow_rescue, workflow_watch
+from prefect_jobs.jobs.access_point import first_line
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
-from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.submission import TransientSubmissionError
-from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode, nodes_of
-from prefect_jobs.records import JobRecord, NodeRecord
+from prefect_jobs.jobs.workflow_graph import WorkflowGraph
+from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import dag, dag_observation, dag_reports, dagman, observation, outputs
 from prefect_jobs.schedulers.condor.client import CondorError, CondorRefusal
-from prefect_jobs.schedulers.condor.dag import DagError
+from prefect_jobs.schedulers.condor.dag_file import STATUS_NAME
 from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 15.0
 
 
-class CondorWorkflow(AccessPointJob):
+class CondorWorkflow(WorkflowGraph):
     """Nodes with dependencies, run by DAGMan at the access point.
 
     Args (of ``create_job``):
@@ -44,19 +42,6 @@ class CondorWorkflow(AccessPointJob):
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_workflow:condor_workflow"
     spec_defaults: ClassVar[Mapping[str, Any]] = {"max_jobs": {}, "config": None, "nodes": ()}
-
-    def __init__(self, backend: Backend, record: JobRecord) -> None:
-        super().__init__(backend, record)
-        self._known: dict[str, CondorWorkflowNode] | None = None if self.id else {}
-        #: The nodes' states, and the version of the job at which they were read.
-        self._seen: tuple[int, dict[str, NodeRecord]] = (-1, {})
-        #: Names of nodes that come before others.
-        self._above: set[str] = set()
-        given = self._spec.pop("nodes", None)  # kept in a table of their own
-        if given and self._known is not None:
-            for node in nodes_of(self, given):
-                self._known[node.name] = self._placed(node)
-                self._above.update(node.spec["parents"])
 
     # -- what the user asked for ------------------------------------------------------------------------
 
@@ -72,20 +57,6 @@ class CondorWorkflow(AccessPointJob):
             "config": dag.check_config(given.get("config")),
             "nodes": list(given.get("nodes") or ()),
         }
-
-    @property
-    def nodes(self) -> list[CondorWorkflowNode]:
-        """The nodes, in the order in which they were saved."""
-        return list(self._load().values())
-
-    @property
-    def num_jobs(self) -> int:
-        """The number of processes of all nodes."""
-        return sum(node.num_jobs for node in self.nodes)
-
-    def get_job(self, name: str) -> CondorWorkflowNode | None:
-        """The node of that name, or ``None``."""
-        return self._load().get(name)
 
     @property
     def max_jobs(self) -> dict[str, int]:
@@ -108,11 +79,6 @@ class CondorWorkflow(AccessPointJob):
         return found
 
     # -- as last seen -----------------------------------------------------------------------------------
-
-    @property
-    def node_statuses(self) -> dict[str, str]:
-        """The status of each node, by its name."""
-        return {name: state.status for name, state in self._states().items()}
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -152,15 +118,21 @@ class CondorWorkflow(AccessPointJob):
 
     def _start(self, *, fresh: bool) -> None:
         """Sends the DAG, and what its nodes read, to the access point, with a DAGMan to run it."""
+        self._reload()
         dag_nodes = [node._dag_node() for node in self.nodes]
         dag.check_graph(dag_nodes)
         directory = self._make_directory()
-        done = None if fresh else self._done_before(directory)
+        if fresh:
+            _forget_rescue(directory)
+        # All that may fail comes before the submission: after it, somebody must look after the work.
+        done = None if fresh else workflow_rescue.done_before(self.nodes, self._states(), directory)
+        nodes = workflow_rescue.begin(self.nodes, self._states(), done)
         with tempfile.TemporaryDirectory(prefix="prefect-jobs-dag-") as folder:
             search = (Path(self._workspace()), Path.cwd())
-            staged = stage(DagRequest(dag_nodes, self.max_jobs, directory, search, Path(folder), done))
+            stage(DagRequest(dag_nodes, self.max_jobs, directory, search, Path(folder), done))
             outputs.clear(directory)
             outputs.prepare(directory, 1, ("",))
+            (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's says nothing of this one
             client = self._client()
             with condor_watch.asking():
                 cursor, program = workflow_watch.newest_in_history(client), client.dagman()
@@ -182,52 +154,20 @@ class CondorWorkflow(AccessPointJob):
                 if self._find_submission():
                     return
                 raise TransientSubmissionError(str(error)) from error
-        if fresh:
-            for path in dag_reports.rescue_files(directory):
-                path.unlink(missing_ok=True)  # of an earlier run: this one begins anew
         self._submitted = {
             "remote_id": answer.cluster_id,
             "cluster": answer.cluster_id,
             "in_queue": True,
             "history": cursor,
-            "logs": {name: dict(logs) for name, logs in staged.logs.items()},
-            "nodes": self._reset(done),
+            "nodes": nodes,
             "message": f"Submitted as cluster {answer.cluster_id} to {answer.schedd or client.access.title}",
         }
 
-    def _done_before(self, directory: Path) -> list[str]:
-        """What need not run again: what the rescue DAG says, else what is known of the nodes."""
-        known = [name for name, state in self._states().items() if state.status == statuses.COMPLETE]
-        rescued = dag_reports.read_rescue(directory)
-        kinds = {node.name: node.kind for node in self.nodes}
-        found = known if rescued is None else [*rescued, *(name for name in known if name not in rescued)]
-        return [
-            name for name in found if kinds.get(name.partition("+")[0]) in dag_observation.WORK and self._whole(name)
-        ]
-
-    def _whole(self, name: str) -> bool:
-        # DAGMan knows a splice by its nodes only.
-        return "+" in name or self._node(name).kind != dag.SPLICE
-
-    def _reset(self, done: list[str] | None) -> tuple[NodeRecord, ...]:
-        """The nodes at the beginning of a run, all to be shown."""
-        found: list[NodeRecord] = []
-        for name, state in self._states().items():
-            node = self._node(name)
-            over = name in (done or ()) or (
-                done is not None and state.status == statuses.COMPLETE and node.kind == dag.SPLICE
-            )
-            if over:
-                found.append(workflow_watch.marked(state, replace(state, status=statuses.COMPLETE)))
-            elif node.done:
-                new = replace(state, status=statuses.COMPLETE, message="Done from the start.", native={})
-                found.append(workflow_watch.marked(state, new))
-            else:
-                # Marked in any case: Prefect may show it as one that will never run.
-                found.append(replace(state, status=statuses.PENDING, message="", native={}, seq=state.seq + 1))
-        return tuple(found)
-
     def _find_submission(self) -> bool:
+        with condor_watch.asking():
+            return self._found()
+
+    def _found(self) -> bool:
         client, token = self._client(), self._record.submission_token
         mine = f'PrefectJobsToken == "{token}"'
         attributes = ("ClusterId", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish", "PrefectJobsRescue")
@@ -240,13 +180,18 @@ class CondorWorkflow(AccessPointJob):
         ads = ads or [ad for ad in client.history(mine, attributes, match=1) if "StageInFinish" in ad]
         if not ads:
             return False
-        cluster = ads[0]["ClusterId"]
-        done = self._done_before(Path(self.initial_dir)) if ads[0].get("PrefectJobsRescue") else None
+        cluster, directory = ads[0]["ClusterId"], Path(self.initial_dir)
+        self._reload()
+        done: list[str] | None = None
+        if ads[0].get("PrefectJobsRescue"):
+            done = workflow_rescue.done_before(self.nodes, self._states(), directory)
+        else:
+            _forget_rescue(directory)
         self._submitted = {
             "remote_id": cluster,
             "cluster": cluster,
             "in_queue": True,
-            "nodes": self._reset(done),
+            "nodes": workflow_rescue.begin(self.nodes, self._states(), done),
             "message": f"Found again as cluster {cluster}; it was submitted before an interruption.",
         }
         return True
@@ -256,6 +201,9 @@ class CondorWorkflow(AccessPointJob):
 
     def _observe(self, held_timeout: float | None) -> Observation:
         self._refresh()
+        status = self._record.state.as_status
+        if status.text == statuses.RESULTS_READY or statuses.is_final(status):
+            return Observation(None)  # somebody else has seen its end
         nodes = self._backend.nodes(self._record.id)
         with condor_watch.asking():
             return workflow_watch.observe(self._record, nodes, self._client(), held_timeout)
@@ -284,14 +232,17 @@ class CondorWorkflow(AccessPointJob):
                 if time.monotonic() > deadline:
                     raise JobStateError(f"{self._title()} is still sending its files and cannot be paused; try again.")
                 Event().wait(0.2)
+            for inner in workflow_watch.inner_dagmans(client, int(self.cluster_id or 0)):
+                client.act("Hold", f"ClusterId == {inner} && JobStatus =!= 5", "paused by prefect-jobs")
         return self._observe(None)
 
     def _resume(self) -> Observation:
         client, mine = self._client(), condor_watch.constraint(self._record)
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
         with condor_watch.asking():
-            everything = f"(({mine}) || DAGManJobId == {self.cluster_id}) && {held}"
-            client.act("Release", everything, "resumed by prefect-jobs")
+            dags = [int(self.cluster_id or 0), *workflow_watch.inner_dagmans(client, int(self.cluster_id or 0))]
+            everything = " || ".join([f"({mine})", *(f"DAGManJobId == {number}" for number in dags)])
+            client.act("Release", f"({everything}) && {held}", "resumed by prefect-jobs")
         return self._observe(None)
 
     def _can_resume(self) -> bool:
@@ -303,8 +254,12 @@ class CondorWorkflow(AccessPointJob):
         client, mine = self._client(), condor_watch.constraint(record)
         notes: list[tuple[int, str]] = []
         try:
-            waiting = client.query(f"{mine} && (JobStatus == 4 || JobStatus == 3)", ("ClusterId",))
-            if waiting:
+            over = f"{mine} && (JobStatus == 4 || JobStatus == 3)"
+            waiting = client.query(over, ("ClusterId", "JobStatus", "NumJobStarts"))
+            began = any(ad["JobStatus"] == 4 or ad.get("NumJobStarts") for ad in waiting)
+            if waiting and not began:
+                self._apply(None, native={"retrieved": True})  # removed before it ran: there is nothing to fetch
+            elif waiting:
                 client.edit(mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
                 outputs.prepare(directory, 1, ("",))
                 client.retrieve(mine)
@@ -317,7 +272,7 @@ class CondorWorkflow(AccessPointJob):
             raise OutputsNotFetched(first_line(error)) from error
         lost = not waiting and not record.native.get("retrieved")
         nodes = self._conclude(directory, lost=lost)
-        notes.extend(workflow_logs.tails(record, nodes, directory))
+        notes.extend(workflow_logs.tails(nodes, directory))
         self._fetched.update({"in_queue": None, "messages": tuple(notes)})
 
     def _conclude(self, directory: Path, *, lost: bool) -> list[NodeRecord]:
@@ -327,6 +282,8 @@ class CondorWorkflow(AccessPointJob):
         before = self._backend.nodes(self._record.id)
         report = {} if lost else dag_reports.read_status(directory)
         nodes = dag_observation.finish(before, report, removed=removed)
+        if lost:
+            nodes = dag_observation.lose(nodes)
         gave_up = self._record.native.get("gave_up")
         status, message = dag_observation.outcome_of(nodes, ended.get("exit_code"), removed=removed and not gave_up)
         if gave_up:
@@ -354,23 +311,21 @@ class CondorWorkflow(AccessPointJob):
             with self._backend.results_lease(self._record.id) as mine:
                 if mine:  # else somebody fetches everything just now
                     self._fetch_logs(directory, states)
-        return workflow_logs.read(self._record, states.values(), directory)
+        return workflow_logs.read(states.values(), directory)
 
     def _fetch_logs(self, directory: Path, states: Mapping[str, NodeRecord]) -> None:
         """Fetches the logs so far, and nothing else of what may be large."""
-        begun = [self._node(name) for name, state in states.items() if dag_observation.tries_of(state)]
-        wanted = dagman.logs(
-            [node.dir or node.name for node in begun if node.name in self._record.native.get("logs", {})]
-        )
-        client, mine = self._client(), condor_watch.constraint(self._record)
-        outputs.prepare(directory, 1, ("",))
+        begun = [state for state in states.values() if dag_observation.tries_of(state)]
+        mine = condor_watch.constraint(self._record)
         try:
-            client.edit(mine, "TransferOutput", f'"{wanted}"')
+            client = self._client()
+            outputs.prepare(directory, 1, ("",))
+            client.edit(mine, "TransferOutput", f'"{dagman.logs([workflow_logs.folder_of(state) for state in begun])}"')
             try:
                 client.retrieve(mine)
             finally:
                 client.edit(mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
-            workflow_logs.sort_in(self._record, states.values(), directory)
+            workflow_logs.sort_in(states.values(), directory)
         except (CondorError, SchedulerConnectionError, OSError) as error:
             log.warning("The logs of %s are as last fetched: %s", self._title(), error)
 
@@ -382,86 +337,8 @@ class CondorWorkflow(AccessPointJob):
                 client.act("Remove", mine, "no longer wanted by prefect-jobs")
                 client.act("RemoveX", f"{mine} && JobStatus == 3", "no longer wanted by prefect-jobs")
 
-    # -- the nodes ----------------------------------------------------------------------------------------
 
-    def _load(self) -> dict[str, CondorWorkflowNode]:
-        if self._known is None:
-            self._known = {
-                record.name: CondorWorkflowNode._of(self, record) for record in self._backend.nodes(self._record.id)
-            }
-            for node in self._known.values():
-                self._above.update(node.spec["parents"])
-        return self._known
-
-    def _states(self) -> dict[str, NodeRecord]:
-        """The nodes' states as of the job's record."""
-        if self.id is None:
-            return {name: node._record for name, node in self._load().items()}
-        if self._seen[0] != self._record.version:
-            found = {record.name: record for record in self._backend.nodes(self._record.id)}
-            self._seen = (self._record.version, found)
-        return self._seen[1]
-
-    def _node(self, name: str) -> CondorWorkflowNode:
-        return self._load()[name]
-
-    def _has(self, name: str) -> bool:
-        return name in self._load()
-
-    def _same(self, other: "CondorWorkflow") -> bool:
-        return other is self or (self.id is not None and other.id == self.id)
-
-    def _placed(self, node: CondorWorkflowNode) -> CondorWorkflowNode:
-        """The node with its place among the others."""
-        last = next(reversed((self._known or {}).values()), None)
-        node._record = replace(node._record, position=0 if last is None else last._record.position + 1)
-        return node
-
-    def _keep(self, node: CondorWorkflowNode) -> None:
-        known = self._load()
-        there = known.get(node.name)
-        if there is not None and there is not node:
-            raise DagError(f"{self._title()} has a node {node.name!r} already: get_job({node.name!r}) gives it.")
-        for parent in node.spec["parents"]:
-            if parent not in known:
-                raise DagError(f"The node {node.name!r} comes after {parent!r}, which is no node of {self._title()}.")
-        if there is None:
-            known[node.name] = self._placed(node)
-        if self.id is not None:
-            self._backend.save_nodes(self._record.id, [self._to_store(node)])
-            self._seen = (-1, {})
-
-    def _remove(self, node: CondorWorkflowNode) -> None:
-        children = [other.name for other in self.nodes if node.name in other.spec["parents"]]
-        if children:
-            raise DagError(f"Nodes come after {node.name!r}: {', '.join(children[:5])}. Take them out first.")
-        if self._load().pop(node.name, None) is not None and self.id is not None:
-            self._backend.delete_node(self._record.id, node.name)
-            self._seen = (-1, {})
-
-    def _path_down(self, ancestor: str, descendant: str) -> list[str] | None:
-        """The names from a node down to one that comes after it; ``None`` where it does not."""
-        came: dict[str, str] = {}
-        waiting = [descendant]
-        nodes = self._load()
-        while waiting:
-            name = waiting.pop()
-            for parent in nodes[name].spec["parents"] if name in nodes else ():
-                if parent in came:
-                    continue
-                came[parent] = name
-                if parent == ancestor:
-                    path = [ancestor]
-                    while path[-1] != descendant:
-                        path.append(came[path[-1]])
-                    return path
-                waiting.append(parent)
-        return None
-
-    def _to_store(self, node: CondorWorkflowNode) -> NodeRecord:
-        return replace(node._record, spec=node.spec)
-
-    def _save_parts(self) -> None:
-        if self._known:
-            self._backend.save_nodes(self._record.id, [self._to_store(node) for node in self._known.values()])
-            self._seen = (-1, {})
+def _forget_rescue(directory: Path) -> None:
+    """A rescue DAG of an earlier run says nothing about one that begins anew."""
+    for path in dag_reports.rescue_files(directory):
+        path.unlink(missing_ok=True)

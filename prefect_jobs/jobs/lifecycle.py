@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNREACHABLE = "unreachable_since"
+_NOT_FETCHED = "The work is over; its outputs could not be fetched yet and are safe"
 #: Times that is looked again after an action, where others write the job at the same moment.
 _RACES = 5
 #: When the scheduler was last asked in vain.
@@ -159,9 +160,11 @@ def _fetch(job: "Job") -> None:
         try:
             result = hooks.call(job._process_results)
         except OutputsNotFetched as error:
-            text = f"The work is over; its outputs could not be fetched yet and are safe: {error}"
-            job._apply(News(Source.RESULTS, None, text))
-            job._wait_shown()
+            if not job.status_message.startswith(
+                _NOT_FETCHED
+            ):  # said once: errors may differ in what matters to nobody
+                job._apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
+                job._wait_shown()
             return
         except SchedulerConnectionError:
             raise

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect_jobs import statuses
-from prefect_jobs.records import JobRecord, NodeRecord
+from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, outputs
+from prefect_jobs.schedulers.condor.dag import JOB, PROGRAMS
 from prefect_jobs.schedulers.condor.dag_file import DAG_NAME
-from prefect_jobs.schedulers.condor.description import incoming
+from prefect_jobs.schedulers.condor.description import default_logs, incoming
 
 #: The workflow's entry in what :func:`read` gives. No node can be named so.
 WORKFLOW = "the workflow"
@@ -26,24 +27,22 @@ _OWN = {
 }
 
 
-def read(record: JobRecord, nodes: Iterable[NodeRecord], directory: Path) -> dict[str, Any]:
+def read(nodes: Iterable[NodeRecord], directory: Path) -> dict[str, Any]:
     """The workflow's logs as texts, and each node's as functions that read them: there may be thousands."""
     found: dict[str, Any] = {
         WORKFLOW: {name: _text(directory / file) for name, file in _OWN.items() if (directory / file).is_file()}
     }
     for node in nodes:
-        found[node.name] = {
-            name: partial(_text, path) for name, path in sorted(_files(record, node, directory).items())
-        }
+        found[node.name] = {name: partial(_text, path) for name, path in sorted(_files(node, directory).items())}
     return found
 
 
-def tails(record: JobRecord, nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]:
+def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]:
     """The ends of the logs of the first few nodes that failed, as lines with their level."""
     lines: list[tuple[int, str]] = []
     failed = [node for node in nodes if node.status == statuses.ERROR]
     for node in failed[:_SHOWN]:
-        files = _files(record, node, directory)
+        files = _files(node, directory)
         for kind, level in (("output", logging.INFO), ("error", logging.WARNING)):
             last = next((files[name] for name in sorted(files, reverse=True) if name.startswith(kind)), None)
             text = outputs.tail(last) if last is not None else ""
@@ -52,46 +51,56 @@ def tails(record: JobRecord, nodes: Iterable[NodeRecord], directory: Path) -> li
     return lines
 
 
-def sort_in(record: JobRecord, nodes: Iterable[NodeRecord], directory: Path) -> None:
+def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
     """Moves logs that were fetched by themselves to where the nodes' logs are: HTCondor brings them in one folder."""
     arrived = incoming(directory) / "0"
-    for node in nodes:
-        for cluster in _clusters(node):
-            for path in (arrived / "logs").glob(f"*.{cluster}.*"):
-                target = directory / _folder(node) / "logs" / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
+    owners = {str(cluster): node for node in nodes for cluster in _clusters(node)}
+    for path in (arrived / "logs").glob("*"):
+        owner = next((owners[part] for part in path.name.split(".") if part in owners), None)
+        if owner is not None:
+            target = directory / folder_of(owner) / "logs" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
     for name in _OWN.values():
         if (arrived / name).is_file():
             (arrived / name).replace(directory / name)
     outputs.clear(directory)
 
 
-def _files(record: JobRecord, node: NodeRecord, directory: Path) -> dict[str, Path]:
+def _files(node: NodeRecord, directory: Path) -> dict[str, Path]:
     """What the log is, and of which try and process if there are several → the file."""
-    templates: dict[str, str] = record.native.get("logs", {}).get(node.name, {})
     found: dict[str, Path] = {}
     clusters, procs = _clusters(node), dag_observation.procs_of(node)
     for number, cluster in enumerate(clusters, 1):
         for proc in range(max((proc.proc for proc in procs), default=0) + 1):
-            for kind, template in templates.items():
-                text = str(template)
+            for kind, template in _templates(node).items():
+                text = template
                 for macro, value in {"cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc}.items():
                     text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
                 name = kind + (f" of try {number}" if len(clusters) > 1 else "")
                 name += f" of process {proc}" if len(procs) > 1 else ""
-                path = directory / _folder(node) / text
+                path = directory / folder_of(node) / text
                 if path.is_file():
                     found[name] = path
     return found
 
 
+def _templates(node: NodeRecord) -> dict[str, str]:
+    """Where the node's logs are written, from its directory: as its submit file says."""
+    if node.spec.get("kind", JOB) not in PROGRAMS:
+        return {}
+    given = {str(key).lower(): str(value) for key, value in (node.spec.get("attributes") or {}).items()}
+    same = {"output": "stdout", "error": "stderr", "log": "log"}
+    return {name: given.get(name) or given.get(same[name]) or path for name, path in default_logs(node.name).items()}
+
+
+def folder_of(node: NodeRecord) -> str:
+    """The node's directory, in the workflow's."""
+    return str(node.spec.get("dir") or node.name)
+
+
 def _clusters(node: NodeRecord) -> list[int]:
     return sorted({cluster for run in node.native.get("runs", {}).values() for cluster in run["clusters"]})
-
-
-def _folder(node: NodeRecord) -> str:
-    return str(node.spec.get("dir") or node.name)
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The nodes of a workflow as people make them. What they are becomes a DAG file when the workflow is submitted."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
@@ -13,7 +14,7 @@ from prefect_jobs.schedulers.condor import dag, dag_observation, observation
 from prefect_jobs.schedulers.condor.dag import DagError, DagNode
 
 if TYPE_CHECKING:
-    from prefect_jobs.jobs.condor_workflow import CondorWorkflow
+    from prefect_jobs.jobs.workflow_graph import WorkflowGraph
 
 T = TypeVar("T")
 #: What a node is given besides its submit commands, with what it is without.
@@ -94,7 +95,7 @@ class CondorWorkflowNode(SubmitCommands):
     done: _Option[bool] = _Option()
     dag_file: _Option[str | None] = _Option()
 
-    def __init__(self, name: str, workflow: "CondorWorkflow", **given: Any) -> None:
+    def __init__(self, name: str, workflow: "WorkflowGraph", **given: Any) -> None:
         """
         Args:
             name: letters, digits, ``_`` and ``-``; DAGMan's, and that of the node's directory.
@@ -122,15 +123,30 @@ class CondorWorkflowNode(SubmitCommands):
             **submit_commands.check({key: given[key] for key in submit_commands.DEFAULTS if key in given}),
             **{key: _stored(key, given.get(key, default)) for key, default in {**OPTIONS, "dag_file": None}.items()},
         }
+        self._base: dict[str, Any] = {}
         self._check()
 
     @classmethod
-    def _of(cls, workflow: "CondorWorkflow", record: NodeRecord) -> "CondorWorkflowNode":
+    def _of(cls, workflow: "WorkflowGraph", record: NodeRecord) -> "CondorWorkflowNode":
         node = cls.__new__(_CLASSES[record.spec["kind"]])
         node._workflow = workflow
-        node._record = record
-        node._spec = {**OPTIONS, "dag_file": None, **record.spec}
+        node._take(record)
         return node
+
+    def _take(self, record: NodeRecord) -> None:
+        """Makes ``record`` what this object knows."""
+        self._record = record
+        self._spec = {**copy.deepcopy(OPTIONS), "dag_file": None, **copy.deepcopy(record.spec)}
+        self._saved()
+
+    def _saved(self) -> None:
+        """Notes that the node is stored as it is."""
+        self._base = copy.deepcopy(self._spec)
+
+    @property
+    def _touched(self) -> bool:
+        """Whether something was changed here that is not stored."""
+        return self._spec != self._base
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -143,7 +159,7 @@ class CondorWorkflowNode(SubmitCommands):
         return self._record.name
 
     @property
-    def workflow(self) -> "CondorWorkflow":
+    def workflow(self) -> "WorkflowGraph":
         """The workflow that it belongs to."""
         return self._workflow
 
@@ -253,7 +269,7 @@ class CondorWorkflowJobNode(CondorWorkflowNode):
     def __init__(
         self,
         name: str,
-        workflow: "CondorWorkflow",
+        workflow: "WorkflowGraph",
         attributes: Mapping[str, Any] | None = None,
         condorpy_template_name: str | None = None,
         remote_input_files: Sequence[str | os.PathLike[str]] = (),
@@ -305,11 +321,19 @@ class CondorWorkflowSubdagNode(CondorWorkflowNode):
     def __init__(
         self,
         name: str,
-        workflow: "CondorWorkflow",
+        workflow: "WorkflowGraph",
         dag_file: str | os.PathLike[str],
         remote_input_files: Sequence[str | os.PathLike[str]] = (),
         **options: Any,
     ) -> None:
+        """
+        Args:
+            name: see :class:`CondorWorkflowNode`, as for the options.
+            workflow: the workflow that it belongs to.
+            dag_file: a local DAG file.
+            remote_input_files: local files that it needs besides those that it names itself.
+            **options: the other fields.
+        """
         super().__init__(name, workflow, dag_file=dag_file, remote_input_files=remote_input_files, **options)
 
 
@@ -331,7 +355,7 @@ _CLASSES: dict[str, type[CondorWorkflowNode]] = {
 }
 
 
-def nodes_of(workflow: "CondorWorkflow", given: Any) -> list[CondorWorkflowNode]:
+def nodes_of(workflow: "WorkflowGraph", given: Any) -> list[CondorWorkflowNode]:
     """Nodes from a list of dicts, as flows and schedules give them: ``name``, ``kind`` (JOB if not given),
     ``parents`` (names), and the fields.
 

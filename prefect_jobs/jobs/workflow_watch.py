@@ -12,12 +12,14 @@ from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, observation
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.dag import SERVICE
-from prefect_jobs.schedulers.condor.dag_observation import PROJECTION
+from prefect_jobs.schedulers.condor.dag import SERVICE, SPLICE
+from prefect_jobs.schedulers.condor.dag_observation import DAGMAN_UNIVERSE, PROJECTION
 
 #: Lines about single nodes in one poll.
 _LINES = 50
 _CURSOR = "history"
+#: The DAGMans of DAGs within the DAG, as of the last poll: what they run is asked for, too.
+_INNER = "inner"
 
 
 def newest_in_history(client: CondorClient) -> str | None:
@@ -36,22 +38,58 @@ def observe(
         SchedulerConnectionError: nobody can tell now.
     """
     cluster = int(record.remote_id or 0)
-    ads = client.query(f"({constraint(record)}) || DAGManJobId == {cluster}", PROJECTION)
+    dags = [cluster, *record.native.get(_INNER, ())]
+    nodes_of = " || ".join(f"DAGManJobId == {number}" for number in dags)
+    ads = client.query(f"({constraint(record)}) || {nodes_of}", PROJECTION)
     dagman = next((ad for ad in ads if ad.get("ClusterId") == cluster), None)
     if dagman is None or dagman.get("PrefectJobsToken") != record.submission_token:
         return _gone(record, nodes, client)
-    jobs = [ad for ad in ads if ad.get("ClusterId") != cluster]
+    jobs = [ad for ad in ads if ad.get("DAGManJobId") == cluster]
+    inner = sorted(int(ad["ClusterId"]) for ad in ads if _is_inner(ad, cluster))
     gone, cursor = _left(record, client, cluster)
-    now = dag_observation.apply_ads(nodes, jobs, gone)
+    now = dag_observation.apply_ads(nodes, jobs, gone, _by_node(ads, cluster))
     found = conclude(record, nodes, now, dagman, held_timeout)
     if found.native.pop("give_up", False):
         client.act("Remove", constraint(record), "held for too long")
-    return replace(found, native={**found.native, _CURSOR: cursor})
+    return replace(found, native={**found.native, _CURSOR: cursor, _INNER: inner or None})
+
+
+def inner_dagmans(client: CondorClient, cluster: int) -> list[int]:
+    """The clusters of the DAGMans within a DAG that are in the queue, at any depth."""
+    found: list[int] = []
+    level = [cluster]
+    while level:
+        below = " || ".join(f"DAGManJobId == {number}" for number in level)
+        ads = client.query(f"JobUniverse == {DAGMAN_UNIVERSE} && ({below})", ("ClusterId",))
+        level = [int(ad["ClusterId"]) for ad in ads if int(ad["ClusterId"]) not in found]
+        found.extend(level)
+    return found
+
+
+def _is_inner(ad: Mapping[str, Any], cluster: int) -> bool:
+    return ad.get("JobUniverse") == DAGMAN_UNIVERSE and ad.get("ClusterId") != cluster
+
+
+def _by_node(ads: Sequence[Mapping[str, Any]], cluster: int) -> dict[str, list[Mapping[str, Any]]]:
+    """The ads of what is in DAGs within the DAG, by the node that it is in."""
+    dagmans = {ad.get("ClusterId"): ad for ad in ads if _is_inner(ad, cluster)}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for ad in ads:
+        above = dagmans.get(ad.get("DAGManJobId"))
+        while above is not None and above.get("DAGManJobId") != cluster:
+            above = dagmans.get(above.get("DAGManJobId"))
+        if above is not None:
+            found.setdefault(str(above.get("DAGNodeName", "")).partition("+")[0], []).append(ad)
+    return found
 
 
 def _left(record: JobRecord, client: CondorClient, cluster: int) -> tuple[list[dict[str, Any]], str | None]:
     """What has left the queue since the last poll, and where the next one begins."""
     known = record.native.get(_CURSOR)
+    if known is None:  # found again after an interruption: nothing is known of the history yet
+        newest = newest_in_history(client)
+        gone = client.history(f"DAGManJobId == {cluster}", PROJECTION)
+        return gone, newest
     gone = client.history(f"DAGManJobId == {cluster}", PROJECTION, since=known)
     return gone, _same(gone[0]) if gone else known
 
@@ -114,7 +152,7 @@ def conclude(
         return seen(statuses.HELD, text)
     if held is not None:
         return seen(statuses.PAUSED, dag_observation.progress(nodes))
-    if proc.state == observation.RUNNING and _begun(nodes, dagman):
+    if _begun(nodes, dagman):
         return seen(statuses.VARIOUS, dag_observation.progress(nodes))
     message = record.state.status_message if record.state.status == statuses.SUBMITTED else "Waiting for DAGMan."
     return seen(statuses.SUBMITTED, message)
@@ -131,8 +169,15 @@ def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
 
 
 def _begun(nodes: Sequence[NodeRecord], dagman: Mapping[str, Any]) -> bool:
-    counted = sum(int(dagman.get(name) or 0) for name in ("DAG_NodesDone", "DAG_NodesFailed", "DAG_NodesQueued"))
-    return counted > 0 or any(dag_observation.tries_of(node) for node in nodes)
+    fresh = [node for node in nodes if not node.native.get(dag_observation.KEPT)]
+    if any(dag_observation.tries_of(node) for node in fresh):
+        return True
+    if any(int(dagman.get(name) or 0) for name in ("DAG_NodesFailed", "DAG_NodesQueued")):
+        return True
+    # Nodes without a job of their own; a splice counts as many as it has.
+    from_the_start = len(nodes) - len(fresh) + sum(bool(node.spec.get("done")) for node in fresh)
+    splices = any(node.spec.get("kind") == SPLICE for node in nodes)
+    return not splices and int(dagman.get("DAG_NodesDone") or 0) > from_the_start
 
 
 def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) -> Observation:
@@ -142,8 +187,11 @@ def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) 
         reason = f": {proc.reason}" if proc.reason else ""
         if proc.state == observation.COMPLETED:
             text = "DAGMan has ended and was taken out of the queue before its outputs were fetched: they are lost."
-            return Observation(statuses.ERROR, text, {"in_queue": None}, crashed=True)
-        ended = dag_observation.finish(nodes, {}, removed=True)
+            lost = _changed(nodes, dag_observation.lose(nodes))
+            return Observation(
+                statuses.ERROR, text, {"in_queue": None}, crashed=True, nodes=lost, version=record.version
+            )
+        ended = dag_observation.lose(dag_observation.finish(nodes, {}, removed=True))
         text = f"Removed from the queue with what it had written{reason}."
         changed = tuple(_changed(nodes, ended))
         return Observation(statuses.ABORTED, text, {"in_queue": None}, nodes=changed, version=record.version)
@@ -156,7 +204,9 @@ def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) 
         f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {since}. "
         "It was removed there, or the schedd lost its queue. What it wrote is not known; resubmit() runs it again."
     )
-    return Observation(statuses.ERROR, text, {**native, "in_queue": None}, crashed=True)
+    lost = _changed(nodes, dag_observation.lose(nodes))
+    native["in_queue"] = None
+    return Observation(statuses.ERROR, text, native, crashed=True, nodes=lost, version=record.version)
 
 
 def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:

@@ -15,6 +15,7 @@ from prefect_jobs import JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.cli.root import app
 from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.store.tables import SCHEMA_HEAD
 from tests.acceptance.conftest import PrefectView, ShellJob
 
 COMMANDS = (
@@ -90,7 +91,7 @@ def test_schedulers_are_listed_checked_and_assigned(
         in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]
     )
     out, _ = run("deploy", "mine:Mine", cwd=tmp_path)
-    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app"]
+    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app", "condor-workflow/cli_app"]
     assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
 
 
@@ -104,7 +105,7 @@ def test_the_database_is_upgraded_and_a_newer_one_is_refused(tmp_path: Path) -> 
     import sqlite3
 
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    assert "none -> 0001" in run("db", "upgrade", environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
+    assert f"none -> {SCHEMA_HEAD}" in run("db", "upgrade", environment={"PREFECT_JOBS_DATABASE_URL": url})[1]
     with sqlite3.connect(tmp_path / "new.db") as connection:
         connection.execute("UPDATE prefect_jobs_version SET version_num = '9999'")
     for command in (("list",), ("db", "upgrade")):

@@ -14,6 +14,8 @@ DAG_NAME = "workflow.dag"
 STATUS_NAME = "workflow.status"
 #: Least seconds between two writings of the node status file.
 _STATUS_INTERVAL = 30
+#: DAGMan's exit code for "start me again".
+_RESTART = 3
 
 
 def submit_file(node: DagNode) -> str:
@@ -78,7 +80,10 @@ def _options(node: DagNode, scripts: Mapping[tuple[str, str], str]) -> list[str]
         lines.append(f"CATEGORY {name} {node.category}")
     if node.abort_dag_on is not None and node.kind != FINAL:
         answer = node.abort_dag_on_return_value
-        lines.append(f"ABORT-DAG-ON {name} {node.abort_dag_on}" + (f" RETURN {answer}" if answer is not None else ""))
+        if answer is None:
+            answer = node.abort_dag_on if 0 <= node.abort_dag_on <= 255 else 1  # as DAGMan does where none is given
+        # By 3 DAGMan asks to be started again: the workflow would be run for ever.
+        lines.append(f"ABORT-DAG-ON {name} {node.abort_dag_on} RETURN {1 if answer == _RESTART else answer}")
     return lines
 
 

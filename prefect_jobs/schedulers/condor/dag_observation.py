@@ -31,11 +31,19 @@ WORK = (JOB, SUBDAG, SPLICE)
 #: Node names in a message.
 _SHOWN = 5
 
+#: JobUniverse of a DAGMan: "scheduler".
+DAGMAN_UNIVERSE = 7
+#: In a node's ``native``: it was done by an earlier run, and its outputs are here.
+KEPT = "kept"
+
 Run = dict[str, Any]
 
 
 def apply_ads(
-    nodes: Sequence[NodeRecord], queued: Iterable[Mapping[str, Any]], gone: Iterable[Mapping[str, Any]]
+    nodes: Sequence[NodeRecord],
+    queued: Iterable[Mapping[str, Any]],
+    gone: Iterable[Mapping[str, Any]],
+    inner: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> list[NodeRecord]:
     """The nodes as they are after a poll.
 
@@ -43,17 +51,18 @@ def apply_ads(
         nodes: as last known.
         queued: ads of nodes' jobs in the queue.
         gone: ads of those that have left it, in any order; those that are known already do no harm.
+        inner: by node, the ads of what is in the queue of DAGs within the DAG.
     """
     runs: dict[str, dict[str, Run]] = {}
     known = {node.name: node for node in nodes}
     for ad, in_queue in [*((ad, False) for ad in gone), *((ad, True) for ad in queued)]:
-        name, _, inner = str(ad.get("DAGNodeName", "")).partition("+")
+        name, _, part = str(ad.get("DAGNodeName", "")).partition("+")
         node = known.get(name)
         if node is None:
             continue
         if name not in runs:
             runs[name] = {key: _copy(run) for key, run in node.native.get("runs", {}).items()}
-        _note(runs[name].setdefault(inner, {"clusters": [], "procs": {}, "total": 1}), ad, in_queue)
+        _note(runs[name].setdefault(part, {"clusters": [], "procs": {}, "total": 1}), ad, in_queue)
     found: list[NodeRecord] = []
     for node in nodes:
         if node.name not in runs:
@@ -63,8 +72,22 @@ def apply_ads(
         status, message = _judge(node, runs[node.name])
         if node.status == statuses.COMPLETE and status != statuses.COMPLETE and not _new_try(node, native):
             status, message = node.status, node.message  # what came after it has begun: it is done
+        if status == statuses.RUNNING and inner and node.name in inner:
+            status, message = _held_inside(inner[node.name], status, message)
         found.append(replace(node, native=native, status=status, message=message))
     return _infer(found)
+
+
+def _held_inside(ads: Sequence[Mapping[str, Any]], status: str, message: str) -> tuple[str, str]:
+    """What people must know of a DAG within the DAG: a hold; it is held itself where nothing in it runs."""
+    procs = [(str(ad.get("DAGNodeName", "")), observation.read_ad(ad, queued=True)) for ad in ads]
+    held = next(((name, proc) for name, proc in procs if proc.status == statuses.HELD), None)
+    if held is None:
+        return status, message
+    jobs = [proc for (_, proc), ad in zip(procs, ads, strict=True) if ad.get("JobUniverse") != DAGMAN_UNIVERSE]
+    busy = any(proc.state in (observation.RUNNING, observation.IDLE, observation.UNEXPANDED) for proc in jobs)
+    text = f"In its DAG, node {held[0]}: {held[1].hold_text()}"
+    return (status, f"{message} {text}") if busy else (statuses.HELD, text)
 
 
 def _new_try(node: NodeRecord, native: Mapping[str, Any]) -> bool:
@@ -235,12 +258,25 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
             message = _REMOVED if by_dagman else _sentence(ended[0].outcome())
             return replace(node, status=statuses.ABORTED, message=message)
         return replace(node, status=statuses.ERROR, message=_why_failed(failed, ended, tries_of(node)))
+    if node.status in (statuses.COMPLETE, statuses.ERROR) and _DONE not in codes:
+        return node  # its ad has told more than DAGMan wrote down before it was held, or killed
     if any(code in _AT_WORK for code in codes):
         return replace(node, status=statuses.ABORTED, message=_REMOVED)
     if any(code == _DONE for code in codes):
         done = sum(code == _DONE for code in codes)
         return replace(node, status=statuses.ABORTED, message=f"{done} of its {len(codes)} nodes were done.")
     return _not_run(node, removed)
+
+
+def lose(nodes: Sequence[NodeRecord]) -> list[NodeRecord]:
+    """The nodes, of which what was done in this run is done no more: what they wrote was lost with DAGMan."""
+    text = "It was done, and what it wrote is lost."
+    return [
+        replace(node, status=statuses.PENDING, message=text)
+        if node.status == statuses.COMPLETE and tries_of(node) and not node.native.get(KEPT)
+        else node
+        for node in nodes
+    ]
 
 
 _SCRIPT = re.compile(r"(PRE|POST) script failed with (status|signal) (\d+)", re.IGNORECASE)
@@ -300,7 +336,7 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
         return statuses.ABORTED, f"{counted}{rest}."
     if done == len(work) and not failed:
         return statuses.COMPLETE, f"All {len(work)} nodes are done." if len(work) > 1 else "Its node is done."
-    if exit_code == 0 and all(_meant(node) for node in errors):
+    if exit_code == 0 and any(_meant(node) for node in nodes) and all(_meant(node) for node in errors):
         names = ", ".join(node.name for node in errors or work if _meant(node) and _ended(node))
         ended = f" by {names}" if names else ""
         return statuses.COMPLETE, f"Ended early{ended}, by ABORT-DAG-ON with a return value of success; {counted}."

@@ -244,6 +244,8 @@ class _Outputs:
     def shares(self, node: DagNode) -> bool:
         """Whether another node, which may come before this one, has the same directory."""
         others = [name for name in self._names[PurePosixPath(node.directory)] if name != node.name]
+        if not set(others).isdisjoint(node.parents):
+            return True
         return any(node.kind not in (JOB, SUBDAG) or self._comes_before(other, node) for other in others)
 
     def look_up(self, node: DagNode, text: str) -> str | None:

@@ -79,7 +79,8 @@ def describe(
         "remove_kill_sig": "SIGUSR1",
         "My.OtherJobRemoveRequirements": '"DAGManJobId =?= $(cluster)"',
         # Ended by anything but itself (the machine went down, it was killed), it is started again and recovers.
-        "on_exit_remove": "(ExitSignal =?= 11 || (ExitCode =!= undefined && ExitCode >= 0 && ExitCode <= 2))",
+        # 3 is how it asks for that itself; any other exit code is its end, ABORT-DAG-ON's own ones among them.
+        "on_exit_remove": "(ExitSignal =?= 11 || (ExitCode =!= undefined && ExitCode >= 0 && ExitCode =!= 3))",
         # What it wrote waits until it is fetched, also after a removal; then it is taken out of the queue.
         "leave_in_queue": "JobStatus == 4 || (JobStatus == 3 && LastJobStatus =!= 4)",
         "My.PrefectJobsToken": f'"{token}"',

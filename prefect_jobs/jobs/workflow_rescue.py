@@ -1,0 +1,91 @@
+"""What of a workflow need not be run again, and how its nodes begin a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from prefect_jobs import statuses
+from prefect_jobs.jobs import workflow_watch
+from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode
+from prefect_jobs.records import NodeRecord
+from prefect_jobs.schedulers.condor import dag, dag_observation, dag_reports
+
+
+def done_before(nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRecord], directory: Path) -> list[str]:
+    """What is done: what the rescue DAG says, and what is known of the nodes besides.
+
+    A node whose directory is gone is not done, whatever was said of it; nor is one that comes after such a node.
+
+    Returns:
+        DAGMan's names: nodes, and ``<splice>+<its node>``.
+    """
+    rescued = dag_reports.read_rescue(directory) or []
+    inner: dict[str, list[str]] = {}
+    for name in rescued:
+        inner.setdefault(name.partition("+")[0], []).append(name)
+    by_name = {node.name: node for node in nodes}
+    judged: dict[str, bool] = {}
+
+    def is_done(node: CondorWorkflowNode) -> bool:
+        state = states.get(node.name)
+        complete = state is not None and state.status == statuses.COMPLETE
+        if node.kind == dag.SPLICE:
+            complete = complete and node.name in inner  # DAGMan knows a splice by its nodes only
+        elif node.name in inner:
+            complete = True
+        if complete and state is not None and dag_observation.tries_of(state):
+            complete = (directory / (node.dir or node.name)).is_dir()
+        return complete and all(judged.get(name, False) for name in node.spec["parents"])
+
+    found: list[str] = []
+    for name in _in_order(by_name):
+        node = by_name[name]
+        judged[name] = is_done(node) or node.done
+        if node.kind == dag.SPLICE and all(judged[parent] for parent in node.spec["parents"]):
+            found.extend(inner.get(name, ()))
+        elif judged[name] and node.kind in dag_observation.WORK:
+            found.append(name)
+    return found
+
+
+def _in_order(nodes: Mapping[str, CondorWorkflowNode]) -> list[str]:
+    """Every node after its parents."""
+    waiting = {name: len(node.spec["parents"]) for name, node in nodes.items()}
+    children: dict[str, list[str]] = {name: [] for name in nodes}
+    for name, node in nodes.items():
+        for parent in node.spec["parents"]:
+            children[parent].append(name)
+    ready = [name for name, number in waiting.items() if not number]
+    for name in ready:  # grows while it is walked through
+        for child in children[name]:
+            waiting[child] -= 1
+            if not waiting[child]:
+                ready.append(child)
+    return ready
+
+
+def begin(
+    nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRecord], done: Sequence[str] | None
+) -> tuple[NodeRecord, ...]:
+    """The nodes at the beginning of a run, all to be shown.
+
+    Args:
+        nodes: the nodes.
+        states: as they were.
+        done: as :func:`done_before` gives it; ``None``: it starts over.
+    """
+    over = set(done or ())
+    found: list[NodeRecord] = []
+    for node in nodes:
+        state = states.get(node.name, node._record)
+        splice = node.kind == dag.SPLICE and state.status == statuses.COMPLETE
+        if node.name in over or (splice and any(name.startswith(f"{node.name}+") for name in over)):
+            native = {**state.native, dag_observation.KEPT: True}
+            found.append(workflow_watch.marked(state, replace(state, status=statuses.COMPLETE, native=native)))
+        elif node.done:
+            new = replace(state, status=statuses.COMPLETE, message="Done from the start.", native={})
+            found.append(workflow_watch.marked(state, new))
+        else:
+            # Marked in any case: Prefect may show it as one that will never run.
+            found.append(replace(state, status=statuses.PENDING, message="", native={}, seq=state.seq + 1))
+    return tuple(found)
