@@ -4,9 +4,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_jobs.errors import SchedulerEngineMismatch
+from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.schedulers.condor import description
-from prefect_jobs.schedulers.condor.client import Access, CondorClient, client_for
+from prefect_jobs.schedulers.condor.client import (
+    Access,
+    CondorClient,
+    CondorError,
+    CondorRefusal,
+    Submitted,
+    client_for,
+)
 
 DIRECTORY = "initial_dir"
 
@@ -38,6 +47,34 @@ class AccessPointJob(Job):
         return str(known) if known else str(Path(self._workspace()) / self._directory_name())
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool, what: str) -> Submitted | None:
+        """Submits a description.
+
+        Returns:
+            The cluster; ``None`` where the answer was lost, and the work was found by its token.
+
+        Raises:
+            CondorRefusal: HTCondor refuses it as it is.
+            TransientSubmissionError: nothing was submitted; trying again may help.
+            SchedulerConnectionError: not reached: nothing was submitted.
+        """
+        try:
+            return client.submit(text, count, spool=spool)
+        except CondorRefusal as error:
+            raise CondorRefusal(f"HTCondor refuses the {what}: {error}") from error
+        except CondorError as error:
+            if self._find_submission():
+                return None
+            raise TransientSubmissionError(str(error)) from error
+
+    def _find_submission(self) -> bool:
+        with condor_watch.asking():
+            return self._found()
+
+    def _found(self) -> bool:
+        """Looks for the submission by its token, and notes it."""
+        raise NotImplementedError
 
     def _directory(self) -> Path | None:
         known = self.spec.get(DIRECTORY)

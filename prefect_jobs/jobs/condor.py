@@ -14,10 +14,9 @@ from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import condor_logs, condor_watch, submit_commands
 from prefect_jobs.jobs.access_point import AccessPointJob, first_line
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
-from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
 from prefect_jobs.schedulers.condor import description, observation, outputs
-from prefect_jobs.schedulers.condor.client import CondorError, CondorRefusal
+from prefect_jobs.schedulers.condor.client import CondorError
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +93,9 @@ class CondorJob(AccessPointJob, SubmitCommands):
             outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
             (directory / "logs").mkdir(exist_ok=True)
             client = self._client()
-            try:
-                done = client.submit(wanted.text, count, spool=wanted.spool)
-            except CondorRefusal as error:
-                raise CondorRefusal(f"HTCondor refuses the job: {error}") from error
-            except CondorError as error:
-                # Perhaps it got through and only the answer was lost: the token tells.
-                if self._find_submission():
-                    return
-                raise TransientSubmissionError(str(error)) from error
+            done = self._hand_over(client, wanted.text, count, spool=wanted.spool, what="job")
+            if done is None:
+                return
         self._submitted = {
             "remote_id": done.cluster_id,
             "cluster": done.cluster_id,
@@ -112,10 +105,6 @@ class CondorJob(AccessPointJob, SubmitCommands):
             "logs": dict(wanted.logs),
             "message": f"Submitted as cluster {done.cluster_id} to {done.schedd or client.access.title}",
         }
-
-    def _find_submission(self) -> bool:
-        with condor_watch.asking():
-            return self._found()
 
     def _found(self) -> bool:
         client, token = self._client(), self._record.submission_token

@@ -15,11 +15,10 @@ from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import condor_watch, submission, workflow_logs, workflow_rescue, workflow_watch
 from prefect_jobs.jobs.access_point import first_line
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
-from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.jobs.workflow_graph import WorkflowGraph
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import dag, dag_observation, dag_reports, dagman, observation, outputs
-from prefect_jobs.schedulers.condor.client import CondorError, CondorRefusal
+from prefect_jobs.schedulers.condor.client import CondorError
 from prefect_jobs.schedulers.condor.dag_file import STATUS_NAME
 from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
 
@@ -145,15 +144,9 @@ class CondorWorkflow(WorkflowGraph):
                 config=self.config,
                 rescue=done is not None,
             )
-            try:
-                answer = client.submit(text, 1, spool=True)
-            except CondorRefusal as error:
-                raise CondorRefusal(f"HTCondor refuses the workflow: {error}") from error
-            except CondorError as error:
-                # Perhaps it got through and only the answer was lost: the token tells.
-                if self._find_submission():
-                    return
-                raise TransientSubmissionError(str(error)) from error
+            answer = self._hand_over(client, text, 1, spool=True, what="workflow")
+            if answer is None:
+                return
         self._submitted = {
             "remote_id": answer.cluster_id,
             "cluster": answer.cluster_id,
@@ -162,10 +155,6 @@ class CondorWorkflow(WorkflowGraph):
             "nodes": nodes,
             "message": f"Submitted as cluster {answer.cluster_id} to {answer.schedd or client.access.title}",
         }
-
-    def _find_submission(self) -> bool:
-        with condor_watch.asking():
-            return self._found()
 
     def _found(self) -> bool:
         client, token = self._client(), self._record.submission_token

@@ -6,11 +6,10 @@ import pytest
 
 from prefect_jobs import CondorWorkflow, CondorWorkflowSubdagNode, JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import condor_watch, submission
+from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.lifecycle import poll_once
-from prefect_jobs.records import Change
 from tests.acceptance.test_workflow_steering import in_queue, polled, runs_of, until
-from tests.acceptance.workflows import node, workflow_of, written
+from tests.acceptance.workflows import crash_when_submitted, node, workflow_of, written
 from tests.support import eventually
 
 INNER_SUBMIT = """executable = /bin/sh
@@ -186,13 +185,7 @@ def test_a_workflow_that_is_found_again_has_its_logs(
 ) -> None:
     # given a crash between submission and commit
     node(workflow, "A", "echo said")
-    monkeypatch.setattr(submission, "accepted", lambda job, message="": (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        workflow.execute()
-    monkeypatch.undo()
-    arrived = f'PrefectJobsToken == "{workflow._record.submission_token}" && StageInFinish > 0'
-    eventually(lambda: workflow._client().query(arrived, ("ClusterId",)), "its files have arrived")
-    workflow._backend.update(workflow._record.id, lambda fresh: Change({"submitting_since": None}))
+    crash_when_submitted(workflow, monkeypatch)
     # when
     found = same(workflow, manager)
     found.wait(60)

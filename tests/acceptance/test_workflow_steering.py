@@ -11,11 +11,9 @@ import pytest
 
 from prefect_jobs import CondorWorkflow, JobManager, SubmissionError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
-from prefect_jobs.records import Change
-from tests.acceptance.workflows import diamond, node, workflow_of, written
+from tests.acceptance.workflows import crash_when_submitted, diamond, node, workflow_of, written
 from tests.support import eventually
 
 
@@ -158,15 +156,9 @@ def test_a_workflow_that_was_submitted_before_a_crash_is_found_again(
 ) -> None:
     # given a process that dies when the access point has the workflow and nobody has written so
     node(workflow, "A", "true")
-    monkeypatch.setattr(submission, "accepted", lambda job, message="": (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        workflow.execute()
-    monkeypatch.undo()
-    token = f'PrefectJobsToken == "{workflow._record.submission_token}" && StageInFinish > 0'
-    eventually(lambda: workflow._client().query(token, ("ClusterId",)), "its files have arrived")
+    crash_when_submitted(workflow, monkeypatch)
     found = manager.get_job(workflow.id or 0)
     assert isinstance(found, CondorWorkflow)
-    workflow._backend.update(workflow._record.id, lambda fresh: Change({"submitting_since": None}))
     # when
     found.wait(60)
     # then

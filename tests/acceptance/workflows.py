@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode, CondorWorkflowNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.jobs import submission
+from prefect_jobs.records import Change
+from tests.support import eventually
 
 SMALL = {"request_memory": "16MB", "request_disk": "1MB"}
 
@@ -62,3 +67,14 @@ def diamond(workflow: CondorWorkflow, *, b: str = "true", c: str = "true") -> No
 def written(workflow: CondorWorkflow, path: str) -> str:
     """What is in a file of the workflow's directory."""
     return (Path(workflow.initial_dir) / path).read_text()
+
+
+def crash_when_submitted(workflow: CondorWorkflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executes the workflow in a process that dies when the access point has it and nobody has written so."""
+    monkeypatch.setattr(submission, "accepted", lambda job, message="": (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        workflow.execute()
+    monkeypatch.undo()
+    arrived = f'PrefectJobsToken == "{workflow._record.submission_token}" && StageInFinish > 0'
+    eventually(lambda: workflow._client().query(arrived, ("ClusterId",)), "its files have arrived")
+    workflow._backend.update(workflow._record.id, lambda fresh: Change({"submitting_since": None}))
