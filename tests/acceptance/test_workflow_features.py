@@ -227,7 +227,7 @@ def test_outputs_pass_from_node_to_node_and_come_back(ended: dict[str, CondorWor
     last = workflow.get_job("E")
     assert last is not None
     assert last.exit_codes == {0: 0, 1: 0}
-    assert "rocess 1: exit code 0 on slot" in last.status_message
+    assert "exit code 0 on slot" in last.status_message
     assert workflow.num_jobs == 6
     assert workflow.statuses["Completed"] == 5
 
