@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 from anyio.to_thread import run_sync
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from prefect_jobs.blocks.scheduler_block import SchedulerBlock
-from prefect_jobs.schedulers import dask as dask_client
+from prefect_jobs.schedulers.dask import connection
 
 
 class DaskScheduler(SchedulerBlock):
@@ -18,10 +18,15 @@ class DaskScheduler(SchedulerBlock):
     _documentation_url = "https://distributed.dask.org/en/stable/client.html"  # type: ignore[assignment]
     engine: ClassVar[str] = "dask"
 
-    host: str = Field(description="Address of the scheduler, as host:port or tcp://host:port.")
+    host: str = Field(
+        default="", description="Address of the scheduler, as host:port or tcp://host:port; empty: on this machine."
+    )
     timeout: float = Field(default=0, ge=0, description="Seconds to wait for an answer; 0: 10 seconds.")
     heartbeat_interval: float = Field(default=0, ge=0, description="Seconds between heartbeats; 0: Dask's own.")
     dashboard: str | None = Field(default=None, description="Address of the dashboard for people, if it is another.")
+    tls_ca_file: str | None = Field(default=None, description="File with the certificate authority, for TLS.")
+    tls_client_cert: SecretStr | None = Field(default=None, description="Certificate, or a file with it, for TLS.")
+    tls_client_key: SecretStr | None = Field(default=None, description="Private key, or a file with it, for TLS.")
 
     @property
     def client(self) -> Any:
@@ -30,7 +35,18 @@ class DaskScheduler(SchedulerBlock):
         Raises:
             SchedulerConnectionError: not reached within ``timeout``.
         """
-        return dask_client.client_for(self.host, self.timeout, self.heartbeat_interval)
+        return connection.client_for(self.access())
+
+    def access(self) -> connection.DaskAccess:
+        """The connection as the client takes it."""
+        return connection.DaskAccess(
+            host=self.host.strip(),
+            timeout=self.timeout,
+            heartbeat_interval=self.heartbeat_interval,
+            tls_ca_file=self.tls_ca_file,
+            tls_client_cert=_plain(self.tls_client_cert),
+            tls_client_key=_plain(self.tls_client_key),
+        )
 
     def get_client(self, *args: Any, **kwargs: Any) -> Any:
         """As :attr:`client`."""
@@ -38,7 +54,7 @@ class DaskScheduler(SchedulerBlock):
 
     def close(self) -> None:
         """Closes the client; the next use opens another."""
-        dask_client.close(self.host, self.timeout, self.heartbeat_interval)
+        connection.close(self.access())
 
     def check(self) -> str:
         """Connects and tells what is there.
@@ -49,7 +65,7 @@ class DaskScheduler(SchedulerBlock):
         Raises:
             SchedulerConnectionError: within ``timeout``, with what to mend.
         """
-        found = dask_client.describe(self.client)
+        found = connection.describe(self.client)
         lines = (
             f"Dask at {found['address']}: reached",
             f"version:   {found['version']} (here {found['client_version']})",
@@ -61,3 +77,7 @@ class DaskScheduler(SchedulerBlock):
     async def acheck(self) -> str:
         """As :meth:`check`."""
         return await run_sync(self.check)
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

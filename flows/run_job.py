@@ -1,7 +1,7 @@
 """What the flows share: the job of this flow run, executed and waited for."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ class JobFailed(PrefectJobsError):
 
 
 def run_job(
-    job_type: str, *, app: str, name: str, user: str, timeout: float, options: Mapping[str, Any]
+    job_type: str,
+    *,
+    app: str,
+    name: str,
+    user: str,
+    timeout: float,
+    options: Mapping[str, Any],
+    submit: Callable[[Job], None] | None = None,
 ) -> dict[str, Any] | Any:
     """Runs a job whose face is the present flow run.
 
@@ -39,6 +46,7 @@ def run_job(
         user: whose job it is.
         timeout: seconds to wait; 0: for ever.
         options: more keyword arguments of ``create_job``; empty ones are left out.
+        submit: submits the job, a new one or one that is over; by default ``execute`` and ``resubmit`` do.
 
     Returns:
         The job's id, status, message, and, where there are such, exit codes, statuses of nodes and output paths; a
@@ -53,16 +61,15 @@ def run_job(
     if context is None or context.flow_run is None:
         raise JobFailed("This function runs inside a flow run only.")
     manager = JobManager(_app(app))
-    given = {key: value for key, value in options.items() if value not in ("", [], {}, None)}
+    given = {key: value for key, value in options.items() if value not in ("", [], {}, None, False)}
     job, known = manager.job_of_run(
         str(context.flow_run.id), lambda: manager.create_job(name, user, job_type=job_type, **given)
     )
     job._engine = True
     status = job._record.state.as_status
-    if known and status.kind.terminal and status.text != statuses.RESULTS_READY:
-        job.resubmit()
-    elif status.text == statuses.PENDING:
-        job.execute()
+    over = known and status.kind.terminal and status.text != statuses.RESULTS_READY
+    if over or status.text == statuses.PENDING:
+        (submit or (Job.resubmit if over else Job.execute))(job)
     try:
         job.wait(timeout or None)
     except BaseException:

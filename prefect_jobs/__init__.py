@@ -17,6 +17,7 @@ _WHERE = {
     "Job": "jobs.base",
     "BasicJob": "jobs.basic",
     "CondorJob": "jobs.condor",
+    "DaskJob": "jobs.dask",
     "CondorWorkflow": "jobs.condor_workflow",
     "CondorWorkflowNode": "jobs.workflow_nodes",
     "CondorWorkflowJobNode": "jobs.workflow_nodes",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from prefect_jobs.jobs.basic import BasicJob as BasicJob
     from prefect_jobs.jobs.condor import CondorJob as CondorJob
     from prefect_jobs.jobs.condor_workflow import CondorWorkflow as CondorWorkflow
+    from prefect_jobs.jobs.dask import DaskJob as DaskJob
     from prefect_jobs.jobs.registry import register_job_type as register_job_type
     from prefect_jobs.jobs.workflow_nodes import CondorWorkflowFinalNode as CondorWorkflowFinalNode
     from prefect_jobs.jobs.workflow_nodes import CondorWorkflowJobNode as CondorWorkflowJobNode

@@ -199,7 +199,9 @@ class JobManager:
             cron: a cron expression; or
             interval: a timedelta or seconds.
             timezone: an IANA name for ``cron``, UTC if not given.
-            **kwargs: as in :meth:`create_job`; kept as the deployment's parameters.
+            **kwargs: as in :meth:`create_job`, and ``timeout`` (seconds, after which a job is stopped); for DASK also
+                ``function`` (one that the workers can import, or its dotted path), ``arguments``,
+                ``keyword_arguments`` and ``map_over``. Kept as the deployment's parameters, that is as JSON.
 
         Raises:
             ValueError: not exactly one of ``cron`` and ``interval``, or a bad one.
@@ -211,8 +213,10 @@ class JobManager:
                 f"Jobs of the type {type_name!r} have no flow of their own that a schedule could run: "
                 "set flow_entrypoint = 'module:function' on the class."
             )
+        own = {key: kwargs.pop(key) for key in cls.flow_parameters if key in kwargs}
         self._draft(name, user, None, type_name, cls, kwargs)  # what create_job refuses is refused now
         parameters = {"name": name, "user": user_name(user), "app": self.label, **_serializable(kwargs)}
+        parameters.update(cls.check_flow_parameters(own))
         scheduler = parameters.get("scheduler")
         if scheduler is not None:
             parameters["scheduler"] = _scheduler_name(scheduler)

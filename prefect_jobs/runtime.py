@@ -6,22 +6,25 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_jobs import clock
-from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import PrefectJobsError, ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.observation import OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.projection import result_storage
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
 from prefect_jobs.projection.projector import PATIENCE, Projector
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
 from prefect_jobs.schedulers.condor.description import slug
+from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
 
@@ -108,9 +111,63 @@ class Runtime:
         """Removes a node."""
         self.store.delete_node(job_id, name)
 
+    def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
+        """Keeps bytes of a job."""
+        self.store.put_blob(job_id, kind, data)
+
+    def get_blob(self, job_id: int, kind: str) -> bytes | None:
+        """Bytes of a job, by their kind."""
+        return self.store.get_blob(job_id, kind)
+
+    def keep_result(self, job_id: int, data: bytes) -> dict[str, Any]:
+        """Keeps a result, in SQL or, above ``RESULT_SIZE_LIMIT``, in Prefect's result storage; tells where.
+
+        Raises:
+            OutputsNotFetched: the storage takes it not now.
+        """
+        if len(data) <= self.settings.result_size_limit:
+            self.store.put_blob(job_id, "result", data)
+            return {"where": "sql", "bytes": len(data)}
+        # One name for each job: what an earlier try or submission has left there is written over.
+        path = f"prefect-jobs-{self.store.identity}-{job_id}"
+        try:
+            block, folder = result_storage.configured()
+            storage = block or self.ask_prefect(result_storage.of_server) or folder
+            _without_loop(lambda: result_storage.write(storage, path, data))
+        except Exception as error:  # whatever a storage raises, or whoever knows which it is
+            raise OutputsNotFetched(f"Prefect's result storage does not take it: {error}") from error
+        return {"where": "prefect", "storage": storage, "path": path, "bytes": len(data)}
+
+    def read_result(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
+        """The result; ``None`` if it is there no more.
+
+        Raises:
+            ResultUnavailable: its storage cannot be read now.
+        """
+        if kept["where"] == "sql":
+            return self.store.get_blob(job_id, "result")
+        storage, path = str(kept["storage"]), str(kept["path"])
+        try:
+            return _without_loop(lambda: result_storage.read(storage, path))
+        except Exception as error:  # whatever a storage raises
+            raise ResultUnavailable(
+                f"The result of job {job_id} is in Prefect's result storage ({storage}), which cannot be read: {error}"
+            ) from error
+
+    def drop_result(self, job_id: int, kept: Mapping[str, Any]) -> None:
+        """Removes a result."""
+        if kept["where"] == "sql":
+            self.store.delete_blob(job_id, "result")
+        else:
+            result_storage.delete(str(kept["storage"]), str(kept["path"]))
+
     def delete(self, job_id: int) -> bool:
         """Removes the job; its flow run goes as soon as Prefect can be reached."""
+        record = self.store.get(job_id)
         done = self.store.delete(job_id)
+        kept = (record.native.get("result") or {}) if record is not None else {}
+        if kept.get("where") == "prefect":  # what is in SQL went with the job
+            self.drop_result(job_id, kept)
         self.projector.sweep()
         return done
 
@@ -236,12 +293,19 @@ class Runtime:
     def after_fork(self) -> None:
         """In a forked child: connections and threads stay the parent's."""
         self.store.database.engine.dispose(close=False)
+        forget_dask()
         self.projector = Projector(self.store, _entrypoint)
 
     def close(self) -> None:
         """Shows what is left, and closes every connection."""
         self.projector.close()
         self.store.database.dispose()
+
+
+def _without_loop(call: Callable[[], T]) -> T:
+    """Calls where no event loop runs, whatever the caller's thread does: Prefect's storages take a loop of theirs."""
+    with ThreadPoolExecutor(1, "prefect-jobs-storage") as pool:
+        return pool.submit(call).result()
 
 
 @contextmanager

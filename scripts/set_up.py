@@ -56,7 +56,9 @@ def main() -> None:
 
 
 def install(*arguments: str) -> None:
-    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), *arguments]
+    # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, every process would do it again, for seconds.
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
+    uv += arguments
     if subprocess.run(uv, env=uv_environment(), check=False).returncode != 0:
         print("uv did not manage it, so pip shall.", flush=True)
         pip(*arguments)

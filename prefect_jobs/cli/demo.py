@@ -1,4 +1,5 @@
-"""``prefect-jobs demo``: real jobs on a personal HTCondor pool, watched in a local Prefect server; ends by itself."""
+"""``prefect-jobs demo``: real jobs on a personal HTCondor pool and a Dask cluster, watched in a local Prefect server;
+ends by itself."""
 
 import logging
 import os
@@ -110,13 +111,14 @@ def _parts(base: Path, stack: ExitStack) -> tuple[Any, Any]:
 
 
 def _environment(base: Path, server: Any) -> None:
-    """Points this process, before Prefect is imported, at the demo's own parts and nowhere else."""
+    """Points this process, before Prefect and Dask are imported, at the demo's own parts and nowhere else."""
     os.environ.update(
         {
             "PREFECT_HOME": str(base / "home"),
             "PREFECT_API_URL": server.api_url,
             "PREFECT_UI_URL": server.ui_url,
             "PREFECT_LOGGING_LEVEL": "ERROR",
+            "DASK_LOGGING__DISTRIBUTED": "warning",
             "PREFECT_JOBS_DATABASE_URL": f"sqlite:///{base / 'jobs.db'}",
             "PREFECT_JOBS_WORKSPACE": str(base / "workspace"),
         }
@@ -217,7 +219,9 @@ def _graph(client: Any, job: Any) -> dict[str, set[str]]:
 
 def _close_runtime() -> None:
     from prefect_jobs.runtime import get_runtime
-    from prefect_jobs.schedulers.condor.client import close_clients
+    from prefect_jobs.schedulers.condor import client
+    from prefect_jobs.schedulers.dask import connection
 
     get_runtime().close()
-    close_clients()
+    client.close_clients()
+    connection.close_clients()

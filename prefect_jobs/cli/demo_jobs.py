@@ -73,11 +73,13 @@ class Act:
     graph: Mapping[str, set[str]] = field(default_factory=dict)
     #: Gives it a hand after each look; whether it goes on although it was over.
     steer: "Callable[[Job, list[Act]], bool]" = _nothing
+    #: What ``execute`` is given.
+    work: tuple[Any, ...] = ()
 
 
 def make_jobs(base: Path, pool: Any) -> list[Act]:
     """Makes and submits the jobs."""
-    from prefect_jobs import App, create_condor_scheduler
+    from prefect_jobs import App, create_condor_scheduler, create_dask_scheduler
     from prefect_jobs.blocks import register_blocks
 
     class Demo(App):
@@ -94,10 +96,14 @@ def make_jobs(base: Path, pool: Any) -> list[Act]:
     scheduler = create_condor_scheduler("demo-pool", info.host, port=info.port, token=pool.token("alice"))
     scheduler.save()
     say(scheduler.check() + "\n")
+    # No host: a cluster on this machine, as long as this process lives.
+    dask = create_dask_scheduler("demo-dask", "")
+    dask.save()
+    say(dask.check() + "\n")
     manager = Demo.get_job_manager()
-    acts = _jobs(base, manager, scheduler)
+    acts = [*_jobs(base, manager, scheduler), *_dask_jobs(manager, dask)]
     for act in acts:
-        act.job.execute()
+        act.job.execute(*act.work)
     return acts
 
 
@@ -141,6 +147,37 @@ def _jobs(base: Path, manager: "JobManager", scheduler: "CondorScheduler") -> li
             steer=_mended,
         ),
     ]
+
+
+def _dask_jobs(manager: "JobManager", scheduler: Any) -> list[Act]:
+    """A graph of delayed calls, and a job of three leaves."""
+    from dask.delayed import delayed
+
+    months = [delayed(_rain)(month) for month in range(1, 13)]
+    year = delayed(sum)(months)
+    seasons = {"spring": delayed(sum)(months[2:5]), "summer": delayed(sum)(months[5:8]), "year": year}
+    return [
+        Act(
+            manager.create_job("rain of a year {id}", "alice", job_type="DASK", scheduler=scheduler),
+            "Complete",
+            "COMPLETED",
+            lambda job: _result(job, 780),
+            work=(year,),
+        ),
+        Act(
+            manager.create_job("rain of seasons {id}", "alice", job_type="DASK", scheduler=scheduler),
+            "Complete",
+            "COMPLETED",
+            lambda job: _result(job, {"spring": 120, "summer": 210, "year": 780}),
+            work=(seasons,),
+        ),
+    ]
+
+
+def _rain(month: int) -> int:
+    """Runs on the workers of the cluster."""
+    time.sleep(0.5)
+    return 10 * month
 
 
 def _two_models(base: Path, manager: "JobManager", scheduler: "CondorScheduler") -> "Job":
@@ -214,6 +251,10 @@ def _mended(job: "Job", acts: list[Act]) -> bool:
     say(f"{job.name}: {parameters.name} is mended; resubmit() goes on from the rescue DAG")
     job.resubmit()
     return True
+
+
+def _result(job: Any, wanted: Any) -> str | None:
+    return None if job.result == wanted else f"its result is {job.result!r}, not {wanted!r}"
 
 
 def _file(job: Any, name: str, text: str) -> str | None:

@@ -1,5 +1,6 @@
 """The job as people use it: attributes, actions, and an explicit async twin for each call that waits."""
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -33,6 +34,8 @@ class Job(JobFields):
     spec_defaults: ClassVar[Mapping[str, Any]] = {}
     #: The flow that Prefect runs for a job of this type when it is started there: ``module:function``.
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
+    #: What that flow takes besides the keyword arguments of ``create_job``.
+    flow_parameters: ClassVar[tuple[str, ...]] = ()
     #: The engine of the scheduler that jobs of this type take; none: they take none.
     scheduler_engine: ClassVar[str | None] = None
 
@@ -173,9 +176,8 @@ class Job(JobFields):
             TimeoutError: it is not over after ``timeout`` seconds; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = Event()  # never set: a wait that a signal can end
         while not lifecycle.poll_once(self):
-            pause.wait(self._next_pause(deadline))
+            self._await_change(self._next_pause(deadline))
         return self.cached_status
 
     # -- async twins ------------------------------------------------------------------------------------
@@ -228,9 +230,24 @@ class Job(JobFields):
     async def await_completion(self, timeout: float | None = None) -> str:  # noqa: ASYNC109  (the twin of wait)
         """As :meth:`wait`; holds no thread while it waits."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not await run_sync(lifecycle.poll_once, self):  # noqa: ASYNC110  (a scheduler is asked)
-            await anyio.sleep(self._next_pause(deadline))
+        while not await run_sync(lifecycle.poll_once, self):
+            await self._aawait_change(self._next_pause(deadline))
         return self.cached_status
+
+    @classmethod
+    def check_flow_parameters(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the type's flow takes besides the keyword arguments of ``create_job``, as a schedule keeps it: JSON.
+
+        Args:
+            given: those of :attr:`flow_parameters` that were given.
+
+        Raises:
+            ValueError: one of them is missing or has a bad value.
+        """
+        timeout = given.get("timeout", 0)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < math.inf:
+            raise ValueError(f"timeout is a number of seconds, 0 for none, not {timeout!r}.")
+        return dict(given)
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,6 +301,18 @@ class Job(JobFields):
     def _can_resume(self) -> bool:
         """Whether there is something to be let go on."""
         return self.cached_status in (statuses.PAUSED, statuses.HELD)
+
+    def _for_function(self, result: Any) -> Any:
+        """What ``process_results_function`` is called with."""
+        return self if result is None else result
+
+    def _await_change(self, seconds: float) -> None:
+        """Waits until it is time to ask again, ``seconds`` at most."""
+        Event().wait(seconds)  # never set: a wait that a signal can end
+
+    async def _aawait_change(self, seconds: float) -> None:
+        """As :meth:`_await_change`; holds no thread."""
+        await anyio.sleep(seconds)
 
     def _save_parts(self) -> None:
         """Writes what is kept beside the job's row, once that is written."""

@@ -12,6 +12,7 @@ class BasicJob(Job):
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
+    flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
 
     def _stop(self) -> None:
         """Nothing runs anywhere: the status is all there is."""

@@ -38,6 +38,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_job:condor_job"
+    flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
     spec_defaults: ClassVar[Mapping[str, Any]] = submit_commands.DEFAULTS
 
     @classmethod

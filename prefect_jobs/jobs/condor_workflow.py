@@ -40,6 +40,7 @@ class CondorWorkflow(WorkflowGraph):
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_workflow:condor_workflow"
+    flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
     spec_defaults: ClassVar[Mapping[str, Any]] = {"max_jobs": {}, "config": None, "nodes": ()}
 
     # -- what the user asked for ------------------------------------------------------------------------

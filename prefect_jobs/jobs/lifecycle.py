@@ -178,7 +178,7 @@ def _fetch(job: "Job") -> None:
         path = job._record.process_results_function
         if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
             try:
-                hooks.call(hooks.import_function(path), job if result is None else result)
+                hooks.call(hooks.import_function(path), job._for_function(result))
             except Exception as error:
                 status = statuses.ERROR
                 message = _trace(f"The results function {path} failed; the outputs are kept", error)

@@ -1,6 +1,6 @@
 """What a job needs from the house around it; the runtime provides it, so that jobs know no SQL and no HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -46,6 +46,34 @@ class Backend(Protocol):
 
     def delete_node(self, job_id: int, name: str) -> None:
         """Removes a node."""
+        ...
+
+    def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
+        """Keeps bytes of a job."""
+        ...
+
+    def get_blob(self, job_id: int, kind: str) -> bytes | None:
+        """Bytes of a job, by their kind."""
+        ...
+
+    def keep_result(self, job_id: int, data: bytes) -> dict[str, Any]:
+        """Keeps a result, in SQL or, if it is large, in Prefect's result storage; tells where.
+
+        Raises:
+            OutputsNotFetched: not possible now.
+        """
+        ...
+
+    def read_result(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
+        """The result; ``None`` if it is there no more.
+
+        Raises:
+            ResultUnavailable: where it is kept cannot be read now.
+        """
+        ...
+
+    def drop_result(self, job_id: int, kept: Mapping[str, Any]) -> None:
+        """Removes a result."""
         ...
 
     def shown(self, job_id: int) -> JobRecord | None:

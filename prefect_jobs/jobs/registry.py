@@ -13,9 +13,10 @@ ENTRY_POINTS = "prefect_jobs.job_types"
 _BUILT_IN = {
     "BASIC": "prefect_jobs.jobs.basic:BasicJob",
     "CONDOR": "prefect_jobs.jobs.condor:CondorJob",
+    "DASK": "prefect_jobs.jobs.dask:DaskJob",
     "CONDORWORKFLOW": "prefect_jobs.jobs.condor_workflow:CondorWorkflow",
 }
-_ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC"}
+_ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC", "DASKJOB": "DASK"}
 _registered: dict[str, "type[Job]"] = {}
 
 

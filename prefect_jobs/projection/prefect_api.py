@@ -199,6 +199,12 @@ class PrefectApi(Deployments):
 
     # -- variables (what every machine of the same server shares) ---------------------------------------
 
+    def default_result_storage(self) -> str | None:
+        """The id of the block that the server names as storage of results; ``None`` where it names none."""
+        with self._calling() as client:
+            found = client.read_server_default_result_storage().default_result_storage_block_id
+        return str(found) if found else None
+
     def read_variable(self, name: str) -> str | None:
         """A variable's text."""
         with self._calling() as client:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import face_of, labels_of, tags_of
@@ -13,6 +14,8 @@ from prefect_jobs.store import DatabaseError, Store
 log = logging.getLogger(__name__)
 
 _LOG_CHUNK = 200
+#: The description of the artifact with the link, by which it is found again.
+_DASHBOARD = "The scheduler's dashboard"
 
 
 class RunFaces:
@@ -65,7 +68,10 @@ class RunFaces:
             # The end of a run that an engine executes is the engine's to write.
             if not (record.engine_run and face.terminal):
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
-            self._store.face_shown(noted(record), flow_state_id=state_id, shown=_shown(record))
+            shown = _shown(record)
+            if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
+                shown["dashboard"] = True
+            self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
         except PrefectAway:
             raise
         except RunGone:
@@ -98,6 +104,16 @@ class RunFaces:
             )
             self._store.mark_logged(message.id for message in chunk)
         return bool(lines)
+
+
+def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
+    """Puts a link to the scheduler's dashboard on the run's page, once; whether it has put it there now."""
+    link = record.native.get("dashboard")
+    if not link or not record.flow_run_id or record.face_shown.get("dashboard"):
+        return False
+    if api.find_artifact(record.flow_run_id, "markdown", _DASHBOARD) is None:
+        api.create_artifact(record.flow_run_id, "markdown", f"[{link}]({link})", _DASHBOARD)
+    return True
 
 
 def _shown(record: JobRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import Change, JobRecord, Message, StatusState
+from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import JobGone, job_gone
 from prefect_jobs.store.filters import JobQuery, conditions, order
@@ -30,7 +31,7 @@ _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
 
-class Store(NodeStore):
+class Store(NodeStore, BlobStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:

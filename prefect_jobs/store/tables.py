@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -23,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database at another one is not touched.
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 #: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
 #: live in the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -176,6 +177,17 @@ class NodeRow(Base):
             postgresql_where=sql("shown < seq"),
         ),
     )
+
+
+class BlobRow(Base):
+    """Bytes of a job, by what they are: its ``result``, or the ``graph`` that is submitted again."""
+
+    __tablename__ = "job_blobs"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    time: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class MessageRow(Base):

@@ -7,12 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_jobs import App, CondorJob, JobManager, create_condor_scheduler
-from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs import App, CondorJob, DaskJob, JobManager, create_condor_scheduler, create_dask_scheduler
+from prefect_jobs.blocks import CondorScheduler, DaskScheduler
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.runtime import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
+from tests.dask_cluster import DaskCluster
 from tests.support import eventually
 
 
@@ -82,6 +83,55 @@ def shell_job(manager: JobManager, alice: CondorScheduler) -> ShellJob:
             more.pop("name", "a job"), "alice", job_type="CONDOR", scheduler=alice, attributes=attributes, **more
         )
         assert isinstance(job, CondorJob)
+        return job
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A cluster with two workers, which no test may kill."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), memory="2GiB")
+    try:
+        cluster.start(2)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
+    """A cluster for one test, which starts and kills what is in it."""
+    cluster = DaskCluster(tmp_path)
+    yield cluster
+    cluster.stop()
+
+
+def dask_block(cluster: DaskCluster, name: str, timeout: float = 10) -> DaskScheduler:
+    """A saved block of a cluster."""
+    block = create_dask_scheduler(name, cluster.address, timeout=timeout)
+    block.save(overwrite=True)
+    return block
+
+
+@pytest.fixture(scope="session")
+def dask(dask_cluster: DaskCluster, prefect_server: PrefectServerInfo) -> Iterator[DaskScheduler]:
+    """The cluster that no test may kill, as a saved block."""
+    block = dask_block(dask_cluster, "dask-of-all")
+    yield block
+    block.close()
+
+
+DaskJobs = Callable[..., DaskJob]
+
+
+@pytest.fixture
+def dask_job(manager: JobManager, dask: DaskScheduler) -> DaskJobs:
+    """Makes a job for the cluster."""
+
+    def make(name: str = "a job", scheduler: DaskScheduler = dask, **more: Any) -> DaskJob:
+        job = manager.create_job(name, "alice", job_type="DASK", scheduler=scheduler, **more)
+        assert isinstance(job, DaskJob)
         return job
 
     return make

@@ -91,7 +91,7 @@ def test_schedulers_are_listed_checked_and_assigned(
         in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]
     )
     out, _ = run("deploy", "mine:Mine", cwd=tmp_path)
-    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app", "condor-workflow/cli_app"]
+    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app", "condor-workflow/cli_app", "dask-job/cli_app"]
     assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
 
 

@@ -162,6 +162,7 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(database_url: str, monk
     # Then: everything is there, and the job can be given nodes.
     after = contents(database_url)
     assert after.pop("job_nodes")[1] == []
+    assert after.pop("job_blobs")[1] == []
     assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
     before.pop(VERSION_TABLE)
     assert after == before
@@ -177,13 +178,13 @@ def test_a_migration_that_fails_leaves_the_database_empty(database_url: str, mon
     with opened(database_url) as database:
         with database.engine.begin() as connection:
             # The last of the tables that the migrations make.
-            connection.execute(text("CREATE TABLE job_nodes (mine INTEGER)"))
+            connection.execute(text("CREATE TABLE job_blobs (mine INTEGER)"))
         before = contents(database_url)
 
-        with pytest.raises(DatabaseError, match="job_nodes"):
+        with pytest.raises(DatabaseError, match="job_blobs"):
             database.ensure_schema()
 
-    assert contents(database_url) == before == {"job_nodes": ([("mine", "INTEGER")], [])}
+    assert contents(database_url) == before == {"job_blobs": ([("mine", "INTEGER")], [])}
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""The flow of a DASK job: a function on a Dask cluster, each call a task run."""
+
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.flows.run_job import run_job
+from prefect_jobs.jobs import lifecycle, submission
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.dask import DaskJob
+from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
+
+
+@flow(name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster, each call a task run.")
+def dask_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
+    name: str,
+    function: str = "",
+    arguments: list[Any] = [],  # noqa: B006  (Prefect copies parameters)
+    keyword_arguments: dict[str, Any] = {},  # noqa: B006
+    map_over: list[Any] = [],  # noqa: B006
+    scheduler: str = "",
+    user: str = "prefect",
+    description: str = "",
+    extended_properties: dict[str, Any] = {},  # noqa: B006
+    process_results_function: str = "",
+    forget: bool = False,
+    timeout: Annotated[float, Field(ge=0)] = 0,
+    app: str = "prefect-jobs",
+) -> dict[str, Any]:
+    """Calls a function on a Dask cluster, waits for it, and keeps what it returns as the result of the job.
+
+    Each call is a task run. What it returns is the job's: read it with job.result, at any time, from anywhere. A retry
+    of the run waits for calls that are still at work, and calls anew where the job is over.
+
+    Args:
+        name: Name of the job, for people.
+        function: The function, as module.function; the workers of the cluster import it.
+        arguments: What it is called with, in order.
+        keyword_arguments: What it is called with, by name.
+        map_over: If given, the function is called once for each item, which comes before the arguments; the result is
+            a list.
+        scheduler: Name of a Dask Scheduler block; empty: a cluster on the machine where the flow runs.
+        user: Whose job it is.
+        description: What it is about.
+        extended_properties: Anything to be kept with the job.
+        process_results_function: Dotted path of a function called with the result when the job is complete.
+        forget: Do not keep the result: it is given to the results function only.
+        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
+        app: Label of the app that the job belongs to.
+    """
+    if not all(part.isidentifier() for part in function.split(".")) or "." not in function:
+        raise ValueError(f"The function is an import path as in 'module.function', not {function!r}.")
+    calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]
+    return run_job(
+        "DASK",
+        app=app,
+        name=name,
+        user=user,
+        timeout=timeout,
+        options={
+            "scheduler": scheduler,
+            "forget": forget,
+            "description": description,
+            "extended_properties": extended_properties,
+            "process_results_function": process_results_function,
+        },
+        submit=lambda job: _submit(job, function, calls, keyword_arguments, mapped=bool(map_over)),
+    )
+
+
+def _submit(
+    job: Job, function: str, calls: list[list[Any]], keyword_arguments: dict[str, Any], *, mapped: bool
+) -> None:
+    """Hands the calls to the cluster as task runs, and to the job what they return.
+
+    The calls' futures are states of task runs. The job gets futures of what is in these, so that it ends as any other
+    one does: with values, or with the exceptions that the function raised. They are kept on the cluster for the job,
+    and need no client of this process.
+    """
+    from distributed import Client
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    assert isinstance(job, DaskJob)  # noqa: S101  (run_job makes it)
+    job.save()
+    if job.cached_status == statuses.PENDING:
+        lifecycle.poll_once(job)  # finds calls that were submitted by a process that died
+        if job.cached_status != statuses.PENDING:
+            return
+    try:
+        client = job.client
+    except SchedulerConnectionError as error:
+        raise submission._not_submitted(job, error) from error
+    block = job.scheduler
+    access = block.access() if block is not None else DaskAccess()
+    security = security_of(access)
+    more: dict[str, Any] = {} if security is None else {"security": security}
+    runner = DaskTaskRunner(
+        address=client.scheduler.address, client_kwargs={"timeout": access.seconds, "set_as_default": False, **more}
+    )
+    short = function.rpartition(".")[2]
+    # The runner takes the current client's cluster before the address that it is given.
+    with Client.as_current(client), runner:
+        results = []
+        for number, arguments in enumerate(calls):
+            called = call.with_options(name=short, task_run_name=f"{short} {number}" if mapped else short)
+            parameters = {"function": function, "arguments": arguments, "keyword_arguments": keyword_arguments}
+            future = runner.submit(called, parameters=parameters)
+            key = f"{short}-{future.task_run_id}"
+            results.append(runner.client.submit(_value_of, future.wrapped_future, key=key))  # type: ignore[no-untyped-call]
+        job.execute(results if mapped else results[0])
+
+
+@task(persist_result=False, cache_policy=NO_CACHE, log_prints=True)
+def call(function: str, arguments: list[Any], keyword_arguments: dict[str, Any]) -> Any:
+    """Calls a function by its import path."""
+    module, _, name = function.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found(*arguments, **keyword_arguments)
+
+
+def _value_of(state: State[Any]) -> Any:
+    """What a task run has returned; raises what it has raised."""
+    value: Any = state.result(_sync=True)  # type: ignore[call-overload]
+    return value

@@ -1,0 +1,230 @@
+"""Dask clients: one for each scheduler and process, closed cleanly. ``distributed`` is imported at first use."""
+
+import atexit
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+
+DEFAULT_TIMEOUT = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+class DaskError(PrefectJobsError):
+    """The scheduler refuses what it was asked; trying again does not help."""
+
+
+@dataclass(frozen=True)
+class DaskAccess:
+    """Where a scheduler is and how it is reached. Without a host: a cluster on this machine, shared by the process."""
+
+    host: str = ""
+    #: Seconds; 0: :data:`DEFAULT_TIMEOUT`.
+    timeout: float = 0
+    #: Seconds; 0: Dask's own.
+    heartbeat_interval: float = 0
+    #: Files, as :class:`distributed.Security` takes them (or their contents).
+    tls_ca_file: str | None = None
+    tls_client_cert: str | None = None
+    tls_client_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"DaskAccess({self.title})"
+
+    @property
+    def title(self) -> str:
+        """The scheduler for people."""
+        return self.host or "on this machine"
+
+    @property
+    def seconds(self) -> float:
+        """Within how many it must answer."""
+        return self.timeout or DEFAULT_TIMEOUT
+
+
+_clients: dict[DaskAccess, Any] = {}
+_local: list[Any] = []
+#: Of the two above; never held while somebody waits for a scheduler.
+_lock = threading.Lock()
+#: Held while the cluster on this machine starts.
+_starting = threading.Lock()
+#: One for each scheduler: one that is away must not keep the others waiting.
+_connecting: dict[DaskAccess, threading.Lock] = {}
+
+
+def client_for(access: DaskAccess) -> Any:
+    """The process' client of a scheduler.
+
+    Raises:
+        SchedulerConnectionError: not reached in time.
+    """
+    with _connecting_to(access):
+        with _lock:
+            client = _clients.get(access)
+        if client is not None and client.status == "running":
+            return client
+        if client is not None:
+            _close(client)
+        client = _connected(access)
+        with _lock:
+            _clients[access] = client
+        return client
+
+
+def _connecting_to(access: DaskAccess) -> threading.Lock:
+    with _lock:
+        return _connecting.setdefault(access, threading.Lock())
+
+
+def security_of(access: DaskAccess) -> Any:
+    """What Dask's clients take as ``security``; ``None``: there is no TLS."""
+    if not (access.tls_ca_file or access.tls_client_cert):
+        return None
+    from distributed.security import Security
+
+    return Security(  # type: ignore[no-untyped-call]
+        require_encryption=True,
+        tls_ca_file=access.tls_ca_file,
+        tls_client_cert=access.tls_client_cert,
+        tls_client_key=access.tls_client_key,
+    )
+
+
+@cache
+def _client_class() -> Any:
+    from distributed import Client
+
+    class CleanClient(Client):
+        """A client that leaves nothing behind where it cannot connect.
+
+        Dask's own leaves the thread of its loop; and where it is not closed, it closes itself when it is collected as
+        garbage, which hangs for ever if that happens while another client starts its loop.
+        """
+
+        def start(self, **kwargs: Any) -> None:
+            try:
+                super().start(**kwargs)  # type: ignore[no-untyped-call]
+            except BaseException:
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    self.close(timeout=2)  # type: ignore[no-untyped-call]
+                self.status = "closed"
+                self._loop_runner.stop()  # type: ignore[no-untyped-call]
+                raise
+
+    return CleanClient
+
+
+def _connected(access: DaskAccess) -> Any:
+    more: dict[str, Any] = {}
+    if access.heartbeat_interval:
+        more["heartbeat_interval"] = int(access.heartbeat_interval * 1000)
+    security = security_of(access)
+    if security is not None:
+        more["security"] = security
+    try:
+        # Never the default client of the process: that one is the user's own.
+        address = access.host or _local_cluster().scheduler_address
+        return _client_class()(address, timeout=access.seconds, set_as_default=False, **more)
+    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
+        why = str(error) or type(error).__name__
+        hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
+        if access.host.startswith("tls:") or security is not None:
+            hint += " With TLS the address begins with tls:// and the certificates must be those of the cluster."
+        elif "reset" in why or "closed" in why:
+            hint += " Should it take TLS only: the address begins with tls:// then, and the block needs certificates."
+        raise SchedulerConnectionError(
+            f"Cannot reach the Dask scheduler {access.title} within {access.seconds:g} s: {why}. {hint}".rstrip()
+        ) from error
+
+
+def _local_cluster() -> Any:
+    """The cluster on this machine: worker processes, so that work does not hold up the program."""
+    with _starting:
+        if not _local or _local[0].status.name != "running":
+            from distributed import LocalCluster
+
+            _local[:] = [LocalCluster(host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0", silence_logs=30)]  # type: ignore[no-untyped-call]
+        return _local[0]
+
+
+def close(access: DaskAccess) -> None:
+    """Closes the client of a scheduler, if there is one; without a host, the cluster on this machine, too."""
+    with _connecting_to(access):
+        with _lock:
+            client = _clients.pop(access, None)
+        if client is not None:
+            _close(client)
+        if not access.host and _local:
+            _local.pop().close()
+
+
+def close_clients() -> None:
+    """Closes every client of this process, and the cluster on this machine."""
+    with _lock:
+        known = {*_clients, *([DaskAccess()] if _local else [])}
+    # The clients of the cluster on this machine before the cluster.
+    for access in sorted(known, key=lambda access: not access.host):
+        close(access)
+
+
+def forget_clients() -> None:
+    """In a forked child: clients, their threads and the cluster are the parent's."""
+    global _lock, _starting
+    _lock, _starting = threading.Lock(), threading.Lock()
+    _connecting.clear()
+    _clients.clear()
+    _local.clear()
+
+
+def _close(client: Any) -> None:
+    try:
+        client.close(timeout=2)
+    except (OSError, TimeoutError, RuntimeError):
+        return  # its scheduler is gone: nothing is left to be told
+
+
+atexit.register(close_clients)
+
+
+@contextmanager
+def asking(access: DaskAccess) -> Iterator[None]:
+    """Turns "it did not answer" into "nobody can tell now".
+
+    Raises:
+        SchedulerConnectionError: the connection broke, or there was no answer in time.
+    """
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, TimeoutError, OSError) as error:
+        raise SchedulerConnectionError(
+            f"The Dask scheduler {access.title} does not answer: {str(error) or type(error).__name__}"
+        ) from error
+    except RuntimeError as error:
+        if "closed" not in str(error).lower():
+            raise
+        raise SchedulerConnectionError(f"The connection to the Dask scheduler {access.title} is closed.") from error
+
+
+def describe(client: Any) -> dict[str, Any]:
+    """What a scheduler says of itself: address, versions, workers, threads, memory (bytes), dashboard."""
+    info = client.scheduler_info(n_workers=-1)
+    workers = info.get("workers", {}).values()
+    versions = client.get_versions(check=False).get("scheduler") or {}
+    return {
+        "id": info.get("id"),
+        "address": info.get("address"),
+        "version": versions.get("packages", {}).get("distributed"),
+        "python": versions.get("host", {}).get("python"),
+        "client_version": version("distributed"),
+        "workers": len(workers),
+        "threads": sum(worker.get("nthreads", 0) for worker in workers),
+        "memory": sum(worker.get("memory_limit", 0) or 0 for worker in workers),
+        "dashboard": client.dashboard_link,
+    }

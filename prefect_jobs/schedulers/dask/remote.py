@@ -1,0 +1,95 @@
+"""What runs inside the Dask scheduler, sent there by value: it need not have this package. Standard library only."""
+
+from typing import Any
+
+#: Tasks of a job that are looked at to tell whether any has begun.
+_LIMIT = 20_000
+
+
+def look(names: list[str], dask_scheduler: Any = None) -> dict[str, Any]:
+    """What has become of published futures, for any number of jobs in one call.
+
+    Args:
+        names: under which they are published.
+        dask_scheduler: given by Dask.
+
+    Returns:
+        ``id`` of the scheduler, ``workers``, and for each name a list of leaves, or ``None`` where it knows none.
+    """
+    published = dask_scheduler.extensions["publish"].datasets
+    found: dict[str, Any] = {}
+    for name in names:
+        known = published.get(name)
+        found[name] = None if known is None else [_leaf(dask_scheduler.tasks.get(key), key) for key in known["keys"]]
+    return {"id": dask_scheduler.id, "workers": len(dask_scheduler.workers), "jobs": found}
+
+
+def unshared(names: list[str], dask_scheduler: Any = None) -> list[Any]:
+    """The keys of published futures that nothing else needs: the same work may be that of two jobs, or a part of what
+    somebody else computes.
+
+    Args:
+        names: under which they are published.
+        dask_scheduler: given by Dask.
+    """
+    published = dask_scheduler.extensions["publish"].datasets
+    keys = {key for name in names if name in published for key in published[name]["keys"]}
+    for name, known in published.items():
+        if name not in names:
+            keys.difference_update(known["keys"])
+    tasks = dask_scheduler.tasks
+    return [key for key in keys if key in tasks and not tasks[key].dependents]
+
+
+def _leaf(task: Any, key: Any) -> dict[str, Any]:
+    if task is None:
+        return {"key": str(key), "state": "forgotten"}
+    leaf: dict[str, Any] = {"key": str(key), "state": task.state}
+    if task.state == "memory":
+        leaf["bytes"] = task.nbytes
+    elif task.state == "erred":
+        blamed = task.exception_blame or task
+        leaf["error"] = blamed.exception_text or _said(blamed.exception)
+        leaf["traceback"] = blamed.traceback_text or ""
+        leaf["blamed"] = str(blamed.key)
+    elif task.state == "processing":
+        leaf["begun"] = _executing(task)
+        leaf["worker"] = task.processing_on.address if task.processing_on is not None else ""
+    else:
+        leaf["begun"] = _begun(task)
+    return leaf
+
+
+def _said(exception: Any) -> str:
+    """The words of an error that the scheduler itself made, such as KilledWorker: it keeps no text of those."""
+    import pickle
+
+    if not isinstance(exception, bytes | bytearray):
+        return "unknown"
+    made = pickle.loads(exception)  # noqa: S301  (the scheduler's own)
+    return f"{type(made).__name__}: {made}"
+
+
+def _executing(task: Any) -> bool:
+    """Whether a worker has begun a task that was sent to it: it may be given more than it has threads for.
+
+    What it executes it tells with its heartbeats, every few seconds.
+    """
+    worker = task.processing_on
+    return worker is None or len(worker.processing) <= worker.nthreads or task in worker.executing or _begun(task)
+
+
+def _begun(task: Any) -> bool:
+    """Whether any task that this one waits for has been begun."""
+    waiting: list[Any] = list(task.dependencies)
+    seen: set[Any] = set()
+    while waiting and len(seen) < _LIMIT:
+        other = waiting.pop()
+        if other in seen:
+            continue
+        seen.add(other)
+        computed = other.state == "memory" and other.run_spec is not None  # without it: data that was sent there
+        if computed or other.state == "erred" or (other.state == "processing" and _executing(other)):
+            return True
+        waiting.extend(other.dependencies)
+    return False

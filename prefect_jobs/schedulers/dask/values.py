@@ -1,0 +1,72 @@
+"""Results and work as bytes, by Dask's own serialisation, and back."""
+
+import pickle
+from typing import Any
+
+from prefect_jobs.schedulers.dask.connection import DaskError
+from prefect_jobs.schedulers.dask.work import Work, has_futures
+
+
+def first_cause(error: BaseException) -> str:
+    """What began it all, where Dask tells only that something went wrong."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {error}"
+
+
+def result_to_bytes(value: Any) -> bytes:
+    """A result as bytes.
+
+    Raises:
+        DaskError: it cannot be serialised.
+    """
+    from distributed.protocol.serialize import serialize_bytes
+
+    try:
+        return bytes(serialize_bytes(value, on_error="raise"))
+    except Exception as error:  # whatever an object's own pickling raises
+        raise DaskError(f"The result, a {type(value).__name__}, cannot be serialised: {first_cause(error)}") from error
+
+
+def result_from_bytes(data: bytes) -> Any:
+    """The result.
+
+    Raises:
+        DaskError: it cannot be made from them here: a module is missing, or another version.
+    """
+    from distributed.protocol.serialize import deserialize_bytes
+
+    try:
+        return deserialize_bytes(data)
+    except Exception as error:  # whatever an object's own unpickling raises
+        raise DaskError(
+            f"The result cannot be read in this process: {error or type(error).__name__}. "
+            "It needs the modules, in versions that fit, with which it was made."
+        ) from error
+
+
+def work_to_bytes(given: Work, limit: int) -> bytes:
+    """Work as bytes, so that it can be submitted again: without its leaves where they are futures, cannot be pickled,
+    or are larger than ``limit``."""
+    import cloudpickle
+
+    leaves = b""
+    if not has_futures(given):
+        try:
+            leaves = bytes(cloudpickle.dumps(given.leaves))
+        except Exception:  # whatever pickling somebody's objects raises
+            leaves = b""
+    return pickle.dumps({"shape": given.shape, "leaves": leaves if len(leaves) <= limit else b""})
+
+
+def work_from_bytes(data: bytes) -> Work:
+    """The work; without leaves where they are not kept.
+
+    Raises:
+        DaskError: they cannot be made from the bytes here.
+    """
+    try:
+        kept = pickle.loads(data)  # noqa: S301  (our own database)
+        return Work(pickle.loads(kept["leaves"]) if kept["leaves"] else [], kept["shape"])  # noqa: S301
+    except Exception as error:  # whatever unpickling raises
+        raise DaskError(f"The work cannot be read again in this process: {error or type(error).__name__}.") from error

@@ -1,0 +1,75 @@
+"""What people hand over to be computed: Dask objects, or lists, tuples and dicts of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Shape = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Leaves to be computed, and how they were put together."""
+
+    leaves: list[Any]
+    #: JSON: where each leaf goes in what :func:`put_together` makes.
+    shape: Shape
+
+
+def take_apart(given: Any) -> Work:
+    """The leaves of what was given.
+
+    Raises:
+        ValueError: something that is neither a Dask object nor a list, tuple or dict of these, or nothing at all.
+    """
+    leaves: list[Any] = []
+    shape = _shape(given, leaves, "It")
+    if not leaves:
+        raise ValueError("There is nothing to compute in what was given to execute().")
+    return Work(leaves, shape)
+
+
+def has_futures(given: Work) -> bool:
+    """Whether a part of it is computed already, by somebody who may be gone."""
+    from distributed import Future
+
+    return any(isinstance(leaf, Future) for leaf in given.leaves)
+
+
+def _shape(given: Any, leaves: list[Any], where: str) -> Shape:
+    from dask.base import is_dask_collection
+    from distributed import Future
+
+    if isinstance(given, Future) or is_dask_collection(given):
+        leaves.append(given)
+        return {"leaf": len(leaves) - 1}
+    if type(given) in (list, tuple):
+        items = [_shape(item, leaves, f"{where}[{number}]") for number, item in enumerate(given)]
+        return {type(given).__name__: items}
+    if type(given) is dict:
+        keys = list(given)
+        if not all(isinstance(key, str | int) and not isinstance(key, bool) for key in keys):
+            raise ValueError("The keys of a dict of Dask objects are texts or whole numbers.")
+        return {"keys": keys, "values": [_shape(given[key], leaves, f"{where}[{key!r}]") for key in keys]}
+    raise ValueError(
+        f"{where} is {type(given).__name__}: execute() takes a dask.delayed object, a distributed.Future, a Dask "
+        "collection, or a list, tuple or dict of these."
+    )
+
+
+def size(shape: Shape) -> int:
+    """How many leaves there are in it."""
+    numbers: list[int] = []
+    put_together(shape, numbers.append)
+    return len(numbers)
+
+
+def put_together(shape: Shape, leaf: Callable[[int], Any]) -> Any:
+    """The results in the form in which the work was given."""
+    if "leaf" in shape:
+        return leaf(int(shape["leaf"]))
+    if "list" in shape:
+        return [put_together(item, leaf) for item in shape["list"]]
+    if "tuple" in shape:
+        return tuple(put_together(item, leaf) for item in shape["tuple"])
+    return {key: put_together(item, leaf) for key, item in zip(shape["keys"], shape["values"], strict=True)}

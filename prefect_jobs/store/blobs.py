@@ -1,0 +1,41 @@
+"""Bytes that belong to a job: its result, and what it takes to submit it again."""
+
+from sqlalchemy import delete, select
+
+from prefect_jobs import clock
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.errors import job_gone
+from prefect_jobs.store.tables import BlobRow, JobRow
+
+
+class BlobStore:
+    """The bytes in one database; a part of :class:`prefect_jobs.store.store.Store`."""
+
+    database: Database
+
+    def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
+        """Keeps bytes, instead of those of that kind that were there before.
+
+        Raises:
+            JobGone: the job was deleted.
+        """
+        with self.database.writing() as connection:
+            if connection.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update()).first() is None:
+                raise job_gone(job_id)
+            connection.execute(delete(BlobRow).where(BlobRow.job_id == job_id, BlobRow.kind == kind))
+            connection.execute(
+                BlobRow.__table__.insert().values(job_id=job_id, kind=kind, data=data, time=clock.now())  # type: ignore[attr-defined]
+            )
+
+    def get_blob(self, job_id: int, kind: str) -> bytes | None:
+        """The bytes of a kind; ``None`` where there are none."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                select(BlobRow.data).where(BlobRow.job_id == job_id, BlobRow.kind == kind)
+            ).scalar()
+        return None if found is None else bytes(found)
+
+    def delete_blob(self, job_id: int, kind: str) -> None:
+        """Removes the bytes of a kind, if there are any."""
+        with self.database.writing() as connection:
+            connection.execute(delete(BlobRow).where(BlobRow.job_id == job_id, BlobRow.kind == kind))
