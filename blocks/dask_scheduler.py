@@ -65,14 +65,15 @@ class DaskScheduler(SchedulerBlock):
         Raises:
             SchedulerConnectionError: within ``timeout``, with what to mend.
         """
-        found = connection.describe(self.client)
+        found = connection.describe(self.access())
         lines = (
             f"Dask at {found['address']}: reached",
             f"version:   {found['version']} (here {found['client_version']})",
             f"workers:   {found['workers']} ({found['threads']} threads, {found['memory'] / 2**30:.1f} GiB)",
             f"dashboard: {self.dashboard or found['dashboard'] or 'none'}",
         )
-        return "\n".join(lines)
+        different = [f"differs:   {text}" for text in found["differences"]]
+        return "\n".join([*lines, *different])
 
     async def acheck(self) -> str:
         """As :meth:`check`."""

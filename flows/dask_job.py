@@ -24,7 +24,7 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     function: str = "",
     arguments: list[Any] = [],  # noqa: B006  (Prefect copies parameters)
     keyword_arguments: dict[str, Any] = {},  # noqa: B006
-    map_over: list[Any] = [],  # noqa: B006
+    map_over: list[Any] | None = None,
     scheduler: str = "",
     user: str = "prefect",
     description: str = "",
@@ -57,6 +57,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     """
     if not all(part.isidentifier() for part in function.split(".")) or "." not in function:
         raise ValueError(f"The function is an import path as in 'module.function', not {function!r}.")
+    if map_over is not None and not map_over:
+        raise ValueError("map_over is an empty list: there is nothing to call the function with.")
     calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]
     return run_job(
         "DASK",

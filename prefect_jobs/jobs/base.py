@@ -306,6 +306,13 @@ class Job(JobFields):
         """What ``process_results_function`` is called with."""
         return self if result is None else result
 
+    def _results_done(self) -> None:
+        """Removes what was kept at the scheduler until the results were processed."""
+
+    def _keeps_results(self) -> bool:
+        """Whether what the work left behind is there afterwards."""
+        return True
+
     def _await_change(self, seconds: float) -> None:
         """Waits until it is time to ask again, ``seconds`` at most."""
         Event().wait(seconds)  # never set: a wait that a signal can end

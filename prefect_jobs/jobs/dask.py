@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,14 +15,21 @@ import anyio
 from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import JobStateError, ResultUnavailable, SchedulerConnectionError, SchedulerEngineMismatch
+from prefect_jobs.errors import (
+    JobStateError,
+    ResultUnavailable,
+    SchedulerConnectionError,
+    SchedulerEngineMismatch,
+    SubmissionError,
+)
 from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import TransientSubmissionError
-from prefect_jobs.schedulers.dask import values, work
-from prefect_jobs.schedulers.dask.client import DaskClient, dask_client
+from prefect_jobs.schedulers.dask import connection, values, work
+from prefect_jobs.schedulers.dask.client import DaskClient, dask_client, forget_submission
 from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskError
+from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +41,8 @@ GRAPH_LIMIT = 10 * 1024 * 1024
 _AGAIN = 0.2
 #: Seconds between two glances at whether the scheduler has told the end. It is a flag in memory.
 _GLANCE = 0.1
-_FORGOTTEN = (
-    "The Dask scheduler was restarted and has forgotten the work. resubmit() runs it again, where its graph is kept."
-)
+_AGAIN_TEXT = "resubmit() runs it again, where its graph is kept."
+_FORGOTTEN = f"The Dask scheduler was restarted and has forgotten the work. {_AGAIN_TEXT}"
 
 
 class DaskJob(Job):
@@ -178,8 +185,19 @@ class DaskJob(Job):
             SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
             JobStateError: the job is active already.
         """
-        work.take_apart(future_or_delayed)
+        taken = work.take_apart(future_or_delayed)
+        work.check_callable_here(taken)
+        self._check_reached()
         super().execute(future_or_delayed)
+
+    def _check_reached(self) -> None:
+        """What is kept of an earlier submission goes with a new one: not before it is known that there can be one."""
+        if self.id is None or self._record.native.get("result") is None:
+            return
+        try:
+            self._client().identity()
+        except SchedulerConnectionError as error:
+            raise SubmissionError(f"{self._title()} was not submitted: {error} Nothing was changed.") from error
 
     # -- hooks ------------------------------------------------------------------------------------------
 
@@ -206,26 +224,38 @@ class DaskJob(Job):
             "in_queue": True,
             "futures": work.has_futures(taken),
             "message": f"Submitted to {client.access.title}",
-            "dashboard": getattr(self.scheduler, "dashboard", None) or client.client.dashboard_link,
+            **self._where(client),
         }
+
+    def _where(self, client: DaskClient) -> dict[str, Any]:
+        """What is noted of the cluster: others find the one of this process by its address."""
+        found: dict[str, Any] = {
+            "dashboard": getattr(self.scheduler, "dashboard", None) or client.client.dashboard_link
+        }
+        if not client.access.host:
+            found["local"] = {"host": socket.gethostname(), "address": client.client.scheduler.address}
+        return found
 
     def _find_submission(self) -> bool:
         client, token = self._client(), self._token()
         count = client.find(token)
         if not count:
             return False
-        kept = self._kept()
-        if kept is not None and count < work.size(kept.shape):
-            client.cancel(token, count)  # it died on the way: what got through is a part
+        data = self._backend.get_blob(self._record.id, GRAPH)
+        shape, futures = values.shape_from_bytes(data) if data is not None else ({"leaf": 0}, False)
+        if count < work.size(shape):
+            client.cancel(token, count, given=False)  # it died on the way: what got through is a part
             return False
         found = client.look(token, count)
         self._submitted = {
             "remote_id": str((found["leaves"][0] or {}).get("key", token))[:255],
             "keys": [str((leaf or {}).get("key", "")) for leaf in found["leaves"]],
-            "shape": kept.shape if kept is not None else {"leaf": 0},
+            "shape": shape,
             "dask": found["id"],
             "in_queue": True,
+            "futures": futures,
             "message": "Found again; it was submitted before an interruption.",
+            **self._where(client),
         }
         return True
 
@@ -248,6 +278,7 @@ class DaskJob(Job):
                 f"What {self._title()} computed is not kept: it was a future, larger than "
                 f"{GRAPH_LIMIT // 2**20} MiB, or it cannot be pickled. execute() it with new work."
             )
+        self._check_reached()
         super().resubmit()
 
     def _retried(self, kept: work.Work) -> work.Work | None:
@@ -273,21 +304,43 @@ class DaskJob(Job):
 
     def _update_status(self) -> Observation:
         # What was found is of this state of the job: another process may fetch and release at the same moment.
-        return replace(self._look(), version=self._record.version)
+        found = replace(self._judged(self._look()), version=self._record.version)
+        if found.status is not None and statuses.parse(found.status).kind.terminal:
+            forget_submission(self._token())
+        return found
 
-    def _look(self) -> Observation:
+    def _look(self) -> dict[str, Any]:
+        """What the scheduler says.
+
+        Raises:
+            SchedulerConnectionError: nobody can tell now.
+        """
+        try:
+            return self._client().look(self._token(), self._count())
+        except DaskError as error:  # its versions do not fit: no verdict on the job
+            raise SchedulerConnectionError(str(error)) from error
+        except SchedulerConnectionError:
+            local = self._record.native.get("local")
+            if local and local["host"] == socket.gethostname() and connection.gone(local["address"]):
+                return {"id": None, "workers": 0, "leaves": []}
+            raise
+
+    def _judged(self, found: Mapping[str, Any]) -> Observation:
+        """What the job is, by what the scheduler says."""
         native = self._record.native
-        found = self._client().look(self._token(), self._count())
+        if found["id"] is None:
+            text = f"The process whose cluster on this machine computed it has ended. {_AGAIN_TEXT}"
+            return Observation(statuses.ERROR, text, {"released": True}, crashed=True)
         if found["id"] != native.get("dask"):
             return Observation(statuses.ERROR, _FORGOTTEN, {"released": True}, crashed=True)
         leaves = found["leaves"]
         states = [_status_of(leaf) for leaf in leaves]
         kinds = set(states)
         if kinds == {statuses.ABORTED}:
-            return Observation(statuses.ABORTED, "Cancelled on the cluster.", {"released": True})
+            text = "Cancelled on the cluster, or forgotten by a restart of its workers (client.restart())."
+            return Observation(statuses.ABORTED, text, {"released": True})
         over = kinds <= {statuses.COMPLETE, statuses.ERROR, statuses.ABORTED}
         if over and statuses.COMPLETE not in kinds:
-            self._client().forget(self._token())
             return Observation(statuses.ERROR, _failures(leaves), {"failed": True})
         if over:
             outcome = statuses.COMPLETE if kinds == {statuses.COMPLETE} else statuses.VARIOUS_COMPLETE
@@ -312,17 +365,35 @@ class DaskJob(Job):
                 result = work.put_together(native["shape"], lambda number: fetched.get(number, missing))
                 if not self.forget:
                     kept = self._backend.keep_result(self._record.id, values.result_to_bytes(result))
-                    self._apply(None, native={"result": kept})
+                    # Of this submission: should there be another one by now, nothing is noted.
+                    mine = News(Source.RESULTS, None, attempt=self._record.state.attempt)
+                    self._apply(mine, native={"result": kept})
             except SchedulerConnectionError as error:
                 raise OutputsNotFetched(str(error)) from error
         else:
-            result = self.result
+            result = self._read_again()
+        return result
+
+    def _read_again(self) -> Any:
+        """The result that a process kept which died before the end."""
         try:
-            client.release(self._token(), self._count())
+            data = self._backend.read_result(self._record.id, self._record.native["result"])
+        except ResultUnavailable as error:
+            raise OutputsNotFetched(str(error)) from error
+        if data is None:
+            raise DaskError("The result was removed from where it was kept. resubmit() computes it again.")
+        return values.result_from_bytes(data)
+
+    def _results_done(self) -> None:
+        """The result is kept, and the results function had it: the cluster may forget it."""
+        given_up = self._record.native.get("futures") and self._record.state.status == statuses.ERROR
+        try:
+            self._client().release(self._token(), self._count())
         except SchedulerConnectionError as error:
             log.warning("What is left of %s on the cluster could not be released: %s", self._title(), error)
-        self._fetched.update({"released": True})
-        return result
+            return
+        if not given_up:
+            self._apply(None, native={"released": True})
 
     def _check_there(self, numbers: list[int]) -> None:
         """Whether the results are still on the cluster.
@@ -337,14 +408,19 @@ class DaskJob(Job):
         states = {str((found["leaves"][number] or {}).get("state", "forgotten")) for number in numbers}
         if "forgotten" in states:
             raise DaskError("It was cancelled on the cluster before its result was fetched. resubmit() runs it again.")
-        if states - {"memory", "erred"}:
+        if "erred" in states:
+            raise DaskError("It was lost with its worker, computed again, and failed. resubmit() runs it again.")
+        if states != {"memory"}:
             raise SchedulerConnectionError("A result was lost with its worker, and is computed anew.")
+
+    def _keeps_results(self) -> bool:
+        return not self.forget
 
     def _for_function(self, result: Any) -> Any:
         return result
 
     def _stop(self) -> str:
-        self._client().cancel(self._token(), self._count())
+        self._client().cancel(self._token(), self._count(), given=bool(self._record.native.get("futures")))
         return statuses.ABORTED
 
     def _pause(self) -> None:
@@ -358,13 +434,14 @@ class DaskJob(Job):
 
     def _clean_up(self) -> None:
         native = self._record.native
-        if native.get("result"):
-            self._backend.drop_result(self._record.id, native["result"])
         if self.key is not None and not native.get("released"):
             client = self._client()
-            # A future that failed is its owner's, who may have it run again; all else is ours.
-            theirs = native.get("failed") and native.get("futures")
-            (client.release if theirs else client.cancel)(self._token(), self._count())
+            if native.get("futures"):  # they are their owner's
+                client.release(self._token(), self._count())
+            else:
+                client.cancel(self._token(), self._count(), given=False)
+        if native.get("result"):
+            self._backend.drop_result(self._record.id, native["result"])
 
     def _await_change(self, seconds: float) -> None:
         """Waits for the end of the work, which the scheduler tells."""
@@ -400,14 +477,24 @@ class DaskJob(Job):
 
     # -- inside -----------------------------------------------------------------------------------------
 
+    def _refresh(self) -> None:
+        super()._refresh()
+        status = self._record.state.as_status
+        if statuses.is_final(status) or status.text == statuses.RESULTS_READY:
+            forget_submission(self._token())  # it may have been another process that saw its end
+
     def _client(self) -> DaskClient:
         block = self.scheduler
         if block is None:
-            return dask_client(DaskAccess())
-        if not hasattr(block, "access") or not isinstance(access := block.access(), DaskAccess):
+            access = DaskAccess()
+        elif not hasattr(block, "access") or not isinstance(access := block.access(), DaskAccess):
             raise SchedulerEngineMismatch(
                 f"The scheduler {self._record.scheduler!r} is not a Dask one, as {self._title()} needs."
             )
+        local = self._record.native.get("local")
+        if local and not access.host:
+            # The cluster is the submitting process'; one of our own would know nothing of it.
+            access = replace(access, host=local["address"])
         return dask_client(access)
 
     def _token(self) -> str:

@@ -170,7 +170,7 @@ def _fetch(job: "Job") -> None:
             raise
         except Exception as error:
             job._apply(News(Source.RESULTS, statuses.ERROR, _trace("The results could not be processed", error)))
-            job._wait_shown()
+            _results_done(job)
             return
         verdict = job._record.native.get(OUTCOME) or {}
         status = verdict.get("status", statuses.COMPLETE)
@@ -181,7 +181,8 @@ def _fetch(job: "Job") -> None:
                 hooks.call(hooks.import_function(path), job._for_function(result))
             except Exception as error:
                 status = statuses.ERROR
-                message = _trace(f"The results function {path} failed; the outputs are kept", error)
+                kept = "the outputs are kept" if job._keeps_results() else "the result is not kept (forget=True)"
+                message = _trace(f"The results function {path} failed; {kept}", error)
         noted, job._fetched = dict(job._fetched), {}
         messages, nodes = tuple(noted.pop("messages", ())), tuple(noted.pop("nodes", ()))
         message = " ".join(filter(None, (message, noted.pop("outcome_note", ""))))
@@ -194,6 +195,15 @@ def _fetch(job: "Job") -> None:
             ended=clock.parse(ended) if ended else None,
         )
         job._apply(event, native=noted, messages=messages, nodes=nodes)
+        _results_done(job)
+
+
+def _results_done(job: "Job") -> None:
+    """The verdict is written: what is left at the scheduler may go."""
+    try:
+        hooks.call(job._results_done)
+    except Exception as error:  # the job is over, whatever becomes of what is left
+        log.warning("What is left of %s at its scheduler could not be removed: %s", job._title(), error)
     job._wait_shown()
 
 

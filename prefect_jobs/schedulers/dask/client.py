@@ -1,21 +1,35 @@
 """What jobs ask of a Dask scheduler: submit, look, gather, cancel, release."""
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, wait
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.schedulers.dask import remote
-from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskError, asking, client_for, forget_clients
+from prefect_jobs.schedulers.dask.connection import (
+    CLIENT_IDS,
+    DaskAccess,
+    DaskError,
+    asking,
+    call_in_loop,
+    client_for,
+    forget_clients,
+    mismatches,
+    shared,
+)
 from prefect_jobs.schedulers.dask.values import first_cause
 
 #: Seconds for which an answer about all watched jobs serves those that ask next.
 FRESH = 0.2
 #: Seconds after which it is looked whether results that are being fetched are still there.
 PATIENCE = 5.0
+#: Seconds that a scheduler to which we are connected has for an answer, at the least: it may be at work.
+LEAST = 5.0
 #: Names under which futures are published begin so; then the submission's token, and a number.
 PREFIX = "prefect-jobs-"
 
@@ -25,8 +39,17 @@ _lock = threading.Lock()
 
 def dask_client(access: DaskAccess) -> "DaskClient":
     """The process' one for a scheduler."""
+    access = shared(access)
     with _lock:
         return _watches.setdefault(access, DaskClient(access))
+
+
+def forget_submission(token: str) -> None:
+    """Drops what this process keeps of a submission, wherever it is."""
+    with _lock:
+        clients = list(_watches.values())
+    for client in clients:
+        client.forget(token)
 
 
 def forget_all() -> None:
@@ -37,24 +60,25 @@ def forget_all() -> None:
     forget_clients()
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_all)
+
+
 class DaskClient:
-    """A scheduler, as jobs see it. One call tells about all jobs that somebody in this process asks about."""
+    """A scheduler, as jobs see it. One call tells about all jobs that there are."""
 
     def __init__(self, access: DaskAccess) -> None:
         self.access = access
         self._lock = threading.Lock()
-        #: Token → when it was last asked about.
-        self._watched: dict[str, float] = {}
-        self._answer: dict[str, Any] = {}
-        self._asked = 0.0
-        #: Names that were asked about ahead of the looks at them → what was found; each serves one look.
-        self._ahead: dict[str, Any] = {}
+        self._answer: Answer | None = None
         #: Token → futures of ours, which say when they have ended.
         self._futures: dict[str, list[Any]] = {}
         #: Token → set when they all have.
         self._ends: dict[str, threading.Event] = {}
         #: How often the scheduler was asked what has become of jobs.
         self.polls = 0
+        #: Set whenever a submission has ended that somebody waits for.
+        self.ended = threading.Event()
 
     @property
     def client(self) -> Any:
@@ -64,6 +88,8 @@ class DaskClient:
             SchedulerConnectionError: not reached in time.
         """
         return client_for(self.access)
+
+    # -- submission -------------------------------------------------------------------------------------
 
     def submit(self, leaves: Sequence[Any], token: str) -> tuple[list[str], str]:
         """Has leaves computed, and keeps them on the scheduler under the token, whoever's client goes away.
@@ -78,12 +104,12 @@ class DaskClient:
         from distributed import Future
 
         client = self.client
+        futures = [leaf if isinstance(leaf, Future) else None for leaf in leaves]
+        for future in futures:
+            if future is not None:
+                self._check(future, client)
+        whole: list[Any] = list(futures)
         with asking(self.access):
-            futures = [leaf if isinstance(leaf, Future) else None for leaf in leaves]
-            for future in futures:
-                if future is not None:
-                    self._check(future, client)
-            whole: list[Any] = list(futures)
             try:
                 for numbers in _alike(leaves, futures):
                     computed = client.compute([leaves[number] for number in numbers])
@@ -96,25 +122,19 @@ class DaskClient:
                     f"The work cannot be sent to the cluster: {first_cause(error)}. "
                     "All that it uses must be something that can be pickled."
                 ) from error
-            # By the client that has them: what it has sent reaches the scheduler first.
-            names = _names(token, len(whole))
-            for name, future in zip(names, whole, strict=True):
-                future.client.publish_dataset(future, name=name, override=True)
-            found = self._ask(names)
-            if any(leaf is None or leaf["state"] == "forgotten" for (leaf,) in found["jobs"].values()):
-                why = self._refusal(whole)
-                self.cancel(token, len(whole))
-                raise DaskError(
-                    f"The scheduler did not take the work: {why}. It needs the modules that the work is made of, in "
-                    "versions that fit: install them where the scheduler and the workers run."
-                )
-        if any(future.client is not client for future in whole):  # those of another client tell us nothing
-            whole = self._get(token, range(len(whole)))
-        with self._lock:
-            self._futures[token] = list(whole)
-            # The next question is about all of those that were submitted meanwhile.
-            self._watched.update(dict.fromkeys(names, time.monotonic()))
-        return [str(future.key) for future in whole], str(found["id"])
+        names = _names(token, len(whole))
+        for name, future in zip(names, whole, strict=True):
+            # By the client that has it: what that one has sent reaches the scheduler first.
+            self._call(future.client, future.client.publish_dataset, future, name=name, override=True)
+        answer = self.ask()
+        if any((answer.jobs.get(name) or {"state": "forgotten"})["state"] == "forgotten" for name in names):
+            why = self._refusal(whole)
+            self.cancel(token, len(whole), given=False)
+            raise DaskError(
+                f"The scheduler did not take the work: {why}. It needs the modules that the work is made of, in "
+                "versions that fit: install them where the scheduler and the workers run."
+            )
+        return [str(future.key) for future in whole], answer.id
 
     def _refusal(self, futures: Sequence[Any]) -> str:
         """Why the scheduler has no tasks for futures: what it told their client, which may still be on its way."""
@@ -138,99 +158,44 @@ class DaskClient:
                 f"The future {future.key} belongs to the scheduler {theirs}, and the job's is {self.access.title}."
             )
 
+    def find(self, token: str) -> int:
+        """How many leaves are published under a token; 0: none was submitted."""
+        names = self.ask().jobs.keys()
+        count = 0
+        while _name(token, count) in names:
+            count += 1
+        return count
+
+    # -- looks ------------------------------------------------------------------------------------------
+
     def identity(self) -> str:
         """The scheduler's id, which is another one after a restart."""
-        return str(self._ask([])["id"])
+        return self.ask().id
 
     def look(self, token: str, count: int) -> dict[str, Any]:
         """What has become of a submission: ``id`` of the scheduler, ``workers``, ``leaves`` (``None`` for each that
-        it does not know).
+        it does not know). An answer not older than :data:`FRESH` serves everybody.
 
         Raises:
             SchedulerConnectionError: nobody can tell now.
         """
-        names = _names(token, count)
         with self._lock:
-            moment = time.monotonic()
-            if all(name in self._ahead for name in names):
-                leaves = [(self._ahead.pop(name) or [None])[0] for name in names]
-                return {"id": self._answer["id"], "workers": self._answer["workers"], "leaves": leaves}
-            for name in names:
-                self._watched[name] = moment
-            if moment - self._asked > FRESH or any(name not in self._answer.get("jobs", {}) for name in names):
-                self._watched = {name: last for name, last in self._watched.items() if moment - last < 60}
-                self.polls += 1
-                self._answer = self._ask(list(self._watched))
-                self._asked = time.monotonic()
             answer = self._answer
-        leaves = [(answer["jobs"].get(name) or [None])[0] for name in names]
-        return {"id": answer["id"], "workers": answer["workers"], "leaves": leaves}
+        if answer is None or answer.age > FRESH or any(name not in answer.jobs for name in _names(token, count)):
+            answer = self.ask()
+        return answer.of(token, count)
 
-    def ask_ahead(self, submissions: Mapping[str, int]) -> None:
-        """Asks about many submissions (token → count) in one call; the next :meth:`look` at each gets its answer.
+    def ask(self) -> "Answer":
+        """What has become of all jobs that there are at the scheduler.
 
         Raises:
             SchedulerConnectionError: nobody can tell now.
         """
         self.polls += 1
-        found = self._ask([name for token, count in submissions.items() for name in _names(token, count)])
+        answer = Answer(**self._run(remote.look, PREFIX), asked=time.monotonic())
         with self._lock:
-            self._answer, self._asked = found, time.monotonic()
-            self._ahead = dict(found["jobs"])
-
-    def _ask(self, names: list[str]) -> dict[str, Any]:
-        found: dict[str, Any] = self._run(remote.look, names)
-        return found
-
-    def _run(self, function: Callable[..., Any], names: list[str]) -> Any:
-        import cloudpickle
-
-        # By value: the scheduler need not have this package.
-        cloudpickle.register_pickle_by_value(remote)
-        with asking(self.access):
-            return self.client.run_on_scheduler(function, names, callback_timeout=self.access.seconds)
-
-    def gather(self, token: str, numbers: Sequence[int]) -> list[Any]:
-        """The results of leaves.
-
-        Raises:
-            SchedulerConnectionError: the connection broke, and they are still there; or they were lost with a worker,
-                and are computed anew.
-            DaskError: a result cannot be sent, or cannot be read here.
-        """
-        futures = self._get(token, numbers)
-        with asking(self.access):
-            try:
-                return self._gather(token, numbers, futures)
-            except (OSError, TimeoutError, SchedulerConnectionError):
-                raise
-            except Exception as error:  # whatever somebody's object raises when it is sent or read
-                raise DaskError(
-                    f"The result cannot be fetched: {error or type(error).__name__}. It must be something that can be "
-                    "pickled, of modules that this process has, too."
-                ) from error
-
-    def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
-        """Large results may take their time; Dask waits as patiently for those that a worker took with it."""
-        client = self.client
-        names = [_name(token, number) for number in numbers]
-        gathering = asyncio.run_coroutine_threadsafe(
-            client.gather(futures, asynchronous=True), client.loop.asyncio_loop
-        )
-        try:
-            while not wait([gathering], PATIENCE).done:
-                if any(not leaf or leaf[0]["state"] != "memory" for leaf in self._ask(names)["jobs"].values()):
-                    raise SchedulerConnectionError("A result was lost with its worker, and is computed anew.")
-            return list(gathering.result())
-        finally:
-            gathering.cancel()
-
-    def _get(self, token: str, numbers: Sequence[int]) -> list[Any]:
-        with asking(self.access):
-            try:
-                return [self.client.get_dataset(_name(token, number)) for number in numbers]
-            except KeyError as error:
-                raise SchedulerConnectionError(f"The Dask scheduler has no result {error} (any more).") from error
+            self._answer = answer
+        return answer
 
     def futures(self, token: str, count: int) -> list[Any]:
         """The futures of a submission, bound to our client."""
@@ -238,7 +203,8 @@ class DaskClient:
 
     def _hold(self, token: str, count: int) -> list[Any]:
         held = self._futures.get(token)
-        if held is None or held[0].client is not self.client:
+        # After the connection broke, those that we had know nothing any more.
+        if held is None or any(future.client is not self.client or future.cancelled() for future in held):
             held = self._get(token, range(count))
             with self._lock:
                 self._futures[token] = held
@@ -255,19 +221,82 @@ class DaskClient:
         with self._lock:
             ended = self._ends.get(token)
             if ended is None:
-                ended = self._ends[token] = _end_of(held)
+                ended = self._ends[token] = _end_of(held, self.ended)
         return ended
 
-    def cancel(self, token: str, count: int) -> None:
-        """Ends the work, but what others need of it. Tasks that run end by themselves: Dask cannot kill them."""
+    # -- results ----------------------------------------------------------------------------------------
+
+    def gather(self, token: str, numbers: Sequence[int]) -> list[Any]:
+        """The results of leaves.
+
+        Raises:
+            SchedulerConnectionError: the connection broke, and they are still there; or they were lost with a worker,
+                and are computed anew.
+            DaskError: a result cannot be sent, or cannot be read here.
+        """
+        from distributed.comm.core import CommClosedError
+
+        futures = self._get(token, numbers)
+        try:
+            return self._gather(token, numbers, futures)
+        except (CommClosedError, TimeoutError, CancelledError) as error:
+            # A connection that breaks cancels the futures of this side; those on the cluster are as they were.
+            raise SchedulerConnectionError(
+                f"The connection to the Dask scheduler {self.access.title} broke: {error or type(error).__name__}"
+            ) from error
+        except SchedulerConnectionError:
+            raise
+        except Exception as error:  # whatever somebody's object raises when it is sent or read
+            self.identity()  # an OSError may be the connection's, too: then there is no answer
+            raise DaskError(
+                f"The result cannot be fetched: {error or type(error).__name__}. It must be something that can be "
+                "pickled, of modules that this process has, too."
+            ) from error
+        finally:
+            for future in futures:  # an error's frames may keep them for long
+                future.release()
+
+    def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
+        """Large results may take their time; Dask waits as patiently for those that a worker took with it."""
+        client = self.client
+        names = [_name(token, number) for number in numbers]
+        gathering = asyncio.run_coroutine_threadsafe(
+            client.gather(futures, asynchronous=True), client.loop.asyncio_loop
+        )
+        try:
+            while not wait([gathering], PATIENCE).done:
+                answer = self.ask()
+                if any((answer.jobs.get(name) or {"state": ""})["state"] != "memory" for name in names):
+                    raise SchedulerConnectionError("A result was lost with its worker, and is computed anew.")
+            return list(gathering.result())
+        finally:
+            gathering.cancel()
+
+    def _get(self, token: str, numbers: Sequence[int]) -> list[Any]:
+        client = self.client
+        try:
+            return [self._call(client, client.get_dataset, _name(token, number)) for number in numbers]
+        except KeyError as error:
+            raise SchedulerConnectionError(f"The Dask scheduler has no result {error} (any more).") from error
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def cancel(self, token: str, count: int, *, given: bool) -> None:
+        """Ends the work, but what others need of it. Tasks that run end by themselves: Dask cannot kill them.
+
+        Args:
+            token: the submission's.
+            count: of its leaves.
+            given: they are somebody's futures, and to be cancelled though that one holds them.
+        """
         try:
             futures = self._get(token, range(count))
         except SchedulerConnectionError:
             futures = []
         if futures:
-            free = set(self._run(remote.unshared, _names(token, count)))
-            with asking(self.access):
-                self.client.cancel([future for future in futures if future.key in free], force=True)
+            client = self.client
+            free = set(self._run(remote.unshared, _names(token, count), "" if given else CLIENT_IDS))
+            self._call(client, client.cancel, [future for future in futures if future.key in free], force=True)
         self.release(token, count)
 
     def retry(self, token: str, count: int) -> list[Any]:
@@ -279,44 +308,96 @@ class DaskClient:
         Raises:
             SchedulerConnectionError: not reached, or it has them no more.
         """
-        futures = self._get(token, range(count))
-        with asking(self.access):
-            self.client.retry([future for future in futures if future.status == "error"])
+        futures, client = self._get(token, range(count)), self.client
+        self._call(client, client.retry, [future for future in futures if future.status == "error"])
         return futures
 
     def release(self, token: str, count: int) -> None:
         """Lets the cluster forget results that are safe."""
         self.forget(token)
-        known = [name for name, leaf in self._ask(_names(token, count))["jobs"].items() if leaf is not None]
-        with asking(self.access):
-            for name in known:
-                self.client.unpublish_dataset(name)
-
-    def find(self, token: str) -> int:
-        """How many leaves are published under a token; 0: none was submitted."""
-        with asking(self.access):
-            names = set(self.client.list_datasets())
-        count = 0
-        while _name(token, count) in names:
-            count += 1
-        return count
-
-    def logs(self) -> dict[str, Any]:
-        """The newest lines of the scheduler's and of each worker's log."""
-        with asking(self.access):
-            scheduler, workers = self.client.get_scheduler_logs(n=200), self.client.get_worker_logs(n=200)
-        return {
-            "scheduler": _text(scheduler),
-            "workers": {str(address): _text(lines) for address, lines in workers.items()},
-        }
+        client = self.client
+        for name in _names(token, count):
+            self._call(client, client.unpublish_dataset, name)
 
     def forget(self, token: str) -> None:
         """Drops what this process keeps of a submission."""
         with self._lock:
             self._futures.pop(token, None)
             self._ends.pop(token, None)
-            for name in [name for name in self._watched if name.startswith(_name(token, ""))]:
-                del self._watched[name]
+
+    # -- about the cluster ------------------------------------------------------------------------------
+
+    def logs(self) -> dict[str, Any]:
+        """The newest lines of the scheduler's and of each worker's log."""
+        client = self.client
+        scheduler = self._call(client, client.get_scheduler_logs, n=200)
+        workers = self._call(client, client.get_worker_logs, n=200)
+        return {
+            "scheduler": _text(scheduler),
+            "workers": {str(address): _text(lines) for address, lines in workers.items()},
+        }
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The answer of a function that runs inside the scheduler.
+
+        Raises:
+            SchedulerConnectionError: there was none in time.
+            DaskError: it cannot run there: the versions do not fit.
+        """
+        import cloudpickle
+
+        # By value: the scheduler need not have this package.
+        cloudpickle.register_pickle_by_value(remote)
+        client = self.client
+        try:
+            return self._call(client, client.run_on_scheduler, function, *args)
+        except SchedulerConnectionError:
+            raise
+        except Exception as error:  # whatever an interpreter says of another one's code
+            raise DaskError(f"The Dask scheduler {self.access.title} cannot be asked: {self._why(error)}") from error
+
+    def _why(self, error: Exception) -> str:
+        try:
+            differences = mismatches(self.client)
+        except SchedulerConnectionError:
+            differences = []
+        if not differences:
+            return f"{type(error).__name__}: {error}"
+        return f"its versions do not fit ours: {'; '.join(differences)}. Install the same ones ({error})"
+
+    def _call(self, client: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Calls a method of a client in its own loop, where it is a coroutine, and waits for so long as is allowed."""
+        with asking(self.access):
+            return call_in_loop(client, max(self.access.seconds, LEAST), function, *args, **options)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a scheduler says of all jobs that there are."""
+
+    #: Of the scheduler.
+    id: str
+    #: How many.
+    workers: int
+    #: By the names under which leaves are published.
+    jobs: dict[str, dict[str, Any]]
+    #: When (monotonic).
+    asked: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was asked for."""
+        return time.monotonic() - self.asked
+
+    def of(self, token: str, count: int) -> dict[str, Any]:
+        """What it says of one submission; see :meth:`DaskClient.look`."""
+        return {
+            "id": self.id,
+            "workers": self.workers,
+            "leaves": [self.jobs.get(name) for name in _names(token, count)],
+        }
 
 
 def _name(token: str, number: object) -> str:
@@ -337,8 +418,8 @@ def _alike(leaves: Sequence[Any], futures: Sequence[Any]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _end_of(futures: Sequence[Any]) -> threading.Event:
-    """Set as soon as all of them have ended."""
+def _end_of(futures: Sequence[Any], others: threading.Event) -> threading.Event:
+    """Set, and ``others`` with it, as soon as all of them have ended."""
     ended = threading.Event()
     lock = threading.Lock()
     left = len(futures)
@@ -349,6 +430,7 @@ def _end_of(futures: Sequence[Any]) -> threading.Event:
             left -= 1
             if not left:
                 ended.set()
+                others.set()
 
     for future in futures:
         future.add_done_callback(noted)

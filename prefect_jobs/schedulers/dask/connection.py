@@ -1,8 +1,12 @@
 """Dask clients: one for each scheduler and process, closed cleanly. ``distributed`` is imported at first use."""
 
+import asyncio
 import atexit
+import errno
+import multiprocessing.process
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +16,9 @@ from typing import Any
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 
 DEFAULT_TIMEOUT = 10.0
+_NAME = "prefect-jobs"
+#: What the ids of our clients, in whichever process, begin with.
+CLIENT_IDS = f"CleanClient-{_NAME}-"
 LOOPBACK = "127.0.0.1"
 
 
@@ -129,7 +136,7 @@ def _connected(access: DaskAccess) -> Any:
     try:
         # Never the default client of the process: that one is the user's own.
         address = access.host or _local_cluster().scheduler_address
-        return _client_class()(address, timeout=access.seconds, set_as_default=False, **more)
+        return _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
     except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
         why = str(error) or type(error).__name__
         hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
@@ -150,6 +157,38 @@ def _local_cluster() -> Any:
 
             _local[:] = [LocalCluster(host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0", silence_logs=30)]  # type: ignore[no-untyped-call]
         return _local[0]
+
+
+def shared(access: DaskAccess) -> DaskAccess:
+    """The same scheduler in the way in which this process reaches it: its own cluster has a client already."""
+    local = _local[0] if _local else None
+    ours = local is not None and local.status.name == "running" and access.host == local.scheduler_address
+    return DaskAccess() if ours else access
+
+
+def gone(address: str) -> bool:
+    """Whether nobody listens at an address of this machine any more: the process whose cluster it was has ended."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((host, int(port))) == errno.ECONNREFUSED
+
+
+def call_in_loop(client: Any, seconds: float, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Calls a client's method in the client's own loop, where it is a coroutine, and waits for it.
+
+    Raises:
+        TimeoutError: it took longer than ``seconds``.
+    """
+
+    async def call() -> Any:
+        return await function(*args, **options)
+
+    calling = asyncio.run_coroutine_threadsafe(call(), client.loop.asyncio_loop)
+    try:
+        return calling.result(seconds)
+    finally:
+        calling.cancel()
 
 
 def close(access: DaskAccess) -> None:
@@ -178,7 +217,13 @@ def forget_clients() -> None:
     _lock, _starting = threading.Lock(), threading.Lock()
     _connecting.clear()
     _clients.clear()
-    _local.clear()
+    if _local:
+        # Dask and multiprocessing would end and wait for the parent's workers when this process ends.
+        _local.clear()
+        multiprocessing.process._children.clear()  # type: ignore[attr-defined]
+        from distributed.deploy.spec import SpecCluster
+
+        SpecCluster._instances.clear()
 
 
 def _close(client: Any) -> None:
@@ -212,11 +257,19 @@ def asking(access: DaskAccess) -> Iterator[None]:
         raise SchedulerConnectionError(f"The connection to the Dask scheduler {access.title} is closed.") from error
 
 
-def describe(client: Any) -> dict[str, Any]:
-    """What a scheduler says of itself: address, versions, workers, threads, memory (bytes), dashboard."""
-    info = client.scheduler_info(n_workers=-1)
+def describe(access: DaskAccess) -> dict[str, Any]:
+    """What a scheduler says of itself: address, versions, workers, threads, memory (bytes), dashboard, and what of
+    its versions does not fit ours.
+
+    Raises:
+        SchedulerConnectionError: it does not answer in time.
+    """
+    client = client_for(access)
+    with asking(access):
+        info = call_in_loop(client, access.seconds, client.scheduler.identity, n_workers=-1)
+        found = call_in_loop(client, access.seconds, client.get_versions, check=False)
     workers = info.get("workers", {}).values()
-    versions = client.get_versions(check=False).get("scheduler") or {}
+    versions = found.get("scheduler") or {}
     return {
         "id": info.get("id"),
         "address": info.get("address"),
@@ -227,4 +280,38 @@ def describe(client: Any) -> dict[str, Any]:
         "threads": sum(worker.get("nthreads", 0) for worker in workers),
         "memory": sum(worker.get("memory_limit", 0) or 0 for worker in workers),
         "dashboard": client.dashboard_link,
+        "differences": _differences(found),
     }
+
+
+def mismatches(client: Any, seconds: float = DEFAULT_TIMEOUT) -> list[str]:
+    """What of a cluster's versions does not fit ours, for people.
+
+    Raises:
+        SchedulerConnectionError: it does not answer in time.
+    """
+    with asking(DaskAccess(str(client.scheduler.address))):
+        return _differences(call_in_loop(client, seconds, client.get_versions, check=False))
+
+
+def _differences(versions: dict[str, Any]) -> list[str]:
+    ours = _what(versions.get("client") or {})
+    others = {"the scheduler": versions.get("scheduler") or {}, **(versions.get("workers") or {})}
+    found: dict[str, list[str]] = {}
+    for who, said in others.items():
+        for name, theirs in _what(said).items():
+            if theirs and ours.get(name) and theirs != ours[name]:
+                found.setdefault(f"{name} {theirs} (here {ours[name]})", []).append(
+                    who if who == "the scheduler" else f"worker {who}"
+                )
+    return [
+        f"{text} on {', '.join(where[:3])}" + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        for text, where in sorted(found.items())
+    ]
+
+
+def _what(said: dict[str, Any]) -> dict[str, str]:
+    """What must be alike on both sides."""
+    python = ".".join(str(said.get("host", {}).get("python", "")).split(".")[:2])
+    packages = said.get("packages", {})
+    return {"python": python, **{name: packages.get(name) for name in ("dask", "distributed", "cloudpickle")}}

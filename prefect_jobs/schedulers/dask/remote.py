@@ -6,30 +6,31 @@ from typing import Any
 _LIMIT = 20_000
 
 
-def look(names: list[str], dask_scheduler: Any = None) -> dict[str, Any]:
-    """What has become of published futures, for any number of jobs in one call.
+def look(prefix: str, dask_scheduler: Any = None) -> dict[str, Any]:
+    """What has become of all published futures whose names begin so, in one call.
 
     Args:
-        names: under which they are published.
+        prefix: of the names; each has one future.
         dask_scheduler: given by Dask.
 
     Returns:
-        ``id`` of the scheduler, ``workers``, and for each name a list of leaves, or ``None`` where it knows none.
+        ``id`` of the scheduler, number of ``workers``, and ``jobs``: a leaf for each name.
     """
-    published = dask_scheduler.extensions["publish"].datasets
     found: dict[str, Any] = {}
-    for name in names:
-        known = published.get(name)
-        found[name] = None if known is None else [_leaf(dask_scheduler.tasks.get(key), key) for key in known["keys"]]
+    for name, known in dask_scheduler.extensions["publish"].datasets.items():
+        if isinstance(name, str) and name.startswith(prefix):
+            (key,) = known["keys"]
+            found[name] = _leaf(dask_scheduler.tasks.get(key), key)
     return {"id": dask_scheduler.id, "workers": len(dask_scheduler.workers), "jobs": found}
 
 
-def unshared(names: list[str], dask_scheduler: Any = None) -> list[Any]:
-    """The keys of published futures that nothing else needs: the same work may be that of two jobs, or a part of what
-    somebody else computes.
+def unshared(names: list[str], ours: str, dask_scheduler: Any = None) -> list[Any]:
+    """The keys of published futures that nothing else needs: the same work may be that of two jobs, a part of what
+    somebody else computes, or held by somebody's client.
 
     Args:
         names: under which they are published.
+        ours: what the ids of our clients begin with; empty: whoever holds them does not count.
         dask_scheduler: given by Dask.
     """
     published = dask_scheduler.extensions["publish"].datasets
@@ -37,8 +38,14 @@ def unshared(names: list[str], dask_scheduler: Any = None) -> list[Any]:
     for name, known in published.items():
         if name not in names:
             keys.difference_update(known["keys"])
+    mine = {f"published-{name}" for name in names}
+
+    def free(task: Any) -> bool:
+        holders = {str(client.client_key) for client in task.who_wants or ()} - mine
+        return not task.dependents and all(holder.startswith(ours) for holder in holders)
+
     tasks = dask_scheduler.tasks
-    return [key for key in keys if key in tasks and not tasks[key].dependents]
+    return [key for key in keys if key in tasks and free(tasks[key])]
 
 
 def _leaf(task: Any, key: Any) -> dict[str, Any]:

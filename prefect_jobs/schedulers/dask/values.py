@@ -1,10 +1,11 @@
 """Results and work as bytes, by Dask's own serialisation, and back."""
 
+import io
 import pickle
 from typing import Any
 
 from prefect_jobs.schedulers.dask.connection import DaskError
-from prefect_jobs.schedulers.dask.work import Work, has_futures
+from prefect_jobs.schedulers.dask.work import Shape, Work, has_futures
 
 
 def first_cause(error: BaseException) -> str:
@@ -48,15 +49,36 @@ def result_from_bytes(data: bytes) -> Any:
 def work_to_bytes(given: Work, limit: int) -> bytes:
     """Work as bytes, so that it can be submitted again: without its leaves where they are futures, cannot be pickled,
     or are larger than ``limit``."""
-    import cloudpickle
+    try:
+        leaves = _without_futures(given.leaves)
+    except Exception:  # whatever pickling somebody's objects raises
+        leaves = b""
+    kept = leaves if len(leaves) <= limit else b""
+    return pickle.dumps({"shape": given.shape, "futures": has_futures(given), "leaves": kept})
 
-    leaves = b""
-    if not has_futures(given):
-        try:
-            leaves = bytes(cloudpickle.dumps(given.leaves))
-        except Exception:  # whatever pickling somebody's objects raises
-            leaves = b""
-    return pickle.dumps({"shape": given.shape, "leaves": leaves if len(leaves) <= limit else b""})
+
+def _without_futures(leaves: list[Any]) -> bytes:
+    """Leaves as bytes; none where a future is in them, at any depth: it means nothing once its client has gone."""
+    import cloudpickle
+    from distributed import Future
+
+    found: list[Any] = []
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, Future):
+                found.append(thing)
+            return super().reducer_override(thing)
+
+    stream = io.BytesIO()
+    Pickler(stream).dump(leaves)
+    return b"" if found else stream.getvalue()
+
+
+def shape_from_bytes(data: bytes) -> tuple[Shape, bool]:
+    """How the work was put together, and whether parts of it were futures. Takes none of its modules."""
+    kept = pickle.loads(data)  # noqa: S301  (our own database)
+    return kept["shape"], bool(kept["futures"])
 
 
 def work_from_bytes(data: bytes) -> Work:

@@ -30,10 +30,31 @@ def take_apart(given: Any) -> Work:
 
 
 def has_futures(given: Work) -> bool:
-    """Whether a part of it is computed already, by somebody who may be gone."""
+    """Whether it is, in part, what somebody computes already."""
     from distributed import Future
 
     return any(isinstance(leaf, Future) for leaf in given.leaves)
+
+
+def check_callable_here(given: Work) -> None:
+    """Whether the clients of futures can be called from this thread.
+
+    Raises:
+        ValueError: one of them lives in the event loop that this call blocks.
+    """
+    import asyncio
+
+    from distributed import Future
+
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    for leaf in given.leaves:
+        if isinstance(leaf, Future) and leaf.client.loop.asyncio_loop is running:
+            raise ValueError(
+                f"The future {leaf.key} is of a client in this event loop, which execute() blocks: await aexecute()."
+            )
 
 
 def _shape(given: Any, leaves: list[Any], where: str) -> Shape:
