@@ -166,7 +166,8 @@ class Projector:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(self._ready, timeout=self._pause())
+                    while not self._ready():
+                        self._changed.wait(self._pause())  # how long, a kick may have changed
                     if self._closing:
                         break
                     moment = time.monotonic()
