@@ -1,7 +1,7 @@
 """What every job at an HTCondor access point has: a scheduler, a number there, a directory of its own."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from prefect_jobs.errors import SchedulerEngineMismatch
 from prefect_jobs.jobs import condor_watch
@@ -24,16 +24,6 @@ class AccessPointJob(Job):
     """A job at an access point."""
 
     scheduler_engine: ClassVar[str | None] = "htcondor"
-
-    @property
-    def scheduler(self) -> Any:
-        """The block of the access point; ``None``: this machine's HTCondor.
-
-        Raises:
-            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
-        """
-        name = self._record.scheduler
-        return None if name is None else self._backend.scheduler(name)
 
     @property
     def cluster_id(self) -> int | None:

@@ -58,6 +58,16 @@ class Job(JobFields):
     def status(self, value: str) -> None:
         self.update_status(value)
 
+    @property
+    def scheduler(self) -> Any:
+        """The block of the scheduler; ``None``: this machine's own, or a type that has none.
+
+        Raises:
+            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
+        """
+        name = self._record.scheduler
+        return None if name is None else self._backend.scheduler(name)
+
     # -- calls ------------------------------------------------------------------------------------------
 
     def save(self) -> None:

@@ -101,16 +101,6 @@ class DaskJob(Job):
         return bool(self.spec["forget"])
 
     @property
-    def scheduler(self) -> Any:
-        """The block of the scheduler; ``None``: a cluster on this machine.
-
-        Raises:
-            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
-        """
-        name = self._record.scheduler
-        return None if name is None else self._backend.scheduler(name)
-
-    @property
     def client(self) -> Any:
         """The ``distributed.Client`` of the scheduler.
 

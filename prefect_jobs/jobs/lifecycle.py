@@ -70,10 +70,8 @@ def poll(job: "Job") -> None:
             return
         if record.submission_token and record.remote_id is None and status.text == statuses.PENDING:
             since = record.submitting_since
-            if since is None or clock.now() - since > GRACE:
-                if adopt(job):
-                    return
-                job._apply(None, values={"submission_token": None, "submitting_since": None})
+            if (since is None or clock.now() - since > GRACE) and not adopt(job):
+                job._take(job._backend.update(record.id, lambda fresh: _forget_submission(record, fresh)))
             return
         if not status.kind.non_terminal or status.text == statuses.PENDING:
             return
@@ -82,6 +80,16 @@ def poll(job: "Job") -> None:
         note_unreachable(job, error)
         return
     observed(job, news)
+
+
+def _forget_submission(looked_for: JobRecord, fresh: JobRecord) -> Change | None:
+    """Nothing of it got through. Not where another one has begun since it was looked for."""
+    same = (fresh.submission_token, fresh.submitting_since, fresh.remote_id) == (
+        looked_for.submission_token,
+        looked_for.submitting_since,
+        None,
+    )
+    return Change({"submission_token": None, "submitting_since": None}) if same else None
 
 
 def observed(job: "Job", news: "str | Observation | None") -> bool:
