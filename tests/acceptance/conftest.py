@@ -1,5 +1,7 @@
 """An app on real parts: a pool, a Prefect server, a database of its own for each test."""
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,10 @@ def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
     cluster = DaskCluster(tmp_path)
     yield cluster
     cluster.stop()
+    with warnings.catch_warnings():
+        # Dask leaves sockets of connections that were being made when their scheduler was killed; not to the next test.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def dask_block(cluster: DaskCluster, name: str, timeout: float = 10) -> DaskScheduler:

@@ -26,6 +26,8 @@ from tests.support import eventually
 # The workers need not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 Client: Any = distributed.Client
+#: Of connections that were being made when a scheduler was killed, Dask leaves sockets to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 LIMIT = 60
 
 
