@@ -151,8 +151,8 @@ class PrefectView:
 
     def run(self, job: Any) -> dict[str, Any]:
         """The flow run of a job, once it shows the job as it is: a busy machine may take more than the 3 seconds
-        for which calls wait."""
-        eventually(lambda: not job._backend.get(job.id).behind, "Prefect shows the job as it is", 30)
+        for which calls wait, and the claim of a process that was killed while it showed the job holds for 60."""
+        eventually(lambda: not job._backend.get(job.id).behind, "Prefect shows the job as it is", 90)
         found: dict[str, Any] = self._api.get(f"/flow_runs/{job.flow_run_id}").raise_for_status().json()
         return found
 

@@ -292,13 +292,13 @@ def test_adopting_takes_none_of_the_works_modules(
     dask_job: DaskJobs, dask: DaskScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given work of a module that only the submitter and the workers have
-    (tmp_path / "only_here.py").write_text("def double(x):\n    return 2 * x\n")
-    dask.client.upload_file(str(tmp_path / "only_here.py"))
+    (tmp_path / "doubles.py").write_text("def double(x):\n    return 2 * x\n")
+    dask.client.upload_file(str(tmp_path / "doubles.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    import only_here  # type: ignore[import-not-found]
+    import doubles  # type: ignore[import-not-found]
 
     job = dask_job()
-    job.execute(delayed(only_here.double)(4))
+    job.execute(delayed(doubles.double)(4))
     # when the process died before it noted that, and one looks that does not have it
     job._apply(None, values={"remote_id": None, "native": {}, "submitting_since": None})
     job._backend.update(job.id or 0, _pending)
