@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import socket
 import time
 from collections.abc import Mapping
@@ -22,9 +21,9 @@ from prefect_jobs.errors import (
     SchedulerEngineMismatch,
     SubmissionError,
 )
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import dask_watch, hooks
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
+from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.schedulers.dask import connection, values, work
 from prefect_jobs.schedulers.dask.client import DaskClient, dask_client, forget_submission
@@ -41,8 +40,6 @@ GRAPH_LIMIT = 10 * 1024 * 1024
 _AGAIN = 0.2
 #: Seconds between two glances at whether the scheduler has told the end. It is a flag in memory.
 _GLANCE = 0.1
-_AGAIN_TEXT = "resubmit() runs it again, where its graph is kept."
-_FORGOTTEN = f"The Dask scheduler was restarted and has forgotten the work. {_AGAIN_TEXT}"
 
 
 class DaskJob(Job):
@@ -182,8 +179,8 @@ class DaskJob(Job):
 
     def _check_reached(self) -> None:
         """What is kept of an earlier submission goes with a new one: not before it is known that there can be one."""
-        if self.id is None or self._record.native.get("result") is None:
-            return
+        if self.id is None or self._record.native.get("result") is None or self._record.native.get("local"):
+            return  # without a scheduler it goes to a cluster of this process
         try:
             self._client().identity()
         except SchedulerConnectionError as error:
@@ -310,38 +307,13 @@ class DaskJob(Job):
         except DaskError as error:  # its versions do not fit: no verdict on the job
             raise SchedulerConnectionError(str(error)) from error
         except SchedulerConnectionError:
-            local = self._record.native.get("local")
-            if local and local["host"] == socket.gethostname() and connection.gone(local["address"]):
+            if self._cluster_ended():
                 return {"id": None, "workers": 0, "leaves": []}
             raise
 
     def _judged(self, found: Mapping[str, Any]) -> Observation:
         """What the job is, by what the scheduler says."""
-        native = self._record.native
-        if found["id"] is None:
-            text = f"The process whose cluster on this machine computed it has ended. {_AGAIN_TEXT}"
-            return Observation(statuses.ERROR, text, {"released": True}, crashed=True)
-        if found["id"] != native.get("dask"):
-            return Observation(statuses.ERROR, _FORGOTTEN, {"released": True}, crashed=True)
-        leaves = found["leaves"]
-        states = [_status_of(leaf) for leaf in leaves]
-        kinds = set(states)
-        if kinds == {statuses.ABORTED}:
-            text = "Cancelled on the cluster, or forgotten by a restart of its workers (client.restart())."
-            return Observation(statuses.ABORTED, text, {"released": True})
-        over = kinds <= {statuses.COMPLETE, statuses.ERROR, statuses.ABORTED}
-        if over and statuses.COMPLETE not in kinds:
-            return Observation(statuses.ERROR, _failures(leaves), {"failed": True})
-        if over:
-            outcome = statuses.COMPLETE if kinds == {statuses.COMPLETE} else statuses.VARIOUS_COMPLETE
-            message = "" if outcome == statuses.COMPLETE else _failures(leaves)
-            done = [number for number, state in enumerate(states) if state == statuses.COMPLETE]
-            more = {OUTCOME: {"status": outcome, "message": message}, "done": done}
-            return Observation(statuses.RESULTS_READY, "The work is over; its result is being fetched.", more)
-        if not found["workers"]:
-            return Observation(_one_of(kinds), "The cluster has no workers at the moment.")
-        failed = _failures(leaves).splitlines()[0] if statuses.ERROR in kinds else ""
-        return Observation(_one_of(kinds), failed or "")
+        return dask_watch.conclude(self._record.native, found)
 
     def _process_results(self) -> Any:
         native = self._record.native
@@ -394,7 +366,7 @@ class DaskJob(Job):
         """
         found = self._client().look(self._token(), self._count())
         if found["id"] != self._record.native.get("dask"):
-            raise DaskError(_FORGOTTEN)
+            raise DaskError(dask_watch.FORGOTTEN)
         states = {str((found["leaves"][number] or {}).get("state", "forgotten")) for number in numbers}
         if "forgotten" in states:
             raise DaskError("It was cancelled on the cluster before its result was fetched. resubmit() runs it again.")
@@ -424,7 +396,7 @@ class DaskJob(Job):
 
     def _clean_up(self) -> None:
         native = self._record.native
-        if self.key is not None and not native.get("released"):
+        if self.key is not None and not native.get("released") and not self._cluster_ended():
             client = self._client()
             if native.get("futures"):  # they are their owner's
                 client.release(self._token(), self._count())
@@ -487,56 +459,15 @@ class DaskJob(Job):
             access = replace(access, host=local["address"])
         return dask_client(access)
 
+    def _cluster_ended(self) -> bool:
+        """Whether it was at work on the cluster of a process, on this machine, that has ended."""
+        local = self._record.native.get("local")
+        if not local or local["host"] != socket.gethostname():
+            return False
+        return connection.gone(local["address"])
+
     def _token(self) -> str:
         return self._record.submission_token or ""
 
     def _count(self) -> int:
         return len(self._record.native.get("keys", ()))
-
-
-def _status_of(leaf: Mapping[str, Any] | None) -> str:
-    """A leaf's status; one that the scheduler has no more was cancelled."""
-    state = (leaf or {}).get("state", "forgotten")
-    if state == "forgotten":
-        return statuses.ABORTED
-    if state == "memory":
-        return statuses.COMPLETE
-    if state == "erred":
-        return statuses.ERROR
-    return statuses.RUNNING if (leaf or {}).get("begun") else statuses.SUBMITTED
-
-
-def _one_of(kinds: set[str]) -> str:
-    return next(iter(kinds)) if len(kinds) == 1 else statuses.VARIOUS
-
-
-_ADVICE = (
-    (
-        re.compile(r"KilledWorker"),
-        "The workers that ran it died, most often for want of memory: give them more, or split the work.",
-    ),
-    (
-        re.compile(r"ModuleNotFoundError|No module named|ImportError"),
-        "The workers cannot import it: install it on them, or upload it with client.upload_file().",
-    ),
-    (
-        re.compile(r"Can't get (local )?(attribute|object)|__main__"),
-        "The function is not where the workers look for it: move it into a module that they have, too.",
-    ),
-    (re.compile(r"[Cc]ould not serialize|cannot pickle|Can't pickle"), "What it returns must be picklable."),
-)
-
-
-def _failures(leaves: list[Mapping[str, Any] | None]) -> str:
-    """What failed, in words for who must mend it; the tracebacks below."""
-    failed = [leaf for leaf in leaves if leaf is not None and leaf.get("state") == "erred"]
-    lines = [str(leaf["error"]) + (f" (in {leaf['blamed']})" if len(leaves) > 1 else "") for leaf in failed[:5]]
-    if len(failed) > len(lines):
-        lines.append(f"and {len(failed) - len(lines)} more")
-    cancelled = sum(leaf is None or leaf.get("state") == "forgotten" for leaf in leaves)
-    if cancelled:
-        lines.append(f"{cancelled} cancelled")
-    text = "; ".join(lines)
-    advice = next((words for pattern, words in _ADVICE if pattern.search(text)), "")
-    traces = [str(leaf["traceback"]).rstrip() for leaf in failed[:5] if leaf.get("traceback")]
-    return "\n".join([f"{text}. {advice}".strip() if advice else text, *traces])

@@ -119,6 +119,12 @@ def test_a_cluster_on_this_machine_is_found_by_other_processes(manager: JobManag
         connection.close_clients()
         said = elsewhere(job, "print(job.wait(30), job.status_message)")
         assert "Error" in said and "has ended. resubmit()" in said
+        # and it can be run again, on a cluster of the present process, also once that has a result
+        (tmp_path / "flag").touch()
+        for _ in range(2):
+            job.resubmit()
+            assert job.wait(LIMIT) == "Complete" and job.result == 8
+            connection.close_clients()
     finally:
         connection.close_clients()
 

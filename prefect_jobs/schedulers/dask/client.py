@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, wait
-from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.schedulers.dask import remote
+from prefect_jobs.schedulers.dask.answer import PREFIX, Answer, name_of, names_of
 from prefect_jobs.schedulers.dask.connection import (
     CLIENT_IDS,
     DaskAccess,
@@ -30,8 +30,6 @@ FRESH = 0.2
 PATIENCE = 5.0
 #: Seconds that a scheduler to which we are connected has for an answer, at the least: it may be at work.
 LEAST = 5.0
-#: Names under which futures are published begin so; then the submission's token, and a number.
-PREFIX = "prefect-jobs-"
 
 _watches: dict[DaskAccess, "DaskClient"] = {}
 _lock = threading.Lock()
@@ -122,7 +120,7 @@ class DaskClient:
                     f"The work cannot be sent to the cluster: {first_cause(error)}. "
                     "All that it uses must be something that can be pickled."
                 ) from error
-        names = _names(token, len(whole))
+        names = names_of(token, len(whole))
         for name, future in zip(names, whole, strict=True):
             # By the client that has it: what that one has sent reaches the scheduler first.
             self._call(future.client, future.client.publish_dataset, future, name=name, override=True)
@@ -162,7 +160,7 @@ class DaskClient:
         """How many leaves are published under a token; 0: none was submitted."""
         names = self.ask().jobs.keys()
         count = 0
-        while _name(token, count) in names:
+        while name_of(token, count) in names:
             count += 1
         return count
 
@@ -181,11 +179,11 @@ class DaskClient:
         """
         with self._lock:
             answer = self._answer
-        if answer is None or answer.age > FRESH or any(name not in answer.jobs for name in _names(token, count)):
+        if answer is None or answer.age > FRESH or any(name not in answer.jobs for name in names_of(token, count)):
             answer = self.ask()
         return answer.of(token, count)
 
-    def ask(self) -> "Answer":
+    def ask(self) -> Answer:
         """What has become of all jobs that there are at the scheduler.
 
         Raises:
@@ -247,6 +245,11 @@ class DaskClient:
         except SchedulerConnectionError:
             raise
         except Exception as error:  # whatever somebody's object raises when it is sent or read
+            if any(future.cancelled() or future.client.status != "running" for future in futures):
+                # The connection broke, and is another one by now.
+                raise SchedulerConnectionError(
+                    f"The connection to the Dask scheduler {self.access.title} broke while the result was fetched."
+                ) from error
             self.identity()  # an OSError may be the connection's, too: then there is no answer
             raise DaskError(
                 f"The result cannot be fetched: {error or type(error).__name__}. It must be something that can be "
@@ -258,8 +261,8 @@ class DaskClient:
 
     def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
         """Large results may take their time; Dask waits as patiently for those that a worker took with it."""
-        client = self.client
-        names = [_name(token, number) for number in numbers]
+        client = futures[0].client
+        names = [name_of(token, number) for number in numbers]
         gathering = asyncio.run_coroutine_threadsafe(
             client.gather(futures, asynchronous=True), client.loop.asyncio_loop
         )
@@ -275,7 +278,7 @@ class DaskClient:
     def _get(self, token: str, numbers: Sequence[int]) -> list[Any]:
         client = self.client
         try:
-            return [self._call(client, client.get_dataset, _name(token, number)) for number in numbers]
+            return [self._call(client, client.get_dataset, name_of(token, number)) for number in numbers]
         except KeyError as error:
             raise SchedulerConnectionError(f"The Dask scheduler has no result {error} (any more).") from error
 
@@ -295,7 +298,7 @@ class DaskClient:
             futures = []
         if futures:
             client = self.client
-            free = set(self._run(remote.unshared, _names(token, count), "" if given else CLIENT_IDS))
+            free = set(self._run(remote.unshared, names_of(token, count), "" if given else CLIENT_IDS))
             self._call(client, client.cancel, [future for future in futures if future.key in free], force=True)
         self.release(token, count)
 
@@ -316,7 +319,7 @@ class DaskClient:
         """Lets the cluster forget results that are safe."""
         self.forget(token)
         client = self.client
-        for name in _names(token, count):
+        for name in names_of(token, count):
             self._call(client, client.unpublish_dataset, name)
 
     def forget(self, token: str) -> None:
@@ -371,41 +374,6 @@ class DaskClient:
         """Calls a method of a client in its own loop, where it is a coroutine, and waits for so long as is allowed."""
         with asking(self.access):
             return call_in_loop(client, max(self.access.seconds, LEAST), function, *args, **options)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a scheduler says of all jobs that there are."""
-
-    #: Of the scheduler.
-    id: str
-    #: How many.
-    workers: int
-    #: By the names under which leaves are published.
-    jobs: dict[str, dict[str, Any]]
-    #: When (monotonic).
-    asked: float
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was asked for."""
-        return time.monotonic() - self.asked
-
-    def of(self, token: str, count: int) -> dict[str, Any]:
-        """What it says of one submission; see :meth:`DaskClient.look`."""
-        return {
-            "id": self.id,
-            "workers": self.workers,
-            "leaves": [self.jobs.get(name) for name in _names(token, count)],
-        }
-
-
-def _name(token: str, number: object) -> str:
-    return f"{PREFIX}{token}-{number}"
-
-
-def _names(token: str, count: int) -> list[str]:
-    return [_name(token, number) for number in range(count)]
 
 
 def _alike(leaves: Sequence[Any], futures: Sequence[Any]) -> list[list[int]]:

@@ -1,0 +1,92 @@
+"""From what a Dask scheduler says of a job's leaves to an observation: what is it now, what must people know."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_jobs import statuses
+from prefect_jobs.jobs.observation import OUTCOME, Observation
+
+_AGAIN_TEXT = "resubmit() runs it again, where its graph is kept."
+FORGOTTEN = f"The Dask scheduler was restarted and has forgotten the work. {_AGAIN_TEXT}"
+
+
+def conclude(native: Mapping[str, Any], found: Mapping[str, Any]) -> Observation:
+    """What a job is. Pure.
+
+    Args:
+        native: what is known of it.
+        found: what the scheduler says of its submission; without an id, its process has ended with its cluster.
+    """
+    if found["id"] is None:
+        text = f"The process whose cluster on this machine computed it has ended. {_AGAIN_TEXT}"
+        return Observation(statuses.ERROR, text, {"released": True}, crashed=True)
+    if found["id"] != native.get("dask"):
+        return Observation(statuses.ERROR, FORGOTTEN, {"released": True}, crashed=True)
+    leaves = found["leaves"]
+    states = [_status_of(leaf) for leaf in leaves]
+    kinds = set(states)
+    if kinds == {statuses.ABORTED}:
+        text = "Cancelled on the cluster, or forgotten by a restart of its workers (client.restart())."
+        return Observation(statuses.ABORTED, text, {"released": True})
+    over = kinds <= {statuses.COMPLETE, statuses.ERROR, statuses.ABORTED}
+    if over and statuses.COMPLETE not in kinds:
+        return Observation(statuses.ERROR, _failures(leaves), {"failed": True})
+    if over:
+        outcome = statuses.COMPLETE if kinds == {statuses.COMPLETE} else statuses.VARIOUS_COMPLETE
+        message = "" if outcome == statuses.COMPLETE else _failures(leaves)
+        done = [number for number, state in enumerate(states) if state == statuses.COMPLETE]
+        more = {OUTCOME: {"status": outcome, "message": message}, "done": done}
+        return Observation(statuses.RESULTS_READY, "The work is over; its result is being fetched.", more)
+    if not found["workers"]:
+        return Observation(_one_of(kinds), "The cluster has no workers at the moment.")
+    failed = _failures(leaves).splitlines()[0] if statuses.ERROR in kinds else ""
+    return Observation(_one_of(kinds), failed or "")
+
+
+def _status_of(leaf: Mapping[str, Any] | None) -> str:
+    """A leaf's status; one that the scheduler has no more was cancelled."""
+    state = (leaf or {}).get("state", "forgotten")
+    if state == "forgotten":
+        return statuses.ABORTED
+    if state == "memory":
+        return statuses.COMPLETE
+    if state == "erred":
+        return statuses.ERROR
+    return statuses.RUNNING if (leaf or {}).get("begun") else statuses.SUBMITTED
+
+
+def _one_of(kinds: set[str]) -> str:
+    return next(iter(kinds)) if len(kinds) == 1 else statuses.VARIOUS
+
+
+_ADVICE = (
+    (
+        re.compile(r"KilledWorker"),
+        "The workers that ran it died, most often for want of memory: give them more, or split the work.",
+    ),
+    (
+        re.compile(r"ModuleNotFoundError|No module named|ImportError"),
+        "The workers cannot import it: install it on them, or upload it with client.upload_file().",
+    ),
+    (
+        re.compile(r"Can't get (local )?(attribute|object)|__main__"),
+        "The function is not where the workers look for it: move it into a module that they have, too.",
+    ),
+    (re.compile(r"[Cc]ould not serialize|cannot pickle|Can't pickle"), "What it returns must be picklable."),
+)
+
+
+def _failures(leaves: list[Mapping[str, Any] | None]) -> str:
+    """What failed, in words for who must mend it; the tracebacks below."""
+    failed = [leaf for leaf in leaves if leaf is not None and leaf.get("state") == "erred"]
+    lines = [str(leaf["error"]) + (f" (in {leaf['blamed']})" if len(leaves) > 1 else "") for leaf in failed[:5]]
+    if len(failed) > len(lines):
+        lines.append(f"and {len(failed) - len(lines)} more")
+    cancelled = sum(leaf is None or leaf.get("state") == "forgotten" for leaf in leaves)
+    if cancelled:
+        lines.append(f"{cancelled} cancelled")
+    text = "; ".join(lines)
+    advice = next((words for pattern, words in _ADVICE if pattern.search(text)), "")
+    traces = [str(leaf["traceback"]).rstrip() for leaf in failed[:5] if leaf.get("traceback")]
+    return "\n".join([f"{text}. {advice}".strip() if advice else text, *traces])
