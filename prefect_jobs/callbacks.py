@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
@@ -9,7 +11,7 @@ from urllib.parse import urljoin
 ROUTE = "prefect_jobs_update_job_status"
 
 
-def path(job_id: int) -> str:
+def path(job_id: int | str) -> str:
     """The path of the callback, relative to where the routes are mounted."""
     return f"update-job-status/{job_id}/"
 
@@ -17,6 +19,12 @@ def path(job_id: int) -> str:
 def sign(secret: str, job_id: int) -> str:
     """The signature of a job's callback URL."""
     return hmac.new(secret.encode(), f"update-job-status/{job_id}".encode(), hashlib.sha256).hexdigest()
+
+
+def is_signed(secret: str, job_id: int | None, token: str) -> bool:
+    """Whether ``token`` is the signature; as long in the making for every other text and for no job at all."""
+    wanted = sign(secret, job_id or 0)
+    return hmac.compare_digest(wanted.encode(), token.encode(errors="replace")) and job_id is not None
 
 
 def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
@@ -42,8 +50,20 @@ def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
     if hasattr(request, "url_for"):
         from starlette.routing import NoMatchFound
 
-        try:
-            return str(request.url_for(ROUTE, job_id=str(job_id)))
-        except (NoMatchFound, RuntimeError):  # not mounted in this app, or a request outside of any
-            return urljoin(str(request.base_url), path(job_id))
+        outermost = request.scope.get("router") or request.scope.get("app")
+        for name in (ROUTE, *_names_below_mounts(getattr(outermost, "routes", ()))):
+            with suppress(NoMatchFound, RuntimeError):
+                return str(request.url_for(name, job_id=str(job_id)))
+        return urljoin(str(request.base_url), path(job_id))  # not mounted in this app, or a request outside of any
     raise ValueError(f"{request!r} is neither a Starlette nor a Django request.")
+
+
+def _names_below_mounts(routes: Iterable[Any], prefix: str = "") -> Iterator[str]:
+    """What ``url_for`` wants the route to be called where mounts that have names are around it."""
+    for route in routes:
+        name = getattr(route, "name", None)
+        if name == ROUTE and prefix:
+            yield prefix + ROUTE
+        inner = getattr(route, "routes", None)
+        if inner:
+            yield from _names_below_mounts(inner, f"{prefix}{name}:" if name else prefix)

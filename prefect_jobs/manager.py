@@ -120,7 +120,7 @@ class JobManager:
             user: only if it is this user's.
             filters: as in :meth:`list_jobs`.
         """
-        number = _job_id(job_id)
+        number = number_of(job_id)
         if number is None:
             return None
         found = self.list_jobs(user=user, filters={**(filters or {}), "id": number}, limit=1)
@@ -140,7 +140,7 @@ class JobManager:
         Raises:
             ValueError: neither a request nor ``PUBLIC_URL``, or no job's id.
         """
-        number = _job_id(job_id)
+        number = number_of(job_id)
         if number is None:
             raise ValueError(f"{job_id!r} is no job's id.")
         settings = get_runtime().settings
@@ -295,13 +295,14 @@ class JobManager:
         )
 
 
-def _job_id(value: Any) -> int | None:
+def number_of(value: Any) -> int | None:
+    """The id that an integer or a string of digits stands for; ``None``: no job can have it."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value if 0 < value < 2**31 else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
-        return _job_id(int(value))
+        return number_of(int(value))
     return None
 
 

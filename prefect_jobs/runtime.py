@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_jobs import clock
+from prefect_jobs.checks import Checker
 from prefect_jobs.errors import PrefectJobsError, ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
@@ -48,10 +49,17 @@ def default_database_url() -> str:
 class Runtime:
     """See :class:`prefect_jobs.jobs.ports.Backend` for what it is to a job."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patient: bool = True) -> None:
+        """
+        Args:
+            settings: of this installation.
+            patient: whether calls wait for Prefect, for a moment, to show what they changed.
+        """
         self.settings = settings
+        self.patient = patient
         self.store = Store(Database(settings.database_url or default_database_url()))
         self.projector = Projector(self.store, _entrypoint)
+        self.checker = Checker(self)
         self._blocks: dict[str, tuple[float, Any]] = {}
         self._blocks_lock = threading.Lock()
 
@@ -172,7 +180,10 @@ class Runtime:
         return done
 
     def shown(self, job_id: int) -> JobRecord | None:
-        """Waits, 3 seconds at most, until Prefect shows the job as it is."""
+        """Waits, 3 seconds at most, until Prefect shows the job as it is; not at all where we are not patient."""
+        if not self.patient:
+            self.projector.kick(job_id)
+            return None
         self.projector.wait(job_id)
         return self.store.get(job_id)
 
@@ -295,9 +306,11 @@ class Runtime:
         self.store.database.engine.dispose(close=False)
         forget_dask()
         self.projector = Projector(self.store, _entrypoint)
+        self.checker = Checker(self)
 
     def close(self) -> None:
-        """Shows what is left, and closes every connection."""
+        """Ends the checks, shows what is left, and closes every connection."""
+        self.checker.close()
         self.projector.close()
         self.store.database.dispose()
 
@@ -346,6 +359,13 @@ def _runtime(url: str) -> Runtime:
     made = Runtime(settings.model_copy(update={"database_url": url}))
     os.register_at_fork(after_in_child=made.after_fork)
     return made
+
+
+def own_runtime() -> Runtime:
+    """A runtime for one who waits for nobody, with connections and threads of its own; to be closed."""
+    settings = get_settings()
+    url = settings.database_url or default_database_url()
+    return Runtime(settings.model_copy(update={"database_url": url}), patient=False)
 
 
 def get_runtime() -> Runtime:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import condor, database, jobs, schedulers
+from prefect_jobs.cli import condor, database, jobs, monitor, schedulers, serve
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -20,6 +20,8 @@ app.add_typer(condor.app, name="condor")
 app.add_typer(database.app, name="db")
 jobs.register(app)
 schedulers.register(app)
+monitor.register(app)
+serve.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -54,7 +54,7 @@ def assign(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")],
 ) -> None:
     """Assign a saved scheduler to an app's setting."""
-    _load(app).assign_scheduler(setting, name)
+    load_app(app).assign_scheduler(setting, name)
     say(f"{app}: {setting} is {name}")
 
 
@@ -64,7 +64,7 @@ def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="App
     from prefect_jobs.blocks import register_blocks
     from prefect_jobs.projection.prefect_api import PrefectApi
 
-    found = [_load(app) for app in apps]
+    found = [load_app(app) for app in apps]
     for slug in register_blocks():
         say(f"block {slug}")
     api = PrefectApi()
@@ -76,7 +76,7 @@ def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="App
         api.close()
 
 
-def _load(path: str) -> type[App]:
+def load_app(path: str) -> type[App]:
     """The app at ``module:App``.
 
     Raises:

@@ -62,7 +62,34 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
         for ad in client.history(constraint(record), match=total):
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
-    found = conclude(record, {**{n: p for n, p in known.items() if _settled(p)}, **seen}, held_timeout)
+    return _given_up(
+        record, conclude(record, {**{n: p for n, p in known.items() if _settled(p)}, **seen}, held_timeout), client
+    )
+
+
+def observe_changed(
+    record: JobRecord, seen: dict[int, Proc], client: CondorClient, held_timeout: float | None
+) -> Observation:
+    """What a job is, after some of its processes were seen to have changed; the others are as they were.
+
+    Raises:
+        SchedulerConnectionError: nobody can tell now.
+    """
+    procs = {**procs_of(record), **seen}
+    if len(procs) < int(record.native.get("total", 1)):
+        return observe(record, client, held_timeout)
+    return _given_up(record, conclude(record, procs, held_timeout), client)
+
+
+def held_for_too_long(record: JobRecord, held_timeout: float | None) -> bool:
+    """Whether it is time to give a held job up."""
+    since = record.native.get("held_since")
+    if held_timeout is None or since is None:
+        return False
+    return clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout)
+
+
+def _given_up(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
     if found.native.pop("give_up", False):
         client.act("Remove", f"{constraint(record)} && JobStatus == 5", "held for too long")
     return found

@@ -290,8 +290,12 @@ class DaskJob(Job):
         return None if data is None else values.work_from_bytes(data)
 
     def _update_status(self) -> Observation:
-        # What was found is of this state of the job: another process may fetch and release at the same moment.
-        found = replace(self._judged(self._look()), version=self._record.version)
+        return self.judged(self._look())
+
+    def judged(self, answer: Mapping[str, Any]) -> Observation:
+        """What the job is, by what the scheduler says of its submission."""
+        # It is of this state of the job: another process may fetch and release at the same moment.
+        found = replace(self._judged(answer), version=self._record.version)
         if found.status is not None and statuses.parse(found.status).kind.terminal:
             forget_submission(self._token())
         return found

@@ -28,6 +28,8 @@ _UNREACHABLE = "unreachable_since"
 _NOT_FETCHED = "The work is over; its outputs could not be fetched yet and are safe"
 #: Times that is looked again after an action, where others write the job at the same moment.
 _RACES = 5
+#: It was asked, and that is all there is to say.
+NOTHING_NEW = Observation(None)
 #: When the scheduler was last asked in vain.
 _ASKED = "asked"
 
@@ -60,13 +62,14 @@ def poll_once(job: "Job") -> bool:
     return statuses.is_final(job._record.state.as_status)
 
 
-def poll(job: "Job") -> None:
-    """One question to the scheduler, and what follows from the answer."""
+def poll(job: "Job", *, fetch: bool = True) -> None:
+    """One question to the scheduler, and what follows from the answer; with ``fetch`` the outputs, too."""
     record = job._record
     status = record.state.as_status
     try:
         if status.text == statuses.RESULTS_READY:
-            _fetch(job)
+            if fetch:
+                _fetch(job)
             return
         if record.submission_token and record.remote_id is None and status.text == statuses.PENDING:
             since = record.submitting_since
@@ -79,7 +82,7 @@ def poll(job: "Job") -> None:
     except SchedulerConnectionError as error:
         note_unreachable(job, error)
         return
-    observed(job, news)
+    observed(job, news, fetch=fetch)
 
 
 def _forget_submission(looked_for: JobRecord, fresh: JobRecord) -> Change | None:
@@ -92,27 +95,49 @@ def _forget_submission(looked_for: JobRecord, fresh: JobRecord) -> Change | None
     return Change({"submission_token": None, "submitting_since": None}) if same else None
 
 
-def observed(job: "Job", news: "str | Observation | None") -> bool:
-    """Applies what a poll found, and goes on to fetch outputs if the work is over.
-
-    Returns:
-        Whether it still held; what is found of an older state of the job is dropped.
-    """
-    found = news if isinstance(news, Observation) else Observation(news)
+def _as_news(record: JobRecord, found: Observation) -> tuple[News, dict[str, Any]]:
+    """What was found as an event, and what is to be kept of it."""
     native = dict(found.native)
     message = found.message
-    if _UNREACHABLE in job._record.native:
+    if _UNREACHABLE in record.native:
         native[_UNREACHABLE] = native[_ASKED] = None
         message = message if message is not None else ""
     event = News(
         Source.SCHEDULER,
         found.status,
         message,
-        attempt=job._record.state.attempt,
+        attempt=record.state.attempt,
         started=found.started,
         ended=found.ended,
         crashed=found.crashed,
     )
+    return event, native
+
+
+def is_news(record: JobRecord, found: Observation) -> bool:
+    """Whether it says more than that somebody has looked."""
+    event, native = _as_news(record, found)
+    change = changes.change_for(record, event, native=native, messages=found.messages, nodes=found.nodes)
+    if change is None:
+        return False
+    state = change.values.get("state")
+    looked = state is not None and replace(state, last_status_update=record.state.last_status_update) == record.state
+    return bool(change.messages or change.nodes or change.values.keys() - ({"state"} if looked else set()))
+
+
+def unreachable(record: JobRecord) -> bool:
+    """Whether the job says that nobody can tell how it is."""
+    return _UNREACHABLE in record.native
+
+
+def observed(job: "Job", news: "str | Observation | None", *, fetch: bool = True) -> bool:
+    """Applies what a poll found, and goes on to fetch outputs if the work is over.
+
+    Returns:
+        Whether it still held; what is found of an older state of the job is dropped.
+    """
+    found = news if isinstance(news, Observation) else Observation(news)
+    event, native = _as_news(job._record, found)
     before = job._record
     stale: list[bool] = []
 
@@ -127,7 +152,7 @@ def observed(job: "Job", news: "str | Observation | None") -> bool:
         return False
     if job._record.face_seq != before.face_seq and job.cached_status != statuses.RESULTS_READY:
         job._wait_shown()
-    if job.cached_status == statuses.RESULTS_READY:  # shown in the background if fetching takes its time
+    if job.cached_status == statuses.RESULTS_READY and fetch:  # shown in the background if fetching takes its time
         try:
             _fetch(job)
         except SchedulerConnectionError as error:
@@ -142,6 +167,11 @@ def note_unreachable(job: "Job", error: SchedulerConnectionError) -> None:
     job._apply(News(Source.SCHEDULER, None, text), native={_UNREACHABLE: since, _ASKED: clock.now().isoformat()})
 
 
+def was_reached(job: "Job") -> bool:
+    """Whether the last look at the job had an answer, or needs none."""
+    return statuses.is_final(job._record.state.as_status) or _UNREACHABLE not in job._record.native
+
+
 # -- results --------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +184,18 @@ def process_results(job: "Job") -> None:
     if status.text != statuses.RESULTS_READY:
         raise JobStateError(f"{job._title()} is {status.text!r}: there are no results before its work is over.")
     _fetch(job)
+
+
+def fetch(job: "Job") -> bool:
+    """Fetches what the work left behind, if the job waits for that; whether it is over now.
+
+    Raises:
+        SchedulerConnectionError: not reached: it waits on.
+    """
+    job._refresh()
+    if job.cached_status == statuses.RESULTS_READY:
+        _fetch(job)
+    return statuses.is_final(job._record.state.as_status)
 
 
 def _fetch(job: "Job") -> None:

@@ -77,15 +77,15 @@ class LocalPrefectServer:
         except OSError as error:
             raise LocalPartError(f"A Prefect server cannot be laid out in {self.directory}: {error}.") from error
 
-    def down(self) -> bool:
+    def down(self, *, timeout: float = _DOWN_TIMEOUT_SECONDS) -> bool:
         """Stop the server; returns whether there was anything to stop. What is in its database is kept.
 
-        Raises LocalPartError if it cannot be stopped.
+        It is killed if it has not ended after `timeout` seconds. Raises LocalPartError if it cannot be stopped.
         """
         if not self._pid.exists():
             return False
         with self._locked():
-            return self._stop()
+            return self._stop(timeout)
 
     def status(self) -> PrefectServerStatus:
         """How the server is doing. One that is down, or does not answer, has a status all the same."""
@@ -163,11 +163,11 @@ class LocalPrefectServer:
         if not processes.is_running(server):
             raise self._failed(f"another program answers at port {port}")
 
-    def _stop(self) -> bool:
+    def _stop(self, timeout: float = _DOWN_TIMEOUT_SECONDS) -> bool:
         server = processes.read_record(self._pid)
         if server is None:
             return False
-        stopped = processes.stop(server, _DOWN_TIMEOUT_SECONDS)
+        stopped = processes.stop(server, timeout)
         self._wait_until_port_is_free()
         self._pid.unlink()
         return stopped

@@ -1,6 +1,7 @@
 """The few calls to Prefect's API that faces need, typed."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,7 +18,24 @@ __all__ = ["PrefectApi", "PrefectAway", "RunGone"]
 
 #: Of all task runs that are nodes.
 _TASK_KEY = "prefect-jobs-node"
+#: Flow runs in one answer; the server gives no more.
+_PAGE = 200
 _COMMANDS = ("CANCELLING", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class RunSeen:
+    """A flow run as it is in Prefect."""
+
+    id: str
+    state_id: str
+    state_type: str
+    state_name: str
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> "RunSeen":
+        """From the API's answer."""
+        return cls(str(run["id"]), str(run["state_id"]), str(run["state_type"]), str(run["state_name"]))
 
 
 class PrefectApi(Deployments):
@@ -92,6 +110,21 @@ class PrefectApi(Deployments):
                 return None
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
             return str(result.state.id) if result.state else None
+
+    def runs(self, wanted: Mapping[str, Any]) -> list[RunSeen]:
+        """Flow runs as they are.
+
+        Args:
+            wanted: a filter of flow runs, as the API takes it.
+        """
+        found: list[RunSeen] = []
+        with self._calling() as client:
+            while True:
+                body = {"flow_runs": dict(wanted), "limit": _PAGE, "offset": len(found), "sort": "ID_DESC"}
+                page = client.request("POST", "/flow_runs/filter", json=body).json()
+                found += [RunSeen.of(run) for run in page]
+                if len(page) < _PAGE:
+                    return found
 
     def set_labels(self, run_id: str, labels: Mapping[str, str | int]) -> None:
         """Sets labels; those not named stay."""

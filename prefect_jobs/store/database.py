@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from prefect_jobs import clock
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
 from prefect_jobs.store.values import dump_json
@@ -150,6 +152,13 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
             return before, SCHEMA_HEAD
+
+    def now(self, connection: Connection) -> datetime:
+        """The time by the database's clock, which all processes share; SQLite has none but this machine's."""
+        if connection.dialect.name != "postgresql":
+            return clock.now()
+        found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return found.astimezone(UTC)
 
     def dispose(self) -> None:
         """Closes every connection."""

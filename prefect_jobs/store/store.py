@@ -13,9 +13,11 @@ from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import Change, JobRecord, Message, StatusState
 from prefect_jobs.store.blobs import BlobStore
+from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import JobGone, job_gone
 from prefect_jobs.store.filters import JobQuery, conditions, order
+from prefect_jobs.store.leases import LeaseStore
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
 from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, NodeRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
@@ -26,12 +28,14 @@ __all__ = ["JobGone", "Store"]
 _RACES = 50
 #: There are no more jobs than this, and no database takes any number as a limit.
 _MANY = 2**31
+#: Ids in one statement.
+_CHUNK = 500
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
 
-class Store(NodeStore, BlobStore):
+class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:
@@ -79,6 +83,27 @@ class Store(NodeStore, BlobStore):
         elif query.offset and self._dialect == "sqlite":
             statement = statement.limit(-1)  # SQLite has no OFFSET without LIMIT
         return self._read(statement.offset(min(query.offset, _MANY)) if query.offset else statement)
+
+    def watched(self) -> list[tuple[int, int, str, str | None, str]]:
+        """Id, version, type, scheduler and status of every job that is not final."""
+        columns = (JobRow.id, JobRow.version, JobRow.type, JobRow.scheduler, JobRow.status)
+        with self.database.reading() as connection:
+            rows = connection.execute(select(*columns).where(JobRow.watched).order_by(JobRow.id)).all()
+        return [(row.id, row.version, row.type, row.scheduler, row.status) for row in rows]
+
+    def records(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """Jobs by their ids; those that are gone are left out."""
+        found: list[JobRecord] = []
+        for start in range(0, len(job_ids), _CHUNK):
+            found += self._read(select(*_COLUMNS).where(JobRow.id.in_(job_ids[start : start + _CHUNK])))
+        return found
+
+    def records_of_runs(self, flow_run_ids: Sequence[str]) -> list[JobRecord]:
+        """The jobs whose faces flow runs are."""
+        found: list[JobRecord] = []
+        for start in range(0, len(flow_run_ids), _CHUNK):
+            found += self._read(select(*_COLUMNS).where(JobRow.flow_run_id.in_(flow_run_ids[start : start + _CHUNK])))
+        return found
 
     def count(self, query: JobQuery) -> int:
         """The number of jobs of a query, its limit and offset aside."""

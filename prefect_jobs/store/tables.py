@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database at another one is not touched.
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 #: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
 #: live in the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -220,6 +220,28 @@ class RunDeletionRow(Base):
 
     flow_run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     asked: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LeaseRow(Base):
+    """What only one process may do at a time, and which one."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    until: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CheckRow(Base):
+    """A look at a job that somebody asked for, and who does it just now."""
+
+    __tablename__ = "job_checks"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    due: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    owner: Mapped[str | None] = mapped_column(String(64))
+    until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class MetaRow(Base):

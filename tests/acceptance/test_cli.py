@@ -20,7 +20,7 @@ from tests.acceptance.conftest import PrefectView, ShellJob
 
 COMMANDS = (
     "demo", "condor up", "condor down", "condor status", "condor env", "list", "show", "wait", "logs", "stop", "pause",
-    "resume", "resubmit", "delete", "schedulers", "check", "assign", "deploy", "db upgrade",
+    "resume", "resubmit", "delete", "schedulers", "check", "assign", "deploy", "serve", "db upgrade",
 )  # fmt: skip
 
 APP = """

@@ -1,0 +1,190 @@
+"""Looks at jobs that somebody asked for, now or at a time. What is for later is a row: it survives any process."""
+
+import atexit
+import logging
+import random
+import threading
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.records import JobRecord
+from prefect_jobs.store.database import is_database_error
+
+if TYPE_CHECKING:
+    from prefect_jobs.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a claim on a check holds: after that, who has it counts as dead.
+_CLAIM = 60.0
+#: Seconds until a check that failed is tried again: at first, and at most.
+_RETRY = (5.0, 300.0)
+#: The longest and shortest sleep in seconds: other processes add rows, and their clocks are not quite ours.
+_SLEEP = (15.0, 0.2)
+#: Seconds between two tries to reach the database: at first, and at most.
+_BACKOFF = (1.0, 30.0)
+#: Seconds that closing waits for a look that is going on.
+_PATIENCE = 1.0
+
+
+def look(runtime: "Runtime", record: JobRecord) -> Job:
+    """Asks a job's scheduler now, however short ago it was asked before.
+
+    Returns:
+        The job as it is then; see :func:`prefect_jobs.jobs.lifecycle.was_reached`.
+
+    Raises:
+        JobStateError: it was deleted, or its type is not known to this process.
+        Exception: whatever a job type of somebody else's raises.
+    """
+    job = runtime.job(record)
+    job._check_known("tell its status")
+    lifecycle.poll_once(job)
+    return job
+
+
+def schedule(runtime: "Runtime", job_id: int, delay_seconds: float) -> None:
+    """Has a job looked at in ``delay_seconds``, by whichever process is there then.
+
+    The moment is rounded up to a whole second, and who asks twice for the same one gets one look: whoever may
+    ask without limit fills no table.
+
+    Raises:
+        JobGone: the job was deleted.
+    """
+    due = clock.now() + timedelta(seconds=delay_seconds)
+    if due.microsecond:
+        due = due.replace(microsecond=0) + timedelta(seconds=1)
+    runtime.store.add_check(job_id, due)
+    runtime.checker.wake()
+
+
+def run_due(runtime: "Runtime") -> float | None:
+    """Looks at the jobs whose time has come, one after the other.
+
+    Where the scheduler does not answer, the check is put off, for longer each time, until the job is over.
+
+    Returns:
+        Seconds until the next one is due; ``None`` where there is none.
+
+    Raises:
+        DatabaseError: the database cannot be used; nothing is lost.
+    """
+    return runtime.checker.run_due()
+
+
+def retry_delay(tries: int) -> float:
+    """Seconds until the next try after so many in vain: doubled each time, and never in step with others'."""
+    longest = min(_RETRY[1], _RETRY[0] * 2.0 ** min(tries - 1, 20))
+    return longest * random.uniform(0.75, 1)  # noqa: S311
+
+
+class Checker:
+    """Runs the checks of one runtime in a thread of this process, which is started when it is first needed.
+
+    One for each runtime: ``runtime.checker``.
+    """
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._owner = uuid.uuid4().hex
+        #: How often each check has failed. In memory: after a restart it is tried sooner, which does no harm.
+        self._tries: dict[int, int] = {}
+        self._changed = threading.Condition()
+        self._woken = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread if it does not run; what other processes have left is taken up then."""
+        with self._changed:
+            if self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
+                return
+            # An event for each thread: one that was told to end, and takes its time, does not come to life again.
+            self._stop = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stop,), name="prefect-jobs-checker", daemon=True
+            )
+            self._thread.start()
+            atexit.unregister(self.close)
+            atexit.register(self.close)
+
+    def wake(self) -> None:
+        """Has the thread, started if need be, see now what is due."""
+        self.start()
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends the thread. A look that goes on is waited for 1 s; what it leaves undone is done by the next process.
+
+        The next :meth:`start` or :meth:`wake` starts another thread.
+        """
+        with self._changed:
+            thread, self._thread = self._thread, None
+            self._stop.set()
+            self._changed.notify_all()
+        if thread is not None:
+            atexit.unregister(self.close)
+            thread.join(_PATIENCE)
+
+    def run_due(self, stop: threading.Event | None = None) -> float | None:
+        """See :func:`run_due`; ends early where ``stop`` is set."""
+        store = self._runtime.store
+        away: set[str] = set()
+        while not (stop is not None and stop.is_set()):
+            claimed = store.claim_check(self._owner, _CLAIM)
+            if claimed is None:
+                break
+            check_id, job_id = claimed
+            if self._done(job_id, away):
+                store.check_done(check_id)
+                self._tries.pop(check_id, None)
+            else:
+                self._tries[check_id] = tries = self._tries.get(check_id, 0) + 1
+                store.retry_check(check_id, clock.now() + timedelta(seconds=retry_delay(tries)))
+        due = store.next_check()
+        if due is None:
+            self._tries.clear()
+            return None
+        return max(0.0, (due - clock.now()).total_seconds())
+
+    def _done(self, job_id: int, away: set[str]) -> bool:
+        """Looks at a job, unless its scheduler is among those that are ``away``; whether no other look is needed."""
+        record = self._runtime.store.get(job_id)
+        if record is None or statuses.is_final(record.state.as_status):
+            return True
+        if record.scheduler in away:
+            return False  # each question would wait in vain for as long as the first one did
+        try:
+            job = look(self._runtime, record)
+        except Exception as error:  # whatever a job type raises; it must not keep the others' checks
+            if is_database_error(error):
+                raise
+            log.warning("Job %s could not be looked at; that is tried again: %s", job_id, error)
+            return False
+        if not lifecycle.was_reached(job):
+            if record.scheduler is not None:
+                away.add(record.scheduler)
+            return False
+        return job.cached_status != statuses.RESULTS_READY  # its outputs could not be fetched yet
+
+    def _run(self, stop: threading.Event) -> None:
+        backoff = _BACKOFF[0]
+        while not stop.is_set():
+            try:
+                due = self.run_due(stop)
+                pause = _SLEEP[0] if due is None else min(_SLEEP[0], max(_SLEEP[1], due))
+                backoff = _BACKOFF[0]
+            except Exception as error:  # the database is away, or not as it should be: the rows are in it
+                if not stop.is_set():
+                    log.warning("The checks that are due cannot be read; trying again: %s", error)
+                pause, backoff = backoff * random.uniform(0.5, 1), min(_BACKOFF[1], backoff * 2)  # noqa: S311
+            with self._changed:
+                self._changed.wait_for(lambda: self._woken or stop.is_set(), timeout=pause)
+                self._woken = False

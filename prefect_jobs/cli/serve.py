@@ -1,0 +1,206 @@
+"""``prefect-jobs serve``: the web app and the monitor in one process."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefect_jobs.app import App
+from prefect_jobs.cli.output import command, fail, say
+from prefect_jobs.cli.schedulers import load_app
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+# Whoever ends the program waits 5 seconds at most. Of these have
+#: requests that are being answered:
+_REQUESTS = 1
+#: the monitor, connections, and what Prefect is yet to show:
+_CLOSING = 2.0
+#: a Prefect server of ours, which waits for whoever watches a page of it:
+_PREFECT = 1.2
+#: threads that still wait for a scheduler, and the interpreter:
+_REST = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(serve)
+
+
+@command
+def serve(
+    apps: Annotated[list[str] | None, typer.Argument(metavar="APP", help="Apps, as module:App.")] = None,
+    more_apps: Annotated[list[str] | None, typer.Option("--app", metavar="APP", help="The same; repeatable.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")] = 8000,
+    no_monitor: Annotated[bool, typer.Option("--no-monitor", help="The web app alone.")] = False,
+) -> None:
+    """Serve the web app of some apps and run the monitor, until Ctrl-C or SIGTERM.
+
+    Where no Prefect API is configured, a local Prefect server is started, and stopped in the end.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = 0
+    try:
+        found = [load_app(path) for path in dict.fromkeys([*(apps or ()), *(more_apps or ())])]
+        if not found:
+            say("No app is named (module:App): no job's callback is answered.")
+        if not _serve(found, host, port, monitored=not no_monitor):
+            status = 1
+    except KeyboardInterrupt:
+        pass
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A look at a scheduler that does not answer must not keep the program: what is due is in the database.
+    watchdog = threading.Timer(_REST, os._exit, (status,))
+    watchdog.daemon = True
+    watchdog.start()
+    raise typer.Exit(status)
+
+
+def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool) -> bool:
+    """Serves until the program is told to end; whether it ended for no other reason."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(host, port))
+        try:
+            _have_prefect(stack)
+            closing = _open_runtime()
+            stack.callback(_in_time, _CLOSING, closing)
+            server = _server(apps, _address(listener))
+            monitor = _MonitorThread(server) if monitored else None
+            if monitor is not None:
+                closing.insert(0, monitor.stop)
+                monitor.start()
+            try:
+                server.run(sockets=[listener])
+            except SystemExit:  # uvicorn's way to say that the app did not start; it has logged why
+                return False
+            return monitor is None or not monitor.failed
+        except KeyboardInterrupt:
+            return True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise fail(
+            f"cannot listen at {host}:{port}: {error.strerror or error}. Choose another --host or --port."
+        ) from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _have_prefect(stack: ExitStack) -> None:
+    """Starts a Prefect server where neither the environment nor the active profile names one."""
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        return
+    from prefect.context import refresh_global_settings_context
+
+    from prefect_jobs.local.prefect_server import LocalPrefectServer
+
+    server = LocalPrefectServer()
+    if not server.status().up:
+        stack.callback(lambda: server.down(timeout=_PREFECT))
+    info = server.up(report=say)
+    os.environ.update({"PREFECT_API_URL": info.api_url, "PREFECT_UI_URL": info.ui_url})
+    refresh_global_settings_context()  # Prefect has read its settings already
+    say(f"For other programs: export PREFECT_API_URL={info.api_url}")
+
+
+def _open_runtime() -> list[Callable[[], object]]:
+    """Finds a database that cannot be used before anybody is told that we listen.
+
+    Returns:
+        What closes all that will be opened.
+    """
+    from prefect_jobs.runtime import get_runtime
+    from prefect_jobs.schedulers.condor import client
+    from prefect_jobs.schedulers.dask import connection
+
+    runtime = get_runtime()
+    runtime.store.database.ensure_schema()
+    return [runtime.close, client.close_clients, connection.close_clients]
+
+
+def _in_time(seconds: float, steps: Sequence[Callable[[], object]]) -> None:
+    """Takes the steps one after the other, and goes on without them when it takes too long."""
+
+    def take() -> None:
+        for step in steps:
+            try:
+                step()
+            except Exception:  # the others must be taken, too
+                log.exception("Something could not be closed")
+
+    thread = threading.Thread(target=take, name="prefect-jobs-closer", daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class _MonitorThread(threading.Thread):
+    """The monitor; where it ends by itself, so does the server: nobody shall think that jobs are watched."""
+
+    def __init__(self, server: "uvicorn.Server") -> None:
+        from prefect_jobs.monitor import Monitor
+
+        super().__init__(name="prefect-jobs-monitor", daemon=True)
+        self._server = server
+        self._monitor: Any = Monitor()
+        self.failed = False
+
+    def run(self) -> None:
+        """Runs it."""
+        try:
+            self._monitor.run()
+        except Exception:
+            log.exception("The monitor failed")
+            self.failed = True
+        finally:
+            self._server.should_exit = True
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._monitor.stop()
+        self.join()
+
+
+def _server(apps: Sequence[type[App]], address: str) -> "uvicorn.Server":
+    import uvicorn
+
+    from prefect_jobs.web import create_app
+
+    class Server(uvicorn.Server):
+        """Says when it listens."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                say(f"Listening at {address}")
+
+    # Requests that are cut off at the end are counted in a line; a traceback of each says nothing more.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    # No access log: signatures of URLs would be in it.
+    config = uvicorn.Config(create_app(*apps), log_config=None, access_log=False, timeout_graceful_shutdown=_REQUESTS)
+    return Server(config)

@@ -1,0 +1,65 @@
+"""What a monitor tells of itself, for Prometheus."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+
+from prefect_jobs.local.processes import LOOPBACK
+
+
+class Metrics:
+    """Counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._jobs = Gauge(
+            "prefect_jobs_jobs", "Jobs that are not over, by status.", ["status"], registry=self.registry
+        )
+        self._duration = Histogram(
+            "prefect_jobs_poll_seconds", "Time that a poll took.", ["scheduler"], registry=self.registry
+        )
+        self._cpu = Histogram(
+            "prefect_jobs_poll_cpu_seconds", "CPU time that a poll took.", ["scheduler"], registry=self.registry
+        )
+        self._up = Gauge(
+            "prefect_jobs_scheduler_up", "Whether the scheduler answers.", ["scheduler"], registry=self.registry
+        )
+        self._answered = Gauge(
+            "prefect_jobs_answered_timestamp_seconds",
+            "When the scheduler answered last, in seconds since 1970: the lag is the time since.",
+            ["scheduler"],
+            registry=self.registry,
+        )
+        self._backlog = Gauge(
+            "prefect_jobs_projection_backlog", "Jobs that Prefect does not show as they are.", registry=self.registry
+        )
+        self._prefect = Gauge("prefect_jobs_prefect_up", "Whether Prefect's API answers.", registry=self.registry)
+
+    def serve(self, port: int, host: str = LOOPBACK) -> Any:
+        """Answers at a port; what it returns has ``shutdown()``.
+
+        Raises:
+            OSError: the port is in use.
+        """
+        server, _ = start_http_server(port, host, registry=self.registry)
+        return server
+
+    def polled(self, scheduler: str, seconds: float, cpu: float) -> None:
+        """Notes a poll."""
+        self._duration.labels(scheduler).observe(seconds)
+        self._cpu.labels(scheduler).observe(cpu)
+
+    def up(self, scheduler: str, up: bool) -> None:
+        """Notes whether a scheduler answered."""
+        self._up.labels(scheduler).set(1 if up else 0)
+        if up:
+            self._answered.labels(scheduler).set_to_current_time()
+
+    def counted(self, jobs: Mapping[str, int], backlog: int, prefect: bool) -> None:
+        """Notes how many jobs there are in which status, and how far Prefect is behind."""
+        self._jobs.clear()
+        for status, number in jobs.items():
+            self._jobs.labels(status).set(number)
+        self._backlog.set(backlog)
+        self._prefect.set(1 if prefect else 0)

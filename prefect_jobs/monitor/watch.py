@@ -1,0 +1,224 @@
+"""Watches the jobs at one scheduler, in a thread of its own: a scheduler that hangs holds up no other."""
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.group import GROUPS
+from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a lease on a scheduler holds; it is kept up three times as often.
+LEASE = 12.0
+#: Seconds between questions to a scheduler that is away: the first, and the longest.
+_BACKOFF = (2.0, 30.0)
+#: Seconds until outputs that could not be fetched are tried again: the first, and the longest.
+_RETRY = (2.0, 60.0)
+
+
+class Watch:
+    """The jobs at one scheduler. Only the holder of its lease asks."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        engine: str | None,
+        scheduler: str | None,
+        submit: Callable[..., "Future[None]"],
+        metrics: Metrics,
+    ) -> None:
+        """
+        Args:
+            runtime: the wiring.
+            engine: ``htcondor``, ``dask``, or none: jobs that are asked about one by one.
+            scheduler: name of the block; none: this machine's own.
+            submit: has something done in the pool that fetches.
+            metrics: what is told of it.
+        """
+        self.name = f"{engine or 'other'}:{scheduler or 'local'}"
+        self._runtime = runtime
+        self._group = GROUPS[engine]()
+        self._submit = submit
+        self._metrics = metrics
+        self._owner = uuid.uuid4().hex
+        self._stop = threading.Event()
+        self._jobs: dict[int, Job] = {}
+        self._wanted: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._held = False
+        self._until = 0.0
+        self._keeper = threading.Thread(target=self._keep, name=f"prefect-jobs-lease-{self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"prefect-jobs-watch-{self.name}", daemon=True)
+        #: Jobs whose outputs are being fetched.
+        self._fetching: set[int] = set()
+        #: Job → when its outputs are tried again, and after how many seconds the time after that.
+        self._again: dict[int, tuple[float, float]] = {}
+        self._backoff = _BACKOFF[0]
+
+    def start(self) -> None:
+        """Begins."""
+        self._keeper.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks for the end."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> bool:
+        """Waits for the end; whether it has come. The lease is given back."""
+        self._thread.join(seconds)
+        self._keeper.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def give(self, wanted: dict[int, int]) -> None:
+        """Tells which jobs there are now, and in which versions."""
+        with self._lock:
+            self._wanted = wanted
+
+    # -- the lease --------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                held = self._runtime.store.claim_lease(f"scheduler:{self.name}", self._owner, LEASE)
+                if held != self._held:
+                    log.info("%s: %s", self.name, "watched here" if held else "watched by another monitor")
+                self._held = held
+                self._until = began + LEASE
+            except PrefectJobsError as error:
+                log.warning("%s: the lease could not be kept up: %s", self.name, error)
+            if self._stop.wait(LEASE / 4):
+                break
+        if self._held:
+            try:
+                self._runtime.store.release_lease(f"scheduler:{self.name}", self._owner)
+            except PrefectJobsError:
+                log.info("%s: the lease could not be given back; it ends by itself", self.name)
+
+    def _mine(self) -> bool:
+        return self._held and time.monotonic() < self._until
+
+    # -- polls ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        interval = self._runtime.settings.poll_interval
+        while not self._stop.is_set():
+            if not self._mine():
+                self._stop.wait(min(interval, 0.5))
+                continue
+            began, cpu = time.monotonic(), time.thread_time()
+            try:
+                self._turn()
+                self._backoff = _BACKOFF[0]
+                pause = interval * random.uniform(0.9, 1.1)  # noqa: S311  (monitors must not march in step)
+                self._metrics.up(self.name, True)
+            except SchedulerConnectionError as error:
+                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
+                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                self._metrics.up(self.name, False)
+                log.warning("%s: no answer: %s", self.name, error)
+            except PrefectJobsError as error:
+                pause = self._backoff
+                log.warning("%s: %s", self.name, error)  # the database is away
+            except Exception:
+                pause = self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                log.exception("%s: a poll failed; trying again", self.name)
+            self._metrics.polled(self.name, time.monotonic() - began, time.thread_time() - cpu)
+            self._group.wait(max(0.05, pause - (time.monotonic() - began)), self._stop)
+
+    def _turn(self) -> None:
+        self._load()
+        active: list[Job] = []
+        for job_id, job in self._jobs.items():
+            record = job._record
+            status = record.state.as_status
+            if status.text == statuses.RESULTS_READY:
+                self._fetch(job_id)
+            elif status.text == statuses.PENDING:
+                since = record.submitting_since
+                if record.submission_token and (since is None or clock.now() - since > GRACE):
+                    lifecycle.poll(job, fetch=False)  # its submission was interrupted
+            elif status.kind.non_terminal and (record.remote_id is not None or _asks(job)):
+                active.append(job)
+        if not active:
+            return
+        try:
+            found = self._group.poll(active)
+        except SchedulerConnectionError as error:
+            for job in active:
+                if not lifecycle.unreachable(job._record):  # said once
+                    lifecycle.note_unreachable(job, error)
+            raise
+        for job in active:
+            news = found.get(job._record.id)
+            if news is None and lifecycle.unreachable(job._record):
+                news = lifecycle.NOTHING_NEW
+            if news is None or not lifecycle.is_news(job._record, news):
+                continue
+            if self._stop.is_set() or not self._mine():
+                return
+            lifecycle.observed(job, news, fetch=False)
+            if job.cached_status == statuses.RESULTS_READY:
+                self._fetch(job._record.id)
+
+    def _load(self) -> None:
+        """Reads the jobs anew that others have written."""
+        with self._lock:
+            wanted = self._wanted
+        for job_id in self._jobs.keys() - wanted.keys():
+            del self._jobs[job_id]
+            self._again.pop(job_id, None)
+        stale = [
+            job_id for job_id, version in wanted.items()
+            if job_id not in self._jobs or self._jobs[job_id]._record.version < version
+        ]  # fmt: skip
+        for record in self._runtime.store.records(stale):
+            self._jobs[record.id] = self._runtime.job(record)
+
+    # -- outputs ----------------------------------------------------------------------------------------
+
+    def _fetch(self, job_id: int) -> None:
+        due, _ = self._again.get(job_id, (0.0, 0.0))
+        if job_id in self._fetching or time.monotonic() < due:
+            return
+        self._fetching.add(job_id)
+        self._submit(self._fetch_now, job_id)
+
+    def _fetch_now(self, job_id: int) -> None:
+        """In a thread of the pool."""
+        over = False
+        try:
+            if self._stop.is_set():
+                return
+            record = self._runtime.get(job_id)
+            over = record is None or lifecycle.fetch(self._runtime.job(record))
+        except SchedulerConnectionError as error:
+            log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
+        except PrefectJobsError as error:
+            log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
+        except Exception:
+            log.exception("%s: outputs of job %s could not be fetched; trying again", self.name, job_id)
+        finally:
+            if over:
+                self._again.pop(job_id, None)
+            else:
+                pause = min(_RETRY[1], self._again.get(job_id, (0.0, _RETRY[0]))[1])
+                self._again[job_id] = (time.monotonic() + pause * random.uniform(0.7, 1.0), pause * 2)  # noqa: S311
+            self._fetching.discard(job_id)
+
+
+def _asks(job: Job) -> bool:
+    """Whether the type has a way of its own to find out how a job is."""
+    return job.scheduler_engine is None and type(job)._update_status is not Job._update_status

@@ -1,0 +1,44 @@
+"""Leases: which process does what only one of several may do, until when."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, insert, or_, update
+from sqlalchemy.exc import IntegrityError
+
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.tables import LeaseRow
+
+
+class LeaseStore:
+    """The leases in one database; a part of :class:`prefect_jobs.store.store.Store`.
+
+    They end by the database's clock, for those of hosts may disagree.
+    """
+
+    database: Database
+
+    def claim_lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Whether ``owner`` has the lease for ``seconds`` from now; a repeat keeps it up.
+
+        Args:
+            name: what it is about.
+            owner: who wants it.
+            seconds: how long it holds.
+        """
+        with self.database.writing() as connection:
+            now = self.database.now(connection)
+            values = {"owner": owner, "until": now + timedelta(seconds=seconds)}
+            free = or_(LeaseRow.owner == owner, LeaseRow.until < now)
+            if connection.execute(update(LeaseRow).where(LeaseRow.name == name, free).values(**values)).rowcount:
+                return True
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(LeaseRow).values(name=name, **values))
+            except IntegrityError:
+                return False  # another's
+            return True
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """Gives the lease back, if it is still ``owner``'s."""
+        with self.database.writing() as connection:
+            connection.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.owner == owner))

@@ -1,0 +1,140 @@
+"""The endpoint that a job calls: "look at me", now or later. It can make us look, and tells nothing."""
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from prefect_jobs import callbacks, checks, statuses
+from prefect_jobs.jobs import lifecycle
+from prefect_jobs.manager import number_of
+from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.store.errors import JobGone
+
+log = logging.getLogger(__name__)
+
+#: The longest delay in seconds.
+MAX_DELAY = 86_400.0
+#: Seconds within which calls for the same job share one look.
+_SHARED = 1.0
+#: Looks that may go on at once; those at schedulers that do not answer must not take the app's own threads.
+_THREADS = 8
+
+
+def parse_delay(text: str | None) -> float:
+    """The delay in seconds; 0: now.
+
+    Raises:
+        ValueError: no number from 0 to 86,400.
+    """
+    if text is None:
+        return 0.0
+    try:
+        delay = float(text.replace("_", "?"))  # Python's digit groups are nobody else's
+    except ValueError:
+        delay = -1.0
+    if not 0 <= delay <= MAX_DELAY:  # nan is not, either
+        raise ValueError(f"delay must be a number of seconds from 0 to {MAX_DELAY:.0f}, fractions allowed")
+    return delay
+
+
+@dataclass
+class _Look:
+    """A look at a job, and whoever waits for its answer: an HTTP status, and whether the job is over."""
+
+    began: float
+    answer: Future[tuple[int, bool]]
+    #: Up to when (monotonic) another look is arranged for those who came after this one had begun.
+    covered: float = 0.0
+
+    def shared(self, moment: float) -> bool:
+        """Whether a call at ``moment`` (monotonic) gets this answer."""
+        return not self.answer.done() or moment - self.began < _SHARED
+
+
+class StatusCallback:
+    """The endpoint for the jobs of some apps."""
+
+    def __init__(self, labels: frozenset[str]) -> None:
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._looks: dict[int, _Look] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "prefect-jobs-callback")
+
+    async def answer(self, request: Request) -> JSONResponse:
+        """See :func:`prefect_jobs.web.routes`."""
+        runtime = get_runtime()
+        runtime.checker.start()
+        job_id = number_of(request.path_params["job_id"])
+        secret = runtime.settings.callback_secret
+        # Before anything else: without the signature nobody learns which jobs there are.
+        if secret is not None and not callbacks.is_signed(
+            secret.get_secret_value(), job_id, request.query_params.get("token", "")
+        ):
+            return _json(403)
+        try:
+            delay = parse_delay(request.query_params.get("delay"))
+        except ValueError as error:
+            return _json(400, error=str(error))
+        if job_id is None:
+            return _json(404)
+        if delay > 0:
+            return _json(await run_sync(self._schedule, runtime, job_id, delay), "scheduled")
+        return _json(await self._look(runtime, job_id))
+
+    # -- later ------------------------------------------------------------------------------------------
+
+    def _schedule(self, runtime: Runtime, job_id: int, delay: float) -> int:
+        try:
+            record = runtime.store.get(job_id)
+            if record is None or record.label not in self._labels:
+                return 404
+            checks.schedule(runtime, job_id, delay)
+        except JobGone:
+            return 404
+        except Exception as error:  # the database is away; what it says is for the log alone
+            log.warning("A check of job %s could not be scheduled: %s", job_id, error)
+            return 502
+        return 200
+
+    # -- now --------------------------------------------------------------------------------------------
+
+    async def _look(self, runtime: Runtime, job_id: int) -> int:
+        """Asks, or shares the answer of who asks just now. What changed since that one began may be what the
+        later call is about: one more look follows then, a second later."""
+        moment = time.monotonic()
+        with self._lock:
+            look = self._looks.get(job_id)
+            mine = look is None or not look.shared(moment)
+            if look is None or mine:
+                self._looks = {key: other for key, other in self._looks.items() if other.shared(moment)}
+                look = self._looks[job_id] = _Look(moment, self._threads.submit(self._ask, runtime, job_id))
+        # Shielded: whoever hangs up does not take the answer from the others.
+        status, over = await asyncio.shield(asyncio.wrap_future(look.answer))
+        if not mine and not over and status == 200 and look.covered <= moment:
+            look.covered = moment + _SHARED
+            await run_sync(self._schedule, runtime, job_id, _SHARED)
+        return status
+
+    def _ask(self, runtime: Runtime, job_id: int) -> tuple[int, bool]:
+        try:
+            record = runtime.store.get(job_id)
+            if record is None or record.label not in self._labels:
+                return 404, True
+            job = checks.look(runtime, record)
+        except Exception as error:  # whatever a job type raises, or the database; it is for the log alone
+            log.warning("Job %s could not be looked at: %s", job_id, error)
+            return 502, False
+        over = statuses.is_final(job._record.state.as_status)
+        return (200 if lifecycle.was_reached(job) else 502), over
+
+
+def _json(status: int, success: bool | str = True, **more: str) -> JSONResponse:
+    body = {"success": success if status == 200 else False, **more}
+    return JSONResponse(body, status, {"Cache-Control": "no-store"})

@@ -1,0 +1,225 @@
+"""The monitor: jobs end though nobody looks, and what people do in Prefect is done to them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dask.delayed import delayed
+
+from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, JobManager
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.monitor import Monitor
+from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob
+from tests.support import eventually
+
+LIMIT = 60
+
+
+@contextmanager
+def running(monitor: Monitor) -> Iterator[Monitor]:
+    thread = threading.Thread(target=monitor.run, name="the monitor of a test")
+    thread.start()
+    try:
+        yield monitor
+    finally:
+        monitor.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def monitor(manager: JobManager) -> Iterator[Monitor]:
+    """One that runs."""
+    with running(Monitor()) as made:
+        yield made
+
+
+def known(job: Job) -> Any:
+    """The job as SQL has it: nobody is asked."""
+    return job._backend.get(job._record.id)
+
+
+def becomes(job: Job, status: str) -> None:
+    eventually(lambda: known(job).state.status == status, f"job {job.id} is {status}", LIMIT)
+
+
+def leaves_the_queue(job: CondorJob) -> None:
+    mine = f"ClusterId == {job.cluster_id}"
+    eventually(lambda: not job._client().query(mine, ("ClusterId",)), "it has left the queue")
+
+
+@pytest.fixture
+def press(prefect_view: PrefectView) -> Callable[..., None]:
+    """What the buttons of Prefect's UI do."""
+
+    def pressed(job: Job, kind: str, name: str = "") -> None:
+        prefect_view.run(job)
+        state = {"type": kind, **({"name": name} if name else {})}
+        prefect_view.post(f"/flow_runs/{job.flow_run_id}/set_state", {"state": state})
+
+    return pressed
+
+
+def test_jobs_end_though_nobody_looks(
+    monitor: Monitor, shell_job: ShellJob, dask_job: DaskJobs, prefect_view: PrefectView, manager: JobManager
+) -> None:
+    # given
+    good, bad = shell_job("echo hello"), shell_job("exit 3")
+    several = shell_job("test $0 != 1", num_jobs=2)
+    computed = dask_job()
+    for job in (good, bad, several):
+        job.execute()
+    computed.execute(delayed(pow)(2, 5))
+    # then
+    becomes(good, "Complete")
+    becomes(bad, "Error")
+    becomes(several, "Various-Complete")
+    becomes(computed, "Complete")
+    found = manager.get_job(good.id or 0)
+    assert found is not None and (Path(found.initial_dir) / "logs").is_dir()  # type: ignore[attr-defined]
+    assert found.get_logs()["output"] == "hello\n"
+    assert computed.result == 32
+    assert prefect_view.state(good)[:2] == ("COMPLETED", "Completed")
+    assert prefect_view.state(bad)[0] == "FAILED" and "Exit code 3" in prefect_view.state(bad)[2]
+    assert prefect_view.state(several)[1] == "Various-Complete"
+
+
+def test_a_workflow_ends_though_nobody_looks(monitor: Monitor, manager: JobManager, alice: CondorScheduler) -> None:
+    workflow = manager.create_job("diamond", "alice", job_type="CONDORWORKFLOW", scheduler=alice)
+    assert isinstance(workflow, CondorWorkflow)
+    quick = {"executable": "/bin/true", "transfer_executable": False, "request_memory": "32MB"}
+    first = CondorWorkflowJobNode("first", workflow, attributes=quick)
+    first.save()
+    second = CondorWorkflowJobNode("second", workflow, attributes=quick)
+    second.add_parent(first)
+    second.save()
+    workflow.execute()
+    becomes(workflow, "Complete")
+
+
+def test_cancel(monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]) -> None:
+    job = shell_job("sleep 300")
+    job.execute()
+    becomes(job, "Running")
+    press(job, "CANCELLING")
+    becomes(job, "Aborted")
+    assert prefect_view.state(job)[0] == "CANCELLED"
+    eventually(
+        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
+    )
+    eventually(lambda: "Cancel was asked for in Prefect." in prefect_view.logs(job), "the log says so")
+
+
+def test_cancelled_by_the_server_itself(
+    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]
+) -> None:
+    job = shell_job("sleep 300")
+    job.execute()
+    press(job, "CANCELLED")
+    becomes(job, "Aborted")
+    eventually(
+        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
+    )
+    assert prefect_view.state(job)[0] == "CANCELLED"
+
+
+def test_pause_and_resume(
+    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]
+) -> None:
+    job = shell_job("sleep 2")
+    job.execute()
+    becomes(job, "Running")
+    press(job, "PAUSED")
+    becomes(job, "Paused")
+    assert prefect_view.state(job)[:2] == ("PAUSED", "Paused")
+    press(job, "RUNNING")
+    becomes(job, "Complete")
+    assert prefect_view.state(job)[0] == "COMPLETED"
+
+
+def test_what_is_not_possible_is_said_and_undone(
+    monitor: Monitor, dask_job: DaskJobs, prefect_view: PrefectView, press: Callable[..., None], tmp_path: Path
+) -> None:
+    job = dask_job()
+    job.execute(delayed(_until)(str(tmp_path / "flag")))
+    becomes(job, "Running")
+    press(job, "PAUSED")
+    eventually(lambda: any("cannot be paused" in line for line in prefect_view.logs(job)), "the log says so", LIMIT)
+    eventually(lambda: prefect_view.state(job)[0] == "RUNNING", "it is shown as it is")
+    (tmp_path / "flag").touch()
+    becomes(job, "Complete")
+
+
+def test_retry(monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]) -> None:
+    # given
+    job = shell_job("exit 1")
+    job.execute()
+    becomes(job, "Error")
+    first = known(job).remote_id
+    # when
+    press(job, "SCHEDULED", "AwaitingRetry")
+    # then it runs once more, and once only
+    eventually(lambda: known(job).state.attempt == 2, "it was submitted again")
+    eventually(lambda: known(job).state.completion_time, "it is over again", LIMIT)
+    assert known(job).remote_id != first and known(job).state.attempt == 2
+    eventually(lambda: "Retry was asked for in Prefect." in prefect_view.logs(job), "the log says so")
+
+
+def test_the_run_is_deleted(monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView) -> None:
+    job = shell_job("sleep 300")
+    job.execute()
+    becomes(job, "Running")
+    prefect_view.run(job)
+    prefect_view._api.delete(f"/flow_runs/{job.flow_run_id}").raise_for_status()
+    becomes(job, "Aborted")
+    eventually(
+        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
+    )
+
+
+def test_a_job_without_a_scheduler_is_what_prefect_says(
+    monitor: Monitor, manager: JobManager, prefect_view: PrefectView, press: Callable[..., None]
+) -> None:
+    job = manager.create_job("by hand", "alice", job_type="BASIC")
+    job.save()
+    for kind, status in (
+        ("RUNNING", "Running"),
+        ("PAUSED", "Paused"),
+        ("RUNNING", "Running"),
+        ("COMPLETED", "Complete"),
+    ):
+        press(job, kind)
+        becomes(job, status)
+
+
+def test_two_monitors_share(manager: JobManager, shell_job: ShellJob) -> None:
+    with running(Monitor()), running(Monitor()):
+        jobs = [shell_job("true") for _ in range(3)]
+        for job in jobs:
+            job.execute()
+        for job in jobs:
+            becomes(job, "Complete")
+    # and after both have gone, a third one finds the leases free
+    with running(Monitor()):
+        job = shell_job("true")
+        job.execute()
+        becomes(job, "Complete")
+
+
+def test_a_job_that_was_removed_behind_our_back(monitor: Monitor, shell_job: ShellJob) -> None:
+    job = shell_job("sleep 300")
+    job.execute()
+    becomes(job, "Running")
+    job._client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
+    becomes(job, "Aborted")
+
+
+def _until(path: str) -> None:
+    import time
+
+    while not Path(path).exists():
+        time.sleep(0.02)
