@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,9 +24,9 @@ LIMIT = 60
 class Process:
     """A monitor, and what it says."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, command: Sequence[str] = ("monitor",)) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prefect_jobs", "monitor", *arguments],
+            [sys.executable, "-m", "prefect_jobs", *command, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,8 +57,8 @@ def start(runtime: Runtime) -> Iterator[Callable[..., Process]]:
     """Starts monitors; whatever is left of them is killed."""
     started: list[Process] = []
 
-    def begin(*arguments: str) -> Process:
-        started.append(Process(*arguments))
+    def begin(*arguments: str, command: Sequence[str] = ("monitor",)) -> Process:
+        started.append(Process(*arguments, command=command))
         return started[-1]
 
     yield begin
@@ -122,3 +122,15 @@ def test_metrics(start: Callable[..., Process], shell_job: ShellJob, tmp_path: P
     assert taken.process.wait(LIMIT) == 1
     eventually(lambda: taken.said("cannot be served at port"), "it says so")
     job.stop()
+
+
+def test_serve_watches_too(start: Callable[..., Process], shell_job: ShellJob, runtime: Runtime) -> None:
+    # given
+    served = start(command=("serve", "--port", "0"))
+    eventually(lambda: served.said("Listening at"), "it listens", LIMIT)
+    # when
+    job = shell_job("true")
+    job.execute()
+    # then
+    eventually(lambda: runtime.get(job.id or 0).state.status == "Complete", "it was watched", LIMIT)  # type: ignore[union-attr]
+    assert served.end(signal.SIGTERM) == 0
