@@ -58,6 +58,10 @@ class AccessPointJob(Job):
                 return None
             raise TransientSubmissionError(str(error)) from error
 
+    def _reach(self) -> None:
+        with condor_watch.asking():
+            self._client().query("false", ("ClusterId",))
+
     def _find_submission(self) -> bool:
         with condor_watch.asking():
             return self._found()

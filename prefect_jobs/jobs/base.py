@@ -316,6 +316,13 @@ class Job(JobFields):
         """What ``process_results_function`` is called with."""
         return self if result is None else result
 
+    def _reach(self) -> None:
+        """Finds out whether the scheduler answers.
+
+        Raises:
+            SchedulerConnectionError: it does not.
+        """
+
     def _results_done(self) -> None:
         """Removes what was kept at the scheduler until the results were processed."""
 

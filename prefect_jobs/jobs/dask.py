@@ -182,7 +182,7 @@ class DaskJob(Job):
         if self.id is None or self._record.native.get("result") is None or self._record.native.get("local"):
             return  # without a scheduler it goes to a cluster of this process
         try:
-            self._client().identity()
+            self._reach()
         except SchedulerConnectionError as error:
             raise SubmissionError(f"{self._title()} was not submitted: {error} Nothing was changed.") from error
 
@@ -349,6 +349,9 @@ class DaskJob(Job):
         if data is None:
             raise DaskError("The result was removed from where it was kept. resubmit() computes it again.")
         return values.result_from_bytes(data)
+
+    def _reach(self) -> None:
+        self._client().identity()
 
     def _results_done(self) -> None:
         """The result is kept, and the results function had it: the cluster may forget it."""

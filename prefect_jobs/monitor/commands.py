@@ -5,21 +5,28 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
-from prefect_jobs import statuses
+from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the lease on looking at Prefect holds.
-LEASE = 12.0
+#: Seconds that the lease on looking at Prefect holds: longer than a look takes where its API is slow.
+LEASE = 30.0
+_LEASE_NAME = "prefect-commands"
+#: Threads that do what is asked for.
+_WORKERS = 4
+#: Runs that may be gone at once before it looks as if the server were another one.
+_FEW = 3
+#: Jobs of which is remembered what was done last.
+_REMEMBERED = 10_000
 #: How far back cancelled runs are looked for at first: while no monitor ran, people may have cancelled.
 _FIRST = timedelta(hours=24)
 #: By how much the looks for cancelled runs overlap: clocks of server and monitor may disagree.
@@ -33,15 +40,19 @@ _RETRY = "AwaitingRetry"
 
 
 class Commands:
-    """Looks at Prefect, in few calls however many jobs there are."""
+    """Looks at Prefect, in few calls however many jobs there are, in a thread of its own; what is asked for is done by
+    a few others."""
 
-    def __init__(self, runtime: Runtime, submit: Callable[..., "Future[None]"]) -> None:
+    name = "Prefect"
+
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._submit = submit
         self._api = PrefectApi()
         self._owner = uuid.uuid4().hex
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
+        self._workers = Workers(_WORKERS, "prefect-jobs-command")
         self._since: datetime | None = None
-        self._next = 0.0
         self._next_all = 0.0
         self._backoff = _BACKOFF[0]
         self._lock = threading.Lock()
@@ -49,106 +60,168 @@ class Commands:
         self._busy: set[int] = set()
         #: Job → the state of its run on which nothing more is to be done.
         self._done: dict[int, str] = {}
+        #: Job → the state of its run that could not be acted on yet, when it is tried again, and after how long then.
+        self._later: dict[int, tuple[str, float, float]] = {}
+        #: Jobs whose runs were not there at the last look.
+        self._missed: set[int] = set()
 
-    def close(self) -> None:
-        """Ends it."""
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks for the end."""
+        self._stop.set()
+        self._workers.stop()
+
+    def join(self, seconds: float) -> bool:
+        """Waits for the end; whether it has come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        interval = self._runtime.settings.poll_interval
+        while not self._stop.is_set():
+            pause = interval * random.uniform(0.9, 1.1)  # noqa: S311
+            try:
+                if self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE):
+                    self._look()
+                self._backoff = _BACKOFF[0]
+            except PrefectAway as error:
+                log.info("Prefect cannot be asked for what people did there: %s", error)
+                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
+                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+            except Exception as error:  # the database is away, or not as it should be: nothing is lost
+                log.warning("What people did in Prefect could not be looked at: %s", error)
+                pause = _BACKOFF[0]
+            self._stop.wait(pause)
         self._api.close()
         try:
-            self._runtime.store.release_lease("prefect-commands", self._owner)
+            self._runtime.store.release_lease(_LEASE_NAME, self._owner)
         except PrefectJobsError:
             log.info("The lease on looking at Prefect could not be given back; it ends by itself")
-
-    def look(self) -> None:
-        """One look."""
-        if time.monotonic() < self._next or not self._runtime.store.claim_lease("prefect-commands", self._owner, LEASE):
-            return
-        try:
-            self._look()
-            self._backoff = _BACKOFF[0]
-        except PrefectAway as error:
-            log.info("Prefect cannot be asked for what people did there: %s", error)
-            self._next = time.monotonic() + self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
-            self._backoff = min(_BACKOFF[1], self._backoff * 2)
 
     def _look(self) -> None:
         began = datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
+        watched = self._runtime.store.watched()
+        active = sorted(job_id for job_id, *_ in watched)
         ours = {"tags": {"all_": ["prefect-jobs"]}}
-        seen = self._api.runs({**ours, "state": {"type": {"any_": ["CANCELLING", "PAUSED"]}}})
-        seen += self._api.runs({**ours, "state": {"name": {"any_": [_RETRY]}}})
+        seen = self._api.runs({**ours, "state": {"name": {"any_": [_RETRY]}}})
         seen += self._api.runs(
             {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
         )
-        runs = {run.id: run for run in seen}
-        watched = self._runtime.store.watched()
-        active = {job_id for job_id, *_ in watched}
-        records = {record.id: record for record in self._runtime.store.records_of_runs(list(runs))}
-        few = len(active) <= _CHUNK
-        if few or time.monotonic() >= self._next_all:
-            self._next_all = time.monotonic() + _ALL
-            more = [record for record in self._runtime.store.records(sorted(active)) if record.flow_run_id]
-            missing = self._others(more, runs)
-            records.update({record.id: record for record in more})
+        if len(active) <= _CHUNK:
+            looked = self._runtime.store.records(active)
         else:
-            # Those that were paused may have been let go on in Prefect.
+            seen += self._api.runs({**ours, "state": {"type": {"any_": ["CANCELLING", "PAUSED"]}}})
+            # Those that were paused may have been let go on in Prefect; the others are looked at now and then.
+            now_all = time.monotonic() >= self._next_all
             paused = [job_id for job_id, _, _, _, status in watched if status in (statuses.PAUSED, statuses.HELD)]
-            more = [record for record in self._runtime.store.records(paused) if record.flow_run_id]
-            missing = self._others(more, runs)
-            records.update({record.id: record for record in more})
+            looked = self._runtime.store.records(active if now_all else paused)
+            if now_all:
+                self._next_all = time.monotonic() + _ALL
+        runs = {run.id: run for run in seen}
+        records = {record.id: record for record in self._runtime.store.records_of_runs(list(runs))}
+        looked = [record for record in looked if record.flow_run_id]
+        missing = self._others(looked, runs)
+        records.update({record.id: record for record in looked})
         for record in records.values():
             run = runs.get(str(record.flow_run_id))
-            self._consider(record, run, gone=record.id in missing)
+            if run is not None or record.id in missing:
+                self._consider(record, run)
         self._since = began
 
     def _others(self, records: list[JobRecord], runs: dict[str, RunSeen]) -> set[int]:
         """Adds the runs of jobs to those seen.
 
         Returns:
-            The jobs whose runs are not there.
+            The jobs whose runs were deleted: they were not there twice in a row, and most others are.
         """
         ids = [str(record.flow_run_id) for record in records if record.flow_run_id not in runs]
         for start in range(0, len(ids), _CHUNK):
             found = self._api.runs({"id": {"any_": ids[start : start + _CHUNK]}})
             runs.update({run.id: run for run in found})
-        return {record.id for record in records if record.flow_run_id not in runs}
+        missed = {record.id for record in records if record.flow_run_id not in runs}
+        if len(missed) > _FEW and 2 * len(missed) > len(records):
+            # Another server than the one that had them, or an empty one: nobody has deleted all of these.
+            log.error(
+                "Prefect knows nothing of %d of %d runs. Is this the right server (PREFECT_API_URL)? "
+                "They are not taken for deleted; nothing is stopped.",
+                len(missed),
+                len(records),
+            )
+            missed = set()
+        gone, self._missed = missed & self._missed, missed
+        return gone
 
-    def _consider(self, record: JobRecord, run: RunSeen | None, *, gone: bool) -> None:
-        if record.id in self._busy or (run is None and not gone):
-            return
+    def _consider(self, record: JobRecord, run: RunSeen | None) -> None:
         state = "deleted" if run is None else run.state_id
         if state == record.flow_state_id or self._done.get(record.id) == state:
+            return
+        later = self._later.get(record.id)
+        if later is not None and later[0] == state and time.monotonic() < later[1]:
             return
         if record.behind and run is not None and run.state_type not in ("CANCELLING", "CANCELLED"):
             return  # what we are about to show there may be just this
         with self._lock:
+            if record.id in self._busy:
+                return
             self._busy.add(record.id)
-        self._submit(self._act, record.id, run)
+        self._workers.submit(self._act, record.id, run)
 
-    # -- in a thread of the pool ------------------------------------------------------------------------
+    # -- in a thread that does it -------------------------------------------------------------------------
 
     def _act(self, job_id: int, run: RunSeen | None) -> None:
-        done = True
+        state = "deleted" if run is None else run.state_id
+        done = False
         try:
             record = self._runtime.get(job_id)
-            if record is None or (run is not None and run.state_id == record.flow_state_id):
-                return
-            done = self._do(self._runtime.job(record), run)
+            done = record is None or (self._stands(record, run) and self._do(self._runtime.job(record), run))
         except SchedulerConnectionError as error:
-            done = False  # the command stands in Prefect, and is taken up again by the next look
+            # It stands in Prefect, and is taken up again.
             log.warning("Job %s: what was asked for in Prefect could not be done yet: %s", job_id, error)
-        except (JobStateError, NotImplementedError) as error:
-            log.info("Job %s: %s", job_id, error)  # deleted, or over, at this moment
-            self._show_again(job_id, str(error))
+        except PrefectAway as error:
+            log.info("Job %s: %s", job_id, error)
+        except (JobStateError, NotImplementedError, PrefectJobsError) as error:
+            log.info("Job %s: %s", job_id, error)
+            done = self._answer(job_id, run, str(error))
         except Exception as error:
             log.exception("Job %s: what was asked for in Prefect failed", job_id)
-            self._show_again(job_id, str(error))
+            done = self._answer(job_id, run, str(error))
         finally:
             if done:
-                self._done[job_id] = "deleted" if run is None else run.state_id
-                while len(self._done) > 10_000:
+                self._later.pop(job_id, None)
+                self._done[job_id] = state
+                while len(self._done) > _REMEMBERED:
                     self._done.pop(next(iter(self._done)))
+            else:
+                before = self._later.get(job_id)
+                pause = before[2] if before is not None and before[0] == state else _BACKOFF[0] / 2
+                self._later[job_id] = (state, time.monotonic() + pause, min(_BACKOFF[1], pause * 2))
+                while len(self._later) > _REMEMBERED:
+                    self._later.pop(next(iter(self._later)))
             with self._lock:
                 self._busy.discard(job_id)
+
+    def _stands(self, before: JobRecord, run: RunSeen | None) -> bool:
+        """Whether the run is still as it was seen, and that is not what we have written ourselves since."""
+        if run is None:
+            return True
+        api = PrefectApi()
+        try:
+            now = api.runs({"id": {"any_": [run.id]}})
+        finally:
+            api.close()
+        record = self._runtime.get(before.id)
+        if record is None or not now or now[0].state_id != run.state_id:
+            return False
+        if record.flow_state_id in (run.state_id,) or record.flow_state_id != before.flow_state_id:
+            return False
+        commanded = run.state_type in ("CANCELLING", "CANCELLED")
+        if record.submitting_since is not None and clock.now() - record.submitting_since < GRACE:
+            return False  # its submission goes on: what is asked for is done after it
+        return commanded or not record.behind
 
     def _do(self, job: Job, run: RunSeen | None) -> bool:
         """Does what the run's state asks for; whether nothing more is to be done on it."""
@@ -157,30 +230,31 @@ class Commands:
         if run is None:
             if over:
                 return True
-            self._say(job, "Its flow run was deleted in Prefect: the job is stopped.")
             job.stop()
+            self._say(job, "Its flow run was deleted in Prefect: the job was stopped.")
             return True
         kind = run.state_type
         if job._record.engine_run and (over or kind not in ("CANCELLING", "CANCELLED")):
             return True  # an engine executes the run: its states, and its retries, are the engine's
         if over:
             if run.state_name != _RETRY:
-                return self._show_again(job._record.id)
+                return self._show_again(job, run)
+            job._reach()
             self._say(job, "Retry was asked for in Prefect.")
             job.resubmit()
         elif job.scheduler_engine is None and not _asks(job):
             return self._set(job, run)
         elif kind in ("CANCELLING", "CANCELLED"):
-            self._say(job, "Cancel was asked for in Prefect.")
             job.stop()
+            self._say(job, "Cancel was asked for in Prefect.")
         elif kind == "PAUSED" and status.text not in (statuses.PAUSED, statuses.HELD):
-            self._say(job, "Pause was asked for in Prefect.")
             job.pause()
+            self._say(job, "Pause was asked for in Prefect.")
         elif kind in ("RUNNING", "SCHEDULED", "PENDING") and status.text in (statuses.PAUSED, statuses.HELD):
-            self._say(job, "Resume was asked for in Prefect.")
             job.resume()
+            self._say(job, "Resume was asked for in Prefect.")
         else:
-            return self._show_again(job._record.id)
+            return self._show_again(job, run)
         return True
 
     def _set(self, job: Job, run: RunSeen) -> bool:
@@ -189,7 +263,7 @@ class Commands:
         named = next((status for status in statuses.BY_CODE.values() if status.state_name == run.state_name), None)
         new = named.name if named is not None and named.kind.state_type == kind else _BY_TYPE.get(kind)
         if new is None or new == job.cached_status:
-            return self._show_again(job._record.id)
+            return self._show_again(job, run)
         self._say(job, f"Set to {run.state_name} in Prefect.")
         job.update_status(new)
         return True
@@ -198,13 +272,19 @@ class Commands:
         log.info("Job %s: %s", job._record.id, text)
         job._apply(None, messages=((logging.INFO, text),))
 
-    def _show_again(self, job_id: int, why: str = "") -> bool:
-        """Has the job shown as it is, whatever stands in Prefect."""
-        from prefect_jobs.records import Change
+    def _show_again(self, job: Job, run: RunSeen) -> bool:
+        return self._answer(job._record.id, run, "")
 
+    def _answer(self, job_id: int, run: RunSeen | None, why: str) -> bool:
+        """Has the job shown as it is: the state that stands in Prefect counts as known, and is written over."""
         messages = ((logging.WARNING, why),) if why else ()
+
+        def change(fresh: JobRecord) -> Change:
+            known = {} if run is None else {"flow_state_id": run.state_id}
+            return Change({"face_seq": fresh.face_seq + 1, **known}, messages)
+
         try:
-            self._runtime.update(job_id, lambda fresh: Change({"face_seq": fresh.face_seq + 1}, messages))
+            self._runtime.update(job_id, change)
         except JobStateError:
             return True  # deleted meanwhile
         return True

@@ -5,14 +5,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
-from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs import registry
+from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor.commands import Commands
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.watch import Watch
+from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.runtime import Runtime, own_runtime
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Monitor:
         self._over = threading.Event()
         self._over.set()
         self._watches: dict[tuple[str | None, str | None], Watch] = {}
-        self._pool = ThreadPoolExecutor(FETCHERS, "prefect-jobs-fetch")
-        self._commands = Commands(self._runtime, self._submit)
+        self._fetchers = Workers(FETCHERS, "prefect-jobs-fetch")
+        self._commands = Commands(self._runtime)
         self._unknown: set[str] = set()
         self._next_count = 0.0
 
@@ -51,12 +51,12 @@ class Monitor:
         interval = self._runtime.settings.poll_interval
         log.info("The monitor watches %s", self._runtime.store.database.name)
         self._runtime.checker.start()
+        self._commands.start()
         try:
             while not self._stop.is_set():
                 began = time.monotonic()
                 try:
                     self._look()
-                    self._commands.look()
                 except PrefectJobsError as error:
                     log.warning("%s", error)  # the database is away: everything stays as it is
                 except Exception:
@@ -79,17 +79,17 @@ class Monitor:
         """Finds out which jobs there are, and gives each to the watch of its scheduler."""
         wanted: dict[tuple[str | None, str | None], dict[int, int]] = {}
         statuses: Counter[str] = Counter()
+        types: dict[str, type[Job] | None] = {}
         for job_id, version, type_name, scheduler, status in self._runtime.store.watched():
             statuses[status] += 1
-            cls = registry.load(type_name)
+            if type_name not in types:
+                types[type_name] = self._class_of(type_name)
+            cls = types[type_name]
             if cls is None:
-                if type_name not in self._unknown:
-                    self._unknown.add(type_name)
-                    log.warning("Jobs of the type %r are not watched: this process does not know it", type_name)
                 continue
             wanted.setdefault((cls.scheduler_engine, scheduler), {})[job_id] = version
         for key in wanted.keys() - self._watches.keys():
-            watch = self._watches[key] = Watch(self._runtime, *key, self._submit, self.metrics)
+            watch = self._watches[key] = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
             watch.start()
         for key, watch in self._watches.items():
             watch.give(wanted.get(key, {}))
@@ -97,21 +97,30 @@ class Monitor:
             self._next_count = time.monotonic() + _COUNTED
             self.metrics.counted(statuses, self._runtime.store.backlog(), self._runtime.projector.away is None)
 
-    def _submit(self, call: Callable[..., None], *args: object) -> "Future[None]":
+    def _class_of(self, type_name: str) -> type[Job] | None:
+        """The class of a type; ``None``, said once, where it cannot be loaded here."""
         try:
-            return self._pool.submit(call, *args)
-        except RuntimeError as error:  # it is being shut down
-            raise SchedulerConnectionError("The monitor is being stopped.") from error
+            cls = registry.load(type_name)
+        except Exception as error:  # whatever a user's module raises when it is imported
+            cls, why = None, f"it cannot be loaded: {error}"
+        else:
+            why = "this process does not know it"
+        if cls is not None and issubclass(cls, Job):
+            return cls
+        if type_name not in self._unknown:
+            self._unknown.add(type_name)
+            log.warning("Jobs of the type %r are not watched: %s", type_name, why)
+        return None
 
     def _end(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        for watch in self._watches.values():
-            watch.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for name, watch in [(watch.name, watch) for watch in self._watches.values()]:
-            if not watch.join(max(0.0, deadline - time.monotonic())):
-                log.warning("%s: its scheduler has not answered yet; left alone", name)
-        self._commands.close()
+        parts: list[Watch | Commands] = [*self._watches.values(), self._commands]
+        for part in parts:
+            part.stop()
+        self._fetchers.stop()
+        for part in parts:
+            if not part.join(max(0.0, deadline - time.monotonic())):
+                log.warning("%s: no answer yet; left alone", part.name)
         if self._own:
             self._runtime.close()
         log.info("The monitor has ended")

@@ -5,24 +5,29 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import lifecycle
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.group import GROUPS
+from prefect_jobs.jobs.group import GROUPS, Group
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.runtime import Runtime
+from prefect_jobs.store.database import is_database_error
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a lease on a scheduler holds; it is kept up three times as often.
-LEASE = 12.0
+LEASE = 9.0
 #: Seconds between questions to a scheduler that is away: the first, and the longest.
 _BACKOFF = (2.0, 30.0)
+#: Interrupted submissions that are looked for in one turn: each is a question of its own.
+_INTERRUPTED = 5
+#: Jobs of one scheduler whose outputs are fetched at once: transfers at an access point wait for each other anyway.
+_FETCHES = 2
 #: Seconds until outputs that could not be fetched are tried again: the first, and the longest.
 _RETRY = (2.0, 60.0)
 
@@ -35,7 +40,7 @@ class Watch:
         runtime: Runtime,
         engine: str | None,
         scheduler: str | None,
-        submit: Callable[..., "Future[None]"],
+        submit: Callable[..., None],
         metrics: Metrics,
     ) -> None:
         """
@@ -48,7 +53,7 @@ class Watch:
         """
         self.name = f"{engine or 'other'}:{scheduler or 'local'}"
         self._runtime = runtime
-        self._group = GROUPS[engine]()
+        self._group = GROUPS.get(engine, Group)()
         self._submit = submit
         self._metrics = metrics
         self._owner = uuid.uuid4().hex
@@ -77,8 +82,9 @@ class Watch:
 
     def join(self, seconds: float) -> bool:
         """Waits for the end; whether it has come. The lease is given back."""
+        deadline = time.monotonic() + seconds
         self._thread.join(seconds)
-        self._keeper.join(max(0.0, seconds))
+        self._keeper.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
 
     def give(self, wanted: dict[int, int]) -> None:
@@ -97,7 +103,7 @@ class Watch:
                     log.info("%s: %s", self.name, "watched here" if held else "watched by another monitor")
                 self._held = held
                 self._until = began + LEASE
-            except PrefectJobsError as error:
+            except Exception as error:  # the database is away, or not as it should be
                 log.warning("%s: the lease could not be kept up: %s", self.name, error)
             if self._stop.wait(LEASE / 4):
                 break
@@ -141,6 +147,7 @@ class Watch:
     def _turn(self) -> None:
         self._load()
         active: list[Job] = []
+        interrupted: list[Job] = []
         for job_id, job in self._jobs.items():
             record = job._record
             status = record.state.as_status
@@ -149,49 +156,82 @@ class Watch:
             elif status.text == statuses.PENDING:
                 since = record.submitting_since
                 if record.submission_token and (since is None or clock.now() - since > GRACE):
-                    lifecycle.poll(job, fetch=False)  # its submission was interrupted
+                    interrupted.append(job)
             elif status.kind.non_terminal and (record.remote_id is not None or _asks(job)):
                 active.append(job)
-        if not active:
-            return
+        if active:
+            self._poll(active)
+        for job in interrupted[:_INTERRUPTED]:
+            if self._ends():
+                return
+            with self._alone(job):
+                job._refresh()
+                lifecycle.poll(job, fetch=False)
+
+    def _poll(self, active: list[Job]) -> None:
         try:
-            found = self._group.poll(active)
+            found = self._group.poll(active, self._ends)
         except SchedulerConnectionError as error:
             for job in active:
-                if not lifecycle.unreachable(job._record):  # said once
-                    lifecycle.note_unreachable(job, error)
+                if self._ends():
+                    return
+                with self._alone(job):
+                    if not lifecycle.unreachable(job._record):  # said once
+                        lifecycle.note_unreachable(job, error)
             raise
         for job in active:
+            if self._ends():
+                return
             news = found.get(job._record.id)
-            if news is None and lifecycle.unreachable(job._record):
+            if news is None and lifecycle.unreachable(job._record) and not self._group.failed(job):
                 news = lifecycle.NOTHING_NEW
             if news is None or not lifecycle.is_news(job._record, news):
                 continue
-            if self._stop.is_set() or not self._mine():
-                return
-            lifecycle.observed(job, news, fetch=False)
-            if job.cached_status == statuses.RESULTS_READY:
-                self._fetch(job._record.id)
+            with self._alone(job):
+                if not lifecycle.observed(job, news, fetch=False):
+                    self._group.look_again()  # somebody else wrote it at the same moment
+                if job.cached_status == statuses.RESULTS_READY:
+                    self._fetch(job._record.id)
+
+    def _ends(self) -> bool:
+        return self._stop.is_set() or not self._mine()
+
+    @contextmanager
+    def _alone(self, job: Job) -> Iterator[None]:
+        """One job's trouble is no other's."""
+        try:
+            yield
+        except JobStateError as error:
+            log.info("%s: %s", self.name, error)  # deleted at this moment
+        except PrefectJobsError as error:
+            if is_database_error(error):
+                raise
+            log.warning("%s: job %s: %s", self.name, job._record.id, error)
+        except Exception:
+            log.exception("%s: job %s could not be looked at; trying again", self.name, job._record.id)
 
     def _load(self) -> None:
         """Reads the jobs anew that others have written."""
         with self._lock:
             wanted = self._wanted
         for job_id in self._jobs.keys() - wanted.keys():
-            del self._jobs[job_id]
+            self._group.forget(self._jobs.pop(job_id))
             self._again.pop(job_id, None)
         stale = [
             job_id for job_id, version in wanted.items()
             if job_id not in self._jobs or self._jobs[job_id]._record.version < version
         ]  # fmt: skip
         for record in self._runtime.store.records(stale):
+            known = self._jobs.get(record.id)
+            if known is not None and known._record.submission_token != record.submission_token:
+                self._group.forget(known)
             self._jobs[record.id] = self._runtime.job(record)
 
     # -- outputs ----------------------------------------------------------------------------------------
 
     def _fetch(self, job_id: int) -> None:
         due, _ = self._again.get(job_id, (0.0, 0.0))
-        if job_id in self._fetching or time.monotonic() < due:
+        if job_id in self._fetching or len(self._fetching) >= _FETCHES or time.monotonic() < due:
             return
         self._fetching.add(job_id)
         self._submit(self._fetch_now, job_id)
@@ -211,7 +251,7 @@ class Watch:
         except Exception:
             log.exception("%s: outputs of job %s could not be fetched; trying again", self.name, job_id)
         finally:
-            if over:
+            if over or job_id not in self._jobs:
                 self._again.pop(job_id, None)
             else:
                 pause = min(_RETRY[1], self._again.get(job_id, (0.0, _RETRY[0]))[1])

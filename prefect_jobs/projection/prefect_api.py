@@ -97,6 +97,11 @@ class PrefectApi(Deployments):
 
         kind = face.type
         with self._calling() as client:
+            if ours is not None and not face.terminal:
+                # Prefect would accept most states after a command, and the command would be gone.
+                now = client.read_flow_run(UUID(run_id)).state
+                if now is not None and str(now.id) != ours and _is_command(now.type.value, now.name, face):
+                    return None
             if kind is None:
                 kind = str(client.read_flow_run(UUID(run_id)).state_type.value)  # type: ignore[union-attr]
             # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
@@ -253,6 +258,15 @@ class PrefectApi(Deployments):
                 client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs"]))
             else:
                 client.update_variable(VariableUpdate(name=name, value=value))
+
+
+def _is_command(kind: str, name: str | None, face: Face) -> bool:
+    """Whether a state that is not ours asks for something, and not for what we are about to show."""
+    if kind in _COMMANDS or name == "AwaitingRetry":
+        return True
+    if face.type == "PAUSED":
+        return kind in ("RUNNING", "SCHEDULED")
+    return kind == "PAUSED"
 
 
 def _state(face: Face, kind: str) -> Any:

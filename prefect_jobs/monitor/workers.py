@@ -1,0 +1,45 @@
+"""A few threads that do what is put to them. Unlike an executor's, nobody waits for them at the program's end."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Workers:
+    """Daemon threads and a queue."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[..., None], tuple[object, ...]] | None] = queue.SimpleQueue()
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, call: Callable[..., None], *args: object) -> None:
+        """Has it called, as soon as a thread is free."""
+        self._calls.put((call, args))
+
+    def stop(self) -> None:
+        """Ends each thread after what it does just now; what is waiting is dropped."""
+        self._stopped = True
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Waits for the end, so many seconds for each; whether it has come."""
+        for thread in self._threads:
+            thread.join(seconds)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None and not self._stopped:
+            call, args = item
+            try:
+                call(*args)
+            except Exception:
+                log.exception("A call failed")
