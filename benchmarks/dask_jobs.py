@@ -202,7 +202,7 @@ def many(given: Parts) -> list[Row]:
             poll_once(job)  # now Prefect shows what has begun
         polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
         answer = client.ask()
-        found = [job._judged(answer.of(job._token(), 1)).status for job in jobs]
+        found = [job.judged(answer.of(job._token(), 1)).status for job in jobs]
         if set(found) - {"Submitted", "Running"}:
             raise RuntimeError(f"The jobs are {set(found)}.")
         polled, cpu, polls = time.perf_counter() - began, time.process_time() - cpu, client.polls - polls

@@ -295,7 +295,7 @@ class DaskJob(Job):
     def judged(self, answer: Mapping[str, Any]) -> Observation:
         """What the job is, by what the scheduler says of its submission."""
         # It is of this state of the job: another process may fetch and release at the same moment.
-        found = replace(self._judged(answer), version=self._record.version)
+        found = replace(dask_watch.conclude(self._record.native, answer), version=self._record.version)
         if found.status is not None and statuses.parse(found.status).kind.terminal:
             forget_submission(self._token())
         return found
@@ -314,10 +314,6 @@ class DaskJob(Job):
             if self._cluster_ended():
                 return {"id": None, "workers": 0, "leaves": []}
             raise
-
-    def _judged(self, found: Mapping[str, Any]) -> Observation:
-        """What the job is, by what the scheduler says."""
-        return dask_watch.conclude(self._record.native, found)
 
     def _process_results(self) -> Any:
         native = self._record.native
