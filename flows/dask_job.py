@@ -98,7 +98,7 @@ def _submit(
     try:
         client = job.client
     except SchedulerConnectionError as error:
-        raise submission._not_submitted(job, error) from error
+        raise submission.refused(job, error) from error
     block = job.scheduler
     access = block.access() if block is not None else DaskAccess()
     security = security_of(access)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from anyio.to_thread import run_sync
 
 from prefect_jobs import callbacks, clock
-from prefect_jobs.errors import PrefectJobsError, SchedulerEngineMismatch
-from prefect_jobs.jobs import hooks, registry
+from prefect_jobs.errors import SchedulerEngineMismatch
+from prefect_jobs.jobs import hooks, registry, submission_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
@@ -154,25 +154,28 @@ class JobManager:
     def execute_jobs(
         self, jobs: Iterable[Job], progress: Callable[[Job, Exception | None], None] | None = None
     ) -> list[Job]:
-        """Executes jobs; one that is refused does not stop the others: it is Error, with the cause.
+        """Executes jobs in as few calls to schedulers, SQL and Prefect as they allow; one that is refused does not
+        stop the others: it is Error, with the cause.
 
         Args:
             jobs: of this app.
-            progress: called after each job, with the exception where there was one.
+            progress: called for each job when its outcome is known, with the exception where there was one.
 
         Returns:
             The jobs.
+
+        Raises:
+            DatabaseError: the database cannot be used; what was submitted by then is found again, and not twice.
         """
         every = list(jobs)
-        for job in every:
-            problem: Exception | None = None
-            try:
-                job.execute()
-            except (PrefectJobsError, NotImplementedError, ValueError) as error:
-                problem = error
-                log.warning("%s", error)
+
+        def told(job: Job, problem: Exception | None) -> None:
+            if problem is not None:
+                log.warning("%s", problem)
             if progress is not None:
                 progress(job, problem)
+
+        submission_many.execute_many(every, told)
         return every
 
     async def aexecute_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:

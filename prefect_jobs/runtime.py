@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from prefect_jobs import clock
 from prefect_jobs.checks import Checker
-from prefect_jobs.errors import PrefectJobsError, ResultUnavailable, SchedulerConnectionError
+from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OutputsNotFetched
@@ -28,6 +28,7 @@ from prefect_jobs.schedulers.condor.description import slug
 from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
+from prefect_jobs.store.leases import kept_up
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ RESULTS_LEASE = 60.0
 BLOCK_TTL = 30.0
 #: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
 SHOW_DELAY = 0.5
+#: The same where many jobs are submitted at once: their runs are made after that, many in one call.
+BULK_DELAY = 5.0
+#: Jobs that are waited for together.
+_SHOWN_AT_ONCE = 50
 
 
 def default_database_url() -> str:
@@ -87,6 +92,12 @@ class Runtime:
         self.projector.kick(written.id, SHOW_DELAY)
         return written
 
+    def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
+        """Writes new jobs, all of them or none."""
+        written = self.store.insert_all(records)
+        self.projector.kick_all([record.id for record in written], BULK_DELAY)
+        return written
+
     def get(self, job_id: int) -> JobRecord | None:
         """The job as it is now."""
         return self.store.get(job_id)
@@ -106,6 +117,16 @@ class Runtime:
         if before != [record.face_seq] or said == [True]:
             self.projector.kick(job_id, SHOW_DELAY)
         return record
+
+    def update_all(
+        self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
+    ) -> list[JobRecord | Exception]:
+        """Applies changes to many jobs; begins to show them in Prefect."""
+        answers = self.store.update_all(changes)
+        behind = [answer for answer in answers if isinstance(answer, JobRecord) and answer.behind]
+        self.projector.kick_all([record.id for record in behind if record.submitting_since], BULK_DELAY)
+        self.projector.kick_all([record.id for record in behind if not record.submitting_since])
+        return answers
 
     def nodes(self, job_id: int) -> list[NodeRecord]:
         """The nodes of a workflow, in the order in which they were added."""
@@ -184,8 +205,16 @@ class Runtime:
         if not self.patient:
             self.projector.kick(job_id)
             return None
-        self.projector.wait(job_id)
+        self.projector.wait([job_id])
         return self.store.get(job_id)
+
+    def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """Waits until Prefect shows the jobs as they are, 3 seconds at most after it last did something."""
+        self.projector.kick_all(job_ids)
+        if self.patient:
+            for start in range(0, len(job_ids), _SHOWN_AT_ONCE):
+                self.projector.wait(job_ids[start : start + _SHOWN_AT_ONCE])
+        return self.store.records(job_ids)
 
     @contextmanager
     def results_lease(self, job_id: int) -> Iterator[bool]:
@@ -195,20 +224,21 @@ class Runtime:
             yield False
             return
         try:
-            with _kept_up(lambda: self.store.claim_results(job_id, owner, RESULTS_LEASE), RESULTS_LEASE / 3):
+            with kept_up(lambda: self.store.claim_results(job_id, owner, RESULTS_LEASE), RESULTS_LEASE / 3):
                 yield True
         finally:
             self.store.release_results(job_id, owner)
 
     @contextmanager
-    def submission_lease(self, job_id: int, token: str) -> Iterator[None]:
+    def submission_lease(self, tokens: Mapping[int, str]) -> Iterator[None]:
         """Keeps the mark "is being submitted" young while the context lasts: inputs may take long to send."""
 
         def mark(record: JobRecord) -> Change | None:
-            mine = record.submission_token == token and record.submitting_since is not None
+            mine = record.submission_token == tokens[record.id] and record.submitting_since is not None
             return Change({"submitting_since": clock.now()}) if mine else None
 
-        with _kept_up(lambda: self.store.update(job_id, mark), GRACE.total_seconds() / 3):
+        changes = [(job_id, mark) for job_id in tokens]
+        with kept_up(lambda: self.store.update_all(changes), GRACE.total_seconds() / 3):
             yield
 
     def messages(self, job_id: int) -> list[Message]:
@@ -319,27 +349,6 @@ def _without_loop(call: Callable[[], T]) -> T:
     """Calls where no event loop runs, whatever the caller's thread does: Prefect's storages take a loop of theirs."""
     with ThreadPoolExecutor(1, "prefect-jobs-storage") as pool:
         return pool.submit(call).result()
-
-
-@contextmanager
-def _kept_up(renew: Callable[[], object], interval: float) -> Iterator[None]:
-    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a thread of its own."""
-    done = threading.Event()
-
-    def keep() -> None:
-        while not done.wait(interval):
-            try:
-                renew()
-            except PrefectJobsError as error:  # the database is away: tried again; the lease may end meanwhile
-                log.warning("A lease could not be kept up: %s", error)
-
-    keeper = threading.Thread(target=keep, name="prefect-jobs-lease", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        done.set()
-        keeper.join()
 
 
 def _entrypoint(record: JobRecord) -> str:

@@ -50,13 +50,22 @@ class AccessPointJob(Job):
             SchedulerConnectionError: not reached: nothing was submitted.
         """
         try:
-            return client.submit(text, count, spool=spool)
-        except CondorRefusal as error:
-            raise CondorRefusal(f"HTCondor refuses the {what}: {error}") from error
+            answer: Submitted | CondorError = client.submit(text, count, spool=spool)
         except CondorError as error:
-            if self._find_submission():
-                return None
-            raise TransientSubmissionError(str(error)) from error
+            answer = error
+        return self._taken(answer, what)
+
+    def _taken(self, answer: Submitted | Exception, what: str) -> Submitted | None:
+        """What became of a submission; see :meth:`_hand_over`."""
+        if isinstance(answer, Submitted):
+            return answer
+        if isinstance(answer, CondorRefusal):
+            raise CondorRefusal(f"HTCondor refuses the {what}: {answer}") from answer
+        if not isinstance(answer, CondorError):
+            raise answer
+        if self._find_submission():
+            return None
+        raise TransientSubmissionError(str(answer)) from answer
 
     def _reach(self) -> None:
         with condor_watch.asking():
@@ -91,8 +100,15 @@ class AccessPointJob(Job):
     def _directory_name(self) -> str:
         return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)
 
-    def _make_directory(self) -> Path:
-        """The job's own directory; made once, never one that was there before (it may be another's)."""
+    def _prepare(self) -> None:
+        self._make_directory(keep=False)
+
+    def _make_directory(self, *, keep: bool = True) -> Path:
+        """The job's own directory; made once, never one that was there before (it may be another's).
+
+        Args:
+            keep: whether to write in SQL at once which it is.
+        """
         known = self.spec.get(DIRECTORY)
         if known:
             Path(known).mkdir(parents=True, exist_ok=True)
@@ -106,7 +122,8 @@ class AccessPointJob(Job):
             except FileExistsError:
                 continue
             self.spec[DIRECTORY] = str(path)
-            self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
+            if keep:
+                self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
             return path
         raise OSError(f"No name is left for a directory in {workspace}.")
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import changes, hooks, lifecycle, submission
+from prefect_jobs.jobs import changes, hooks, lifecycle, submission, submission_many
 from prefect_jobs.jobs.fields import JobFields
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.transition import News, Source
@@ -269,6 +269,18 @@ class Job(JobFields):
         return dict(given)
 
     # -- hooks ------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """What needs no scheduler: what it sets here is written with the intent to submit."""
+
+    @classmethod
+    def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
+        """Submits several jobs of this very class, each as :meth:`_execute` without arguments does.
+
+        Returns:
+            For each what it would have raised.
+        """
+        return submission_many.one_by_one(jobs)
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
         """Submits the work. Raises on failure."""

@@ -3,7 +3,8 @@
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -16,7 +17,7 @@ from prefect_jobs.jobs.access_point import AccessPointJob, first_line
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
 from prefect_jobs.schedulers.condor import description, observation, outputs
-from prefect_jobs.schedulers.condor.client import CondorError
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, Submission, Submitted
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,44 @@ class CondorJob(AccessPointJob, SubmitCommands):
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"options are submit commands as a dict, not {options!r}.")
         count = self.num_jobs if queue is None else count_of(queue)
+        with _links() as links:
+            wanted = self._describe(links, count, options or {})
+            client = self._client()
+            done = self._hand_over(client, wanted.text, count, spool=wanted.spool, what="job")
+        if done is not None:
+            self._note(client, wanted, done)
+
+    @classmethod
+    def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
+        if cls._execute is not CondorJob._execute:
+            return super()._execute_many(jobs)
+        problems: dict[int, Exception] = {}
+        by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
+        with _links() as links:
+            for number, job in enumerate(jobs):
+                try:
+                    wanted = job._describe(links / str(number), job.num_jobs, {})
+                    by_client.setdefault(job._client(), []).append((number, wanted))
+                except Exception as error:  # of this one job: told to whoever executes it
+                    problems[number] = error
+            for client, items in by_client.items():
+                requests = [Submission(wanted.text, jobs[number].num_jobs, wanted.spool) for number, wanted in items]
+                for (number, wanted), answer in zip(items, client.submit_all(requests), strict=True):
+                    try:
+                        done = jobs[number]._taken(answer, "job")
+                    except Exception as error:
+                        problems[number] = error
+                    else:
+                        if done is not None:
+                            jobs[number]._note(client, wanted, done)
+        return [problems.get(number) for number in range(len(jobs))]
+
+    def _describe(self, links: Path, count: int, options: Mapping[str, Any]) -> description.Description:
+        """The submit description; ``links`` must be there until it was submitted."""
         directory = self._make_directory()
-        with tempfile.TemporaryDirectory(prefix="prefect-jobs-links-") as links:
-            request = description.Request(
+        links.mkdir(exist_ok=True)
+        wanted = description.describe(
+            description.Request(
                 name=self.name,
                 attributes=self.attributes,
                 directory=directory,
@@ -86,17 +122,16 @@ class CondorJob(AccessPointJob, SubmitCommands):
                 input_files=self.remote_input_files,
                 count=count,
                 token=self._record.submission_token or "",
-                links=Path(links),
-                extra=options or {},
+                links=links,
+                extra=options,
             )
-            wanted = description.describe(request)
-            outputs.clear(directory)  # what an earlier submission left there is not this one's
-            outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
-            (directory / "logs").mkdir(exist_ok=True)
-            client = self._client()
-            done = self._hand_over(client, wanted.text, count, spool=wanted.spool, what="job")
-            if done is None:
-                return
+        )
+        outputs.clear(directory)  # what an earlier submission left there is not this one's
+        outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
+        (directory / "logs").mkdir(exist_ok=True)
+        return wanted
+
+    def _note(self, client: CondorClient, wanted: description.Description, done: Submitted) -> None:
         self._submitted = {
             "remote_id": done.cluster_id,
             "cluster": done.cluster_id,
@@ -219,6 +254,13 @@ class CondorJob(AccessPointJob, SubmitCommands):
         if self.remote_id and self._record.native.get("in_queue"):
             with condor_watch.asking():
                 self._client().act("Remove", condor_watch.constraint(self._record), "no longer wanted by prefect-jobs")
+
+
+@contextmanager
+def _links() -> Iterator[Path]:
+    """A folder for links to input files, as HTCondor shall see them, while they are sent."""
+    with tempfile.TemporaryDirectory(prefix="prefect-jobs-links-") as folder:
+        yield Path(folder)
 
 
 def _arrived(ad: Mapping[str, Any]) -> bool:

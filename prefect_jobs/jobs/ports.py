@@ -24,12 +24,22 @@ class Backend(Protocol):
         """Writes a new job and begins to make its flow run."""
         ...
 
+    def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
+        """As :meth:`insert`, of many: all of them, or none."""
+        ...
+
     def get(self, job_id: int) -> JobRecord | None:
         """The job as it is now."""
         ...
 
     def update(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord:
         """Applies a change to the fresh record; begins to show it in Prefect if it can be seen."""
+        ...
+
+    def update_all(
+        self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
+    ) -> list[JobRecord | Exception]:
+        """As :meth:`update`, of many; for each the record as written, or what was raised."""
         ...
 
     def delete(self, job_id: int) -> bool:
@@ -80,12 +90,16 @@ class Backend(Protocol):
         """Waits, 3 seconds at most, until Prefect shows the job as it is; the record after that."""
         ...
 
+    def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """As :meth:`shown`, of many."""
+        ...
+
     def results_lease(self, job_id: int) -> AbstractContextManager[bool]:
         """A lease, kept up while the context lasts: true if nobody else processes the job's results."""
         ...
 
-    def submission_lease(self, job_id: int, token: str) -> AbstractContextManager[None]:
-        """Keeps the mark "is being submitted" young while the context lasts."""
+    def submission_lease(self, tokens: Mapping[int, str]) -> AbstractContextManager[None]:
+        """Keeps the mark "is being submitted" of jobs young while the context lasts."""
         ...
 
     def messages(self, job_id: int) -> list[Message]:

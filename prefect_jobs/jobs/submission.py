@@ -1,13 +1,15 @@
 """Submission: intent, hand-over, outcome, each committed, so that a crash in between loses and doubles nothing."""
 
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError, SubmissionError
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
@@ -24,16 +26,31 @@ class TransientSubmissionError(PrefectJobsError):
 
 def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """See :meth:`Job.execute`."""
-    if job.id is not None:
-        job._refresh()
-    _check_not_active(job, "executed")
-    job._check_fields()
+    check(job)
     if job.id is None:
         job._take(job._backend.insert(job._drafted(job._record)), keep=False)
     else:
         job._take(job._backend.update(job._record.id, job._user_changes), keep=False)
     job._save_parts()
     _submit(job, lambda: hooks.call(job._execute, *args, **kwargs))
+
+
+def check(job: "Job") -> None:
+    """
+    Raises:
+        JobStateError: the job is active.
+        ValueError: as it is, it cannot be saved.
+    """
+    if job.id is not None:
+        job._refresh()
+    _check_not_active(job, "executed")
+    job._check_fields()
+
+
+def has_past(job: "Job") -> bool:
+    """Whether something may be left at the scheduler of an earlier submission, which must be looked for first."""
+    lost = job._record.submission_token is not None and job._record.remote_id is None
+    return lost or bool(job._record.native.get("in_queue"))
 
 
 def resubmit(job: "Job", **options: Any) -> None:
@@ -69,10 +86,43 @@ def _submit(job: "Job", submit: Any) -> None:
         try:
             adopted = adopt(job)
         except SchedulerConnectionError as error:
-            raise _not_submitted(job, error) from error
+            raise refused(job, error) from error
         if adopted:
             return
-    token = uuid.uuid4().hex
+    token = new_token()
+    if job._record.native.get("in_queue"):
+        # What is left of an earlier submission goes first: it would be forgotten, not stopped.
+        try:
+            hooks.call(job._clean_up)
+        except SchedulerConnectionError as error:
+            raise SubmissionError(f"{job._title()} was not submitted: {error} Nothing was changed.") from error
+    prepare(job)
+    job._take(job._backend.update(job._record.id, intention(job, token)))
+    try:
+        with job._backend.submission_lease({job._record.id: token}):
+            submit()
+    except Exception as error:
+        raise refused(job, error) from error
+    except BaseException:
+        # Interrupted (Ctrl-C): whether it got through is found out by the token, at the next look.
+        job._backend.update(job._record.id, interrupted)
+        raise
+    accepted(job)
+
+
+def new_token() -> str:
+    """A token that no other submission has."""
+    return uuid.uuid4().hex
+
+
+def prepare(job: "Job") -> None:
+    """What can be done before the intent is committed; where it is not possible, the hook that submits says so."""
+    with suppress(OSError):
+        job._prepare()
+
+
+def intention(job: "Job", token: str) -> Callable[[JobRecord], Change | None]:
+    """The change that commits the intent to submit a job under a token."""
 
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
@@ -86,63 +136,95 @@ def _submit(job: "Job", submit: Any) -> None:
             "native": {},
             "engine_run": job._engine,
         }
+        wanted = job._user_changes(fresh)  # such as the directory that was made for it just now
+        if wanted is not None:
+            values = {**wanted.values, **values}
         if visible_change(fresh.state, state):
             values["face_seq"] = fresh.face_seq + 1
         return Change(values)
 
-    if job._record.native.get("in_queue"):
-        # What is left of an earlier submission goes first: it would be forgotten, not stopped.
-        try:
-            hooks.call(job._clean_up)
-        except SchedulerConnectionError as error:
-            raise SubmissionError(f"{job._title()} was not submitted: {error} Nothing was changed.") from error
-    job._take(job._backend.update(job._record.id, intend))
-    try:
-        with job._backend.submission_lease(job._record.id, token):
-            submit()
-    except (SchedulerConnectionError, TransientSubmissionError) as error:
-        raise _not_submitted(job, error) from error
-    except Exception as error:
-        cause = str(error) or type(error).__name__
-        job._apply(Refused(cause), values={"submitting_since": None, "submission_token": None})
-        job._wait_shown()
-        raise SubmissionError(f"{job._title()} was refused: {cause}") from error
-    except BaseException:
-        # Interrupted (Ctrl-C): whether it got through is found out by the token, at the next look.
-        job._backend.update(job._record.id, lambda fresh: Change({"submitting_since": None}))
-        raise
-    accepted(job)
+    return intend
 
 
-def _not_submitted(job: "Job", error: Exception) -> SubmissionError:
-    """Notes that nothing got through; the job waits for another try."""
-    # The message alone: where a person stopped the job meanwhile, it stays stopped.
-    job._apply(News(Source.SCHEDULER, None, f"Not submitted: {error}"), values={"submitting_since": None})
+def interrupted(fresh: JobRecord) -> Change:
+    """The change by which others may look for what got through."""
+    return Change({"submitting_since": None})
+
+
+def failed(job: "Job", error: Exception) -> tuple[Callable[[JobRecord], Change | None], SubmissionError]:
+    """The change that notes why a job was not submitted, and the error for its caller."""
+    cause = str(error) or type(error).__name__
+    event: News | Refused
+    if isinstance(error, SchedulerConnectionError | TransientSubmissionError):
+        # Nothing got through; it waits for another try. The message alone: where a person stopped the job
+        # meanwhile, it stays stopped.
+        event = News(Source.SCHEDULER, None, f"Not submitted: {cause}")
+        values: dict[str, Any] = {"submitting_since": None}
+        answer = SubmissionError(f"{job._title()} was not submitted: {cause} Execute it again later.")
+    else:
+        event = Refused(cause)
+        values = {"submitting_since": None, "submission_token": None}
+        answer = SubmissionError(f"{job._title()} was refused: {cause}")
+    answer.__cause__ = error
+    return lambda fresh: changes.change_for(fresh, event, values=values), answer
+
+
+def refused(job: "Job", error: Exception) -> SubmissionError:
+    """Notes why a job was not submitted; the error for its caller."""
+    change, answer = failed(job, error)
+    job._take(job._backend.update(job._record.id, change))
     job._wait_shown()
-    return SubmissionError(f"{job._title()} was not submitted: {error} Execute it again later.")
+    return answer
 
 
-def accepted(job: "Job", message: str = "") -> None:
+def accepted(job: "Job") -> None:
     """Commits that the scheduler has the job; what the hook noted in ``job._submitted`` is kept."""
+    change, noted = acceptance(job)
+    try:
+        answer: JobRecord | Exception = job._backend.update(job._record.id, change)
+    except JobStateError as error:
+        answer = error
+    committed(job, noted, answer)
+    job._wait_shown()
+
+
+def acceptance(job: "Job") -> tuple[Callable[[JobRecord], Change | None], dict[str, Any]]:
+    """The change that notes that the scheduler has the job, and the values that it writes: what the hook noted in
+    ``job._submitted``."""
     noted, job._submitted = dict(job._submitted), {}
-    message = message or str(noted.pop("message", ""))
+    message = str(noted.pop("message", ""))
     remote_id = noted.pop("remote_id", None)
     nodes = tuple(noted.pop("nodes", ()))
-    values: dict[str, Any] = {
-        "submitting_since": None,
-        **({"remote_id": str(remote_id)} if remote_id is not None else {}),
-    }
-    try:
-        job._apply(Accepted(message), native=noted, values=values, nodes=nodes)
-    except JobStateError:
+    values: dict[str, Any] = {"submitting_since": None}
+    if remote_id is not None:
+        values["remote_id"] = str(remote_id)
+
+    def accept(fresh: JobRecord) -> Change | None:
+        return changes.change_for(fresh, Accepted(message), native=noted, values=values, nodes=nodes)
+
+    return accept, {"native": noted, **values}
+
+
+def committed(job: "Job", noted: dict[str, Any], answer: JobRecord | Exception) -> None:
+    """After an :func:`acceptance` was committed, or could not be.
+
+    Args:
+        job: the job.
+        noted: the values that it should write.
+        answer: the record as written, or why it was not.
+
+    Raises:
+        JobStateError: the job was deleted meanwhile.
+    """
+    if isinstance(answer, Exception):
         # Deleted while it was being submitted: nobody else knows of the work.
-        job._record = replace(job._record, native=noted, **values)
+        job._record = replace(job._record, **noted)
         hooks.call(job._clean_up)
-        raise
+        raise answer
+    job._take(answer)
     if statuses.is_final(job._record.state.as_status):
         # Stopped while it was being submitted: what has got through since must not run.
         hooks.call(job._clean_up)
-    job._wait_shown()
 
 
 def adopt(job: "Job") -> bool:

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from prefect_jobs.errors import PrefectJobsError
@@ -34,7 +34,7 @@ SWEEP = 15.0
 LOG_DELAY = 1.0
 #: Seconds that a claim on a face holds.
 _CLAIM = 60.0
-_BATCH = 50
+_BATCH = 100
 _BACKOFF = (1.0, 20.0)
 #: Times in a row that Prefect may say it is busy before it counts as away.
 _BUSY = 3
@@ -80,26 +80,30 @@ class Projector:
 
     def kick(self, job_id: int, delay: float = 0.0) -> None:
         """Asks for a job's face to be brought up to date, ``delay`` seconds from now at the latest."""
+        self.kick_all([job_id], delay)
+
+    def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
+        """As :meth:`kick`, of many."""
         with self._changed:
             due = time.monotonic() + delay
-            self._due[job_id] = min(due, self._due.get(job_id, due))
+            self._due.update({job_id: min(due, self._due.get(job_id, due)) for job_id in job_ids})
             self._ensure_thread()
             self._changed.notify_all()
 
-    def wait(self, job_id: int, patience: float = PATIENCE) -> bool:
-        """Waits until the job's face is up to date; its nodes may take longer.
+    def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
+        """Waits until the faces of jobs are up to date; their nodes may take longer.
 
         Returns:
-            Whether it is; at once ``False`` if Prefect is known to be away.
+            Whether they are; at once ``False`` if Prefect is known to be away.
         """
-        self.kick(job_id)
+        self.kick_all(job_ids)
         with self._changed:
             # Patience is spent once, not once a call: the next ones wait only after Prefect has answered again.
             if not self._changed.wait_for(
-                lambda: job_id not in self._due or self.away is not None or self._spent, timeout=patience
+                lambda: self._due.keys().isdisjoint(job_ids) or self.away is not None or self._spent, timeout=patience
             ):
                 self._spent = True
-            return job_id not in self._due
+            return self._due.keys().isdisjoint(job_ids)
 
     def impatient(self) -> None:
         """Notes that somebody has waited for Prefect in vain already."""
@@ -219,10 +223,7 @@ class Projector:
                 log.warning("Claims on faces could not be given back; they end by themselves")
 
     def _ready(self) -> bool:
-        moment = time.monotonic()
-        if self._closing or any(due <= moment for due in (*self._due.values(), *self._nodes_due.values())):
-            return True
-        return self._next_sweep <= moment or (self._logs_due is not None and self._logs_due <= moment)
+        return self._closing or self._pause() == 0
 
     def _pause(self) -> float:
         moments = [self._next_sweep, *self._due.values(), *self._nodes_due.values()]
@@ -245,8 +246,7 @@ class Projector:
 
     def _show(self, api: PrefectApi, asked: list[int]) -> None:
         records = self._store.claim_faces(self._owner, _CLAIM, _BATCH, only=asked)
-        for record in records:
-            self._show_one(api, record)
+        self._show_all(api, records)
         self._logs_wanted({record.id for record in records})
         self._settle(asked)
         self._nodes_wanted(records)
@@ -271,8 +271,7 @@ class Projector:
             limit = _BATCH + len(later)
             records = self._store.claim_faces(self._owner, _CLAIM, limit)
             fresh = [record for record in records if record.id not in later]
-            for record in fresh:
-                self._show_one(api, record)
+            self._show_all(api, fresh)
             self._settle([record.id for record in fresh])
             later |= self._nodes_wanted(fresh)
             self._logging.update(record.id for record in fresh)
@@ -285,6 +284,13 @@ class Projector:
             api.delete_run(run_id)
             self._answered()
             self._store.run_deleted(run_id)
+
+    def _show_all(self, api: PrefectApi, records: list[JobRecord]) -> None:
+        """Shows jobs' own states; runs that are not there yet are made first, many in one call."""
+        if len(left := self._runs.create(api, records, self._noted)) < len(records):
+            self._answered()
+        for record in left:
+            self._show_one(api, record)
 
     def _show_one(self, api: PrefectApi, record: JobRecord) -> None:
         """Shows the job's own state, if it has changed."""
@@ -307,9 +313,8 @@ class Projector:
 
     def _nodes_wanted(self, records: list[JobRecord]) -> set[int]:
         """Gives those of the jobs a turn whose nodes are to be shown."""
-        wanted = {
-            record.id for record in records if record.id in self._ending or self._store.count_nodes_behind(record.id)
-        }
+        ids = [record.id for record in records]
+        wanted = self._ending.keys() & set(ids) | self._store.with_nodes_behind(ids)
         with self._changed:
             moment = time.monotonic()
             for job_id in wanted:

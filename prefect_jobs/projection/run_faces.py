@@ -1,15 +1,16 @@
 """Shows jobs as flow runs: the run itself, its state, name and labels, and its log lines."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
+from prefect_jobs.store.faces import Shown
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +42,8 @@ class RunFaces:
         labels = labels_of(record)
         try:
             if record.flow_run_id is None:
-                run, state, current = api.create_run(
-                    app=record.label,
-                    entrypoint=self._entrypoint(record),
-                    name=record.name,
-                    face=face,
-                    key=f"prefect-jobs:{self._store.identity}:{record.id}",
-                    tags=tags_of(record),
-                    labels=labels,
-                )
-                if current != face.name:
-                    # The run was there already: made by us, but its answer was lost.
-                    state = api.set_state(run, face, state) or state
-                    api.set_labels(run, labels)
-                self._store.face_shown(noted(record), flow_run_id=run, flow_state_id=state, shown=_shown(record))
+                made = api.create_run(self._new_run(record))
+                self._store.faces_shown([self._created(api, record, made, noted)])
                 return
             before: dict[str, Any] = record.face_shown
             if not before:
@@ -83,6 +72,73 @@ class RunFaces:
             # Refused for good, or a fault of this one job: it must not keep the others from being shown.
             log.error("The face of job %s could not be shown: %s", record.id, error)
             self._store.face_shown(record)
+
+    def create(
+        self, api: PrefectApi, records: Sequence[JobRecord], noted: Callable[[JobRecord], JobRecord]
+    ) -> list[JobRecord]:
+        """Creates the flow runs of jobs that have none, as many in one call as Prefect takes.
+
+        Returns:
+            The jobs that are to be shown one by one.
+
+        Raises:
+            PrefectAway: the marks stay.
+        """
+        kinds: dict[tuple[str, str], list[tuple[JobRecord, NewRun]]] = {}
+        left: list[JobRecord] = []
+        for record in records:
+            if record.behind and record.flow_run_id is None:
+                run = self._new_run(record)
+                kinds.setdefault((run.app, run.entrypoint), []).append((record, run))
+            else:
+                left.append(record)
+        for pairs in kinds.values():
+            if len(pairs) == 1:
+                left.append(pairs[0][0])
+                continue
+            try:
+                made = api.create_runs([run for _, run in pairs])
+                shown = [
+                    self._created(api, record, run, noted)
+                    for (record, _), run in zip(pairs, made, strict=True)
+                    if run is not None
+                ]
+            except (PrefectAway, DatabaseError):
+                raise
+            except Exception as error:  # an older server, or a fault of one job
+                log.warning("Prefect did not create %d flow runs at once; one by one: %s", len(pairs), error)
+                shown = []
+            self._store.faces_shown(shown)
+            done = {face.record.id for face in shown}
+            left += [record for record, _ in pairs if record.id not in done]
+        return left
+
+    def _new_run(self, record: JobRecord) -> NewRun:
+        return NewRun(
+            app=record.label,
+            entrypoint=self._entrypoint(record),
+            name=record.name,
+            face=face_of(record),
+            key=f"prefect-jobs:{self._store.identity}:{record.id}",
+            tags=tags_of(record),
+            labels=labels_of(record),
+        )
+
+    def _created(
+        self,
+        api: PrefectApi,
+        record: JobRecord,
+        made: tuple[str, str | None, str | None],
+        noted: Callable[[JobRecord], JobRecord],
+    ) -> Shown:
+        """What is noted of a run that was created, or found."""
+        run, state, current = made
+        face = face_of(record)
+        if current != face.name:
+            # The run was there already: made by us, but its answer was lost.
+            state = api.set_state(run, face, state) or state
+            api.set_labels(run, labels_of(record))
+        return Shown(noted(record), run, state, _shown(record))
 
     def send_logs(self, api: PrefectApi, job_ids: set[int]) -> bool:
         """Sends log lines of many jobs in as few calls as there can be; whether there were any."""

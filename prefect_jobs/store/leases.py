@@ -1,12 +1,19 @@
 """Leases: which process does what only one of several may do, until when."""
 
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, or_, update
 from sqlalchemy.exc import IntegrityError
 
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import LeaseRow
+
+log = logging.getLogger(__name__)
 
 
 class LeaseStore:
@@ -42,3 +49,24 @@ class LeaseStore:
         """Gives the lease back, if it is still ``owner``'s."""
         with self.database.writing() as connection:
             connection.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.owner == owner))
+
+
+@contextmanager
+def kept_up(renew: Callable[[], object], interval: float) -> Iterator[None]:
+    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a thread of its own."""
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(interval):
+            try:
+                renew()
+            except PrefectJobsError as error:  # the database is away: tried again; the lease may end meanwhile
+                log.warning("A lease could not be kept up: %s", error)
+
+    keeper = threading.Thread(target=keep, name="prefect-jobs-lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()

@@ -52,6 +52,12 @@ class NodeStore:
         """Nodes that Prefect does not show as they are, the first ones first."""
         return self._nodes(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq, limit=limit)
 
+    def with_nodes_behind(self, job_ids: Sequence[int]) -> set[int]:
+        """Those of the jobs that have nodes which Prefect does not show as they are."""
+        behind = select(NodeRow.job_id).where(NodeRow.job_id.in_(job_ids), NodeRow.shown < NodeRow.seq).distinct()
+        with self.database.reading() as connection:
+            return set(connection.execute(behind).scalars())
+
     def count_nodes_behind(self, job_id: int) -> int:
         """The number of nodes that Prefect does not show as they are."""
         behind = select(func.count()).select_from(NodeRow).where(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq)

@@ -1,12 +1,26 @@
 """Reading and writing jobs. Every write names the version it read; a lost race is run again on fresh data."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
@@ -16,10 +30,11 @@ from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import JobGone, job_gone
+from prefect_jobs.store.faces import FaceStore
 from prefect_jobs.store.filters import JobQuery, conditions, order
 from prefect_jobs.store.leases import LeaseStore
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
-from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, NodeRow, RunDeletionRow
+from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
 
 __all__ = ["JobGone", "Store"]
@@ -34,8 +49,12 @@ _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
+#: Without the mapping, which takes longer than the statement.
+_TABLE = cast("Table", JobRow.__table__)
+_INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
 
-class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
+
+class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:
@@ -48,20 +67,36 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
     def insert(self, record: JobRecord) -> JobRecord:
         """Writes a new job; ``id`` and ``version`` of the record given do not matter, and ``{id}`` in its
         name becomes its id. The job's face is marked as behind: it has none yet."""
-        record = replace(record, **storable(_flat(record)))
-        values = _columns({**_flat(record), "face_seq": 1})
-        values.pop("id"), values.pop("version")
+        return self.insert_all([record])[0]
+
+    def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
+        """As :meth:`insert`, of many jobs in one transaction: all of them, or none.
+
+        Raises:
+            ValueError: one of them cannot be stored.
+        """
+        cleaned = [replace(record, **storable(_flat(record))) for record in records]
+        if not cleaned:
+            return []
+        rows = [_columns({**_flat(record), "face_seq": 1, "version": 1}) for record in cleaned]
+        for row in rows:
+            del row["id"]
         with self.database.writing() as connection:
             try:
-                new_id = connection.execute(insert(JobRow).values(version=1, **values)).inserted_primary_key
+                ids = list(connection.execute(_INSERT, rows).scalars())
             except IntegrityError as error:
-                raise PrefectJobsError(f"The job {record.name!r} could not be stored: {error.orig}") from error
-            job_id = int(new_id[0])  # type: ignore[index]
-            name = record.name.replace("{id}", str(job_id))
-            if name != record.name:
-                connection.execute(update(JobRow).where(JobRow.id == job_id).values(name=name))
-            self._write_groups(connection, job_id, record.groups)
-        return replace(record, id=job_id, version=1, name=name, face_seq=1)
+                names = ", ".join(repr(record.name) for record in cleaned[:3])
+                raise PrefectJobsError(f"The job {names} could not be stored: {error.orig}") from error
+            written = [
+                replace(record, id=job_id, version=1, name=record.name.replace("{id}", str(job_id)), face_seq=1)
+                for job_id, record in zip(ids, cleaned, strict=True)
+            ]
+            for before, record in zip(cleaned, written, strict=True):
+                if record.name != before.name:
+                    connection.execute(update(JobRow).where(JobRow.id == record.id).values(name=record.name))
+                if record.groups:
+                    self._write_groups(connection, record.id, record.groups)
+        return written
 
     def get(self, job_id: int, label: str | None = None) -> JobRecord | None:
         """The job, or ``None`` (also where it is another app's)."""
@@ -95,14 +130,14 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
         """Jobs by their ids; those that are gone are left out."""
         found: list[JobRecord] = []
         for start in range(0, len(job_ids), _CHUNK):
-            found += self._read(select(*_COLUMNS).where(JobRow.id.in_(job_ids[start : start + _CHUNK])))
+            found += self._jobs(JobRow.id.in_(job_ids[start : start + _CHUNK]))
         return found
 
     def records_of_runs(self, flow_run_ids: Sequence[str]) -> list[JobRecord]:
         """The jobs whose faces flow runs are."""
         found: list[JobRecord] = []
         for start in range(0, len(flow_run_ids), _CHUNK):
-            found += self._read(select(*_COLUMNS).where(JobRow.flow_run_id.in_(flow_run_ids[start : start + _CHUNK])))
+            found += self._jobs(JobRow.flow_run_id.in_(flow_run_ids[start : start + _CHUNK]))
         return found
 
     def count(self, query: JobQuery) -> int:
@@ -131,6 +166,38 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
             if written is not None:
                 return written
         raise JobStateError(f"Job {job_id} is written by others without end; try again later.")
+
+    def update_all(
+        self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
+    ) -> list[JobRecord | Exception]:
+        """As :meth:`update`, of many jobs in one transaction; what is not possible with one of them keeps no other.
+
+        Returns:
+            For each the record as written, or what ``change`` (or the lack of the job) raised.
+        """
+        fresh = {record.id: record for record in self.records(sorted({job_id for job_id, _ in changes}))}
+        found: list[JobRecord | Exception | None] = []
+        with self.database.writing() as connection:
+            for job_id, change in changes:
+                record = fresh.get(job_id)
+                try:
+                    if record is None:
+                        raise job_gone(job_id)
+                    wanted = change(record)
+                    if wanted is None or not (wanted.values or wanted.messages or wanted.nodes):
+                        found.append(record)
+                    else:
+                        found.append(self._write_to(connection, record, wanted))
+                except (PrefectJobsError, ValueError) as error:
+                    found.append(error)
+        # Written by another meanwhile: by itself, on fresh data.
+        return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
+
+    def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord | Exception:
+        try:
+            return self.update(job_id, change)
+        except JobStateError as error:
+            return error
 
     def delete(self, job_id: int) -> bool:
         """Removes the job; its flow run is noted as to be deleted in the same transaction."""
@@ -161,117 +228,9 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
             {"results_owner": None, "results_until": None},
         )
 
-    # -- faces: what Prefect must still show ------------------------------------------------------------
-
-    def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
-        """Jobs whose face is behind (or that have unlogged messages, or nodes that are behind), claimed for
-        ``owner``."""
-        now = clock.now()
-        unlogged = select(MessageRow.job_id).where(
-            ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
-        )
-        nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
-        claimable = [
-            or_(
-                JobRow.face_done < JobRow.face_seq,
-                unlogged.exists(),
-                and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
-            ),
-            or_(JobRow.face_owner.is_(None), JobRow.face_owner == owner, JobRow.face_until < now),
-        ]
-        if only is not None:
-            claimable.append(JobRow.id.in_(only))
-        with self.database.reading() as connection:
-            ids = list(
-                connection.execute(select(JobRow.id).where(*claimable).order_by(JobRow.id).limit(limit)).scalars()
-            )
-        if not ids:
-            return []
-        with self.database.writing() as connection:
-            connection.execute(
-                update(JobRow)
-                .where(JobRow.id.in_(ids), *claimable)
-                .values(face_owner=owner, face_until=now + timedelta(seconds=seconds))
-            )
-        return self._read(
-            select(*_COLUMNS).where(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1]).order_by(JobRow.id)
-        )
-
-    def face_shown(
-        self,
-        record: JobRecord,
-        *,
-        flow_run_id: str | None = None,
-        flow_state_id: str | None = None,
-        shown: dict[str, Any] | None = None,
-    ) -> None:
-        """Notes that Prefect shows ``record``; what was changed since stays marked."""
-        values: dict[str, Any] = {
-            "face_done": record.face_seq,
-            "face_owner": None,
-            "face_until": None,
-        }
-        if flow_run_id is not None:
-            values["flow_run_id"] = flow_run_id
-        if flow_state_id is not None:
-            values["flow_state_id"] = flow_state_id
-        if shown is not None:
-            values["face_shown"] = shown
-        with self.database.writing() as connection:
-            noted = connection.execute(update(JobRow).where(JobRow.id == record.id).values(**storable(values)))
-            if noted.rowcount == 0 and flow_run_id is not None:
-                # Deleted while its run was being made: the run must go too.
-                known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id)
-                if connection.execute(known).first() is None:
-                    connection.execute(insert(RunDeletionRow).values(flow_run_id=flow_run_id, asked=clock.now()))
-
-    def behind(self, job_ids: Iterable[int]) -> list[JobRecord]:
-        """Those of the jobs that Prefect does not show as they are."""
-        return self._read(select(*_COLUMNS).where(JobRow.id.in_(list(job_ids)), JobRow.face_done < JobRow.face_seq))
-
-    def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
-        """Job id → flow run id, of those that have one."""
-        wanted = select(JobRow.id, JobRow.flow_run_id).where(
-            JobRow.id.in_(list(job_ids)), JobRow.flow_run_id.is_not(None)
-        )
-        with self.database.reading() as connection:
-            return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
-
-    def release_faces(self, owner: str) -> None:
-        """Gives every claim of ``owner`` back; the marks stay."""
-        self._claim(JobRow.face_owner == owner, {"face_owner": None, "face_until": None})
-
-    def unlogged(self, job_ids: Iterable[int]) -> list[Message]:
-        """Messages that are not on their flow run's Logs tab yet, oldest first."""
-        return self._messages(MessageRow.job_id.in_(list(job_ids)), ~MessageRow.logged)
-
     def messages(self, job_id: int) -> list[Message]:
         """Everything that was said about a job, oldest first."""
         return self._messages(MessageRow.job_id == job_id)
-
-    def mark_logged(self, message_ids: Iterable[int]) -> None:
-        """Notes that Prefect has these messages."""
-        with self.database.writing() as connection:
-            connection.execute(update(MessageRow).where(MessageRow.id.in_(list(message_ids))).values(logged=True))
-
-    def run_deletions(self) -> list[str]:
-        """Flow runs still to be deleted in Prefect."""
-        with self.database.reading() as connection:
-            return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
-
-    def run_deleted(self, flow_run_id: str) -> None:
-        """Notes that the flow run is gone."""
-        with self.database.writing() as connection:
-            connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id))
-
-    def backlog(self) -> int:
-        """The number of jobs that Prefect does not show as they are."""
-        with self.database.reading() as connection:
-            return int(
-                connection.execute(
-                    select(func.count()).select_from(JobRow).where(JobRow.face_done < JobRow.face_seq)
-                ).scalar_one()
-            )
 
     # -- facts about the database -----------------------------------------------------------------------
 
@@ -298,6 +257,9 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
 
     # -- inside ---------------------------------------------------------------------------------------
 
+    def _jobs(self, *where: ColumnElement[bool]) -> list[JobRecord]:
+        return self._read(select(*_COLUMNS).where(*where).order_by(JobRow.id))
+
     def _read(self, statement: Any) -> list[JobRecord]:
         with self.database.reading() as connection:
             rows = connection.execute(statement).mappings().all()
@@ -313,32 +275,23 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
         return [_record(row, tuple(sorted(groups.get(row["id"], ())))) for row in rows]
 
     def _write(self, record: JobRecord, change: Change) -> JobRecord | None:
-        values, nodes = storable(change.values), observed_rows(change.nodes)
         with self.database.writing() as connection:
-            done = connection.execute(
-                update(JobRow)
-                .where(JobRow.id == record.id, JobRow.version == record.version)
-                .values(version=record.version + 1, **_columns(values))
-            )
-            if done.rowcount != 1:
-                return None
-            if "groups" in values:
-                self._write_groups(connection, record.id, values["groups"])
-            write_observed(connection, record.id, nodes)
-            if change.messages:
-                connection.execute(
-                    insert(MessageRow),
-                    [
-                        {
-                            "job_id": record.id,
-                            "time": clock.now(),
-                            "level": level,
-                            "text": clean(text),
-                            "logged": False,
-                        }
-                        for level, text in change.messages
-                    ],
-                )
+            return self._write_to(connection, record, change)
+
+    def _write_to(self, connection: Connection, record: JobRecord, change: Change) -> JobRecord | None:
+        """The record as written; ``None`` where another has written it since it was read."""
+        values, nodes = storable(change.values), observed_rows(change.nodes)
+        columns = {**_columns(values), "version": record.version + 1}
+        which = {"the_id": record.id, "the_version": record.version}
+        if connection.execute(_update(tuple(columns)), {**columns, **which}).rowcount != 1:
+            return None
+        if "groups" in values:
+            self._write_groups(connection, record.id, values["groups"])
+        write_observed(connection, record.id, nodes)
+        if change.messages:
+            said = {"job_id": record.id, "time": clock.now(), "logged": False}
+            rows = [{**said, "level": level, "text": clean(text)} for level, text in change.messages]
+            connection.execute(insert(MessageRow), rows)
         return replace(record, version=record.version + 1, **values)
 
     def _claim(self, condition: ColumnElement[bool], values: dict[str, Any]) -> bool:
@@ -351,11 +304,13 @@ class Store(NodeStore, BlobStore, LeaseStore, CheckStore):
         if groups:
             connection.execute(insert(GroupRow), [{"job_id": job_id, "name": name} for name in groups])
 
-    def _messages(self, *where: ColumnElement[bool]) -> list[Message]:
-        columns = (MessageRow.id, MessageRow.job_id, MessageRow.time, MessageRow.level, MessageRow.text)
-        with self.database.reading() as connection:
-            rows = connection.execute(select(*columns).where(*where).order_by(MessageRow.id)).all()
-        return [Message(*row) for row in rows]
+
+@lru_cache(256)
+def _update(columns: tuple[str, ...]) -> Update:
+    """The statement that writes these columns of a job, if its version is the one that was read. Made once: making
+    it takes longer than running it."""
+    mine = (_TABLE.c.id == bindparam("the_id"), _TABLE.c.version == bindparam("the_version"))
+    return update(_TABLE).where(*mine).values({name: bindparam(name) for name in columns})
 
 
 def _flat(record: JobRecord) -> dict[str, Any]:
@@ -364,13 +319,13 @@ def _flat(record: JobRecord) -> dict[str, Any]:
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Values by column: a state spreads over its columns, groups have a table of their own."""
+    """Values by column of the table: a state spreads over its columns, groups have a table of their own."""
     flat = {name: value for name, value in values.items() if name != "groups"}
     state: StatusState | None = flat.pop("state", None)
     if state is not None:
-        flat.update(asdict(state))
+        flat.update(vars(state))
         flat["watched"] = not statuses.is_final(state.as_status)
-    return flat
+    return {getattr(JobRow, name).property.columns[0].key: value for name, value in flat.items()}
 
 
 def _record(row: Any, groups: tuple[str, ...]) -> JobRecord:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from prefect_jobs.records import StatusState
@@ -54,6 +54,6 @@ def _kept(name: str, value: Any) -> Any:
     if name == "groups":
         return tuple(sorted({clean(group) for group in value}))
     if isinstance(value, StatusState):
-        texts = {key: clean(text) for key, text in asdict(value).items() if isinstance(text, str)}
-        return StatusState(**{**asdict(value), **texts})
+        texts: dict[str, Any] = {key: clean(text) for key, text in vars(value).items() if isinstance(text, str)}
+        return replace(value, **texts)
     return clean(value) if isinstance(value, str) else value

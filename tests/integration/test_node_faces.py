@@ -185,7 +185,7 @@ class Workflow:
         self.projector = projector
         self.id = store.insert(draft("a workflow")).id
         store.save_nodes(self.id, [replace(one, position=place) for place, one in enumerate(nodes)])
-        assert projector.wait(self.id, 30)
+        assert projector.wait([self.id], 30)
 
     @property
     def record(self) -> JobRecord:
@@ -338,7 +338,7 @@ def test_prefect_away_in_the_middle_loses_nothing_and_repeats_nothing(
     assert 0 < jobs.count_nodes_behind(job.id) < 60
     # Nobody waits for it.
     began = time.monotonic()
-    assert not job.projector.wait(job.id)
+    assert not job.projector.wait([job.id])
     assert time.monotonic() - began < 1
     wire.cut = False
     job.shown()
@@ -468,11 +468,11 @@ def test_many_nodes_keep_no_other_job_waiting(make_workflow: MakeWorkflow, jobs:
     job = make_workflow([node(f"n{number}", *([f"n{number - 1}"] if number % 10 else [])) for number in range(300)])
     job.submit()
     # The job itself is shown long before its nodes are, and so are others.
-    assert projector.wait(job.id, 10)
+    assert projector.wait([job.id], 10)
     assert jobs.count_nodes_behind(job.id) > 200
     for number in range(3):
         other = jobs.insert(draft(f"other {number}"))
-        assert projector.wait(other.id, 10)
+        assert projector.wait([other.id], 10)
         left = jobs.count_nodes_behind(job.id)
         assert left > 0
     eventually(lambda: jobs.count_nodes_behind(job.id) < left, "the nodes go on", 10)

@@ -4,22 +4,34 @@ import atexit
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal, Transport, refuse_ssh
-from prefect_jobs.schedulers.condor.process import HelperProcess
+from prefect_jobs.schedulers.condor.process import HelperProcess, error_of
 
-__all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submitted", "client_for"]
+__all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission", "Submitted", "client_for"]
 
 #: Seconds within which an access point must answer a question.
 TIMEOUT = 10.0
 #: Seconds for moving files; that somebody answers at all is asked before, within :data:`TIMEOUT`.
 TRANSFER_TIMEOUT = 6 * 3600.0
+#: Submissions in one request to the helper: should it end in the middle, each of them is looked for by its token.
+_CHUNK = 50
 
 #: RemoveX takes a job that was removed, but is kept for its outputs, out of the queue.
 Action = Literal["Hold", "Release", "Remove", "RemoveX"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What an access point is asked to take: a description, of how many processes, with inputs to be sent or not."""
+
+    text: str
+    count: int
+    spool: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,30 @@ class CondorClient:
         args = {"text": text, "count": count, "spool": spool}
         answer = self._transfer.call("submit", args, TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0))
         return Submitted(answer["cluster"], answer["procs"], answer["schedd"])
+
+    def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted | PrefectJobsError]:
+        """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
+
+        Returns:
+            For each what :meth:`submit` would give or raise.
+        """
+        found: list[Submitted | PrefectJobsError] = []
+        for start in range(0, len(submissions), _CHUNK):
+            chunk = submissions[start : start + _CHUNK]
+            try:
+                self._reach()
+                args = {"submissions": [asdict(one) for one in chunk]}
+                answers = self._transfer.call("submit_all", args, TRANSFER_TIMEOUT)
+            except (CondorError, SchedulerConnectionError) as error:
+                found += [error] * len(chunk)
+            else:
+                found += [self._answer(answer) for answer in answers]
+        return found
+
+    def _answer(self, answer: dict[str, Any]) -> Submitted | PrefectJobsError:
+        if "ok" in answer:
+            return Submitted(answer["ok"]["cluster"], answer["ok"]["procs"], answer["ok"]["schedd"])
+        return error_of(self.access, answer, begun=True)
 
     def query(self, constraint: str, projection: Sequence[str] = observation.PROJECTION) -> list[dict[str, Any]]:
         """Job ads in the queue.

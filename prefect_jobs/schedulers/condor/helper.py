@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ class Session:
                     text += f"; cluster {cluster}, which waits for them, could not be removed: {_text(other)}"
                 raise HelperError(FAILED, text) from error
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
+
+    def submit_all(self, submissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Submits many, each as :meth:`submit`; the answers to each as :func:`main` gives them."""
+        found: list[dict[str, Any]] = []
+        for number, submission in enumerate(submissions):
+            found.append(_answer(partial(self.submit, **submission)))
+            if found[-1].get("error") in (None, REFUSED):
+                continue
+            self.forget()
+            away = _answer(partial(self.query, "false", ["ClusterId"]))
+            if "error" in away:  # then each of the others would wait in vain
+                text = f"not tried, since an earlier submission failed and it does not answer: {away['text']}"
+                rest = len(submissions) - number - 1
+                return found + [{"error": UNREACHABLE, "text": text}] * rest
+        return found
 
     def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
         """Job ads of the queue."""
@@ -211,6 +227,16 @@ class Session:
         )
 
 
+def _answer(ask: Callable[[], Any]) -> dict[str, Any]:
+    """What is told to the client: what ``ask`` gives, or what went wrong."""
+    try:
+        return {"ok": ask()}
+    except HelperError as error:
+        return {"error": error.kind, "text": _text(error)}
+    except Exception as error:  # raised at the client
+        return {"error": FAILED, "text": _text(error)}
+
+
 def _plain(ad: Any) -> dict[str, Any]:
     """An ad as JSON takes it; expressions that have no value are left out."""
     found: dict[str, Any] = {}
@@ -236,19 +262,13 @@ def main() -> None:
         request = json.loads(line)
         # The default action of SIGALRM ends the process even inside a C call that hangs.
         signal.setitimer(signal.ITIMER_REAL, float(request["timeout"]) + 5)
-        try:
-            if request["op"] == "configure":
-                folder = request["args"]["folder"]
-                configure(request["args"])
-                session = Session(request["args"])
-                answer: dict[str, Any] = {"ok": None}
-            else:
-                operation: Callable[..., Any] = getattr(session, request["op"])
-                answer = {"ok": operation(**request["args"])}
-        except HelperError as error:
-            answer = {"error": error.kind, "text": _text(error)}
-        except Exception as error:  # told to the client, which raises it there
-            answer = {"error": FAILED, "text": _text(error)}
+        args = request["args"]
+        if request["op"] == "configure":
+            folder = args["folder"]
+            answer = _answer(partial(configure, args))
+            session = Session(args)  # imports the bindings, which read the configuration
+        else:
+            answer = _answer(partial(getattr(session, request["op"]), **args))
         if "error" in answer and answer["error"] != REFUSED and session is not None:
             session.forget()
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -9,16 +9,39 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import prefect_jobs
-from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal
 
 #: Seconds that a helper may take to start and import the bindings on a busy machine.
 START_TIMEOUT = 30.0
 _PACKAGE_ROOT = str(Path(prefect_jobs.__file__).resolve().parent.parent)
+
+
+#: Operations of which nobody can tell by an error whether they got through.
+_SUBMITTING = ("submit", "submit_all")
+
+
+def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> PrefectJobsError:
+    """The exception for a helper's answer.
+
+    Args:
+        access: whom it asked.
+        answer: with ``error`` and ``text``.
+        begun: it is about a submission, of which the text does not tell whether it got through.
+    """
+    text, kind = answer["text"], answer["error"]
+    if kind == "unreachable":
+        return SchedulerConnectionError(f"Cannot reach {access.title}: {text}.")
+    if kind == "refused":
+        return CondorRefusal(text)
+    if not begun and ("connect" in text.lower() or "communication" in text.lower()):
+        return SchedulerConnectionError(f"Cannot reach {access.title}: {text}")
+    return CondorError(f"{access.title}: {text}")
 
 
 class HelperProcess:
@@ -96,7 +119,7 @@ class HelperProcess:
             answer = json.loads(self._line(deadline))
         except _SilentError:
             self.close()
-            if op == "submit":
+            if op in _SUBMITTING:
                 raise CondorError(
                     f"{self._access.title} did not answer within {timeout:.0f} s; whether it took the job is not known."
                 ) from None
@@ -112,15 +135,7 @@ class HelperProcess:
             ) from error
         if "error" not in answer:
             return answer["ok"]
-        text, kind = answer["text"], answer["error"]
-        if kind == "unreachable":
-            raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}.")
-        if kind == "refused":
-            raise CondorRefusal(text)
-        # Of a submission that was begun nobody can tell by the text whether it got through.
-        if op != "submit" and ("connect" in text.lower() or "communication" in text.lower()):
-            raise SchedulerConnectionError(f"Cannot reach {self._access.title}: {text}")
-        raise CondorError(f"{self._access.title}: {text}")
+        raise error_of(self._access, answer, begun=op in _SUBMITTING)
 
     def _send(self, line: bytes, deadline: float) -> None:
         """A request to the helper, which may be larger than a pipe holds."""

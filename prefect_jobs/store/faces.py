@@ -1,0 +1,152 @@
+"""Faces: what Prefect must still show, and who is at it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+
+from prefect_jobs import clock
+from prefect_jobs.records import JobRecord, Message
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.tables import JobRow, MessageRow, NodeRow, RunDeletionRow
+from prefect_jobs.store.values import storable
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What Prefect shows of a job now; ``None``: as before."""
+
+    record: JobRecord
+    flow_run_id: str | None = None
+    flow_state_id: str | None = None
+    shown: dict[str, Any] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """By field of the job."""
+        given = {
+            "flow_run_id": self.flow_run_id,
+            "flow_state_id": self.flow_state_id,
+            "face_shown": self.shown,
+        }
+        ended = {"face_done": self.record.face_seq, "face_owner": None, "face_until": None}
+        return {**ended, **{name: value for name, value in given.items() if value is not None}}
+
+
+class FaceStore:
+    """The marks in one database of what Prefect must still show; a part of :class:`prefect_jobs.store.store.Store`."""
+
+    database: Database
+
+    def _jobs(self, *where: ColumnElement[bool]) -> list[JobRecord]:
+        raise NotImplementedError
+
+    def _claim(self, condition: ColumnElement[bool], values: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
+        """Jobs whose face is behind (or that have unlogged messages, or nodes that are behind), claimed for
+        ``owner``."""
+        now = clock.now()
+        unlogged = select(MessageRow.job_id).where(
+            ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
+        )
+        nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
+        claimable = [
+            or_(
+                JobRow.face_done < JobRow.face_seq,
+                unlogged.exists(),
+                and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
+            ),
+            or_(JobRow.face_owner.is_(None), JobRow.face_owner == owner, JobRow.face_until < now),
+        ]
+        if only is not None:
+            claimable.append(JobRow.id.in_(only))
+        with self.database.reading() as connection:
+            ids = list(
+                connection.execute(select(JobRow.id).where(*claimable).order_by(JobRow.id).limit(limit)).scalars()
+            )
+        if not ids:
+            return []
+        with self.database.writing() as connection:
+            connection.execute(
+                update(JobRow)
+                .where(JobRow.id.in_(ids), *claimable)
+                .values(face_owner=owner, face_until=now + timedelta(seconds=seconds))
+            )
+        return self._jobs(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1])
+
+    def face_shown(
+        self,
+        record: JobRecord,
+        *,
+        flow_run_id: str | None = None,
+        flow_state_id: str | None = None,
+        shown: dict[str, Any] | None = None,
+    ) -> None:
+        """Notes that Prefect shows ``record``; what was changed since stays marked."""
+        self.faces_shown([Shown(record, flow_run_id, flow_state_id, shown)])
+
+    def faces_shown(self, faces: Sequence["Shown"]) -> None:
+        """As :meth:`face_shown`, of many jobs in one transaction."""
+        with self.database.writing() as connection:
+            for face in faces:
+                values = storable(face.values())
+                noted = connection.execute(update(JobRow.__table__).where(JobRow.id == face.record.id).values(**values))  # type: ignore[arg-type]
+                if noted.rowcount == 0 and face.flow_run_id is not None:
+                    # Deleted while its run was being made: the run must go too.
+                    known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == face.flow_run_id)
+                    if connection.execute(known).first() is None:
+                        row = {"flow_run_id": face.flow_run_id, "asked": clock.now()}
+                        connection.execute(insert(RunDeletionRow).values(**row))
+
+    def behind(self, job_ids: Iterable[int]) -> list[JobRecord]:
+        """Those of the jobs that Prefect does not show as they are."""
+        return self._jobs(JobRow.id.in_(list(job_ids)), JobRow.face_done < JobRow.face_seq)
+
+    def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Job id → flow run id, of those that have one."""
+        wanted = select(JobRow.id, JobRow.flow_run_id).where(
+            JobRow.id.in_(list(job_ids)), JobRow.flow_run_id.is_not(None)
+        )
+        with self.database.reading() as connection:
+            return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
+
+    def release_faces(self, owner: str) -> None:
+        """Gives every claim of ``owner`` back; the marks stay."""
+        self._claim(JobRow.face_owner == owner, {"face_owner": None, "face_until": None})
+
+    def unlogged(self, job_ids: Iterable[int]) -> list[Message]:
+        """Messages that are not on their flow run's Logs tab yet, oldest first."""
+        return self._messages(MessageRow.job_id.in_(list(job_ids)), ~MessageRow.logged)
+
+    def mark_logged(self, message_ids: Iterable[int]) -> None:
+        """Notes that Prefect has these messages."""
+        with self.database.writing() as connection:
+            connection.execute(update(MessageRow).where(MessageRow.id.in_(list(message_ids))).values(logged=True))
+
+    def run_deletions(self) -> list[str]:
+        """Flow runs still to be deleted in Prefect."""
+        with self.database.reading() as connection:
+            return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
+
+    def run_deleted(self, flow_run_id: str) -> None:
+        """Notes that the flow run is gone."""
+        with self.database.writing() as connection:
+            connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id))
+
+    def backlog(self) -> int:
+        """The number of jobs that Prefect does not show as they are."""
+        with self.database.reading() as connection:
+            return int(
+                connection.execute(
+                    select(func.count()).select_from(JobRow).where(JobRow.face_done < JobRow.face_seq)
+                ).scalar_one()
+            )
+
+    def _messages(self, *where: ColumnElement[bool]) -> list[Message]:
+        columns = (MessageRow.id, MessageRow.job_id, MessageRow.time, MessageRow.level, MessageRow.text)
+        with self.database.reading() as connection:
+            rows = connection.execute(select(*columns).where(*where).order_by(MessageRow.id)).all()
+        return [Message(*row) for row in rows]
