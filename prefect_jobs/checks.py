@@ -4,8 +4,10 @@ import atexit
 import logging
 import random
 import threading
+import time
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect_jobs import clock, statuses
@@ -13,6 +15,7 @@ from prefect_jobs.jobs import lifecycle
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store.database import is_database_error
+from prefect_jobs.store.leases import kept_up
 
 if TYPE_CHECKING:
     from prefect_jobs.runtime import Runtime
@@ -27,6 +30,8 @@ _RETRY = (5.0, 300.0)
 _SLEEP = (15.0, 0.2)
 #: Seconds between two tries to reach the database: at first, and at most.
 _BACKOFF = (1.0, 30.0)
+#: Looks that go on at once.
+_THREADS = 3
 #: Seconds that closing waits for a look that is going on.
 _PATIENCE = 1.0
 
@@ -84,7 +89,8 @@ def retry_delay(tries: int) -> float:
 
 
 class Checker:
-    """Runs the checks of one runtime in a thread of this process, which is started when it is first needed.
+    """Runs the checks of one runtime in threads of this process, which are started when they are first needed: a look
+    that fetches large outputs must not keep the others.
 
     One for each runtime: ``runtime.checker``.
     """
@@ -95,43 +101,47 @@ class Checker:
         #: How often each check has failed. In memory: after a restart it is tried sooner, which does no harm.
         self._tries: dict[int, int] = {}
         self._changed = threading.Condition()
-        self._woken = False
+        self._woken = 0
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Starts the thread if it does not run; what other processes have left is taken up then."""
+        """Starts the threads if they do not run; what other processes have left is taken up then."""
         with self._changed:
-            if self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
+            if any(thread.is_alive() for thread in self._threads) and not self._stop.is_set():
                 return
-            # An event for each thread: one that was told to end, and takes its time, does not come to life again.
+            # A new event: threads that were told to end, and take their time, do not come to life again.
             self._stop = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._stop,), name="prefect-jobs-checker", daemon=True
-            )
-            self._thread.start()
+            self._threads = [
+                threading.Thread(target=self._run, args=(self._stop,), name="prefect-jobs-checker", daemon=True)
+                for _ in range(_THREADS)
+            ]
+            for thread in self._threads:
+                thread.start()
             atexit.unregister(self.close)
             atexit.register(self.close)
 
     def wake(self) -> None:
-        """Has the thread, started if need be, see now what is due."""
+        """Has the threads, started if need be, see now what is due."""
         self.start()
         with self._changed:
-            self._woken = True
+            self._woken += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends the thread. A look that goes on is waited for 1 s; what it leaves undone is done by the next process.
+        """Ends the threads. Looks that go on are waited for 1 s; what they leave undone is done by the next process.
 
-        The next :meth:`start` or :meth:`wake` starts another thread.
+        The next :meth:`start` or :meth:`wake` starts others.
         """
         with self._changed:
-            thread, self._thread = self._thread, None
+            threads, self._threads = self._threads, []
             self._stop.set()
             self._changed.notify_all()
-        if thread is not None:
+        if threads:
             atexit.unregister(self.close)
-            thread.join(_PATIENCE)
+        deadline = time.monotonic() + _PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def run_due(self, stop: threading.Event | None = None) -> float | None:
         """See :func:`run_due`; ends early where ``stop`` is set."""
@@ -142,7 +152,9 @@ class Checker:
             if claimed is None:
                 break
             check_id, job_id = claimed
-            if self._done(job_id, away):
+            with kept_up(partial(store.keep_check, check_id, self._owner, _CLAIM), _CLAIM / 3):
+                done = self._done(job_id, away)
+            if done:
                 store.check_done(check_id)
                 self._tries.pop(check_id, None)
             else:
@@ -177,6 +189,7 @@ class Checker:
     def _run(self, stop: threading.Event) -> None:
         backoff = _BACKOFF[0]
         while not stop.is_set():
+            woken = self._woken
             try:
                 due = self.run_due(stop)
                 pause = _SLEEP[0] if due is None else min(_SLEEP[0], max(_SLEEP[1], due))
@@ -186,5 +199,4 @@ class Checker:
                     log.warning("The checks that are due cannot be read; trying again: %s", error)
                 pause, backoff = backoff * random.uniform(0.5, 1), min(_BACKOFF[1], backoff * 2)  # noqa: S311
             with self._changed:
-                self._changed.wait_for(lambda: self._woken or stop.is_set(), timeout=pause)
-                self._woken = False
+                self._changed.wait_for(lambda: self._woken != woken or stop.is_set(), timeout=pause)  # noqa: B023

@@ -1,25 +1,45 @@
-"""The one clock of the product: aware UTC. Tests may set it with :func:`set_clock`."""
+"""The one clock of the product: aware UTC, the same for all hosts that share a database. Tests may set it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+#: A difference from the database's clock below this is not corrected: it may be the way there.
+TOLERANCE = timedelta(seconds=1)
 
 
 def _system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-_clock: Callable[[], datetime] = _system_clock
+_clock: Callable[[], datetime] | None = None
+_offset = timedelta(0)
 
 
 def now() -> datetime:
     """The present time, aware, in UTC."""
-    return _clock()
+    return _clock() if _clock is not None else _system_clock() + _offset
 
 
 def set_clock(clock: Callable[[], datetime] | None) -> None:
     """Replaces the clock; ``None`` puts the system's back."""
     global _clock  # noqa: PLW0603  (the one switch that tests need)
-    _clock = clock or _system_clock
+    _clock = clock
+
+
+def agree(shared: datetime) -> timedelta:
+    """Sets this process' clock by one that other hosts have, too: marks such as "is being submitted since" are
+    compared across hosts, whose own clocks may disagree.
+
+    Args:
+        shared: what the other clock shows now.
+
+    Returns:
+        By how much this host's clock is behind it.
+    """
+    global _offset  # noqa: PLW0603  (the one clock of the process)
+    found = shared - _system_clock()
+    _offset = found if abs(found) > TOLERANCE else timedelta(0)
+    return _offset
 
 
 def parse(text: str) -> datetime:

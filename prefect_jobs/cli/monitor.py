@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated
 
@@ -11,6 +13,9 @@ import typer
 
 from prefect_jobs import clock
 from prefect_jobs.cli.output import JsonOption, command, fail, say
+
+#: Seconds that threads which wait for a scheduler, and the interpreter, have in the end.
+REST = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +32,7 @@ def monitor(
 ) -> None:
     """Watch all jobs of all apps, fetch outputs, and act on what people do in Prefect; ends on SIGTERM or Ctrl-C."""
     from prefect_jobs.monitor import Monitor
+    from prefect_jobs.schedulers.condor import client
 
     log_to_stderr(as_json=as_json)
     watching = Monitor()
@@ -44,6 +50,18 @@ def monitor(
         signal.signal(number, end)
     say("The monitor runs; Ctrl-C ends it, and the jobs go on.")
     watching.run()
+    # A transfer or a question that goes on must not keep the program: what it was about is in the database.
+    client.close_clients()
+    end_soon(0)
+
+
+def end_soon(status: int) -> None:
+    """Ends the program a moment from now, whatever threads of it wait for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    watchdog = threading.Timer(REST, os._exit, (status,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def log_to_stderr(*, as_json: bool) -> None:

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefect_jobs.app import App
+from prefect_jobs.cli.monitor import end_soon
 from prefect_jobs.cli.output import command, fail, say
 from prefect_jobs.cli.schedulers import load_app
 
@@ -29,8 +29,6 @@ _REQUESTS = 1
 _CLOSING = 2.0
 #: a Prefect server of ours, which waits for whoever watches a page of it:
 _PREFECT = 1.2
-#: threads that still wait for a scheduler, and the interpreter:
-_REST = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -60,12 +58,8 @@ def serve(
             status = 1
     except KeyboardInterrupt:
         pass
-    sys.stdout.flush()
-    sys.stderr.flush()
     # A look at a scheduler that does not answer must not keep the program: what is due is in the database.
-    watchdog = threading.Timer(_REST, os._exit, (status,))
-    watchdog.daemon = True
-    watchdog.start()
+    end_soon(status)
     raise typer.Exit(status)
 
 

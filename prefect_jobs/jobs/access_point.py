@@ -1,9 +1,10 @@
 """What every job at an HTCondor access point has: a scheduler, a number there, a directory of its own."""
 
+import socket
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from prefect_jobs.errors import SchedulerEngineMismatch
+from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatch
 from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.submission import TransientSubmissionError
@@ -18,6 +19,8 @@ from prefect_jobs.schedulers.condor.client import (
 )
 
 DIRECTORY = "initial_dir"
+#: Key in what is known of a job that has no scheduler block: the machine whose HTCondor has it.
+HOST = "host"
 
 
 class AccessPointJob(Job):
@@ -79,6 +82,10 @@ class AccessPointJob(Job):
         """Looks for the submission by its token, and notes it."""
         raise NotImplementedError
 
+    def _origin(self) -> dict[str, Any]:
+        # Other machines' own HTCondor knows nothing of it.
+        return {HOST: socket.gethostname()} if self._record.scheduler is None else {}
+
     def _directory(self) -> Path | None:
         known = self.spec.get(DIRECTORY)
         return Path(known) if known else None
@@ -86,6 +93,12 @@ class AccessPointJob(Job):
     def _client(self) -> CondorClient:
         block = self.scheduler
         if block is None:
+            host = self._record.native.get(HOST)
+            if host not in (None, socket.gethostname()):
+                raise SchedulerConnectionError(
+                    f"{self._title()} was submitted to the HTCondor of the machine {host}, which only programs there "
+                    "can ask. Do this there, or use a scheduler block for the next job: that all machines can use."
+                )
             return client_for(Access())
         client = block.get_client() if hasattr(block, "get_client") else None
         if not isinstance(client, CondorClient):

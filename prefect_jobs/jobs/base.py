@@ -273,6 +273,10 @@ class Job(JobFields):
     def _prepare(self) -> None:
         """What needs no scheduler: what it sets here is written with the intent to submit."""
 
+    def _origin(self) -> dict[str, Any]:
+        """What is noted, with the intent to submit, of where this happens."""
+        return {}
+
     @classmethod
     def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
         """Submits several jobs of this very class, each as :meth:`_execute` without arguments does.

@@ -51,7 +51,7 @@ def _only_looked(old: StatusState, new: StatusState) -> bool:
         return False
     if old.last_status_update is None or new.last_status_update is None:
         return False
-    return new.last_status_update - old.last_status_update < timedelta(seconds=8)
+    return abs(new.last_status_update - old.last_status_update) < timedelta(seconds=8)
 
 
 def _with_other_status(properties: dict[str, Any], state: StatusState) -> dict[str, Any]:

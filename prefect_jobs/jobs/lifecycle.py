@@ -49,7 +49,7 @@ def update(job: "Job") -> None:
     last = max(
         (moment for moment in (state.last_status_update, clock.parse(asked) if asked else None) if moment), default=None
     )
-    if last is not None and clock.now() - last < job.update_status_interval:
+    if last is not None and abs(clock.now() - last) < job.update_status_interval:
         return
     poll(job)
 

@@ -1,7 +1,8 @@
 """The job types by name: built in, registered by :func:`register_job_type`, or by an entry point."""
 
 import importlib
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ def register_job_type(name: str, cls: "type[Job]") -> None:
 
 def job_type_names() -> list[str]:
     """The valid names, aliases included."""
-    plugged = {point.name.upper() for point in entry_points(group=ENTRY_POINTS)}
-    return sorted({*_BUILT_IN, *_ALIASES, *_registered, *plugged})
+    return sorted({*_BUILT_IN, *_ALIASES, *_registered, *_plugged()})
+
+
+@cache
+def _plugged() -> "dict[str, EntryPoint]":
+    """Types of installed packages; read once, since that takes milliseconds."""
+    return {point.name.upper(): point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def find(name: str) -> "type[Job] | None":
@@ -56,10 +62,9 @@ def find(name: str) -> "type[Job] | None":
         module, _, attribute = _BUILT_IN[key].partition(":")
         found: Any = getattr(importlib.import_module(module), attribute)
         return found  # type: ignore[no-any-return]
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name.upper() == key:
-            register_job_type(key, point.load())
-            return _registered[key]
+    if key in _plugged():
+        register_job_type(key, _plugged()[key].load())
+        return _registered[key]
     return None
 
 

@@ -133,7 +133,7 @@ def intention(job: "Job", token: str) -> Callable[[JobRecord], Change | None]:
             "submission_token": token,
             "submitting_since": clock.now(),
             "remote_id": None,
-            "native": {},
+            "native": job._origin(),
             "engine_run": job._engine,
         }
         wanted = job._user_changes(fresh)  # such as the directory that was made for it just now

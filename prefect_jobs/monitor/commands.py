@@ -5,6 +5,7 @@ import random
 import threading
 import time
 import uuid
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 
 from prefect_jobs import clock, statuses
@@ -15,6 +16,7 @@ from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime import Runtime
+from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,6 @@ _FIRST = timedelta(hours=24)
 _OVERLAP = timedelta(minutes=2)
 #: Runs that are looked at in one call, whether they are there and as we wrote them.
 _CHUNK = 200
-#: Seconds between two looks at a run that is neither as we wrote it nor a command.
-_ALL = 30.0
 _BACKOFF = (2.0, 30.0)
 _RETRY = "AwaitingRetry"
 
@@ -53,7 +53,8 @@ class Commands:
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
         self._workers = Workers(_WORKERS, "prefect-jobs-command")
         self._since: datetime | None = None
-        self._next_all = 0.0
+        #: The last job that had its turn.
+        self._last = 0
         self._backoff = _BACKOFF[0]
         self._lock = threading.Lock()
         #: Jobs to which something is being done.
@@ -84,8 +85,9 @@ class Commands:
         while not self._stop.is_set():
             pause = interval * random.uniform(0.9, 1.1)  # noqa: S311
             try:
-                if self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE):
-                    self._look()
+                if self._claim():
+                    with kept_up(self._claim, LEASE / 3):
+                        self._look()
                 self._backoff = _BACKOFF[0]
             except PrefectAway as error:
                 log.info("Prefect cannot be asked for what people did there: %s", error)
@@ -101,8 +103,12 @@ class Commands:
         except PrefectJobsError:
             log.info("The lease on looking at Prefect could not be given back; it ends by itself")
 
+    def _claim(self) -> bool:
+        return self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE)
+
     def _look(self) -> None:
-        began = datetime.now(UTC)
+        # By the server's clock, for it is compared with what the server writes.
+        began = self._api.time or datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
         watched = self._runtime.store.watched()
         active = sorted(job_id for job_id, *_ in watched)
@@ -111,16 +117,18 @@ class Commands:
         seen += self._api.runs(
             {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
         )
-        if len(active) <= _CHUNK:
-            looked = self._runtime.store.records(active)
-        else:
-            seen += self._api.runs({**ours, "state": {"type": {"any_": ["CANCELLING", "PAUSED"]}}})
-            # Those that were paused may have been let go on in Prefect; the others are looked at now and then.
-            now_all = time.monotonic() >= self._next_all
+        turn = active
+        if len(active) > _CHUNK:
+            seen += self._api.runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
+            # Those that were paused may have been let go on in Prefect, and others paused; beyond what is found by one
+            # question for each, jobs have turns.
             paused = [job_id for job_id, _, _, _, status in watched if status in (statuses.PAUSED, statuses.HELD)]
-            looked = self._runtime.store.records(active if now_all else paused)
-            if now_all:
-                self._next_all = time.monotonic() + _ALL
+            if len(paused) > _CHUNK:
+                paused = []
+            else:
+                seen += self._api.runs({**ours, "state": {"type": {"any_": ["PAUSED"]}}})
+            turn = sorted({*paused, *self._next_turn(active), *self._missed.intersection(active)})
+        looked = self._runtime.store.records(turn)
         runs = {run.id: run for run in seen}
         records = {record.id: record for record in self._runtime.store.records_of_runs(list(runs))}
         looked = [record for record in looked if record.flow_run_id]
@@ -131,6 +139,13 @@ class Commands:
             if run is not None or record.id in missing:
                 self._consider(record, run)
         self._since = began
+
+    def _next_turn(self, active: list[int]) -> list[int]:
+        """The jobs after those of the last turn, in a circle."""
+        start = bisect_right(active, self._last)
+        turn = [*active[start:], *active[:start]][:_CHUNK]
+        self._last = turn[-1] if turn else 0
+        return turn
 
     def _others(self, records: list[JobRecord], runs: dict[str, RunSeen]) -> set[int]:
         """Adds the runs of jobs to those seen.

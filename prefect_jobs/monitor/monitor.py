@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 FETCHERS = 4
 #: Seconds within which everything has ended after :meth:`Monitor.stop`.
 PATIENCE = 4.0
+#: Of these, for answers of schedulers.
+_ANSWERS = 2.5
 #: Seconds between two counts of what is told to Prometheus.
 _COUNTED = 5.0
 
@@ -113,14 +115,17 @@ class Monitor:
         return None
 
     def _end(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         parts: list[Watch | Commands] = [*self._watches.values(), self._commands]
         for part in parts:
             part.stop()
         self._fetchers.stop()
         for part in parts:
-            if not part.join(max(0.0, deadline - time.monotonic())):
+            if not part.join(max(0.0, began + _ANSWERS - time.monotonic())):
                 log.warning("%s: no answer yet; left alone", part.name)
         if self._own:
-            self._runtime.close()
+            # What is yet to be shown in Prefect is marked; the next process that shows finds it.
+            closer = threading.Thread(target=self._runtime.close, name="prefect-jobs-closer", daemon=True)
+            closer.start()
+            closer.join(max(0.0, began + PATIENCE - time.monotonic()))
         log.info("The monitor has ended")

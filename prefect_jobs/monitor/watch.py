@@ -2,6 +2,7 @@
 
 import logging
 import random
+import socket
 import threading
 import time
 import uuid
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs.access_point import HOST
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import GROUPS, Group
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.store.database import is_database_error
 
@@ -51,18 +54,27 @@ class Watch:
             submit: has something done in the pool that fetches.
             metrics: what is told of it.
         """
-        self.name = f"{engine or 'other'}:{scheduler or 'local'}"
+        # Without a block it is a scheduler of this machine, of which monitors elsewhere know nothing.
+        self._host = socket.gethostname() if engine is not None and scheduler is None else None
+        self.name = f"{engine or 'other'}:{scheduler or 'local'}" + (f"@{self._host}" if self._host else "")
         self._runtime = runtime
         self._group = GROUPS.get(engine, Group)()
         self._submit = submit
         self._metrics = metrics
+        self._lease = f"scheduler:{self.name}"[:255]
         self._owner = uuid.uuid4().hex
         self._stop = threading.Event()
         self._jobs: dict[int, Job] = {}
         self._wanted: dict[int, int] = {}
         self._lock = threading.Lock()
+        #: Jobs of other machines' own schedulers, by their versions.
+        self._elsewhere: dict[int, int] = {}
         self._held = False
         self._until = 0.0
+        #: Until when others may try, since the scheduler did not answer here (monotonic).
+        self._left_until = 0.0
+        #: What was said last about who watches.
+        self._said: bool | None = None
         self._keeper = threading.Thread(target=self._keep, name=f"prefect-jobs-lease-{self.name}", daemon=True)
         self._thread = threading.Thread(target=self._run, name=f"prefect-jobs-watch-{self.name}", daemon=True)
         #: Jobs whose outputs are being fetched.
@@ -98,20 +110,29 @@ class Watch:
         while True:
             began = time.monotonic()
             try:
-                held = self._runtime.store.claim_lease(f"scheduler:{self.name}", self._owner, LEASE)
-                if held != self._held:
-                    log.info("%s: %s", self.name, "watched here" if held else "watched by another monitor")
-                self._held = held
-                self._until = began + LEASE
+                self._claim_or_leave(began)
             except Exception as error:  # the database is away, or not as it should be
                 log.warning("%s: the lease could not be kept up: %s", self.name, error)
             if self._stop.wait(LEASE / 4):
                 break
         if self._held:
             try:
-                self._runtime.store.release_lease(f"scheduler:{self.name}", self._owner)
+                self._runtime.store.release_lease(self._lease, self._owner)
             except PrefectJobsError:
                 log.info("%s: the lease could not be given back; it ends by itself", self.name)
+
+    def _claim_or_leave(self, began: float) -> None:
+        if began < self._left_until:
+            if self._held:
+                self._held = False
+                self._runtime.store.release_lease(self._lease, self._owner)
+            return
+        held = self._runtime.store.claim_lease(self._lease, self._owner, LEASE)
+        if held != self._said:
+            self._said = held
+            log.info("%s: %s", self.name, "watched here" if held else "watched by another monitor")
+        self._held = held
+        self._until = began + LEASE
 
     def _mine(self) -> bool:
         return self._held and time.monotonic() < self._until
@@ -134,6 +155,8 @@ class Watch:
                 pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
                 self._backoff = min(_BACKOFF[1], self._backoff * 2)
                 self._metrics.up(self.name, False)
+                # Perhaps it is away from here only: another monitor may try.
+                self._left_until = time.monotonic() + max(pause, LEASE / 2)
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff
@@ -217,15 +240,22 @@ class Watch:
         for job_id in self._jobs.keys() - wanted.keys():
             self._group.forget(self._jobs.pop(job_id))
             self._again.pop(job_id, None)
-        stale = [
-            job_id for job_id, version in wanted.items()
-            if job_id not in self._jobs or self._jobs[job_id]._record.version < version
-        ]  # fmt: skip
+        self._elsewhere = {job_id: known for job_id, known in self._elsewhere.items() if job_id in wanted}
+        stale = [job_id for job_id, version in wanted.items() if self._version(job_id) < version]
         for record in self._runtime.store.records(stale):
+            if self._host not in (None, _host_of(record) or self._host):
+                self._jobs.pop(record.id, None)
+                self._elsewhere[record.id] = record.version
+                continue
+            self._elsewhere.pop(record.id, None)
             known = self._jobs.get(record.id)
             if known is not None and known._record.submission_token != record.submission_token:
                 self._group.forget(known)
             self._jobs[record.id] = self._runtime.job(record)
+
+    def _version(self, job_id: int) -> int:
+        job = self._jobs.get(job_id)
+        return self._elsewhere.get(job_id, 0) if job is None else job._record.version
 
     # -- outputs ----------------------------------------------------------------------------------------
 
@@ -257,6 +287,12 @@ class Watch:
                 pause = min(_RETRY[1], self._again.get(job_id, (0.0, _RETRY[0]))[1])
                 self._again[job_id] = (time.monotonic() + pause * random.uniform(0.7, 1.0), pause * 2)  # noqa: S311
             self._fetching.discard(job_id)
+
+
+def _host_of(record: JobRecord) -> str | None:
+    """The machine of whose own scheduler a job is; ``None``: not known."""
+    found = record.native.get(HOST) or (record.native.get("local") or {}).get("host")
+    return None if found is None else str(found)
 
 
 def _asks(job: Job) -> bool:

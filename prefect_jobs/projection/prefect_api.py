@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -79,6 +81,11 @@ class NewRun:
 
 class PrefectApi(Deployments):
     """Flow runs, task runs, artifacts, log lines, deployments and variables. For one thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The server's time at the last question for runs, by its own clock; ``None``: it has not said.
+        self.time: datetime | None = None
 
     # -- runs -------------------------------------------------------------------------------------------
 
@@ -205,7 +212,9 @@ class PrefectApi(Deployments):
         with self._calling() as client:
             while True:
                 body = {"flow_runs": dict(wanted), "limit": _PAGE, "offset": len(found), "sort": "ID_DESC"}
-                page = client.request("POST", "/flow_runs/filter", json=body).json()
+                answer = client.request("POST", "/flow_runs/filter", json=body)
+                page = answer.json()
+                self.time = _time_of(answer) or self.time
                 found += [RunSeen.of(run) for run in page]
                 if len(page) < _PAGE:
                     return found
@@ -337,6 +346,13 @@ class PrefectApi(Deployments):
                 client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs"]))
             else:
                 client.update_variable(VariableUpdate(name=name, value=value))
+
+
+def _time_of(answer: httpx.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 def _is_command(kind: str, name: str | None, face: Face) -> bool:

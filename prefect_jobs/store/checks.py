@@ -49,6 +49,13 @@ class CheckStore:
             done = connection.execute(update(CheckRow).where(and_(CheckRow.id == found.id, free)).values(**mine))
         return (found.id, found.job_id) if done.rowcount else None
 
+    def keep_check(self, check_id: int, owner: str, seconds: float) -> None:
+        """Keeps up ``owner``'s claim on a check."""
+        with self.database.writing() as connection:
+            until = self.database.now(connection) + timedelta(seconds=seconds)
+            mine = and_(CheckRow.id == check_id, CheckRow.owner == owner)
+            connection.execute(update(CheckRow).where(mine).values(until=until))
+
     def check_done(self, check_id: int) -> None:
         """Removes a check."""
         with self.database.writing() as connection:

@@ -1,11 +1,12 @@
 """The connection to the database: one engine per URL and process, right pragmas, right schema."""
 
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ _SCHEMA_LOCK = 0x70726A6F
 BUSY_TIMEOUT = 20.0
 #: Seconds within which a server must let us in (PostgreSQL); ``?connect_timeout=`` in the URL is another choice.
 CONNECT_TIMEOUT = 10
+#: Seconds after which our clock is set by the database's again (PostgreSQL).
+CLOCK_TTL = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseError(PrefectJobsError):
@@ -208,9 +213,11 @@ def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         options = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
         # pre-ping: a server that was restarted costs a new connection, not an error.
-        return create_engine(
+        shared = create_engine(
             url, connect_args=options, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800, **common
         )
+        event.listen(shared, "checkout", _AgreeOnTime())
+        return shared
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, **common)
 
     @event.listens_for(engine, "connect")
@@ -233,6 +240,30 @@ def _make_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+class _AgreeOnTime:
+    """Sets our clock by the database's, now and then: the hosts that share it need not agree otherwise."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._said = timedelta(0)
+
+    def __call__(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + CLOCK_TTL
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT clock_timestamp()")
+                ahead = clock.agree(cursor.fetchone()[0])
+            connection.rollback()
+        except Exception as error:  # the statement that this connection is for will fail, too, and tell
+            log.debug("The database's clock cannot be read: %s", error)
+            return
+        if abs(ahead - self._said) > clock.TOLERANCE:
+            self._said = ahead
+            log.warning("The database's clock is %.0f s ahead of this host's; it counts", ahead.total_seconds())
 
 
 def _switch_to_wal(cursor: Any) -> None:

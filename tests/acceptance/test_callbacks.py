@@ -239,7 +239,7 @@ def test_in_a_fastapi_app_under_a_prefix(manager: JobManager, runtime: Runtime) 
     assert found == f"http://testserver/my/jobs/update-job-status/{job.id}/"
     assert answer(client.get(found)) == (200, SUCCESS)
     assert answer(client.post(found + "?delay=2")) == (200, SCHEDULED)
-    assert runtime.checker._thread is not None, "the first request has started it"
+    assert runtime.checker._threads, "the first request has started it"
     assert client.put(found).status_code == 405
 
 

