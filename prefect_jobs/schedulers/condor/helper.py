@@ -13,13 +13,18 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 #: Kinds of errors; the client makes exceptions of them.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
+
+#: Seconds within which a schedd notes that inputs have arrived whose transfer has ended.
+_ARRIVAL = 60.0
 
 
 class HelperError(Exception):
@@ -69,6 +74,13 @@ class Session:
 
     def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
+        sent = self._send(text, count, spool)
+        if spool:
+            with self._removing(sent["cluster"]):
+                self._await_arrival([sent["cluster"]])
+        return sent
+
+    def _send(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         schedd = self._connected()
         try:
             description = self._condor.Submit(text)
@@ -84,31 +96,58 @@ class Session:
             raise
         cluster = int(result.cluster())
         if spool:
-            try:
+            with self._removing(cluster):
                 schedd.spool(result)
-            except Exception as error:
-                text = f"the inputs could not be sent: {_text(error)}"
-                try:
-                    self.act("Remove", f"ClusterId == {cluster}", "its inputs could not be sent")
-                except Exception as other:
-                    text += f"; cluster {cluster}, which waits for them, could not be removed: {_text(other)}"
-                raise HelperError(FAILED, text) from error
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
+
+    @contextmanager
+    def _removing(self, cluster: int) -> Iterator[None]:
+        """Removes a cluster whose inputs do not arrive, and says so."""
+        try:
+            yield
+        except Exception as error:
+            text = f"the inputs could not be sent: {_text(error)}"
+            try:
+                self.act("Remove", f"ClusterId == {cluster}", "its inputs could not be sent")
+            except Exception as other:
+                text += f"; cluster {cluster}, which waits for them, could not be removed: {_text(other)}"
+            raise HelperError(FAILED, text) from error
+
+    def _await_arrival(self, clusters: list[int]) -> None:
+        """Waits until the schedd has noted that the inputs are there. It does so a moment after the transfer has ended
+        well; one that is killed in that moment holds the job for ever (code 16), waiting for inputs."""
+        deadline = time.monotonic() + _ARRIVAL
+        which = " || ".join(f"ClusterId == {cluster}" for cluster in clusters)
+        pause = 0.005
+        while self._connected().query(f"JobStatus == 5 && HoldReasonCode == 16 && ({which})", ["ProcId"], limit=1):
+            if time.monotonic() > deadline:
+                raise HelperError(FAILED, f"they are sent, and not taken in within {_ARRIVAL:g} s")
+            time.sleep(pause)
+            pause = min(0.5, pause * 2)
 
     def submit_all(self, submissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Submits many, each as :meth:`submit`; the answers to each as :func:`main` gives them."""
         found: list[dict[str, Any]] = []
         for number, submission in enumerate(submissions):
-            found.append(_answer(partial(self.submit, **submission)))
+            found.append(_answer(partial(self._send, **submission)))
             if found[-1].get("error") in (None, REFUSED):
                 continue
             self.forget()
             away = _answer(partial(self.query, "false", ["ClusterId"]))
             if "error" in away:  # then each of the others would wait in vain
                 text = f"not tried, since an earlier submission failed and it does not answer: {away['text']}"
-                rest = len(submissions) - number - 1
-                return found + [{"error": UNREACHABLE, "text": text}] * rest
-        return found
+                found += [{"error": UNREACHABLE, "text": text}] * (len(submissions) - number - 1)
+                break
+        sent = [
+            answer["ok"]["cluster"]
+            for answer, submission in zip(found, submissions, strict=True)
+            if submission["spool"] and "ok" in answer
+        ]
+        arrived = _answer(partial(self._await_arrival, sent)) if sent else {}
+        if "error" not in arrived:
+            return found
+        # Of each it is found out by its token.
+        return [arrived if answer.get("ok", {}).get("cluster") in sent else answer for answer in found]
 
     def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
         """Job ads of the queue."""
