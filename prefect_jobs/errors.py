@@ -35,3 +35,7 @@ class ResultUnavailable(PrefectJobsError):
 
 class LocalPartError(PrefectJobsError):
     """A part that prefect-jobs runs on this machine (personal pool, Prefect server) cannot be had or started."""
+
+
+class DatabaseError(PrefectJobsError):
+    """The database cannot be used: unreachable, or of a schema that this version does not know."""

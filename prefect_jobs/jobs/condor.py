@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any, ClassVar
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import condor_logs, condor_watch, submit_commands
 from prefect_jobs.jobs.access_point import AccessPointJob, first_line
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
@@ -95,6 +95,8 @@ class CondorJob(AccessPointJob, SubmitCommands):
                 try:
                     wanted = job._describe(links / str(number), job.num_jobs, {})
                     by_client.setdefault(job._client(), []).append((number, wanted))
+                except DatabaseError:
+                    raise
                 except Exception as error:  # of this one job: told to whoever executes it
                     problems[number] = error
             for client, items in by_client.items():

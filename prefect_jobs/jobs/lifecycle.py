@@ -12,7 +12,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE, adopt
@@ -216,8 +216,8 @@ def _fetch(job: "Job") -> None:
                 job._apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
                 job._wait_shown()
             return
-        except SchedulerConnectionError:
-            raise
+        except (SchedulerConnectionError, DatabaseError):
+            raise  # no verdict on the job: tried again
         except Exception as error:
             job._apply(News(Source.RESULTS, statuses.ERROR, _trace("The results could not be processed", error)))
             _results_done(job)

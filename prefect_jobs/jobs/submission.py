@@ -8,7 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError, SubmissionError
+from prefect_jobs.errors import (
+    DatabaseError,
+    JobStateError,
+    PrefectJobsError,
+    SchedulerConnectionError,
+    SubmissionError,
+)
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
@@ -101,6 +107,8 @@ def _submit(job: "Job", submit: Any) -> None:
     try:
         with job._backend.submission_lease({job._record.id: token}):
             submit()
+    except DatabaseError:
+        raise  # it did not refuse the job; should it have got through, it is found by the token once the mark is old
     except Exception as error:
         raise refused(job, error) from error
     except BaseException:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs import hooks, submission
 from prefect_jobs.records import JobRecord
 
@@ -53,6 +53,8 @@ def one_by_one(jobs: Sequence["Job"]) -> list[Exception | None]:
     for job in jobs:
         try:
             hooks.call(job._execute)
+        except DatabaseError:
+            raise  # it did not refuse the job, and no other will fare better
         except Exception as error:  # whatever a type's hook raises
             found.append(error)
         else:
@@ -109,7 +111,9 @@ class _Batch:
         old = {number: job for number, job in self._going.items() if job.id is not None}
         try:
             written = backend.insert_all([job._drafted(job._record) for job in new.values()])
-        except ValueError:  # one of them cannot be stored: which one?
+        except DatabaseError:
+            raise
+        except _PROBLEMS:  # one of them cannot be stored: which one?
             for number, job in new.items():
                 self._try(number, partial(self._insert, backend, job))
         else:
@@ -138,6 +142,8 @@ class _Batch:
                     numbers = [number for number, job in going.items() if type(job) is cls]
                     found = cls._execute_many([going[number] for number in numbers])
                     errors.update({number: error for number, error in zip(numbers, found, strict=True) if error})
+        except DatabaseError:
+            raise  # what got through is found by the tokens once the marks are old
         except BaseException:
             # Interrupted (Ctrl-C): what got through is found out by the tokens, at the next look.
             backend.update_all([(job_id, submission.interrupted) for job_id in ids])
@@ -177,6 +183,8 @@ class _Batch:
     def _try(self, number: int, step: Callable[[], Any]) -> bool:
         try:
             step()
+        except DatabaseError:
+            raise
         except _PROBLEMS as error:
             self._fails(number, error)
             return False

@@ -1,6 +1,7 @@
 """What Prefect cannot keep, in SQL: jobs, their groups, nodes and messages, the marks of what Prefect must show."""
 
-from prefect_jobs.store.database import Database, DatabaseError
+from prefect_jobs.errors import DatabaseError
+from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import JobGone
 from prefect_jobs.store.store import Store
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_jobs import clock
-from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.errors import DatabaseError
 from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
 from prefect_jobs.store.values import dump_json
 
@@ -30,10 +30,6 @@ CONNECT_TIMEOUT = 10
 CLOCK_TTL = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class DatabaseError(PrefectJobsError):
-    """The database cannot be used: unreachable, or of a schema that this version does not know."""
 
 
 class Database:
