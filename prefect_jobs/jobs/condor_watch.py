@@ -59,7 +59,11 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
     seen = {proc.proc: proc for proc in (observation.read_ad(ad, queued=True) for ad in ads)}
     gone = [number for number in range(total) if number not in seen and not _settled(known.get(number))]
     if gone:
-        for ad in client.history(constraint(record), match=total):
+        left = client.history(constraint(record), match=total)
+        if len({ad.get("ProcId") for ad in left}) < len(left):
+            # A schedd that was killed meanwhile may have noted a process twice: there may be others behind.
+            left = client.history(constraint(record))
+        for ad in left:
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
     return _given_up(
