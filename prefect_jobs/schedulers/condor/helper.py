@@ -23,6 +23,9 @@ from typing import Any
 #: Kinds of errors; the client makes exceptions of them.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 
+#: What a daemon says that was started again and is greeted as an old acquaintance. It has done nothing then, and the
+#: next time the bindings introduce themselves anew.
+_FORGOTTEN = "Server rejected our session id"
 #: Seconds within which a schedd notes that inputs have arrived whose transfer has ended.
 _ARRIVAL = 60.0
 
@@ -71,6 +74,18 @@ class Session:
         self._settings = settings
         self._ad: Any = None
         self._schedd: Any = None
+
+    def ask(self, operation: Callable[..., Any], /, **args: Any) -> Any:
+        """Does what is requested; once more where a schedd that was started again does not know us any more."""
+        try:
+            return operation(**args)
+        except HelperError:
+            raise
+        except Exception as error:
+            if _FORGOTTEN not in str(error):
+                raise
+        self.forget()
+        return operation(**args)
 
     def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
@@ -129,7 +144,7 @@ class Session:
         """Submits many, each as :meth:`submit`; the answers to each as :func:`main` gives them."""
         found: list[dict[str, Any]] = []
         for number, submission in enumerate(submissions):
-            found.append(_answer(partial(self._send, **submission)))
+            found.append(_answer(partial(self.ask, self._send, **submission)))
             if found[-1].get("error") in (None, REFUSED):
                 continue
             self.forget()
@@ -297,6 +312,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
     session: Session | None = None
     folder: str | None = None
+    answer: dict[str, Any] = {"error": FAILED, "text": "not configured"}
     for line in sys.stdin:
         request = json.loads(line)
         # The default action of SIGALRM ends the process even inside a C call that hangs.
@@ -306,8 +322,8 @@ def main() -> None:
             folder = args["folder"]
             answer = _answer(partial(configure, args))
             session = Session(args)  # imports the bindings, which read the configuration
-        else:
-            answer = _answer(partial(getattr(session, request["op"]), **args))
+        elif session is not None:
+            answer = _answer(partial(session.ask, getattr(session, request["op"]), **args))
         if "error" in answer and answer["error"] != REFUSED and session is not None:
             session.forget()
         signal.setitimer(signal.ITIMER_REAL, 0)
