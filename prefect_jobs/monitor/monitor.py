@@ -49,6 +49,12 @@ class Monitor:
 
     def run(self) -> None:
         """Watches until :meth:`stop`."""
+        # In one thread: where several begin to import Prefect at once, they get parts of it that are not whole.
+        import prefect.client.orchestration
+        import prefect.context  # noqa: F401
+
+        import prefect_jobs.blocks  # noqa: F401
+
         self._over.clear()
         interval = self._runtime.settings.poll_interval
         log.info("The monitor watches %s", self._runtime.store.database.name)
