@@ -4,15 +4,18 @@
 # word in the names of those that are wanted.
 export PYTHON
 ARGS =
+# SEED=…: of `make soak`, as it was printed by the one that is to be done again.
+SEED =
 UPGRADE =
 
 SET_UP = python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py
 
-.PHONY: help demo test bench lock clean
+.PHONY: help demo test soak bench lock clean
 
 help:
 	@echo "make demo    real jobs, on a Prefect server and an HTCondor pool of their own"
 	@echo "make test    formatting, lint, types, import rules, all tests"
+	@echo "make soak    250 jobs while everything around them is killed, for 20 minutes (SEED=…: as in an earlier one)"
 	@echo "make bench   how fast it is, into benchmarks/RESULTS.md; takes some minutes of a machine at rest"
 	@echo "make lock    requirements files from pyproject.toml (UPGRADE=--upgrade: newest versions)"
 	@echo "make clean   removes what these have made"
@@ -24,6 +27,10 @@ demo:
 test:
 	@$(SET_UP) dev
 	@scripts/check.sh $(ARGS)
+
+soak:
+	@$(SET_UP) dev
+	@PREFECT_JOBS_SOAK=long PREFECT_JOBS_SOAK_SEED=$(SEED) .venv/bin/pytest -s tests/acceptance/test_soak.py $(ARGS)
 
 bench:
 	@$(SET_UP) dev

@@ -26,6 +26,9 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 
+#: What of Prefect's and our own variables is for the tests themselves.
+_FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED")
+
 _environment = pytest.MonkeyPatch()
 _home = tempfile.TemporaryDirectory(prefix="prefect-")
 
@@ -38,7 +41,7 @@ def _choose_prefect() -> None:
     finds Prefect away, never the server of whoever runs the tests, nor one that Prefect itself starts unasked.
     """
     for name in os.environ:
-        if name.startswith("PREFECT_") and name != "PREFECT_JOBS_CACHE":
+        if name.startswith("PREFECT_") and name not in _FOR_TESTS:
             _environment.delenv(name)
     _environment.setenv("PREFECT_HOME", _home.name)
     _environment.setenv("PREFECT_API_URL", f"http://{LOOPBACK}:{free_port()}/api")

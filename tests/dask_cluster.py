@@ -1,10 +1,16 @@
 """A real Dask cluster for the tests: scheduler and workers as processes, which tests may kill and start again."""
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from tests.support import eventually
@@ -38,10 +44,18 @@ class DaskCluster:
         self._scheduler.wait()
         self._scheduler = None
 
+    @contextlib.contextmanager
+    def frozen_scheduler(self) -> Iterator[None]:
+        """It takes connections and answers nothing, and then goes on."""
+        assert self._scheduler is not None
+        self._scheduler.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._scheduler.send_signal(signal.SIGCONT)
+
     def kill_workers(self) -> None:
         """Kills the workers, and the nannies that would start them again."""
-        import psutil
-
         for worker in self._workers:
             children = psutil.Process(worker.pid).children(recursive=True) if worker.poll() is None else []
             worker.kill()
@@ -50,6 +64,19 @@ class DaskCluster:
                     child.kill()
             worker.wait()
         self._workers.clear()
+
+    def kill_worker(self, draw: random.Random, *, nanny: bool) -> None:
+        """Kills one worker, drawn from those that are up; its nanny, too, or the nanny starts another."""
+        worker = draw.choice(self._workers)
+        children = psutil.Process(worker.pid).children(recursive=True)
+        if nanny:
+            worker.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        if nanny:
+            worker.wait()
+            self._workers.remove(worker)
 
     def stop(self) -> None:
         """Ends everything."""
