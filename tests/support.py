@@ -83,6 +83,10 @@ class PostgresServer:
         # C.UTF-8 orders as SQLite does, by code points, and knows the letters of all languages.
         self._run("initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8",
                   f"--pwfile={secret}", "--no-sync").wait()  # fmt: skip
+        self.resume()
+
+    def resume(self) -> None:
+        """Starts the server again after :meth:`crash`, at the same port; returns when it takes connections."""
         options = {
             "listen_addresses": self.url.host,
             "port": self.url.port,
@@ -93,8 +97,15 @@ class PostgresServer:
             "full_page_writes": "off",
             "synchronous_commit": "off",
         }
-        self._process = self._run("postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items()))
+        settings = (f"-c{name}={value}" for name, value in options.items())
+        self._process = self._run("postgres", "-D", self._folder / "data", *settings)
         eventually(self._answers, "PostgreSQL takes connections", _START_TIMEOUT_SECONDS)
+
+    def crash(self) -> None:
+        """Ends the server as a crash does: every connection breaks, and what was not committed is lost."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
+        self._process.wait(20)
 
     def stop(self) -> None:
         """Ends the server, whoever is still connected, and removes its folder."""

@@ -1,0 +1,330 @@
+"""Each part away in the middle of work, and back: statuses stay, and say since when; then everything catches up."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+from dask.delayed import delayed
+
+from prefect_jobs import JobManager, clock
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.errors import DatabaseError, LocalPartError, PrefectJobsError
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.local.processes import read_record
+from prefect_jobs.monitor import Monitor
+from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.settings import get_settings
+from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block
+from tests.acceptance.test_monitor import becomes, known, running
+from tests.acceptance.test_prefect_away import frozen
+from tests.dask_cluster import DaskCluster
+from tests.support import PostgresServer, eventually, missing, postgres_programs
+
+#: Seconds for which a part is away: longer in the long form of the soak.
+AWAY = 60.0 if os.environ.get("PREFECT_JOBS_SOAK") == "long" else 20.0
+LIMIT = 90
+NO_ANSWER = "No answer from the scheduler since 20"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may crash."""
+    try:
+        made = PostgresServer(postgres_programs())
+    except LocalPartError as error:
+        missing("A PostgreSQL server", str(error))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def on_postgres(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> Iterator[Runtime]:
+    """The product's wiring on a database there."""
+    with server.database() as url:
+        monkeypatch.setenv("PREFECT_JOBS_DATABASE_URL", url.render_as_string(hide_password=False))
+        get_settings.cache_clear()
+        made = get_runtime()
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def monitor(manager: JobManager) -> Iterator[Monitor]:
+    """One that runs."""
+    with running(Monitor()) as made:
+        yield made
+
+
+def schedds(pool: PersonalPool) -> list[psutil.Process]:
+    """The schedd of a pool."""
+    return [child for child in master_of(pool).children() if child.name() == "condor_schedd"]
+
+
+def master_of(pool: PersonalPool) -> psutil.Process:
+    """What starts the schedd again."""
+    master = read_record(pool.layout.pid)
+    assert master is not None
+    return psutil.Process(master.pid)
+
+
+@contextmanager
+def stopped(pool: PersonalPool) -> Iterator[None]:
+    """A schedd that takes connections and answers nothing."""
+    found = schedds(pool)
+    assert found
+    for schedd in found:
+        schedd.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for schedd in found:
+            schedd.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def killed(pool: PersonalPool) -> Iterator[None]:
+    """A schedd that was killed, and is started again afterwards."""
+    master, found = master_of(pool), schedds(pool)
+    assert found
+    master.send_signal(signal.SIGSTOP)
+    try:
+        for schedd in found:
+            schedd.kill()
+        yield
+    finally:
+        master.send_signal(signal.SIGCONT)
+    # The tests that share the pool find it as it was.
+    eventually(lambda: pool.status().answering and schedds(pool) not in ([], found), "the schedd is back", LIMIT)
+
+
+def polls(monitor: Monitor, scheduler: str) -> float:
+    """How often a scheduler was asked."""
+    return monitor.metrics.registry.get_sample_value("prefect_jobs_poll_seconds_count", {"scheduler": scheduler}) or 0
+
+
+def stays_away() -> None:
+    """Lets the time pass for which a part is away; nothing is waited for."""
+    time.sleep(AWAY)
+
+
+@pytest.mark.parametrize("away", [stopped, killed])
+def test_the_schedd(
+    away: Callable[..., object],
+    monitor: Monitor,
+    shell_job: ShellJob,
+    condor_pool: PersonalPool,
+    prefect_view: PrefectView,
+) -> None:
+    # given a job that runs, and ends well after the schedd has gone, and one that fails then
+    jobs = {"Complete": shell_job("sleep 8; echo late > out.txt"), "Error": shell_job("sleep 8; exit 3")}
+    for job in jobs.values():
+        job.execute()
+    for job in jobs.values():
+        becomes(job, "Running")
+    # when it is away
+    with away(condor_pool):
+        for job in jobs.values():
+            eventually(lambda job=job: NO_ANSWER in known(job).state.status_message, "it says since when", LIMIT)  # type: ignore[misc]
+        said = {job.id: known(job).state.status_message for job in jobs.values()}
+        asked = polls(monitor, "htcondor:pool-of-alice")
+        stays_away()
+        # then the statuses stay, and so does what is said; it is asked less and less often (every 0.3 s before)
+        for job in jobs.values():
+            assert known(job).state.status == "Running"
+            assert known(job).state.status_message == said[job.id]
+            assert prefect_view.state(job)[0] == "RUNNING" and NO_ANSWER in prefect_view.state(job)[2]
+        assert polls(monitor, "htcondor:pool-of-alice") - asked <= AWAY / 4 + 2
+    # and when it is back, all is as it must be
+    for status, job in jobs.items():
+        becomes(job, status)
+        assert "No answer" not in known(job).state.status_message
+    assert (Path(jobs["Complete"].initial_dir) / "out.txt").read_text() == "late\n"
+    assert prefect_view.state(jobs["Complete"])[0] == "COMPLETED"
+    assert prefect_view.state(jobs["Error"])[0] == "FAILED"
+
+
+def test_a_schedd_that_was_started_again_is_asked_as_before(alice: CondorScheduler, condor_pool: PersonalPool) -> None:
+    # given one that has met us
+    client = alice.get_client()
+    client.query("false")
+    client.retrieve("false")
+    # when
+    with killed(condor_pool):
+        pass
+    # then
+    assert client.query("false") == []
+    client.retrieve("false")
+
+
+def test_a_dask_scheduler(
+    monitor: Monitor, dask_job: DaskJobs, own_cluster: DaskCluster, prefect_view: PrefectView
+) -> None:
+    # given
+    own_cluster.start(1)
+    block = dask_block(own_cluster, "dask-away")
+    good, bad = dask_job(scheduler=block), dask_job(scheduler=block)
+    good.execute(_after(5, 1))
+    bad.execute(_after(5, 0))
+    becomes(good, "Running")
+    becomes(bad, "Running")
+    # when
+    with own_cluster.frozen_scheduler():
+        for job in (good, bad):
+            eventually(lambda job=job: NO_ANSWER in known(job).state.status_message, "it says since when", LIMIT)  # type: ignore[misc]
+        stays_away()
+        # then
+        for job in (good, bad):
+            assert known(job).state.status == "Running" and NO_ANSWER in known(job).state.status_message
+            assert prefect_view.state(job)[0] == "RUNNING"
+    # and
+    becomes(good, "Complete")
+    becomes(bad, "Error")
+    assert good.result == 42
+    assert "division" in known(bad).state.status_message
+    assert prefect_view.state(good)[0] == "COMPLETED" and prefect_view.state(bad)[0] == "FAILED"
+    block.close()
+
+
+def test_a_dask_scheduler_that_comes_back_without_memory(
+    monitor: Monitor, dask_job: DaskJobs, own_cluster: DaskCluster, prefect_view: PrefectView
+) -> None:
+    # given
+    own_cluster.start(1)
+    block = dask_block(own_cluster, "dask-away")
+    job = dask_job(scheduler=block)
+    job.execute(_after(300, 1))
+    becomes(job, "Running")
+    # when it is killed
+    own_cluster.kill_scheduler()
+    own_cluster.kill_workers()
+    # then nobody can tell
+    eventually(lambda: NO_ANSWER in known(job).state.status_message, "it says since when", LIMIT)
+    stays_away()
+    assert known(job).state.status == "Running"
+    # and when there is one again, which knows nothing of it
+    own_cluster.start(1)
+    becomes(job, "Error")
+    assert "resubmit" in known(job).state.status_message
+    assert prefect_view.state(job)[0] == "CRASHED"
+    block.close()
+
+
+def test_prefect(
+    monitor: Monitor, shell_job: ShellJob, prefect_server: PrefectServerInfo, prefect_view: PrefectView
+) -> None:
+    # given
+    before = shell_job("sleep 5; exit 4")
+    before.execute()
+    becomes(before, "Running")
+    prefect_view.run(before)
+    # when
+    with frozen(prefect_server):
+        meanwhile = shell_job("echo meanwhile > out.txt")
+        meanwhile.execute()
+        # then the jobs go on
+        becomes(before, "Error")
+        becomes(meanwhile, "Complete")
+        stays_away()
+        assert not known(meanwhile).flow_run_id and known(before).behind
+    # and are shown
+    assert prefect_view.state(before)[0] == "FAILED" and "Exit code 4" in prefect_view.state(before)[2]
+    assert prefect_view.state(meanwhile)[0] == "COMPLETED"
+
+
+def test_the_database(
+    on_postgres: Runtime, server: PostgresServer, manager: JobManager, shell_job: ShellJob, prefect_view: PrefectView
+) -> None:
+    with running(Monitor()) as monitor:
+        # given
+        good, bad = shell_job("sleep 5; echo late > out.txt"), shell_job("sleep 5; exit 3")
+        for job in (good, bad):
+            job.execute()
+        becomes(good, "Running")
+        becomes(bad, "Running")
+        # when
+        server.crash()
+        asked = polls(monitor, "htcondor:pool-of-alice")
+        with pytest.raises(PrefectJobsError, match="cannot be used"):
+            manager.list_jobs()
+        stays_away()
+        assert polls(monitor, "htcondor:pool-of-alice") - asked <= AWAY / 2 + 2
+        server.resume()
+        # then
+        becomes(good, "Complete")
+        becomes(bad, "Error")
+        assert (Path(good.initial_dir) / "out.txt").read_text() == "late\n"
+        assert "xit code 3" in known(bad).state.status_message
+        assert prefect_view.state(good)[0] == "COMPLETED" and prefect_view.state(bad)[0] == "FAILED"
+        # and new jobs are done as before
+        new = shell_job("true")
+        new.execute()
+        becomes(new, "Complete")
+
+
+class Blinking(Job):
+    """A job during whose submission or whose fetching the database is away for a moment."""
+
+    blinks: ClassVar[set[str]] = set()
+
+    def _execute(self) -> None:
+        self._blink("execute")
+        self._submitted = {"remote_id": "one"}
+
+    def _update_status(self) -> str:
+        return "Results-Ready"
+
+    def _process_results(self) -> None:
+        self._blink("results")
+
+    def _blink(self, what: str) -> None:
+        if what in self.blinks:
+            self.blinks.remove(what)
+            raise DatabaseError("The database cannot be used: it is away.")
+
+
+def test_a_database_that_is_away_for_a_moment_is_no_verdict_on_a_job(
+    manager: JobManager,
+) -> None:
+    # given
+    Blinking.blinks |= {"execute", "results"}
+    job = manager.create_job("blinking", "alice", job_type=Blinking)
+    # when it is away during the submission, it is not refused: who looks later finds out what became of it
+    with pytest.raises(DatabaseError):
+        job.execute()
+    assert (known(job).state.status, known(job).remote_id) == ("Pending", None) and known(job).submission_token
+    moment = clock.now() + GRACE + timedelta(seconds=1)
+    clock.set_clock(lambda: moment)
+    job.execute()
+    # and when it is away while results are fetched, they are fetched again
+    with pytest.raises(DatabaseError):
+        job.wait(LIMIT)
+    assert known(job).state.status == "Results-Ready"
+    assert job.wait(LIMIT) == "Complete"
+
+
+def _after(seconds: float, value: int) -> Any:
+    """Work that takes its time and then fails if the value is 0. It travels by value: to import this file would take
+    scheduler and workers seconds."""
+
+    def work() -> int:
+        time.sleep(seconds)
+        return 42 // value
+
+    return delayed(work)()
