@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,7 +126,7 @@ def stays_away() -> None:
 
 @pytest.mark.parametrize("away", [stopped, killed])
 def test_the_schedd(
-    away: Callable[..., object],
+    away: Callable[[PersonalPool], AbstractContextManager[None]],
     monitor: Monitor,
     shell_job: ShellJob,
     condor_pool: PersonalPool,

@@ -19,7 +19,7 @@ from tests.support import missing
 
 FORM = "long" if os.environ.get("PREFECT_JOBS_SOAK") == "long" else "short"
 #: Seconds that it may take: the short form two minutes on a quiet machine, the long one twenty.
-LIMIT = 3600 if FORM == "long" else 600
+LIMIT = 3600 if FORM == "long" else 900
 
 
 @pytest.fixture

@@ -105,8 +105,11 @@ class Soak:
             self._wrong.append(f"{kind} could not be killed and started again: {error!r}")
 
     def _watch(self) -> None:
-        while not self._stop.wait(1):
-            self._look()
+        try:
+            while not self._stop.wait(1):
+                self._look()
+        except Exception as error:
+            self._wrong.append(f"the jobs could not be listed: {error!r}")
 
     def _look(self) -> dict[int, Job]:
         """The jobs by their plans' numbers; what was final must be so for ever."""

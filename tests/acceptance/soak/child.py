@@ -4,7 +4,12 @@ import contextlib
 import sys
 from pathlib import Path
 
+# What would otherwise be imported on the way, in seconds in which nothing happens that could be interrupted.
+import prefect.client.orchestration
+import prefect.context  # noqa: F401
+
 from prefect_jobs import PrefectJobsError
+from prefect_jobs.runtime import get_runtime
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.soak import plan, work
 
@@ -14,10 +19,10 @@ def main() -> None:
     seed, form, number, inputs = sys.argv[1:]
     size = plan.LONG if form == "long" else plan.SHORT
     mine = plan.jobs(int(seed), size)[int(number)]
-    manager = TestApp.get_job_manager()
+    job = work.make(TestApp.get_job_manager(), mine, Path(inputs))
+    get_runtime().store.backlog()  # the database is ready, too
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    job = work.make(manager, mine, Path(inputs))
     with contextlib.suppress(PrefectJobsError):  # whoever started us finds out how far we came, and goes on
         work.execute(job, mine)
 
