@@ -35,6 +35,8 @@ def news(*sources: Source) -> st.SearchStrategy[News]:
 
 
 observed = news(Source.SCHEDULER, Source.RESULTS)
+#: Clocks of hosts disagree, and a program's may be set back.
+ticks = st.integers(-30, 90).map(lambda seconds: timedelta(seconds=seconds))
 
 
 def register() -> None:
@@ -62,8 +64,8 @@ class Job(RuleBasedStateMachine):
         self.now = NOON
         self.event: Event | None = None
 
-    def happens(self, event: Event) -> None:
-        self.now += timedelta(seconds=1)
+    def happens(self, event: Event, after: timedelta = timedelta(seconds=1)) -> None:
+        self.now += after
         self.event = event
         self.before, self.state = self.state, transition(self.state, event, self.now)
 
@@ -71,30 +73,38 @@ class Job(RuleBasedStateMachine):
     def begin(self, event: Event) -> None:
         self.happens(event)
 
-    @rule()
-    def submit(self) -> None:
-        self.happens(Intent())
-        assert self.state.attempt == self.before.attempt + 1
+    @rule(after=ticks)
+    def submit(self, after: timedelta) -> None:
+        self.happens(Intent(), after)
+        # Nothing of the earlier submission is left.
+        assert self.state == StatusState(attempt=self.before.attempt + 1, last_status_update=self.now)
 
-    @rule(event=st.sampled_from([Accepted("taken"), Refused("refused")]))
-    def answer(self, event: Event) -> None:
-        self.happens(event)
+    @rule(event=st.sampled_from([Accepted("taken"), Refused("refused")]), after=ticks)
+    def answer(self, event: Event, after: timedelta) -> None:
+        self.happens(event, after)
         assert transition(self.state, event, self.now) == self.state
+        if isinstance(event, Accepted) and self.before.status != "Pending":
+            # Who was faster stays right.
+            assert self.state.as_status == self.before.as_status
+        elif not final(self.before):
+            assert self.state.status == ("Submitted" if isinstance(event, Accepted) else "Error")
+            assert self.state.execute_time is not None
 
-    @rule(event=observed)
-    def observe(self, event: News) -> None:
-        self.happens(event)
+    @rule(event=observed, after=ticks, told=st.booleans())
+    def observe(self, event: News, after: timedelta, told: bool) -> None:
+        self.happens(replace(event, attempt=self.state.attempt if told else None), after)
 
-    @rule(event=observed, back=st.integers(1, 3))
-    def observe_late(self, event: News, back: int) -> None:
-        self.happens(replace(event, attempt=self.state.attempt - back))
+    @rule(event=news(*Source), off=st.sampled_from([-3, -2, -1, 1, 2]))
+    def hear_of_another_submission(self, event: News, off: int) -> None:
+        self.happens(replace(event, attempt=self.state.attempt + off))
         assert self.state is self.before
 
-    @rule(event=news(Source.HAND))
-    def by_hand(self, event: News) -> None:
-        self.happens(event)
+    @rule(event=news(Source.HAND), after=ticks, told=st.booleans())
+    def by_hand(self, event: News, after: timedelta, told: bool) -> None:
+        self.happens(replace(event, attempt=self.state.attempt if told else None), after)
         if event.status is not None:
             assert self.state.status == statuses.parse(event.status).text
+            assert self.state.observed_status == self.before.observed_status
 
     @precondition(lambda self: isinstance(self.event, News))
     @rule(seconds=st.integers(1, 100))
@@ -131,6 +141,25 @@ class Job(RuleBasedStateMachine):
         told = isinstance(self.event, News) and self.event.source is not Source.HAND
         if told and self.before.status == "Results-Ready":
             assert self.state.as_status.kind.terminal
+
+    @invariant()
+    def a_message_alone_moves_nothing(self) -> None:
+        if isinstance(self.event, News) and self.event.status is None:
+            assert replace(self.state, status_message=self.before.status_message) == self.before
+
+    @invariant()
+    def it_was_looked_at_now_or_when_it_was_before(self) -> None:
+        moved = self.state.last_status_update != self.before.last_status_update
+        assert not moved or self.state.last_status_update == self.now
+        if self.state.as_status != self.before.as_status:
+            assert self.state.last_status_update == self.now
+
+    @invariant()
+    def what_the_scheduler_says_hides_a_custom_status_only_if_it_is_new(self) -> None:
+        by_scheduler = isinstance(self.event, News) and self.event.source is Source.SCHEDULER
+        custom = self.before.as_status.custom and self.before.status != "Held"
+        if by_scheduler and custom and self.state.as_status != self.before.as_status:
+            assert self.state.observed_status not in (None, self.before.observed_status)
 
     @invariant()
     def times_are_aware_and_in_order(self) -> None:
