@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -31,6 +31,7 @@ _BULK = 100
 #: Seconds after which it is tried again where Prefect says that its database is locked.
 _LOCKED = (0.05, 0.1, 0.2, 0.4)
 _COMMANDS = ("CANCELLING", "CANCELLED")
+_RETRY = "AwaitingRetry"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class PrefectApi(Deployments):
         super().__init__()
         #: The server's time at the last question for runs, by its own clock; ``None``: it has not said.
         self.time: datetime | None = None
+        #: Whether the server can set a state on a condition.
+        self._conditional = True
 
     # -- runs -------------------------------------------------------------------------------------------
 
@@ -182,8 +185,11 @@ class PrefectApi(Deployments):
         from prefect.client.schemas.responses import SetStateStatus
 
         kind = face.type
+        guarded = ours is not None and not face.terminal
+        if guarded and kind is not None and (done := self._set_unless_commanded(run_id, face, kind)) is not None:
+            return done
         with self._calling() as client:
-            if ours is not None and not face.terminal:
+            if guarded:
                 # Prefect would accept most states after a command, and the command would be gone.
                 now = client.read_flow_run(UUID(run_id)).state
                 if now is not None and str(now.id) != ours and _is_command(now.type.value, now.name, face):
@@ -201,6 +207,32 @@ class PrefectApi(Deployments):
                 return None
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
             return str(result.state.id) if result.state else None
+
+    def _set_unless_commanded(self, run_id: str, face: Face, kind: str) -> str | None:
+        """Shows a state in one call, unless what stands there might be a command.
+
+        Returns:
+            The new state's id; ``None``: it was not set, and somebody must look why.
+        """
+        if kind == "PAUSED" or not self._conditional:
+            return None
+        wanted = {
+            "id": {"any_": [run_id]},
+            "state": {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}},
+        }
+        state = {"type": kind, "name": face.name, "message": face.message or None}
+        details = {"flow_run_id": run_id, "transition_id": str(uuid4())}
+        body = {"flow_runs": wanted, "state": {**state, "state_details": details}}
+        with self._calling() as client:
+            try:
+                answer = client.request("POST", "/flow_runs/bulk_set_state", json=body).json()
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+                    raise
+                self._conditional = False  # an older server
+                return None
+        found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
+        return str(found["state"]["id"]) if found is not None else None
 
     def runs(self, wanted: Mapping[str, Any]) -> list[RunSeen]:
         """Flow runs as they are.
@@ -357,7 +389,7 @@ def _time_of(answer: httpx.Response) -> datetime | None:
 
 def _is_command(kind: str, name: str | None, face: Face) -> bool:
     """Whether a state that is not ours asks for something, and not for what we are about to show."""
-    if kind in _COMMANDS or name == "AwaitingRetry":
+    if kind in _COMMANDS or name == _RETRY:
         return True
     if face.type == "PAUSED":
         return kind in ("RUNNING", "SCHEDULED")

@@ -1,0 +1,117 @@
+"""Showing states in a real Prefect server: few calls, and a person's command is never written over."""
+
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.states import Face
+
+SUBMITTED = Face("PENDING", "Submitted", "as cluster 1")
+RUNNING = Face("RUNNING", "Running", "on host1")
+PAUSED = Face("PAUSED", "Paused", "")
+
+
+@pytest.fixture
+def api(prefect_server: PrefectServerInfo) -> Iterator[PrefectApi]:
+    made = PrefectApi()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that are sent."""
+    found: list[str] = []
+    send = httpx.HTTPTransport.handle_request
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        found.append(f"{request.method} {request.url.path.rsplit('/', 1)[-1]}")
+        return send(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    return found
+
+
+def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
+    """A run and the state that we have given it."""
+    run, state, _ = api.create_run(
+        app="an_app",
+        entrypoint="prefect_jobs.flows.condor_job:condor_job",
+        name="a job",
+        face=face,
+        key=uuid.uuid4().hex,
+        tags=["prefect-jobs"],
+        labels={},
+    )
+    assert state is not None
+    return run, state
+
+
+def person_sets(server: PrefectServerInfo, run: str, kind: str, name: str) -> str:
+    body = {"state": {"type": kind, "name": name}, "force": True}
+    answer = httpx.post(f"{server.api_url}/flow_runs/{run}/set_state", json=body).raise_for_status()
+    return str(answer.json()["state"]["id"])
+
+
+def stands(server: PrefectServerInfo, run: str) -> dict[str, str]:
+    found: dict[str, str] = httpx.get(f"{server.api_url}/flow_runs/{run}").raise_for_status().json()["state"]
+    return found
+
+
+def test_a_state_is_shown_in_one_call(api: PrefectApi, prefect_server: PrefectServerInfo, asked: list[str]) -> None:
+    run, ours = made(api)
+    asked.clear()
+
+    state = api.set_state(run, RUNNING, ours)
+
+    assert asked == ["POST bulk_set_state"]
+    found = stands(prefect_server, run)
+    assert (found["id"], found["type"], found["name"], found["message"]) == (state, "RUNNING", "Running", "on host1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("CANCELLING", "Cancelling"), ("CANCELLED", "Cancelled"), ("SCHEDULED", "AwaitingRetry"), ("PAUSED", "Paused")],
+)
+def test_a_command_is_left_alone(api: PrefectApi, prefect_server: PrefectServerInfo, kind: str, name: str) -> None:
+    run, ours = made(api)
+    command = person_sets(prefect_server, run, kind, name)
+
+    assert api.set_state(run, RUNNING, ours) is None
+
+    assert stands(prefect_server, run)["id"] == command
+
+
+def test_what_we_have_paused_goes_on(api: PrefectApi, prefect_server: PrefectServerInfo) -> None:
+    run, ours = made(api)
+    paused = api.set_state(run, PAUSED, ours)
+
+    state = api.set_state(run, RUNNING, paused)
+
+    found = stands(prefect_server, run)
+    assert (found["id"], found["type"]) == (state, "RUNNING")
+
+
+def test_a_server_that_cannot_set_on_a_condition_is_asked_first(
+    api: PrefectApi, prefect_server: PrefectServerInfo, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, ours = made(api)
+    counted = httpx.HTTPTransport.handle_request
+
+    def older(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/bulk_set_state"):
+            return httpx.Response(405, request=request)
+        return counted(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", older)
+    asked.clear()
+
+    for _ in range(2):
+        ours = api.set_state(run, RUNNING, ours) or ours
+
+    assert [request.split()[0] for request in asked[:2]] == ["GET", "POST"]
+    assert stands(prefect_server, run)["name"] == "Running"
