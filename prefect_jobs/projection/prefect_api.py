@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -32,6 +33,9 @@ _BULK = 100
 _LOCKED = (0.05, 0.1, 0.2, 0.4)
 _COMMANDS = ("CANCELLING", "CANCELLED")
 _RETRY = "AwaitingRetry"
+#: Flow runs that the server deletes in one call.
+DELETED_AT_ONCE = 50
+_NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ class PrefectApi(Deployments):
             try:
                 answer = client.request("POST", "/flow_runs/bulk_set_state", json=body).json()
             except httpx.HTTPStatusError as error:
-                if error.response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+                if error.response.status_code not in _NO_SUCH_CALL:
                     raise
                 self._conditional = False  # an older server
                 return None
@@ -267,13 +271,20 @@ class PrefectApi(Deployments):
         with self._calling() as client:
             client.set_flow_run_name(UUID(run_id), name)
 
-    def delete_run(self, run_id: str) -> None:
-        """Deletes the flow run; one that is gone is deleted already."""
-        try:
-            with self._calling() as client:
+    def delete_runs(self, run_ids: Sequence[str]) -> None:
+        """Deletes flow runs, at most :data:`DELETED_AT_ONCE`; those that are gone are deleted already."""
+        body = {"flow_runs": {"id": {"any_": list(run_ids)}}, "limit": DELETED_AT_ONCE}
+        with self._calling() as client:
+            try:
+                client.request("POST", "/flow_runs/bulk_delete", json=body)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in _NO_SUCH_CALL:
+                    raise
+            else:
+                return
+        for run_id in run_ids:  # an older server
+            with suppress(RunGone), self._calling() as client:
                 client.delete_flow_run(UUID(run_id))
-        except RunGone:
-            return
 
     def create_logs(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the Logs tabs of their runs."""

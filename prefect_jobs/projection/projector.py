@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection.node_faces import NodeFaces
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
+from prefect_jobs.projection.prefect_api import DELETED_AT_ONCE, PrefectApi, PrefectAway
 from prefect_jobs.projection.run_faces import RunFaces
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import Store
@@ -31,7 +31,7 @@ PATIENCE = 3.0
 #: Seconds between looks for what others left behind.
 SWEEP = 15.0
 #: Seconds that log lines may wait, so that several go in one call.
-LOG_DELAY = 1.0
+LOG_DELAY = 2.0
 #: Seconds that a claim on a face holds.
 _CLAIM = 60.0
 _BATCH = 100
@@ -280,10 +280,10 @@ class Projector:
                 break
         if later:
             self._store.release_faces(self._owner)
-        for run_id in self._store.run_deletions():
-            api.delete_run(run_id)
+        while run_ids := self._store.run_deletions()[:DELETED_AT_ONCE]:
+            api.delete_runs(run_ids)
             self._answered()
-            self._store.run_deleted(run_id)
+            self._store.run_deleted(*run_ids)
 
     def _show_all(self, api: PrefectApi, records: list[JobRecord]) -> None:
         """Shows jobs' own states; runs that are not there yet are made first, many in one call."""

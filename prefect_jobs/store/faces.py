@@ -131,10 +131,10 @@ class FaceStore:
         with self.database.reading() as connection:
             return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
 
-    def run_deleted(self, flow_run_id: str) -> None:
-        """Notes that the flow run is gone."""
+    def run_deleted(self, *flow_run_ids: str) -> None:
+        """Notes that the flow runs are gone."""
         with self.database.writing() as connection:
-            connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id == flow_run_id))
+            connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id.in_(flow_run_ids)))
 
     def backlog(self) -> int:
         """The number of jobs that Prefect does not show as they are."""

@@ -115,3 +115,24 @@ def test_a_server_that_cannot_set_on_a_condition_is_asked_first(
 
     assert [request.split()[0] for request in asked[:2]] == ["GET", "POST"]
     assert stands(prefect_server, run)["name"] == "Running"
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_runs_are_deleted_together(
+    api: PrefectApi, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    first, second, other = (made(api)[0] for _ in range(3))
+    send = httpx.HTTPTransport.handle_request
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if older and request.url.path.endswith("/bulk_delete"):
+            return httpx.Response(404, request=request)
+        return send(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+
+    api.delete_runs([first, second, str(uuid.uuid4())])
+    api.delete_runs([first])  # gone already
+
+    codes = [httpx.get(f"{prefect_server.api_url}/flow_runs/{run}").status_code for run in (first, second, other)]
+    assert codes == [404, 404, 200]
