@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database at another one is not touched.
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0005"
 #: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
 #: live in the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -120,6 +120,7 @@ class JobRow(Base):
     watched: Mapped[bool] = mapped_column(Boolean, default=True)
 
     __table_args__ = (
+        Index("ix_jobs_label_id", "label", "id"),
         Index("ix_jobs_label_user", "label", "username", "id"),
         Index("ix_jobs_label_status", "label", "status", "id"),
         Index("ix_jobs_label_creation_time", "label", "creation_time", "id"),
