@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database at another one is not touched.
-SCHEMA_HEAD = "0005"
+SCHEMA_HEAD = "0004"
 #: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
 #: live in the same database.
 VERSION_TABLE = "prefect_jobs_version"

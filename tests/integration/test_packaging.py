@@ -78,7 +78,6 @@ def test_the_wheel_made_from_the_sdist_has_every_file_of_the_package_flows_and_b
         "prefect_jobs/store/migrations/versions/0002_workflow_nodes.py",
         "prefect_jobs/store/migrations/versions/0003_blobs.py",
         "prefect_jobs/store/migrations/versions/0004_leases_checks.py",
-        "prefect_jobs/store/migrations/versions/0005_jobs_in_order.py",
     } <= files
 
 

@@ -1,4 +1,4 @@
-"""Leases of monitors, and looks at jobs that somebody asked for."""
+"""Leases of monitors, looks at jobs that somebody asked for, and an app's jobs in the order of their ids."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,8 +31,10 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_job_checks_due"), "job_checks", ["due"])
     op.create_index(op.f("ix_job_checks_job_id"), "job_checks", ["job_id"])
+    op.create_index("ix_jobs_label_id", "jobs", ["label", "id"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_label_id", table_name="jobs")
     op.drop_table("job_checks")
     op.drop_table("leases")
