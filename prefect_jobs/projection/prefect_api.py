@@ -1,290 +1,22 @@
 """The few calls to Prefect's API that faces need, typed."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID, uuid4
+from collections.abc import Iterable
+from typing import Any
 
 import httpx
 
-from prefect_jobs.projection.deployments import Deployments
+from prefect_jobs.projection.flow_runs import DELETED_AT_ONCE, FlowRuns, NewRun, RunSeen, plain
 from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone
 from prefect_jobs.projection.states import Face
 
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
-
-__all__ = ["NewRun", "PrefectApi", "PrefectAway", "RunGone"]
-
-T = TypeVar("T")
+__all__ = ["DELETED_AT_ONCE", "NewRun", "PrefectApi", "PrefectAway", "RunGone", "RunSeen"]
 
 #: Of all task runs that are nodes.
 _TASK_KEY = "prefect-jobs-node"
-#: Flow runs in one answer; the server gives no more.
-_PAGE = 200
-#: Flow runs that the server creates in one call.
-_BULK = 100
-#: Seconds after which it is tried again where Prefect says that its database is locked.
-_LOCKED = (0.05, 0.1, 0.2, 0.4)
-_COMMANDS = ("CANCELLING", "CANCELLED")
-_RETRY = "AwaitingRetry"
-#: Flow runs that the server deletes in one call.
-DELETED_AT_ONCE = 50
-_NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 
 
-@dataclass(frozen=True)
-class RunSeen:
-    """A flow run as it is in Prefect."""
-
-    id: str
-    state_id: str
-    state_type: str
-    state_name: str
-
-    @classmethod
-    def of(cls, run: Mapping[str, Any]) -> "RunSeen":
-        """From the API's answer."""
-        return cls(str(run["id"]), str(run["state_id"]), str(run["state_type"]), str(run["state_name"]))
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """A flow run to be."""
-
-    app: str
-    #: The flow, ``module:function``.
-    entrypoint: str
-    name: str
-    face: Face
-    #: A repeat with the same one gives the same run.
-    key: str
-    tags: list[str]
-    labels: Mapping[str, str | int]
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Of the flow."""
-        return {"name": self.name, "app": self.app}
-
-    def plain(self) -> dict[str, Any]:
-        """As the API takes it."""
-        return {
-            "name": self.name,
-            "state": _plain(self.face),
-            "parameters": self.parameters,
-            "tags": self.tags,
-            "labels": dict(self.labels),
-            "idempotency_key": self.key,
-        }
-
-
-class PrefectApi(Deployments):
+class PrefectApi(FlowRuns):
     """Flow runs, task runs, artifacts, log lines, deployments and variables. For one thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        #: The server's time at the last question for runs, by its own clock; ``None``: it has not said.
-        self.time: datetime | None = None
-        #: Whether the server can set a state on a condition.
-        self._conditional = True
-
-    # -- runs -------------------------------------------------------------------------------------------
-
-    def create_run(self, run: NewRun) -> tuple[str, str | None, str | None]:
-        """Creates the flow run of a job; a repeat with the same key gives the same run, as it is.
-
-        Returns:
-            The run's id, its state's id, and its state's name.
-        """
-        made: FlowRun = self._from_deployment(
-            run,
-            lambda client, deployment: client.create_flow_run_from_deployment(
-                deployment,
-                state=_state(run.face, run.face.type or "PENDING"),
-                name=run.name,
-                tags=run.tags,
-                idempotency_key=run.key,
-                parameters=run.parameters,
-                labels=dict(run.labels),
-            ),
-        )
-        return str(made.id), str(made.state_id) if made.state_id else None, made.state.name if made.state else None
-
-    def create_runs(self, runs: Sequence[NewRun]) -> list[tuple[str, str, str] | None]:
-        """As :meth:`create_run`, many runs of one app and flow in one call for each hundred, and one that reads.
-
-        Returns:
-            For each run as there; ``None`` where this one was refused.
-
-        Raises:
-            RunGone: the server knows no such call.
-        """
-        ids: list[str | None] = [None] * len(runs)
-        for start in range(0, len(runs), _BULK):
-            left = list(range(start, min(start + _BULK, len(runs))))
-            for pause in _LOCKED:
-                left = self._create_some(runs, left, ids)
-                if not left:
-                    break
-                time.sleep(pause)
-        made = [run_id for run_id in ids if run_id is not None]
-        there: dict[str, RunSeen] = {}
-        for start in range(0, len(made), _PAGE):
-            there.update({run.id: run for run in self.runs({"id": {"any_": made[start : start + _PAGE]}})})
-        seen = [there.get(run_id or "") for run_id in ids]
-        return [None if run is None else (run.id, run.state_id, run.state_name) for run in seen]
-
-    def _create_some(self, runs: Sequence[NewRun], which: list[int], ids: list[str | None]) -> list[int]:
-        """Creates some of the runs, and puts their ids where they belong.
-
-        Returns:
-            Those for which the server's database was locked: on SQLite Prefect does not wait for who writes just now.
-        """
-        body = [runs[number].plain() for number in which]
-        path: Any = "/deployments/{id}/create_flow_run/bulk"  # not on the client's list of paths
-
-        def create(client: "SyncPrefectClient", deployment: UUID) -> Any:
-            return client.request("POST", path, path_params={"id": str(deployment)}, json=body)
-
-        answers = self._from_deployment(runs[which[0]], create).json()["results"]
-        locked: list[int] = []
-        for number, answer in zip(which, answers, strict=True):
-            if answer["status"] == "CREATED":
-                ids[number] = str(answer["flow_run_id"])
-            elif "database is locked" in str(answer["error"]):
-                locked.append(number)
-        return locked
-
-    def _from_deployment(self, run: NewRun, create: Callable[["SyncPrefectClient", UUID], T]) -> T:
-        """What ``create`` makes of the deployment of an app and flow; of a new one, if it was deleted meanwhile."""
-        deployment = self._deployment(run.app, run.entrypoint, fresh=False)
-        try:
-            with self._calling() as client:
-                return create(client, deployment)
-        except RunGone:
-            deployment = self._deployment(run.app, run.entrypoint, fresh=True)
-            with self._calling() as client:
-                return create(client, deployment)
-
-    def set_state(self, run_id: str, face: Face, ours: str | None) -> str | None:
-        """Shows a state; a command that a person gave meanwhile is not overwritten.
-
-        Args:
-            run_id: the flow run.
-            face: the state to be.
-            ours: the id of the state that we wrote last.
-
-        Returns:
-            The new state's id; ``None`` where a person's command stands there and was left.
-
-        Raises:
-            RunGone: the run was deleted.
-        """
-        from prefect.client.schemas.responses import SetStateStatus
-
-        kind = face.type
-        guarded = ours is not None and not face.terminal
-        if guarded and kind is not None and (done := self._set_unless_commanded(run_id, face, kind)) is not None:
-            return done
-        with self._calling() as client:
-            if guarded:
-                # Prefect would accept most states after a command, and the command would be gone.
-                now = client.read_flow_run(UUID(run_id)).state
-                if now is not None and str(now.id) != ours and _is_command(now.type.value, now.name, face):
-                    return None
-            if kind is None:
-                kind = str(client.read_flow_run(UUID(run_id)).state_type.value)  # type: ignore[union-attr]
-            # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
-            force = kind == "PAUSED"
-            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=force)
-            if result.status == SetStateStatus.ACCEPT:
-                return str(result.state.id) if result.state else None
-            run = client.read_flow_run(UUID(run_id))
-            commanded = run.state is not None and run.state.type.value in _COMMANDS and str(run.state_id) != ours
-            if commanded and not face.terminal:
-                return None
-            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
-            return str(result.state.id) if result.state else None
-
-    def _set_unless_commanded(self, run_id: str, face: Face, kind: str) -> str | None:
-        """Shows a state in one call, unless what stands there might be a command.
-
-        Returns:
-            The new state's id; ``None``: it was not set, and somebody must look why.
-        """
-        if kind == "PAUSED" or not self._conditional:
-            return None
-        wanted = {
-            "id": {"any_": [run_id]},
-            "state": {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}},
-        }
-        state = {"type": kind, "name": face.name, "message": face.message or None}
-        details = {"flow_run_id": run_id, "transition_id": str(uuid4())}
-        body = {"flow_runs": wanted, "state": {**state, "state_details": details}}
-        with self._calling() as client:
-            try:
-                answer = client.request("POST", "/flow_runs/bulk_set_state", json=body).json()
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code not in _NO_SUCH_CALL:
-                    raise
-                self._conditional = False  # an older server
-                return None
-        found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
-        return str(found["state"]["id"]) if found is not None else None
-
-    def runs(self, wanted: Mapping[str, Any]) -> list[RunSeen]:
-        """Flow runs as they are.
-
-        Args:
-            wanted: a filter of flow runs, as the API takes it.
-        """
-        found: list[RunSeen] = []
-        with self._calling() as client:
-            while True:
-                body = {"flow_runs": dict(wanted), "limit": _PAGE, "offset": len(found), "sort": "ID_DESC"}
-                answer = client.request("POST", "/flow_runs/filter", json=body)
-                page = answer.json()
-                self.time = _time_of(answer) or self.time
-                found += [RunSeen.of(run) for run in page]
-                if len(page) < _PAGE:
-                    return found
-
-    def set_labels(self, run_id: str, labels: Mapping[str, str | int]) -> None:
-        """Sets labels; those not named stay."""
-        with self._calling() as client:
-            client.update_flow_run_labels(UUID(run_id), dict(labels))
-
-    def adopt_run(self, run_id: str, name: str, tags: list[str]) -> None:
-        """Gives a flow run that an engine has made the name and the tags of its job."""
-        with self._calling() as client:
-            run = client.read_flow_run(UUID(run_id))
-            client.update_flow_run(UUID(run_id), name=name, tags=sorted({*run.tags, *tags}))
-
-    def rename(self, run_id: str, name: str) -> None:
-        """Gives the flow run another name."""
-        with self._calling() as client:
-            client.set_flow_run_name(UUID(run_id), name)
-
-    def delete_runs(self, run_ids: Sequence[str]) -> None:
-        """Deletes flow runs, at most :data:`DELETED_AT_ONCE`; those that are gone are deleted already."""
-        body = {"flow_runs": {"id": {"any_": list(run_ids)}}, "limit": DELETED_AT_ONCE}
-        with self._calling() as client:
-            try:
-                client.request("POST", "/flow_runs/bulk_delete", json=body)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code not in _NO_SUCH_CALL:
-                    raise
-            else:
-                return
-        for run_id in run_ids:  # an older server
-            with suppress(RunGone), self._calling() as client:
-                client.delete_flow_run(UUID(run_id))
 
     def create_logs(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the Logs tabs of their runs."""
@@ -315,7 +47,7 @@ class PrefectApi(Deployments):
             "name": name,
             "task_key": _TASK_KEY,
             "dynamic_key": name,
-            "state": _plain(face),
+            "state": plain(face),
             "task_inputs": {"parents": [{"input_type": "task_run", "id": parent} for parent in parents]},
         }
         with self._calling() as client:
@@ -327,7 +59,7 @@ class PrefectApi(Deployments):
                     raise RunGone(f"The flow run {run_id} was deleted.") from error
                 raise
         state = made.get("state") or {}
-        return bool(_plain(face) == {key: state.get(key) for key in ("type", "name", "message")})
+        return bool(plain(face) == {key: state.get(key) for key in ("type", "name", "message")})
 
     def set_task_run_state(self, task_run_id: str, face: Face) -> None:
         """Shows a node's state, whatever the state before.
@@ -335,7 +67,7 @@ class PrefectApi(Deployments):
         Raises:
             RunGone: the task run was deleted.
         """
-        body = {"state": _plain(face), "force": True}
+        body = {"state": plain(face), "force": True}
         with self._calling() as client:
             client.request("POST", "/task_runs/{id}/set_state", path_params={"id": task_run_id}, json=body)
 
@@ -389,29 +121,3 @@ class PrefectApi(Deployments):
                 client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs"]))
             else:
                 client.update_variable(VariableUpdate(name=name, value=value))
-
-
-def _time_of(answer: httpx.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return None
-
-
-def _is_command(kind: str, name: str | None, face: Face) -> bool:
-    """Whether a state that is not ours asks for something, and not for what we are about to show."""
-    if kind in _COMMANDS or name == _RETRY:
-        return True
-    if face.type == "PAUSED":
-        return kind in ("RUNNING", "SCHEDULED")
-    return kind == "PAUSED"
-
-
-def _state(face: Face, kind: str) -> Any:
-    from prefect.client.schemas.objects import State, StateType
-
-    return State(type=StateType(kind), name=face.name, message=face.message or None)
-
-
-def _plain(face: Face) -> dict[str, str | None]:
-    return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}

@@ -138,7 +138,9 @@ def test_killed_at_any_step_it_is_submitted_once(
     clusters = [manager.get_job(job.id or 0).remote_id for job in jobs]  # type: ignore[union-attr]
     assert len(set(clusters)) == len(jobs)
     first = min(int(cluster or 0) for cluster in clusters)
-    ran = client.history(f"ClusterId >= {first} && CompletionDate > 0 && NumJobStarts > 0", ("ClusterId", "NumJobStarts"))
+    ran = client.history(
+        f"ClusterId >= {first} && CompletionDate > 0 && NumJobStarts > 0", ("ClusterId", "NumJobStarts")
+    )
     assert sorted(ad["ClusterId"] for ad in ran) == sorted(int(cluster or 0) for cluster in clusters)
     assert not client.query(f"ClusterId >= {first}", ("ClusterId",))
     assert all(job.get_logs()["output"] == "once\n" for job in jobs)

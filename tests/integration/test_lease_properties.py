@@ -192,7 +192,11 @@ class Checks(RuleBasedStateMachine):
 
     def free(self) -> list[int]:
         """Those that may be claimed, those that have waited longest first."""
-        due = [(due, check) for check, (due, until) in self.model.items() if due < self.now and (until is None or until < self.now)]
+        due = [
+            (due, check)
+            for check, (due, until) in self.model.items()
+            if due < self.now and (until is None or until < self.now)
+        ]
         return [check for _, check in sorted(due)]
 
     def moment(self, due: int) -> Any:
@@ -255,7 +259,7 @@ class Checks(RuleBasedStateMachine):
 
 
 def holds(make: Callable[[], RuleBasedStateMachine]) -> None:
-    run_state_machine_as_test(make, settings=QUICK)
+    run_state_machine_as_test(make, settings=QUICK)  # type: ignore[arg-type]  # any factory will do
 
 
 def test_a_lease_has_one_holder(store: Store) -> None:

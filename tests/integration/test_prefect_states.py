@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.prefect_api import NewRun, PrefectApi
 from prefect_jobs.projection.states import Face
 
 SUBMITTED = Face("PENDING", "Submitted", "as cluster 1")
@@ -39,13 +39,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
     """A run and the state that we have given it."""
     run, state, _ = api.create_run(
-        app="an_app",
-        entrypoint="prefect_jobs.flows.condor_job:condor_job",
-        name="a job",
-        face=face,
-        key=uuid.uuid4().hex,
-        tags=["prefect-jobs"],
-        labels={},
+        NewRun(
+            app="an_app",
+            entrypoint="prefect_jobs.flows.condor_job:condor_job",
+            name="a job",
+            face=face,
+            key=uuid.uuid4().hex,
+            tags=["prefect-jobs"],
+            labels={},
+        )
     )
     assert state is not None
     return run, state
