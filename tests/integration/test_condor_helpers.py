@@ -17,6 +17,7 @@ import pytest
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.local.processes import read_record
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
 from tests.integration.condor import HELD, access_to, assert_untold, folder_of, helpers, reached, submit
 from tests.support import eventually
@@ -29,6 +30,8 @@ from prefect_jobs.schedulers.condor.client import Access, CondorClient
 client = CondorClient(Access(host=sys.argv[1], port=int(sys.argv[2]), token=sys.stdin.readline().strip()))
 client.query("false")
 print(psutil.Process().children()[0].pid, flush=True)
+sys.stdin.readline()
+client.query("false")
 time.sleep(600)
 """
 
@@ -43,6 +46,12 @@ def alice(condor_pool: PersonalPool) -> Iterator[CondorClient]:
 def the_helper(started: set[psutil.Process]) -> psutil.Process:
     (found,) = helpers() - started
     return found
+
+
+def the_schedds(pool: PersonalPool) -> list[psutil.Process]:
+    master = read_record(pool.layout.pid)
+    assert master is not None
+    return [child for child in psutil.Process(master.pid).children() if child.name() == "condor_schedd"]
 
 
 # -- helpers -----------------------------------------------------------------------------------------------
@@ -173,7 +182,10 @@ def test_a_closed_client_leaves_no_process_and_no_folder_and_can_be_used_again(
     assert alice.query("false") == []
 
 
-def test_a_program_that_is_killed_leaves_no_process_and_no_token_behind(condor_pool: PersonalPool) -> None:
+@pytest.mark.parametrize("asking", [False, True])
+def test_a_program_that_is_killed_leaves_no_process_and_no_token_behind(
+    asking: bool, condor_pool: PersonalPool
+) -> None:
     info = condor_pool.up()
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, info.host, str(info.port)],
@@ -189,9 +201,17 @@ def test_a_program_that_is_killed_leaves_no_process_and_no_token_behind(condor_p
         helper = psutil.Process(int(program.stdout.readline()))
         folder = folder_of(helper)
         assert (folder / "tokens.d").exists()
+        if asking:
+            (schedd,) = the_schedds(condor_pool)
+            schedd.suspend()
+            program.stdin.write("\n")
+            program.stdin.flush()
+            eventually(lambda: helper.net_connections("tcp"), "the question is under way")
     finally:
         program.kill()
         program.communicate()
+        for schedd in the_schedds(condor_pool):
+            schedd.resume()  # one that was not stopped is not changed by it
 
     eventually(lambda: not helper.is_running(), "its helper has ended", timeout=20)
     assert not folder.exists()

@@ -313,25 +313,30 @@ def main() -> None:
     session: Session | None = None
     folder: str | None = None
     answer: dict[str, Any] = {"error": FAILED, "text": "not configured"}
-    for line in sys.stdin:
-        request = json.loads(line)
-        # The default action of SIGALRM ends the process even inside a C call that hangs.
-        signal.setitimer(signal.ITIMER_REAL, float(request["timeout"]) + 5)
-        args = request["args"]
-        if request["op"] == "configure":
-            folder = args["folder"]
-            answer = _answer(partial(configure, args))
-            session = Session(args)  # imports the bindings, which read the configuration
-        elif session is not None:
-            answer = _answer(partial(session.ask, getattr(session, request["op"]), **args))
-        if "error" in answer and answer["error"] != REFUSED and session is not None:
-            session.forget()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-    if folder is not None:
-        # The program that started us was killed, or forgot to close: the token does not stay behind.
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for line in sys.stdin:
+            request = json.loads(line)
+            # The default action of SIGALRM ends the process even inside a C call that hangs.
+            signal.setitimer(signal.ITIMER_REAL, float(request["timeout"]) + 5)
+            args = request["args"]
+            if request["op"] == "configure":
+                folder = args["folder"]
+                answer = _answer(partial(configure, args))
+                session = Session(args)  # imports the bindings, which read the configuration
+            elif session is not None:
+                answer = _answer(partial(session.ask, getattr(session, request["op"]), **args))
+            if "error" in answer and answer["error"] != REFUSED and session is not None:
+                session.forget()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+    except BrokenPipeError:
+        # Who asked was killed meanwhile. What could not be written must not be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    finally:
+        if folder is not None:
+            # The program that started us was killed, or forgot to close: the token does not stay behind.
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
