@@ -57,8 +57,10 @@ def test_whatever_is_killed_each_job_ends_as_it_must(folder: Path, seed: int, re
         # A task is no failure of the job's because its worker was killed time and again.
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1000",
         "PYTHONPATH": os.pathsep.join(sys.path),
+        "TMPDIR": str(folder / "tmp"),
         MARK: str(folder),
     }
+    (folder / "tmp").mkdir()
     command = [sys.executable, "-m", "tests.acceptance.soak", str(seed), FORM, str(folder)]
     sys.stdout.write(f"soak: {FORM}, PREFECT_JOBS_SOAK_SEED={seed}\n")
     with (folder / "soak.log").open("w+") as log, subprocess.Popen(command, env=environment, stdout=log) as soak:

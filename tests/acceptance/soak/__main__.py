@@ -168,7 +168,7 @@ class Soak:
         self._wrong += verdict.shown(jobs, self._plans, self._api_url)
 
     def _left_behind(self) -> None:
-        """No process outlives what it worked for."""
+        """No process outlives what it worked for, and no token either."""
         deadline = time.monotonic() + _DOWN
         while (left := left_behind(self._folder)) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -177,6 +177,7 @@ class Soak:
                 command = " ".join(process.cmdline())
                 process.kill()
                 self._wrong.append(f"a process was left behind: {process.pid} {command}")
+        self._wrong += [f"a token was left behind: {path}" for path in (self._folder / "tmp").glob("*/tokens.d/*")]
 
 
 def main() -> int:
