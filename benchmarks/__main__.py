@@ -11,7 +11,7 @@ from benchmarks.parts import Parts, parts
 from benchmarks.results import Row, report, table
 
 #: Each has a list BENCHMARKS.
-MODULES = ("benchmarks.dask_jobs", "benchmarks.workflows")
+MODULES = ("benchmarks.submissions", "benchmarks.monitoring", "benchmarks.dask_jobs", "benchmarks.workflows")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

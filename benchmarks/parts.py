@@ -29,6 +29,7 @@ class Parts:
     manager: "JobManager"
     runtime: "Runtime"
     scheduler: "CondorScheduler"
+    pool: PersonalPool
     condor_version: str
 
 
@@ -62,7 +63,7 @@ def parts() -> Iterator[Parts]:
         stack.callback(close_clients)
         runtime = get_runtime()
         stack.callback(runtime.close)
-        yield Parts(folder, Bench.get_job_manager(), runtime, scheduler, info.version)
+        yield Parts(folder, Bench.get_job_manager(), runtime, scheduler, pool, info.version)
 
 
 def _environment(folder: Path, api_url: str) -> None:

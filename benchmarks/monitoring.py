@@ -1,0 +1,359 @@
+"""Watching many Condor jobs: polls, the monitor's CPU and memory, how soon an end is shown; and lists of many jobs."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+from sqlalchemy import delete, event, insert
+
+from benchmarks.bare import bare
+from benchmarks.parts import Parts
+from benchmarks.results import Row
+from benchmarks.submissions import PATIENCE, _check, _deployment, _remove, monitor
+from prefect_jobs import App, CondorJob, JobManager, clock, statuses
+from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.group import CondorGroup
+from prefect_jobs.local.processes import LOOPBACK, free_port
+from prefect_jobs.records import JobRecord, StatusState
+from prefect_jobs.store.store import _columns, _flat
+from prefect_jobs.store.tables import JobRow
+
+LISTED = (100, 10_000)
+ACTIVE = int(os.environ.get("BENCH_ACTIVE", "1000"))
+WATCHED = int(os.environ.get("BENCH_WATCHED", "5000"))
+MINUTE = float(os.environ.get("BENCH_MINUTE", "60"))
+ENDING = int(os.environ.get("BENCH_ENDING", "100"))
+LONGEST = int(os.environ.get("BENCH_LONGEST", "60"))
+REPEATS, ASKED = 20, 50
+#: Asks condorpy for the status of each cluster given; prints seconds for each.
+CONDORPY = """
+import sys, time
+from condorpy import Job
+for cluster in sys.argv[1:]:
+    job = Job("asked")
+    object.__setattr__(job, "_cluster_id", int(cluster))
+    began = time.perf_counter()
+    assert job.status in ("Idle", "Held"), job.status
+    print(time.perf_counter() - began)
+"""
+
+
+def lists(given: Parts) -> list[Row]:
+    """list_jobs(limit=50) among few and among many jobs."""
+    rows: list[Row] = []
+    for number in LISTED:
+        app = type("Listed", (App,), {"name": f"Listed {number}", "package": f"benchmarks_listed_{number}"})
+        manager = JobManager(app)
+        over = StatusState(status_code="COM", status=statuses.COMPLETE, status_class="t:COMPLETED")
+        names = [f"job {one}" for one in range(number)]
+        _insert(
+            given,
+            [JobRecord(0, 0, manager.label, "CONDOR", "CondorJob", name, "alice", clock.now(), over) for name in names],
+        )
+        for order in ("id", "-creation_time"):
+            taken: list[float] = []
+            with _statements(given) as said:
+                for _ in range(REPEATS):
+                    began = time.perf_counter()
+                    found = manager.list_jobs(limit=50, order_by=order)
+                    taken.append((time.perf_counter() - began) * 1000)
+            _check(len(found) == 50, "50 jobs are listed")
+            rows.append(
+                Row(
+                    f"list_jobs(limit=50, order_by={order!r}) among {number} jobs",
+                    median(taken),
+                    "ms",
+                    target=10,
+                    detail=f"{len(said) / REPEATS:g} SQL statements; worst {max(taken):.1f} ms",
+                )
+            )
+    with given.runtime.store.database.writing() as connection:
+        connection.execute(delete(JobRow).where(JobRow.label.like("benchmarks_listed_%")))
+    return rows
+
+
+def polls(given: Parts) -> list[Row]:
+    """One poll of many active jobs, and what is made of the answer; bare: condorpy's question about each of them."""
+    jobs = _active(given, ACTIVE)
+    changed, full = CondorGroup(), CondorGroup()
+    time.sleep(10)  # what was submitted just now counts as changed
+    rows: list[tuple[str, list[float]]] = [("what has changed", []), ("everything in the queue", [])]
+    for _ in range(2):  # what is known of them is written down
+        _apply(changed, jobs)
+    for _ in range(REPEATS):
+        rows[0][1].append(_apply(changed, jobs))
+        full.look_again()
+        rows[1][1].append(_apply(full, jobs))
+    each, how = _condorpy(given, jobs)
+    _remove(given)
+    what = f"Status of {len(jobs)} active jobs by one poll"
+    found = [
+        Row(f"{what}, {name}; bare: {how}", median(taken), bare=each * len(jobs), detail=f"worst {max(taken):.2f} s")
+        for name, taken in rows
+    ]
+    times = each * len(jobs) / median(rows[1][1])
+    found.append(
+        Row(
+            f"{what}, everything: part of the time of {how}",
+            100 / times,
+            "%",
+            target=0.5,
+            detail=f"{times:.0f} times faster",
+        )
+    )
+    return found
+
+
+def watching(given: Parts) -> list[Row]:
+    """A monitor of many active jobs of which none changes."""
+    _active(given, WATCHED)
+    port = free_port()
+    address = f"http://{LOOPBACK}:{port}/metrics"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    spent: list[float] = []
+    asking: list[float] = []
+    memory: list[float] = []
+    with monitor(environment, "--metrics-port", str(port)) as process, httpx.Client() as client:
+        whole = psutil.Process(process.pid)
+
+        def read() -> tuple[float, float]:
+            """Polls and the CPU time of the threads that poll, so far."""
+            lines = client.get(address, timeout=30).text.splitlines()
+            values = {
+                line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if 'heduler="htcondor' in line
+            }
+            name = "prefect_jobs_poll_cpu_seconds"
+            return values.get(f"{name}_count", 0.0), values.get(f"{name}_sum", 0.0)
+
+        deadline = time.monotonic() + PATIENCE
+        while read()[0] < 10:  # everything was read, and looked at, once
+            _check(time.monotonic() < deadline, "the monitor polls")
+            time.sleep(0.5)
+        time.sleep(15)
+        end = time.monotonic() + MINUTE
+        (number, thread), cpu = read(), _cpu(whole)
+        first, began = (number, cpu), time.monotonic()
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            now = read()
+            memory.append(_memory(whole))
+            if now[0] > number:
+                used = _cpu(whole)
+                spent.append((used - cpu) / (now[0] - number))
+                asking.append((now[1] - thread) / (now[0] - number))
+                (number, thread), cpu = now, used
+        wall, used = time.monotonic() - began, _cpu(whole) - first[1]
+        told = f"{number - first[0]:g} polls in {wall:.0f} s"
+        parts = ", ".join(f"{_mib(one):.0f}" for one in [whole, *whole.children(recursive=True)])
+    _remove(given)
+    what = f"Monitor of {WATCHED} active jobs"
+    return [
+        Row(f"{what}: CPU of all its processes for each poll, median", median(spent), target=0.5, detail=told),
+        Row(f"{what}: CPU of all its processes for each poll, mean", used / (number - first[0])),
+        Row(f"{what}: CPU of all its processes for each poll, worst", max(spent), target=0.5, reason=_WORST),
+        Row(f"{what}: CPU of the thread that polls, median", median(asking), detail=f"worst {max(asking):.2f} s"),
+        Row(
+            f"{what}: resident memory of all its processes, most",
+            max(memory),
+            "MiB",
+            target=250 * 1e6 / 2**20,
+            detail=f"at the end {parts} MiB",
+        ),
+    ]
+
+
+_WORST = "Every 15 s everything in the queue is asked for, and every 30 s all runs are asked for in Prefect."
+
+
+def ends(given: Parts) -> list[Row]:
+    """From the end of a job, by its own clock, until Prefect says that it is complete."""
+    from prefect.client.orchestration import get_client
+
+    path = given.folder / "ending.sh"
+    path.write_text("#!/bin/sh\nsleep $1\ndate +%s.%N\n")
+    path.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    late: list[float] = []
+    with monitor(environment), get_client(sync_client=True) as api:
+        jobs = [_ending(given, path, random.uniform(5, LONGEST)) for _ in range(ENDING)]  # noqa: S311
+        given.manager.execute_jobs(jobs)
+        deadline, store = time.monotonic() + PATIENCE, given.runtime.store
+        while any(record.state.completion_time is None or record.behind for record in _records(given, jobs)):
+            _check(time.monotonic() < deadline, "all jobs are over, and shown")
+            time.sleep(1)
+        for job in jobs:
+            job._take(store.get(job._record.id) or job._record)
+            _check(job.cached_status == statuses.COMPLETE, f"it is complete: {job.status_message}")
+            ended = float(str(job.get_logs()["output"]).split()[-1])
+            state = api.read_flow_run(UUID(job.flow_run_id)).state
+            _check(state is not None and state.is_completed(), f"Prefect says so: {state}")
+            late.append(state.timestamp.timestamp() - ended if state is not None else 0.0)
+    for job in jobs:
+        store.delete(job._record.id)
+    what = f"End of a Condor job until it is Completed in Prefect, polls every 2 s, {ENDING} jobs"
+    ordered = sorted(late)
+    return [
+        Row(f"{what}: median", median(late), target=3),
+        Row(
+            f"{what}: worst", ordered[-1], target=8, detail=f"95 of 100 within {ordered[int(0.95 * ENDING) - 1]:.1f} s"
+        ),
+    ]
+
+
+BENCHMARKS: list[Callable[[Parts], list[Row]]] = [lists, polls, watching, ends]
+
+
+def _active(given: Parts, number: int) -> list[Job]:
+    """Jobs that wait in the queue, as if each had been submitted by execute()."""
+    warm = given.manager.create_job("warm", "alice", job_type="CONDOR", scheduler=given.scheduler,
+        attributes={"executable": "/bin/true", "transfer_executable": False, "requirements": "False"})  # fmt: skip
+    if not isinstance(warm, CondorJob):
+        raise TypeError(warm)
+    warm.execute()
+    deployment = _deployment(given, warm)
+    lifecycle.poll_once(warm)
+    with bare(given) as engine:
+        made = engine.ask("idle", count=number, deployment=deployment)
+    _remove_one(given, warm)
+    pattern, now = warm._record, clock.now()
+    _insert(
+        given,
+        [
+            replace(
+                pattern,
+                name=f"active {cluster}",
+                creation_time=now,
+                native={**pattern.native, "cluster": cluster, "spool": False},
+                remote_id=str(cluster),
+                submission_token=token,
+                flow_run_id=run,
+                flow_state_id=state,
+                face_shown={"name": f"active {cluster}", "remote_id": str(cluster)},
+            )
+            for token, cluster, run, state in made
+        ],
+    )
+    store = given.runtime.store
+    found: list[Job] = []
+    for record in store.records([job_id for job_id, *_ in store.watched()]):
+        found.append(given.runtime.job(record))
+    _check(len(found) == number, f"there are {number} jobs: {len(found)}")
+    return found
+
+
+def _insert(given: Parts, records: list[JobRecord]) -> None:
+    """Writes jobs that Prefect shows as they are, or need not show."""
+    rows = [{**_columns({**_flat(record), "face_seq": 1, "face_done": 1}), "version": 1} for record in records]
+    for row in rows:
+        del row["id"]
+    with given.runtime.store.database.writing() as connection:
+        for row in rows:
+            connection.execute(insert(JobRow).values(**row))
+
+
+def _remove_one(given: Parts, job: CondorJob) -> None:
+    given.scheduler.get_client().act("Remove", f"ClusterId == {job.cluster_id}", "measured")
+    given.runtime.store.delete(job._record.id)
+
+
+def _apply(group: CondorGroup, jobs: list[Job]) -> float:
+    """Seconds for a poll, and for applying what it says, as the monitor does it."""
+    began = time.perf_counter()
+    found = group.poll(jobs)
+    for job in jobs:
+        news = found.get(job._record.id)
+        if news is not None and lifecycle.is_news(job._record, news):
+            lifecycle.observed(job, news, fetch=False)
+    return time.perf_counter() - began
+
+
+def _condorpy(given: Parts, jobs: list[Job]) -> tuple[float, str]:
+    """Seconds that condorpy takes for the status of one job, and what was run."""
+    environment = {**os.environ, **given.pool.env()}
+    clusters = [str(job.remote_id) for job in jobs[:ASKED]]
+    place = given.folder / "condorpy"
+    try:
+        subprocess.run([sys.executable, "-m", "venv", place], check=True, capture_output=True)
+        subprocess.run([place / "bin/pip", "install", "-q", "condorpy"], check=True, capture_output=True)
+        said = subprocess.run(
+            [place / "bin/python", "-c", CONDORPY, *clusters],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return sum(map(float, said.stdout.split())) / len(clusters), f"condorpy, one by one (from {len(clusters)})"
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"condorpy cannot be used: {error} {getattr(error, 'stderr', '')}")
+    began = time.perf_counter()
+    for cluster in clusters:
+        command = (
+            f"condor_q {cluster} -format '\"%d\"' JobStatus && condor_history {cluster} -format '\"%d\"' JobStatus"
+        )
+        subprocess.run(command, shell=True, env=environment, check=True, capture_output=True)  # noqa: S602
+    how = f"condorpy's command (condor_q && condor_history), one by one (from {len(clusters)})"
+    return (time.perf_counter() - began) / len(clusters), how
+
+
+def _ending(given: Parts, path: Path, seconds: float) -> CondorJob:
+    job = given.manager.create_job(
+        "ending",
+        "alice",
+        job_type="CONDOR",
+        scheduler=given.scheduler,
+        attributes={
+            "executable": path.name,
+            "arguments": [f"{seconds:.2f}"],
+            "request_memory": "16MB",
+            "request_disk": "1MB",
+        },
+        remote_input_files=[str(path)],
+    )
+    if not isinstance(job, CondorJob):
+        raise TypeError(job)
+    return job
+
+
+def _records(given: Parts, jobs: list[CondorJob]) -> list[JobRecord]:
+    return given.runtime.store.records([job._record.id for job in jobs])
+
+
+@contextmanager
+def _statements(given: Parts) -> Iterator[list[str]]:
+    """The SQL statements of this process while the context lasts."""
+    said: list[str] = []
+    engine = given.runtime.store.database.engine
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield said
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = [one.cpu_times() for one in [process, *process.children(recursive=True)]]
+    return float(sum(one.user + one.system for one in times))
+
+
+def _mib(process: psutil.Process) -> float:
+    return float(process.memory_info().rss / 2**20)
+
+
+def _memory(process: psutil.Process) -> float:
+    return sum(_mib(one) for one in [process, *process.children(recursive=True)])
