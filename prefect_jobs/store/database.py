@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from prefect_jobs import clock
 from prefect_jobs.errors import DatabaseError
 from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
-from prefect_jobs.store.values import dump_json
+from prefect_jobs.store.values import dump_json, load_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any fixed number: two processes that find an empty PostgreSQL database do not both create the schema.
@@ -205,7 +205,7 @@ def _parsed(url: str) -> URL:
 
 def _make_engine(url: URL) -> Engine:
     # Parameters do not show in errors: the database's signing key is one.
-    common: dict[str, Any] = {"hide_parameters": True, "json_serializer": dump_json}
+    common: dict[str, Any] = {"hide_parameters": True, "json_serializer": dump_json, "json_deserializer": load_json}
     if url.get_backend_name() != "sqlite":
         options = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
         # pre-ping: a server that was restarted costs a new connection, not an error.

@@ -1,5 +1,6 @@
 """Reading and writing jobs. Every write names the version it read; a lost race is run again on fresh data."""
 
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -45,6 +46,8 @@ _RACES = 50
 _MANY = 2**31
 #: Ids in one statement.
 _CHUNK = 500
+#: What many jobs have alike.
+_ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
@@ -329,8 +332,12 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(row: Any, groups: tuple[str, ...]) -> JobRecord:
+    # A monitor has thousands of jobs in memory: what many have alike is there once.
+    values: dict[str, Any] = {
+        name: sys.intern(value) if name in _ALIKE and value else value for name, value in row.items()
+    }
     return JobRecord(
-        state=StatusState(**{name: row[name] for name in _STATE_FIELDS}),
+        state=StatusState(**{name: values[name] for name in _STATE_FIELDS}),
         groups=groups,
-        **{name: row[name] for name in _RECORD_FIELDS},
+        **{name: values[name] for name in _RECORD_FIELDS},
     )

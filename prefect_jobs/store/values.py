@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from prefect_jobs.records import StatusState
 
 _JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown")
+#: Texts up to this length are often the same ones.
+_SHORT = 128
 #: NUL in JSON: an escape that is not escaped itself.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -33,6 +36,19 @@ def dump_json(value: Any) -> str:
     if _NUL.search(text):
         raise ValueError("a text in it has a NUL character")
     return text
+
+
+def load_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Keys and short texts that many values have alike are in memory once: a monitor has
+    thousands of jobs there."""
+    return json.loads(text, object_pairs_hook=_alike)
+
+
+def _alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        sys.intern(name): sys.intern(value) if type(value) is str and len(value) <= _SHORT else value
+        for name, value in pairs
+    }
 
 
 def storable(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from prefect_jobs.records import StatusState
-from prefect_jobs.store import Store
-from prefect_jobs.store.filters import JobQuery
+from prefect_jobs.store import Database, Store
+from prefect_jobs.store.filters import JobQuery, conditions, order
+from prefect_jobs.store.tables import JobRow
 from tests.support import draft
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -140,3 +142,30 @@ def test_finding_jobs_takes_the_same_statements_however_many_there_are(store: St
     with statements(store) as seen:
         store.count(JobQuery(label="an_app"))
     assert len(seen) <= 2
+
+
+@pytest.mark.parametrize("order_by", ["id", "-id", "-creation_time"])
+def test_a_page_of_an_apps_jobs_is_read_in_order_without_sorting_all(tmp_path: Path, order_by: str) -> None:
+    # PostgreSQL's plans depend on what it knows of the tables; SQLite's do not.
+    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
+    query = JobQuery(label="an_app", order_by=order_by, limit=50)
+    statement = select(JobRow.id, JobRow.name).where(*conditions(query, "sqlite")).order_by(*order(order_by)).limit(50)
+    text = statement.compile(database.engine, compile_kwargs={"literal_binds": True})
+
+    with database.reading() as connection:
+        plan = " ".join(row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
+    database.dispose()
+
+    assert "USING INDEX" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_what_many_jobs_have_alike_is_in_memory_once(store: Store) -> None:
+    for number in range(2):
+        store.insert(draft(str(number), scheduler="a pool", native={"procs": [{"state": "Idle"}], "cluster": number}))
+
+    first, second = store.find(JobQuery())
+
+    assert first.scheduler is second.scheduler
+    assert first.native["procs"][0]["state"] is second.native["procs"][0]["state"]
+    assert next(iter(first.native)) is next(iter(second.native))
