@@ -259,7 +259,7 @@ class Checks(RuleBasedStateMachine):
 
 def holds(make: Any) -> None:
     """Runs the machine that ``make`` makes."""
-    run_state_machine_as_test(make, settings=QUICK)  # type: ignore[arg-type]  # any factory will do
+    run_state_machine_as_test(make, settings=QUICK)
 
 
 def test_a_lease_has_one_holder(store: Store) -> None:
