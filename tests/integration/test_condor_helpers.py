@@ -23,15 +23,20 @@ from tests.integration.condor import HELD, access_to, assert_untold, folder_of, 
 from tests.support import eventually
 
 #: What a program of a user's does; it tells its helper's pid and then waits to be killed.
-PROGRAM = """
+PROGRAM = r"""
 import sys, time
 import psutil
 from prefect_jobs.schedulers.condor.client import Access, CondorClient
 client = CondorClient(Access(host=sys.argv[1], port=int(sys.argv[2]), token=sys.stdin.readline().strip()))
 client.query("false")
-print(psutil.Process().children()[0].pid, flush=True)
-sys.stdin.readline()
-client.query("false")
+client._transfer.call("query", {"constraint": "false", "projection": ["ClusterId"]}, 10)
+print(*(child.pid for child in psutil.Process().children()), flush=True)
+asked = sys.stdin.readline().strip()
+text = f"executable = /bin/true\ntransfer_executable = False\nMy.PrefectJobsToken = \"{asked}\"\n"
+if asked:
+    client._transfer.call("submit", {"text": text, "count": 1, "spool": True}, 60)
+else:
+    client.query("false")
 time.sleep(600)
 """
 
@@ -182,9 +187,9 @@ def test_a_closed_client_leaves_no_process_and_no_folder_and_can_be_used_again(
     assert alice.query("false") == []
 
 
-@pytest.mark.parametrize("asking", [False, True])
-def test_a_program_that_is_killed_leaves_no_process_and_no_token_behind(
-    asking: bool, condor_pool: PersonalPool
+@pytest.mark.parametrize("asking", [None, "", "abandoned"], ids=["idle", "asking", "submitting"])
+def test_a_program_that_is_killed_leaves_no_process_and_no_token_and_no_job_behind(
+    asking: str | None, condor_pool: PersonalPool, alice: CondorClient
 ) -> None:
     info = condor_pool.up()
     program = subprocess.Popen(
@@ -198,23 +203,25 @@ def test_a_program_that_is_killed_leaves_no_process_and_no_token_behind(
         assert program.stdout is not None
         program.stdin.write(f"{condor_pool.token('alice')}\n")
         program.stdin.flush()
-        helper = psutil.Process(int(program.stdout.readline()))
-        folder = folder_of(helper)
-        assert (folder / "tokens.d").exists()
-        if asking:
+        mine = [psutil.Process(int(pid)) for pid in program.stdout.readline().split()]
+        folders = [folder_of(helper) for helper in mine]
+        assert all((folder / "tokens.d").exists() for folder in folders)
+        if asking is not None:
             (schedd,) = the_schedds(condor_pool)
             schedd.suspend()
-            program.stdin.write("\n")
+            program.stdin.write(f"{asking}\n")
             program.stdin.flush()
-            eventually(lambda: helper.net_connections("tcp"), "the question is under way")
+            eventually(lambda: any(helper.net_connections("tcp") for helper in mine), "the question is under way")
     finally:
         program.kill()
         program.communicate()
         for schedd in the_schedds(condor_pool):
             schedd.resume()  # one that was not stopped is not changed by it
 
-    eventually(lambda: not helper.is_running(), "its helper has ended", timeout=20)
-    assert not folder.exists()
+    eventually(lambda: not any(helper.is_running() for helper in mine), "its helpers have ended", timeout=20)
+    assert not any(folder.exists() for folder in folders)
+    # What was on its way in could come after others have looked for it in vain.
+    assert not alice.query('PrefectJobsToken == "abandoned"', ("JobStatus",))
 
 
 def test_ctrl_c_at_a_terminal_is_not_for_the_helper(alice: CondorClient) -> None:

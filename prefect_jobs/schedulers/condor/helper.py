@@ -9,6 +9,7 @@ may hold a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -112,6 +113,9 @@ class Session:
         cluster = int(result.cluster())
         if spool:
             with self._removing(cluster):
+                if _abandoned():
+                    # Others have looked for it meanwhile, perhaps in vain: it must not come after that.
+                    raise HelperError(FAILED, "who submitted it has ended")
                 schedd.spool(result)
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
 
@@ -289,6 +293,13 @@ def _answer(ask: Callable[[], Any]) -> dict[str, Any]:
         return {"error": error.kind, "text": _text(error)}
     except Exception as error:  # raised at the client
         return {"error": FAILED, "text": _text(error)}
+
+
+def _abandoned() -> bool:
+    """Whether the program that asks us has ended."""
+    found = select.poll()
+    found.register(sys.stdin.fileno(), select.POLLHUP)
+    return any(event & select.POLLHUP for _, event in found.poll(0))
 
 
 def _plain(ad: Any) -> dict[str, Any]:
