@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 import psutil
-from sqlalchemy import delete, event, insert
+from sqlalchemy import delete, event, update
 
 from benchmarks.bare import bare
 from benchmarks.parts import Parts
@@ -27,7 +27,6 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import CondorGroup
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.records import JobRecord, StatusState
-from prefect_jobs.store.store import _columns, _flat
 from prefect_jobs.store.tables import JobRow
 
 LISTED = (100, 10_000)
@@ -255,12 +254,9 @@ def _active(given: Parts, number: int) -> list[Job]:
 
 def _insert(given: Parts, records: list[JobRecord]) -> None:
     """Writes jobs that Prefect shows as they are, or need not show."""
-    rows = [{**_columns({**_flat(record), "face_seq": 1, "face_done": 1}), "version": 1} for record in records]
-    for row in rows:
-        del row["id"]
+    made = given.runtime.store.insert_all(records)
     with given.runtime.store.database.writing() as connection:
-        for row in rows:
-            connection.execute(insert(JobRow).values(**row))
+        connection.execute(update(JobRow).where(JobRow.id >= made[0].id).values(face_done=JobRow.face_seq))
 
 
 def _remove_one(given: Parts, job: CondorJob) -> None:

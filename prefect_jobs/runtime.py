@@ -80,6 +80,11 @@ class Runtime:
         """Seconds after which a held job is given up."""
         return self.settings.held_timeout
 
+    @property
+    def host_name(self) -> str:
+        """This machine's name."""
+        return self.settings.host_name
+
     def default_workspace(self, label: str, user: str) -> str:
         """The folder for jobs of an app and user that name none."""
         return str(self.settings.workspace.expanduser().absolute() / slug(label) / slug(user))

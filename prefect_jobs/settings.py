@@ -1,5 +1,6 @@
 """Settings, read from ``PREFECT_JOBS_…`` in the environment or a ``.env`` file in the working directory."""
 
+import socket
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
     poll_interval: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 2.0
     #: Seconds after which a job held by the system is removed; none: never.
     held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    #: This machine's name, by which it is known at whose own HTCondor or Dask cluster a job without a scheduler block
+    #: is. Set it where names change: a container that is made anew has another one.
+    host_name: Annotated[str, Field(min_length=1, max_length=200)] = Field(default_factory=socket.gethostname)
     #: Bytes above which a Dask result goes to Prefect result storage.
     result_size_limit: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     #: Signs callback URLs; none: they are open.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -106,6 +107,20 @@ class PostgresServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
         self._process.wait(20)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """A server that takes connections and answers nothing."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        everything = [server, *server.children(recursive=True)]
+        for process in everything:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in everything:
+                process.resume()
 
     def stop(self) -> None:
         """Ends the server, whoever is still connected, and removes its folder."""

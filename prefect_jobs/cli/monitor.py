@@ -7,15 +7,26 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prefect_jobs import clock
 from prefect_jobs.cli.output import JsonOption, command, fail, say
+from prefect_jobs.schedulers.condor import client
+
+if TYPE_CHECKING:
+    from prefect_jobs.monitor.metrics import Metrics
 
 #: Seconds that threads which wait for a scheduler, and the interpreter, have in the end.
 REST = 0.5
+#: Seconds within which the program ends when it is told to.
+PATIENCE = 4.7
+
+
+MetricsPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port at which Prometheus reads metrics, on this machine.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,26 +36,19 @@ def register(app: typer.Typer) -> None:
 
 @command
 def monitor(
-    metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port at which Prometheus reads metrics, on this machine.")
-    ] = None,
+    metrics_port: MetricsPort = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch all jobs of all apps, fetch outputs, and act on what people do in Prefect; ends on SIGTERM or Ctrl-C."""
     from prefect_jobs.monitor import Monitor
-    from prefect_jobs.schedulers.condor import client
 
     log_to_stderr(as_json=as_json)
     watching = Monitor()
-    if metrics_port is not None:
-        try:
-            watching.metrics.serve(metrics_port)
-        except OSError as error:
-            raise fail(f"Metrics cannot be served at port {metrics_port}: {error}") from error
-        say(f"Metrics: http://127.0.0.1:{metrics_port}/metrics")
+    serve_metrics(watching.metrics, metrics_port)
 
     def end(number: int, frame: FrameType | None) -> None:
         watching.request_stop()
+        end_soon(0, PATIENCE)  # whatever does not answer, the database too
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
@@ -52,16 +56,32 @@ def monitor(
     watching.run()
     # A transfer or a question that goes on must not keep the program: what it was about is in the database.
     client.close_clients()
-    end_soon(0)
+    end_soon(0, REST)
 
 
-def end_soon(status: int) -> None:
-    """Ends the program a moment from now, whatever threads of it wait for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    watchdog = threading.Timer(REST, os._exit, (status,))
+def serve_metrics(metrics: "Metrics", port: int | None) -> None:
+    """Serves them, if a port is given; ends the program where that is taken."""
+    if port is None:
+        return
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise fail(f"Metrics cannot be served at port {port}: {error}") from error
+    say(f"Metrics: http://127.0.0.1:{port}/metrics")
+
+
+def end_soon(status: int, seconds: float) -> None:
+    """Ends the program within so many seconds, whatever threads of it wait for."""
+    watchdog = threading.Timer(seconds, _end, (status,))
     watchdog.daemon = True
     watchdog.start()
+
+
+def _end(status: int) -> None:
+    client.close_clients()  # what is left of them would hold a token
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def log_to_stderr(*, as_json: bool) -> None:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefect_jobs.app import App
-from prefect_jobs.cli.monitor import end_soon
-from prefect_jobs.cli.output import command, fail, say
+from prefect_jobs.cli.monitor import REST, MetricsPort, end_soon, log_to_stderr, serve_metrics
+from prefect_jobs.cli.output import JsonOption, command, fail, say
 from prefect_jobs.cli.schedulers import load_app
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from prefect_jobs.monitor.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -43,27 +45,30 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")] = 8000,
     no_monitor: Annotated[bool, typer.Option("--no-monitor", help="The web app alone.")] = False,
+    metrics_port: MetricsPort = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve the web app of some apps and run the monitor, until Ctrl-C or SIGTERM.
 
     Where no Prefect API is configured, a local Prefect server is started, and stopped in the end.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log_to_stderr(as_json=as_json)
     status = 0
     try:
         found = [load_app(path) for path in dict.fromkeys([*(apps or ()), *(more_apps or ())])]
         if not found:
             say("No app is named (module:App): no job's callback is answered.")
-        if not _serve(found, host, port, monitored=not no_monitor):
+        if not _serve(found, host, port, monitored=not no_monitor, metrics_port=metrics_port):
             status = 1
     except KeyboardInterrupt:
         pass
     # A look at a scheduler that does not answer must not keep the program: what is due is in the database.
-    end_soon(status)
+    end_soon(status, REST)
     raise typer.Exit(status)
 
 
-def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool) -> bool:
+def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool, metrics_port: int | None) -> bool:
     """Serves until the program is told to end; whether it ended for no other reason."""
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
@@ -74,7 +79,9 @@ def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool) 
             server = _server(apps, _address(listener))
             monitor = _MonitorThread(server) if monitored else None
             if monitor is not None:
-                closing.insert(0, monitor.stop)
+                serve_metrics(monitor.metrics, metrics_port)
+                closing.insert(0, monitor.request_stop)
+                closing.append(monitor.stop)
                 monitor.start()
             try:
                 server.run(sockets=[listener])
@@ -131,7 +138,8 @@ def _open_runtime() -> list[Callable[[], object]]:
 
     runtime = get_runtime()
     runtime.store.database.ensure_schema()
-    return [runtime.close, client.close_clients, connection.close_clients]
+    # Helpers first: whoever waits for one of them goes on at once, and what they know of tokens goes with them.
+    return [client.close_clients, runtime.close, connection.close_clients]
 
 
 def _in_time(seconds: float, steps: Sequence[Callable[[], object]]) -> None:
@@ -173,6 +181,16 @@ class _MonitorThread(threading.Thread):
             self.failed = True
         finally:
             self._server.should_exit = True
+
+    @property
+    def metrics(self) -> "Metrics":
+        """What it tells of itself."""
+        found: Metrics = self._monitor.metrics
+        return found
+
+    def request_stop(self) -> None:
+        """Asks for its end."""
+        self._monitor.request_stop()
 
     def stop(self) -> None:
         """Ends it."""

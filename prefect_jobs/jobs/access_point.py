@@ -1,6 +1,6 @@
 """What every job at an HTCondor access point has: a scheduler, a number there, a directory of its own."""
 
-import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,8 @@ class AccessPointJob(Job):
     """A job at an access point."""
 
     scheduler_engine: ClassVar[str | None] = "htcondor"
+    #: The directory that was made for a submission whose intent is not committed yet.
+    _made: Path | None = None
 
     @property
     def cluster_id(self) -> int | None:
@@ -84,7 +86,7 @@ class AccessPointJob(Job):
 
     def _origin(self) -> dict[str, Any]:
         # Other machines' own HTCondor knows nothing of it.
-        return {HOST: socket.gethostname()} if self._record.scheduler is None else {}
+        return {HOST: self._backend.host_name} if self._record.scheduler is None else {}
 
     def _directory(self) -> Path | None:
         known = self.spec.get(DIRECTORY)
@@ -94,10 +96,11 @@ class AccessPointJob(Job):
         block = self.scheduler
         if block is None:
             host = self._record.native.get(HOST)
-            if host not in (None, socket.gethostname()):
+            if host not in (None, self._backend.host_name):
                 raise SchedulerConnectionError(
                     f"{self._title()} was submitted to the HTCondor of the machine {host}, which only programs there "
-                    "can ask. Do this there, or use a scheduler block for the next job: that all machines can use."
+                    "can ask. Do this there (or here with PREFECT_JOBS_HOST_NAME set to that, if this machine had that "
+                    "name before). A job with a scheduler block can be asked about anywhere."
                 )
             return client_for(Access())
         client = block.get_client() if hasattr(block, "get_client") else None
@@ -114,7 +117,14 @@ class AccessPointJob(Job):
         return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)
 
     def _prepare(self) -> None:
-        self._make_directory(keep=False)
+        self._made = None if self.spec.get(DIRECTORY) else self._make_directory(keep=False)
+
+    def _unprepare(self) -> None:
+        made, self._made = self._made, None
+        if made is not None:
+            self.spec.pop(DIRECTORY, None)
+            with suppress(OSError):  # somebody has put something into it
+                made.rmdir()
 
     def _make_directory(self, *, keep: bool = True) -> Path:
         """The job's own directory; made once, never one that was there before (it may be another's).

@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import changes, hooks, lifecycle, submission, submission_many
+from prefect_jobs.jobs import changes, hooks, lifecycle, submission
 from prefect_jobs.jobs.fields import JobFields
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.transition import News, Source
@@ -273,18 +273,26 @@ class Job(JobFields):
     def _prepare(self) -> None:
         """What needs no scheduler: what it sets here is written with the intent to submit."""
 
+    def _unprepare(self) -> None:
+        """Undoes what :meth:`_prepare` did just now: the job is not submitted."""
+
     def _origin(self) -> dict[str, Any]:
         """What is noted, with the intent to submit, of where this happens."""
         return {}
+
+    @classmethod
+    def _together(cls) -> bool:
+        """Whether :meth:`_execute_many` submits several jobs of this very class at once."""
+        return cls._execute is Job._execute
 
     @classmethod
     def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
         """Submits several jobs of this very class, each as :meth:`_execute` without arguments does.
 
         Returns:
-            For each what it would have raised.
+            For each what went wrong with it.
         """
-        return submission_many.one_by_one(jobs)
+        return [None] * len(jobs)
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
         """Submits the work. Raises on failure."""

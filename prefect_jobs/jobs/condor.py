@@ -85,16 +85,20 @@ class CondorJob(AccessPointJob, SubmitCommands):
             self._note(client, wanted, done)
 
     @classmethod
+    def _together(cls) -> bool:
+        return cls._execute is CondorJob._execute and cls._client is AccessPointJob._client
+
+    @classmethod
     def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
-        if cls._execute is not CondorJob._execute:
-            return super()._execute_many(jobs)
         problems: dict[int, Exception] = {}
+        clients: dict[str | None, CondorClient | Exception] = {}
         by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
         with _links() as links:
             for number, job in enumerate(jobs):
                 try:
                     wanted = job._describe(links / str(number), job.num_jobs, {})
-                    by_client.setdefault(job._client(), []).append((number, wanted))
+                    client = _once(clients, job)
+                    by_client.setdefault(client, []).append((number, wanted))
                 except DatabaseError:
                     raise
                 except Exception as error:  # of this one job: told to whoever executes it
@@ -147,7 +151,10 @@ class CondorJob(AccessPointJob, SubmitCommands):
     def _found(self) -> bool:
         client, token = self._client(), self._record.submission_token
         mine = f'PrefectJobsToken == "{token}"'
-        attributes = ("ClusterId", "TotalSubmitProcs", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish")
+        attributes = (
+            "ClusterId", "TotalSubmitProcs", "JobStatus", "HoldReasonCode", "LastHoldReasonCode", "StageInStart",
+            "StageInFinish",
+        )  # fmt: skip
         ads = client.query(mine, attributes)
         if ads and not any(_arrived(ad) for ad in ads):
             # Its inputs never arrived whole: it cannot run, and is replaced.
@@ -258,6 +265,20 @@ class CondorJob(AccessPointJob, SubmitCommands):
                 self._client().act("Remove", condor_watch.constraint(self._record), "no longer wanted by prefect-jobs")
 
 
+def _once(clients: dict[str | None, CondorClient | Exception], job: CondorJob) -> CondorClient:
+    """The client for a job's scheduler; where it cannot be had, that is found out once for all of its jobs."""
+    name = job._record.scheduler
+    if name not in clients:
+        try:
+            clients[name] = job._client()
+        except SchedulerConnectionError as error:
+            clients[name] = error
+    found = clients[name]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 @contextmanager
 def _links() -> Iterator[Path]:
     """A folder for links to input files, as HTCondor shall see them, while they are sent."""
@@ -267,5 +288,7 @@ def _links() -> Iterator[Path]:
 
 def _arrived(ad: Mapping[str, Any]) -> bool:
     """Whether the inputs of a process are at the access point, or it needs none to be sent."""
-    sending = ad.get("HoldReasonCode") == observation.HOLD_SPOOLING or "StageInStart" in ad
+    # One that was removed while it waited for them says so no longer as the reason why it is held.
+    codes = (ad.get("HoldReasonCode"), ad.get("LastHoldReasonCode"))
+    sending = observation.HOLD_SPOOLING in codes or "StageInStart" in ad
     return "StageInFinish" in ad or not sending

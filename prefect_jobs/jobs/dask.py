@@ -2,7 +2,6 @@
 
 import json
 import logging
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -220,7 +219,7 @@ class DaskJob(Job):
             "dashboard": getattr(self.scheduler, "dashboard", None) or client.client.dashboard_link
         }
         if not client.access.host:
-            found["local"] = {"host": socket.gethostname(), "address": client.client.scheduler.address}
+            found["local"] = {"host": self._backend.host_name, "address": client.client.scheduler.address}
         return found
 
     def _find_submission(self) -> bool:
@@ -465,7 +464,7 @@ class DaskJob(Job):
     def _cluster_ended(self) -> bool:
         """Whether it was at work on the cluster of a process, on this machine, that has ended."""
         local = self._record.native.get("local")
-        if not local or local["host"] != socket.gethostname():
+        if not local or local["host"] != self._backend.host_name:
             return False
         return connection.gone(local["address"])
 

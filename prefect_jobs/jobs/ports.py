@@ -20,6 +20,11 @@ class Backend(Protocol):
         """Seconds after which a held job is given up."""
         ...
 
+    @property
+    def host_name(self) -> str:
+        """This machine's name."""
+        ...
+
     def insert(self, record: JobRecord) -> JobRecord:
         """Writes a new job and begins to make its flow run."""
         ...

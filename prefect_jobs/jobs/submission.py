@@ -103,7 +103,11 @@ def _submit(job: "Job", submit: Any) -> None:
         except SchedulerConnectionError as error:
             raise SubmissionError(f"{job._title()} was not submitted: {error} Nothing was changed.") from error
     prepare(job)
-    job._take(job._backend.update(job._record.id, intention(job, token)))
+    try:
+        job._take(job._backend.update(job._record.id, intention(job, token)))
+    except JobStateError:
+        job._unprepare()
+        raise
     try:
         with job._backend.submission_lease({job._record.id: token}):
             submit()

@@ -1,11 +1,11 @@
 """Many submissions at once: the same steps as for one, each step of many jobs in one transaction or request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
-from prefect_jobs.jobs import hooks, submission
+from prefect_jobs.jobs import submission
 from prefect_jobs.records import JobRecord
 
 if TYPE_CHECKING:
@@ -31,35 +31,46 @@ def execute_many(jobs: Sequence["Job"], told: Told) -> None:
         DatabaseError: the database cannot be used; what was submitted is found again by its token.
     """
     submitted: list[Job] = []
-    for start in range(0, len(jobs), CHUNK):
-        chunk = jobs[start : start + CHUNK]
+    for chunk in _chunks(jobs):
+        if not chunk[0]._together():
+            told(chunk[0], _alone(chunk[0]))
+            continue
         batch = _Batch(chunk)
         batch.run()
         submitted += batch.ready
         for number, job in enumerate(chunk):
             told(job, batch.problems.get(number))
-    if submitted:
-        records = {
-            record.id: record for record in submitted[0]._backend.shown_all([job._record.id for job in submitted])
-        }
-        for job in submitted:
+    for backend in dict.fromkeys(job._backend for job in submitted):
+        mine = [job for job in submitted if job._backend is backend]
+        records = {record.id: record for record in backend.shown_all([job._record.id for job in mine])}
+        for job in mine:
             if job._record.id in records:
                 job._take(records[job._record.id])
 
 
-def one_by_one(jobs: Sequence["Job"]) -> list[Exception | None]:
-    """Submits each by its own hook; for each what that raised."""
-    found: list[Exception | None] = []
+def _chunks(jobs: Sequence["Job"]) -> Iterator[list["Job"]]:
+    """Jobs, in their order, that take their steps together; those of types that submit one by one are alone: what was
+    submitted is then noted before the next one is."""
+    chunk: list[Job] = []
     for job in jobs:
-        try:
-            hooks.call(job._execute)
-        except DatabaseError:
-            raise  # it did not refuse the job, and no other will fare better
-        except Exception as error:  # whatever a type's hook raises
-            found.append(error)
-        else:
-            found.append(None)
-    return found
+        fits = chunk and job._together() and chunk[0]._together() and job._backend is chunk[0]._backend
+        if chunk and not (fits and len(chunk) < CHUNK):
+            yield chunk
+            chunk = []
+        chunk.append(job)
+    if chunk:
+        yield chunk
+
+
+def _alone(job: "Job") -> Exception | None:
+    """Executes a job; what went wrong with it."""
+    try:
+        job.execute()
+    except DatabaseError:
+        raise
+    except _PROBLEMS as error:
+        return error
+    return None
 
 
 class _Batch:
@@ -140,7 +151,7 @@ class _Batch:
             with backend.submission_lease(ids):
                 for cls in dict.fromkeys(type(job) for job in going.values()):
                     numbers = [number for number, job in going.items() if type(job) is cls]
-                    found = cls._execute_many([going[number] for number in numbers])
+                    found = self._hand_over(cls, [going[number] for number in numbers])
                     errors.update({number: error for number, error in zip(numbers, found, strict=True) if error})
         except DatabaseError:
             raise  # what got through is found by the tokens once the marks are old
@@ -149,6 +160,15 @@ class _Batch:
             backend.update_all([(job_id, submission.interrupted) for job_id in ids])
             raise
         self._commit(backend, errors)
+
+    @staticmethod
+    def _hand_over(kind: "type[Job]", jobs: list["Job"]) -> list[Exception | None]:
+        try:
+            return kind._execute_many(jobs)
+        except DatabaseError:
+            raise
+        except Exception as error:  # no disk, no memory: none of these is better off
+            return [error] * len(jobs)
 
     def _commit(self, backend: "Backend", errors: dict[int, Exception]) -> None:
         """Writes what became of the submissions."""
@@ -178,6 +198,7 @@ class _Batch:
             if isinstance(answer, JobRecord):
                 job._take(answer, keep=keep)
             else:
+                job._unprepare()
                 self._fails(number, answer)
 
     def _try(self, number: int, step: Callable[[], Any]) -> bool:

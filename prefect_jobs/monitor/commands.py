@@ -20,8 +20,8 @@ from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the lease on looking at Prefect holds: longer than a look takes where its API is slow.
-LEASE = 30.0
+#: Seconds that the lease on looking at Prefect holds; it is kept up while a look takes its time.
+LEASE = 9.0
 _LEASE_NAME = "prefect-commands"
 #: Threads that do what is asked for.
 _WORKERS = 4
@@ -95,7 +95,8 @@ class Commands:
                 self._backoff = min(_BACKOFF[1], self._backoff * 2)
             except Exception as error:  # the database is away, or not as it should be: nothing is lost
                 log.warning("What people did in Prefect could not be looked at: %s", error)
-                pause = _BACKOFF[0]
+                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
+                self._backoff = min(_BACKOFF[1], self._backoff * 2)
             self._stop.wait(pause)
         self._api.close()
         try:
@@ -221,6 +222,8 @@ class Commands:
 
     def _stands(self, before: JobRecord, run: RunSeen | None) -> bool:
         """Whether the run is still as it was seen, and that is not what we have written ourselves since."""
+        if _goes_on(before):
+            return False  # its submission goes on: what is asked for is done after it
         if run is None:
             return True
         api = PrefectApi()
@@ -234,8 +237,8 @@ class Commands:
         if record.flow_state_id in (run.state_id,) or record.flow_state_id != before.flow_state_id:
             return False
         commanded = run.state_type in ("CANCELLING", "CANCELLED")
-        if record.submitting_since is not None and clock.now() - record.submitting_since < GRACE:
-            return False  # its submission goes on: what is asked for is done after it
+        if _goes_on(record):
+            return False
         return commanded or not record.behind
 
     def _do(self, job: Job, run: RunSeen | None) -> bool:
@@ -303,6 +306,11 @@ class Commands:
         except JobStateError:
             return True  # deleted meanwhile
         return True
+
+
+def _goes_on(record: JobRecord) -> bool:
+    """Whether the job is being submitted just now."""
+    return record.submitting_since is not None and clock.now() - record.submitting_since < GRACE
 
 
 def _asks(job: Job) -> bool:

@@ -1,6 +1,7 @@
 """What a monitor tells of itself, for Prometheus."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
@@ -55,6 +56,12 @@ class Metrics:
         self._up.labels(scheduler).set(1 if up else 0)
         if up:
             self._answered.labels(scheduler).set_to_current_time()
+
+    def left(self, scheduler: str) -> None:
+        """Forgets a scheduler that another monitor watches now."""
+        for gauge in (self._up, self._answered):
+            with suppress(KeyError):
+                gauge.remove(scheduler)
 
     def counted(self, jobs: Mapping[str, int], backlog: int, prefect: bool) -> None:
         """Notes how many jobs there are in which status, and how far Prefect is behind."""

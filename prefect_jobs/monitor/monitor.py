@@ -2,6 +2,7 @@
 and for what people did in Prefect."""
 
 import logging
+import random
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ FETCHERS = 4
 PATIENCE = 4.0
 #: Of these, for answers of schedulers.
 _ANSWERS = 2.5
+#: The longest pause in seconds while the database is away.
+_BACKOFF = 10.0
 #: Seconds between two counts of what is told to Prometheus.
 _COUNTED = 5.0
 
@@ -57,19 +60,23 @@ class Monitor:
 
         self._over.clear()
         interval = self._runtime.settings.poll_interval
+        backoff = interval
         log.info("The monitor watches %s", self._runtime.store.database.name)
         self._runtime.checker.start()
         self._commands.start()
         try:
             while not self._stop.is_set():
-                began = time.monotonic()
+                began, pause = time.monotonic(), interval
                 try:
                     self._look()
-                except PrefectJobsError as error:
-                    log.warning("%s", error)  # the database is away: everything stays as it is
-                except Exception:
-                    log.exception("The monitor's round failed; trying again")
-                self._stop.wait(max(0.05, interval - (time.monotonic() - began)))
+                    backoff = interval
+                except Exception as error:
+                    pause, backoff = backoff * random.uniform(0.7, 1.0), min(_BACKOFF, backoff * 2)  # noqa: S311
+                    if isinstance(error, PrefectJobsError):
+                        log.warning("%s Trying again.", error)  # the database is away: everything stays as it is
+                    else:
+                        log.exception("The monitor's round failed; trying again")
+                self._stop.wait(max(0.05, pause - (time.monotonic() - began)))
         finally:
             self._end()
             self._over.set()

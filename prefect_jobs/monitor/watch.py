@@ -2,7 +2,6 @@
 
 import logging
 import random
-import socket
 import threading
 import time
 import uuid
@@ -55,7 +54,7 @@ class Watch:
             metrics: what is told of it.
         """
         # Without a block it is a scheduler of this machine, of which monitors elsewhere know nothing.
-        self._host = socket.gethostname() if engine is not None and scheduler is None else None
+        self._host = runtime.settings.host_name if engine is not None and scheduler is None else None
         self.name = f"{engine or 'other'}:{scheduler or 'local'}" + (f"@{self._host}" if self._host else "")
         self._runtime = runtime
         self._group = GROUPS.get(engine, Group)()
@@ -143,6 +142,7 @@ class Watch:
         interval = self._runtime.settings.poll_interval
         while not self._stop.is_set():
             if not self._mine():
+                self._metrics.left(self.name)
                 self._stop.wait(min(interval, 0.5))
                 continue
             began, cpu = time.monotonic(), time.thread_time()
@@ -159,7 +159,8 @@ class Watch:
                 self._left_until = time.monotonic() + max(pause, LEASE / 2)
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
-                pause = self._backoff
+                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
+                self._backoff = min(_BACKOFF[1], self._backoff * 2)
                 log.warning("%s: %s", self.name, error)  # the database is away
             except Exception:
                 pause = self._backoff = min(_BACKOFF[1], self._backoff * 2)

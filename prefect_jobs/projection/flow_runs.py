@@ -33,6 +33,8 @@ _BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
 _BULK_DELETE: Any = "/flow_runs/bulk_delete"
 _COMMANDS = ("CANCELLING", "CANCELLED")
 _RETRY = "AwaitingRetry"
+#: Names of states that ask for something, whatever our state is.
+COMMANDED = ("Cancelling", "Cancelled", _RETRY)
 #: Flow runs that the server deletes in one call.
 DELETED_AT_ONCE = 50
 _NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)

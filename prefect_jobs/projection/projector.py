@@ -31,7 +31,7 @@ PATIENCE = 3.0
 #: Seconds between looks for what others left behind.
 SWEEP = 15.0
 #: Seconds that log lines may wait, so that several go in one call.
-LOG_DELAY = 2.0
+LOG_DELAY = 4.0
 #: Seconds that a claim on a face holds.
 _CLAIM = 60.0
 _BATCH = 100

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
-from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.prefect_api import COMMANDED, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
@@ -134,6 +134,9 @@ class RunFaces:
         """What is noted of a run that was created, or found."""
         run, state, current = made
         face = face_of(record)
+        if current in COMMANDED and not face.terminal:
+            # The run was there already, and somebody has pressed a button since: that stands, and is no state of ours.
+            return Shown(noted(record), run, None, _shown(record))
         if current != face.name:
             # The run was there already: made by us, but its answer was lost.
             state = api.set_state(run, face, state) or state

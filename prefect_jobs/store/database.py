@@ -26,6 +26,15 @@ _SCHEMA_LOCK = 0x70726A6F
 BUSY_TIMEOUT = 20.0
 #: Seconds within which a server must let us in (PostgreSQL); ``?connect_timeout=`` in the URL is another choice.
 CONNECT_TIMEOUT = 10
+#: For connections to PostgreSQL: that its host is gone is noticed after some 20 seconds, and not by TCP's own rules
+#: after hours.
+_LIFE_SIGNS = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
 #: Seconds after which our clock is set by the database's again (PostgreSQL).
 CLOCK_TTL = 60.0
 
@@ -207,7 +216,7 @@ def _make_engine(url: URL) -> Engine:
     # Parameters do not show in errors: the database's signing key is one.
     common: dict[str, Any] = {"hide_parameters": True, "json_serializer": dump_json, "json_deserializer": load_json}
     if url.get_backend_name() != "sqlite":
-        options = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
+        options = {name: value for name, value in _LIFE_SIGNS.items() if name not in url.query}
         # pre-ping: a server that was restarted costs a new connection, not an error.
         shared = create_engine(
             url, connect_args=options, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800, **common

@@ -70,9 +70,12 @@ class FaceStore:
         if not ids:
             return []
         with self.database.writing() as connection:
+            # In the order of ids, as everybody locks many jobs; those that somebody writes just now are left for later.
+            free = select(JobRow.id).where(JobRow.id.in_(ids), *claimable).order_by(JobRow.id)
+            ids = list(connection.execute(free.with_for_update(skip_locked=True)).scalars())
             connection.execute(
                 update(JobRow)
-                .where(JobRow.id.in_(ids), *claimable)
+                .where(JobRow.id.in_(ids))
                 .values(face_owner=owner, face_until=now + timedelta(seconds=seconds))
             )
         return self._jobs(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1])
@@ -91,7 +94,7 @@ class FaceStore:
     def faces_shown(self, faces: Sequence["Shown"]) -> None:
         """As :meth:`face_shown`, of many jobs in one transaction."""
         with self.database.writing() as connection:
-            for face in faces:
+            for face in sorted(faces, key=lambda face: face.record.id):
                 values = storable(face.values())
                 noted = connection.execute(update(JobRow.__table__).where(JobRow.id == face.record.id).values(**values))  # type: ignore[arg-type]
                 if noted.rowcount == 0 and face.flow_run_id is not None:
@@ -115,7 +118,11 @@ class FaceStore:
 
     def release_faces(self, owner: str) -> None:
         """Gives every claim of ``owner`` back; the marks stay."""
-        self._claim(JobRow.face_owner == owner, {"face_owner": None, "face_until": None})
+        with self.database.writing() as connection:
+            mine = select(JobRow.id).where(JobRow.face_owner == owner).order_by(JobRow.id).with_for_update()
+            ids = list(connection.execute(mine).scalars())
+            free = {"face_owner": None, "face_until": None}
+            connection.execute(update(JobRow).where(JobRow.id.in_(ids), JobRow.face_owner == owner).values(**free))
 
     def unlogged(self, job_ids: Iterable[int]) -> list[Message]:
         """Messages that are not on their flow run's Logs tab yet, oldest first."""

@@ -179,20 +179,22 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
             For each the record as written, or what ``change`` (or the lack of the job) raised.
         """
         fresh = {record.id: record for record in self.records(sorted({job_id for job_id, _ in changes}))}
-        found: list[JobRecord | Exception | None] = []
+        found: list[JobRecord | Exception | None] = [None] * len(changes)
         with self.database.writing() as connection:
-            for job_id, change in changes:
+            # In the order of ids, as everybody locks many jobs: else two would wait for each other.
+            for number in sorted(range(len(changes)), key=lambda number: changes[number][0]):
+                job_id, change = changes[number]
                 record = fresh.get(job_id)
                 try:
                     if record is None:
                         raise job_gone(job_id)
                     wanted = change(record)
                     if wanted is None or not (wanted.values or wanted.messages or wanted.nodes):
-                        found.append(record)
+                        found[number] = record
                     else:
-                        found.append(self._write_to(connection, record, wanted))
+                        found[number] = self._write_to(connection, record, wanted)
                 except (PrefectJobsError, ValueError) as error:
-                    found.append(error)
+                    found[number] = error
         # Written by another meanwhile: by itself, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 

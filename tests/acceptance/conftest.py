@@ -11,12 +11,13 @@ import pytest
 
 from prefect_jobs import App, CondorJob, DaskJob, JobManager, create_condor_scheduler, create_dask_scheduler
 from prefect_jobs.blocks import CondorScheduler, DaskScheduler
+from prefect_jobs.errors import LocalPartError
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.runtime import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
 from tests.dask_cluster import DaskCluster
-from tests.support import eventually
+from tests.support import PostgresServer, eventually, missing, postgres_programs
 
 
 class TestApp(App):
@@ -38,6 +39,33 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: Pre
     yield made
     made.close()
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may crash or freeze."""
+    try:
+        made = PostgresServer(postgres_programs())
+    except LocalPartError as error:
+        missing("A PostgreSQL server", str(error))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def on_postgres(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> Iterator[Runtime]:
+    """The product's wiring on a database there."""
+    with server.database() as url:
+        monkeypatch.setenv("PREFECT_JOBS_DATABASE_URL", url.render_as_string(hide_password=False))
+        get_settings.cache_clear()
+        made = get_runtime()
+        yield made
+        made.close()
 
 
 @pytest.fixture

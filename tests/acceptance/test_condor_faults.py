@@ -250,12 +250,15 @@ def test_a_crash_between_submission_and_commit_is_adopted_not_doubled(
     assert [ad["ClusterId"] for ad in ads] == [cluster]
 
 
-def test_a_half_sent_submission_is_replaced(shell_job: ShellJob, runtime: Runtime, alice: CondorScheduler) -> None:
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_half_sent_submission_is_replaced(
+    shell_job: ShellJob, runtime: Runtime, alice: CondorScheduler, removed: bool
+) -> None:
     # given a process that dies between submit and the sending of the inputs
     job = shell_job("exit 0")
     job.save()
     assert job.id is not None
-    token = "half-sent-token"
+    token = f"half-sent-token-{removed}"
     runtime.store.update(job.id, lambda _: Change({"submission_token": token}))
     script = (
         "import sys; from prefect_jobs.schedulers.condor.helper import Session\n"
@@ -282,6 +285,9 @@ def test_a_half_sent_submission_is_replaced(shell_job: ShellJob, runtime: Runtim
     )
     queue = alice.get_client()
     assert len(queue.query(f'PrefectJobsToken == "{token}"')) == 1
+    if removed:  # as its helper does, when it sees that who asked has ended
+        queue.act("Remove", f'PrefectJobsToken == "{token}"', "half-sent")
+        eventually(lambda: queue.history(f'PrefectJobsToken == "{token}"'), "it is in the history", LIMIT)
     # when the job is executed again
     job.execute()
     # then the half-sent one goes and the job runs once

@@ -13,6 +13,7 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs import lifecycle, submission
 from prefect_jobs.monitor import Monitor, commands, watch
 from tests.acceptance.conftest import ShellJob
+from tests.acceptance.test_away_and_back import execute
 from tests.acceptance.test_monitor import running
 from tests.support import eventually
 
@@ -131,7 +132,7 @@ def test_killed_at_any_step_it_is_submitted_once(
     again = [job for job in jobs if job.cached_status == "Pending"]
     assert 2 < len(again) < len(jobs) - 2, "some were killed before, some after they had got through"
     for job in again:
-        job.execute()
+        execute(job)
     assert [job.wait(LIMIT) for job in jobs] == ["Complete"] * len(jobs)
     # then each ran once, whatever was found half-sent and replaced
     client = alice.get_client()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from dask.delayed import delayed
 
 from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor import Monitor
+from prefect_jobs.records import Change
+from prefect_jobs.runtime import Runtime
+from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob
 from tests.support import eventually
 
@@ -108,9 +113,7 @@ def test_cancel(monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView
     press(job, "CANCELLING")
     becomes(job, "Aborted")
     assert prefect_view.state(job)[0] == "CANCELLED"
-    eventually(
-        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
-    )
+    leaves_the_queue(job)
     eventually(lambda: "Cancel was asked for in Prefect." in prefect_view.logs(job), "the log says so")
 
 
@@ -121,9 +124,7 @@ def test_cancelled_by_the_server_itself(
     job.execute()
     press(job, "CANCELLED")
     becomes(job, "Aborted")
-    eventually(
-        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
-    )
+    leaves_the_queue(job)
     assert prefect_view.state(job)[0] == "CANCELLED"
 
 
@@ -176,9 +177,7 @@ def test_the_run_is_deleted(monitor: Monitor, shell_job: ShellJob, prefect_view:
     prefect_view.run(job)
     prefect_view._api.delete(f"/flow_runs/{job.flow_run_id}").raise_for_status()
     becomes(job, "Aborted")
-    eventually(
-        lambda: not job._client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it has left the queue"
-    )
+    leaves_the_queue(job)
 
 
 def test_a_job_without_a_scheduler_is_what_prefect_says(
@@ -216,6 +215,36 @@ def test_a_job_that_was_removed_behind_our_back(monitor: Monitor, shell_job: She
     becomes(job, "Running")
     job._client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
     becomes(job, "Aborted")
+
+
+def test_a_job_that_vanished_is_an_error_that_says_so(
+    monitor: Monitor, shell_job: ShellJob, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condor_watch, "MISSING_TIME", timedelta(seconds=1))
+    job, other = shell_job("sleep 300"), shell_job("true")
+    job.execute()
+    becomes(job, "Running")
+    cluster = job.cluster_id
+    # given that the schedd knows no cluster of that number
+    runtime.store.update(job.id or 0, lambda _: Change({"remote_id": "999999"}))
+    other.execute()
+    becomes(other, "Complete")
+    becomes(job, "Error")
+    assert "neither the queue nor the history" in known(job).state.status_message
+    job._client().act("Remove", f"ClusterId == {cluster}", "the test is over")
+
+
+def test_a_job_that_is_held_for_too_long_is_given_up(
+    manager: JobManager, shell_job: ShellJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_JOBS_HELD_TIMEOUT", "1")
+    get_settings.cache_clear()
+    with running(Monitor()):
+        job = shell_job("exit 0", attributes={"transfer_output_files": "never-written.txt"})
+        job.execute()
+        becomes(job, "Error")
+        leaves_the_queue(job)
+    assert "held for longer than 1 s" in known(job).state.status_message
 
 
 def _until(path: str) -> None:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,36 @@ def test_a_program_that_is_killed_leaves_no_process_and_no_token_and_no_job_behi
     assert not any(folder.exists() for folder in folders)
     # What was on its way in could come after others have looked for it in vain.
     assert not alice.query('PrefectJobsToken == "abandoned"', ("JobStatus",))
+
+
+def test_an_interrupted_request_leaves_no_answer_for_the_next_one(
+    alice: CondorClient, condor_pool: PersonalPool
+) -> None:
+    # given a question that is interrupted while it is under way
+    alice.query("false")
+    (schedd,) = the_schedds(condor_pool)
+
+    def press(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, press)
+    schedd.suspend()
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            alice.query("false")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        schedd.resume()
+
+    # when another one is asked, of another kind
+    found = alice.check()
+
+    # then its answer is its own
+    assert "schedd" in found
+    assert alice.query("false") == []
 
 
 def test_ctrl_c_at_a_terminal_is_not_for_the_helper(alice: CondorClient) -> None:

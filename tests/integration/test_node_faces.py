@@ -53,6 +53,10 @@ class Wire:
 
     def answered(self, response: httpx.Response) -> None:
         """Called when its answer is there."""
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            # The server's database was locked just then: nothing was done, and it is asked again.
+            self.requests.remove((response.request.method, response.request.url.path))
+            return
         part, number = self.lose_at
         if number and part in response.request.url.path:
             self.lose_at = (part, number - 1)

@@ -27,6 +27,7 @@ UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 #: What a daemon says that was started again and is greeted as an old acquaintance. It has done nothing then, and the
 #: next time the bindings introduce themselves anew.
 _FORGOTTEN = "Server rejected our session id"
+_ENDED = "who submitted it has ended"
 #: Seconds within which a schedd notes that inputs have arrived whose transfer has ended.
 _ARRIVAL = 60.0
 
@@ -98,6 +99,9 @@ class Session:
 
     def _send(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         schedd = self._connected()
+        # Where who asked has ended, others look for the work by its token: it must not come after that.
+        if _abandoned():
+            raise HelperError(FAILED, _ENDED)
         try:
             description = self._condor.Submit(text)
             result = schedd.submit(description, count=count, spool=spool)
@@ -111,11 +115,10 @@ class Session:
                 raise HelperError(REFUSED, message) from error
             raise
         cluster = int(result.cluster())
-        if spool:
-            with self._removing(cluster):
-                if _abandoned():
-                    # Others have looked for it meanwhile, perhaps in vain: it must not come after that.
-                    raise HelperError(FAILED, "who submitted it has ended")
+        with self._removing(cluster):
+            if _abandoned():
+                raise HelperError(FAILED, _ENDED)
+            if spool:
                 schedd.spool(result)
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}
 

@@ -133,6 +133,11 @@ class HelperProcess:
             raise CondorError(
                 f"The helper process for {self._access.title} ended (exit code {code}). {tail}".strip()
             ) from error
+        except BaseException:
+            # Interrupted (Ctrl-C): its answer must not be taken for that to the next request, and what it was asked
+            # to submit must not come later.
+            self.close()
+            raise
         if "error" not in answer:
             return answer["ok"]
         raise error_of(self._access, answer, begun=op in _SUBMITTING)
