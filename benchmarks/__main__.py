@@ -1,6 +1,8 @@
-"""Runs the benchmarks, prints a table, and writes RESULTS.md; with words, only those that have one in their name."""
+"""Runs the benchmarks, prints tables, and writes RESULTS.md, a section for each module; with words, only modules that
+are named, and benchmarks that have one in their name."""
 
 import importlib
+import re
 import signal
 import sys
 import time
@@ -8,32 +10,43 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.parts import Parts, parts
-from benchmarks.results import Row, report, table
+from benchmarks.results import Row, section, table
 
 #: Each has a list BENCHMARKS.
-MODULES = ("benchmarks.submissions", "benchmarks.monitoring", "benchmarks.dask_jobs", "benchmarks.workflows")
+MODULES = ("submissions", "monitoring", "dask_jobs", "workflows")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+_HEAD = (
+    "# Results of the benchmarks\n\nWritten by `make bench`; pool, Prefect server and benchmarks share the machine.\n"
+)
+
+Benchmark = Callable[[Parts], list[Row]]
 
 
 def main(words: list[str]) -> None:
-    """Runs the benchmarks; a part of them leaves RESULTS.md alone."""
+    """Runs the benchmarks; the section of a module of which only a part was run stays as it was."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, it leaves nothing running either
-    rows: list[Row] = []
     with parts() as given:
-        for benchmark in _chosen(words):
-            began = time.monotonic()
-            found = benchmark(given)
-            rows.extend(found)
-            print(f"\n{benchmark.__name__} ({time.monotonic() - began:.0f} s)\n{table(found)}", flush=True)
-    text = report(rows, given.condor_version)
-    print(text)
-    if not words:
-        RESULTS.write_text(text)
+        for module in MODULES:
+            every: list[Benchmark] = importlib.import_module(f"benchmarks.{module}").BENCHMARKS
+            chosen = [
+                one for one in every if not words or module in words or any(word in one.__name__ for word in words)
+            ]
+            rows: list[Row] = []
+            for benchmark in chosen:
+                began = time.monotonic()
+                found = benchmark(given)
+                rows.extend(found)
+                print(f"\n{benchmark.__name__} ({time.monotonic() - began:.0f} s)\n{table(found)}", flush=True)
+            if chosen and chosen == every:
+                _write(module, section(module, rows, given.condor_version))
 
 
-def _chosen(words: list[str]) -> list[Callable[[Parts], list[Row]]]:
-    found = [benchmark for name in MODULES for benchmark in importlib.import_module(name).BENCHMARKS]
-    return [benchmark for benchmark in found if not words or any(word in benchmark.__name__ for word in words)]
+def _write(module: str, text: str) -> None:
+    """Replaces a module's section."""
+    known = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = {found.split("\n", 1)[0][3:].strip(): found for found in re.findall(r"(?ms)^## .*?(?=^## |\Z)", known)}
+    sections[module] = text
+    RESULTS.write_text(_HEAD + "".join("\n" + sections[name].strip() + "\n" for name in MODULES if name in sections))
 
 
 if __name__ == "__main__":

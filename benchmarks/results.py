@@ -53,10 +53,11 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def report(rows: Sequence[Row], condor: str) -> str:
-    """The file of results.
+def section(module: str, rows: Sequence[Row], condor: str) -> str:
+    """What is written of a module.
 
     Args:
+        module: its name.
         rows: what was measured.
         condor: HTCondor's version.
     """
@@ -72,9 +73,6 @@ def report(rows: Sequence[Row], condor: str) -> str:
     missed = "".join(
         f"- {row.what}: missed. {row.reason or 'The reason is not known.'}\n" for row in rows if row.missed
     )
-    return (
-        "# Results of the benchmarks\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory:.0f} GiB of memory; {versions}. "
-        "Written by `make bench`; the pool, the Prefect server and the benchmarks share the machine.\n\n"
-        f"{table(rows)}" + (f"\n{missed}" if missed else "")
-    )
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB of memory"
+    head = f"## {module}\n\n{datetime.now(UTC):%Y-%m-%d}, {machine}; {versions}.\n\n"
+    return head + table(rows) + (f"\n{missed}" if missed else "")

@@ -161,7 +161,7 @@ def test_killed_in_the_middle_nothing_is_submitted_twice(
     shell_job: ShellJob, runtime: Runtime, manager: JobManager, alice: CondorScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a process that submits many jobs, and is killed when the first ones are in the queue
-    jobs = [shell_job("sleep 1", name=f"job {number}") for number in range(40)]
+    jobs = [shell_job("true", name=f"job {number}") for number in range(30)]
     for job in jobs:
         job.save()
     script = """

@@ -76,8 +76,10 @@ def test_cancel(
 def test_pause_and_resume(
     monitor: Monitor, workflow: Callable[[str], CondorWorkflow], press: Press, prefect_view: PrefectView
 ) -> None:
-    job = workflow("sleep 5")
+    job = workflow("sleep 8")
     first_runs(job)
+    # (Prefect pauses what runs, and nothing else)
+    eventually(lambda: prefect_view.state(job)[0] == "RUNNING", "Prefect shows that it runs", LIMIT)
     press(job, "PAUSED")
     eventually(lambda: known(job).state.status == "Paused", "it is paused", LIMIT)
     assert prefect_view.state(job)[0] == "PAUSED"
