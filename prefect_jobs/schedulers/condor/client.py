@@ -3,6 +3,7 @@
 import atexit
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ __all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission
 TIMEOUT = 10.0
 #: Seconds for moving files; that somebody answers at all is asked before, within :data:`TIMEOUT`.
 TRANSFER_TIMEOUT = 6 * 3600.0
+#: Seconds for which an access point that has answered need not be asked whether it does, before files are moved.
+FRESH = 2.0
 #: Submissions in one request to the helper: should it end in the middle, each of them is looked for by its token.
 _CHUNK = 50
 
@@ -62,6 +65,8 @@ class CondorClient:
         self.timeout = timeout
         self._control: Transport = HelperProcess(access)
         self._transfer: Transport = HelperProcess(access)
+        #: When it answered last (monotonic).
+        self._answered = float("-inf")
 
     def submit(self, text: str, count: int, *, spool: bool) -> Submitted:
         """Submits ``count`` processes; with ``spool`` the inputs are at the access point on return.
@@ -74,6 +79,7 @@ class CondorClient:
         self._reach()
         args = {"text": text, "count": count, "spool": spool}
         answer = self._transfer.call("submit", args, TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0))
+        self._answered = time.monotonic()
         return Submitted(answer["cluster"], answer["procs"], answer["schedd"])
 
     def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted | PrefectJobsError]:
@@ -179,11 +185,13 @@ class CondorClient:
 
     def _reach(self) -> None:
         refuse_ssh(self.access)
-        self._list("query", "false", ("ClusterId",))
+        if time.monotonic() - self._answered > FRESH:
+            self._list("query", "false", ("ClusterId",))
 
     def _list(self, op: str, constraint: str, projection: Sequence[str], **more: Any) -> list[dict[str, Any]]:
         args = {"constraint": constraint, "projection": list(projection), **more}
         found: list[dict[str, Any]] = self._control.call(op, args, self.timeout)
+        self._answered = time.monotonic()
         return found
 
 
