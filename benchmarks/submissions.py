@@ -226,7 +226,11 @@ def _plain(given: Parts, counting: Proxy, script: Path) -> tuple["Counter[str]",
                 found = counting.take()
         finally:
             worker.terminate()
-            worker.wait(60)
+            try:
+                worker.wait(10)
+            except subprocess.TimeoutExpired:  # it waits for runs of its own
+                worker.kill()
+                worker.wait()
     found["POST deployments"] += 1
     polls = sum(found.pop(kind) for kind in list(found) if "work_pools" in kind or "events" in kind)
     return found, polls

@@ -136,7 +136,8 @@ class CondorGroup(Group):
                 found.update(self._one(jobs[token], client, procs, timeout))
         # What is not in the queue is looked for in the history, one by one; where there are many, some at a time.
         for job in lost[:_LOST]:
-            if not stop():
+            # Not twice: a held job that was given up a moment ago would now be a removed one.
+            if not stop() and job._record.id not in found:
                 found.update(self._one(job, client, None, timeout))
         if len(lost) > _LOST:
             self._next_full = 0.0

@@ -225,11 +225,12 @@ def test_a_job_that_vanished_is_an_error_that_says_so(
     job.execute()
     becomes(job, "Running")
     cluster = job.cluster_id
-    # given that the schedd knows no cluster of that number
-    runtime.store.update(job.id or 0, lambda _: Change({"remote_id": "999999"}))
+    # given that the schedd knows nothing of it
+    runtime.store.update(job.id or 0, lambda _: Change({"remote_id": "999999", "submission_token": "unknown"}))
     other.execute()
     becomes(other, "Complete")
-    becomes(job, "Error")
+    # (it is found in turns of 15 s, and three times)
+    eventually(lambda: known(job).state.status == "Error", "it is an error", 2 * LIMIT)
     assert "neither the queue nor the history" in known(job).state.status_message
     job._client().act("Remove", f"ClusterId == {cluster}", "the test is over")
 

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.projection.prefect_api import NewRun, PrefectApi
+from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway
 from prefect_jobs.projection.states import Face
+from tests.support import eventually
 
 SUBMITTED = Face("PENDING", "Submitted", "as cluster 1")
 RUNNING = Face("RUNNING", "Running", "on host1")
@@ -38,17 +39,26 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
     """A run and the state that we have given it."""
-    run, state, _ = api.create_run(
-        NewRun(
-            app="an_app",
-            entrypoint="prefect_jobs.flows.condor_job:condor_job",
-            name="a job",
-            face=face,
-            key=uuid.uuid4().hex,
-            tags=["prefect-jobs"],
-            labels={},
-        )
+    wanted = NewRun(
+        app="an_app",
+        entrypoint="prefect_jobs.flows.condor_job:condor_job",
+        name="a job",
+        face=face,
+        key=uuid.uuid4().hex,
+        tags=["prefect-jobs"],
+        labels={},
     )
+
+    def create() -> tuple[str, str | None, str | None] | None:
+        try:
+            return api.create_run(wanted)
+        except PrefectAway as error:
+            assert error.busy  # Prefect on SQLite is so for moments; the projector asks again, too
+            return None
+
+    found = eventually(create, "the run is made", 30)
+    assert found is not None
+    run, state, _ = found
     assert state is not None
     return run, state
 
