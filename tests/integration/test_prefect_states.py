@@ -1,7 +1,8 @@
 """Showing states in a real Prefect server: few calls, and a person's command is never written over."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway
 from prefect_jobs.projection.states import Face
 from tests.support import eventually
 
+T = TypeVar("T")
 SUBMITTED = Face("PENDING", "Submitted", "as cluster 1")
 RUNNING = Face("RUNNING", "Running", "on host1")
 PAUSED = Face("PAUSED", "Paused", "")
@@ -37,6 +39,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def patiently(call: Callable[[], T]) -> T:
+    """What a call gives, once Prefect, which is busy for moments on SQLite, does it; the projector asks again, too."""
+    found: list[T] = []
+
+    def done() -> bool:
+        try:
+            found.append(call())
+        except PrefectAway as error:
+            assert error.busy
+            return False
+        return True
+
+    eventually(done, "Prefect does it", 30)
+    return found[0]
+
+
 def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
     """A run and the state that we have given it."""
     wanted = NewRun(
@@ -49,16 +67,7 @@ def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
         labels={},
     )
 
-    def create() -> tuple[str, str | None, str | None] | None:
-        try:
-            return api.create_run(wanted)
-        except PrefectAway as error:
-            assert error.busy  # Prefect on SQLite is so for moments; the projector asks again, too
-            return None
-
-    found = eventually(create, "the run is made", 30)
-    assert found is not None
-    run, state, _ = found
+    run, state, _ = patiently(lambda: api.create_run(wanted))
     assert state is not None
     return run, state
 
@@ -143,8 +152,8 @@ def test_runs_are_deleted_together(
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
 
-    api.delete_runs([first, second, str(uuid.uuid4())])
-    api.delete_runs([first])  # gone already
+    patiently(lambda: api.delete_runs([first, second, str(uuid.uuid4())]))
+    patiently(lambda: api.delete_runs([first]))  # gone already
 
     codes = [httpx.get(f"{prefect_server.api_url}/flow_runs/{run}").status_code for run in (first, second, other)]
     assert codes == [404, 404, 200]
