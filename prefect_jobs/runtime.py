@@ -39,7 +39,7 @@ RESULTS_LEASE = 60.0
 BLOCK_TTL = 30.0
 #: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
 SHOW_DELAY = 0.5
-#: The same where many jobs are submitted at once: their runs are made after that, many in one call.
+#: The same of jobs that are being submitted: their runs are made after that, those of many in one call.
 BULK_DELAY = 5.0
 #: Jobs that are waited for together.
 _SHOWN_AT_ONCE = 50
@@ -94,7 +94,7 @@ class Runtime:
     def insert(self, record: JobRecord) -> JobRecord:
         """Writes a new job; its flow run is made when somebody waits for it, or soon."""
         written = self.store.insert(record)
-        self.projector.kick(written.id, SHOW_DELAY)
+        self.projector.kick(written.id, BULK_DELAY)
         return written
 
     def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
@@ -120,7 +120,8 @@ class Runtime:
 
         record = self.store.update(job_id, noted)
         if before != [record.face_seq] or said == [True]:
-            self.projector.kick(job_id, SHOW_DELAY)
+            # While it is being submitted, its run can wait: it is then made as it is after that, in one call.
+            self.projector.kick(job_id, BULK_DELAY if record.submitting_since else SHOW_DELAY)
         return record
 
     def update_all(
