@@ -33,6 +33,8 @@ _BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
 _BULK_DELETE: Any = "/flow_runs/bulk_delete"
 _COMMANDS = ("CANCELLING", "CANCELLED")
 _RETRY = "AwaitingRetry"
+#: A filter of states that ask for nothing, whatever we are about to show but a pause.
+_NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
 #: Names of states that ask for something, whatever our state is.
 COMMANDED = ("Cancelling", "Cancelled", _RETRY)
 #: Flow runs that the server deletes in one call.
@@ -190,19 +192,27 @@ class FlowRuns(Deployments):
         from prefect.client.schemas.responses import SetStateStatus
 
         kind = face.type
+        # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
+        force = kind == "PAUSED"
         guarded = ours is not None and not face.terminal
-        if guarded and kind is not None and (done := self._set_unless_commanded(run_id, face, kind)) is not None:
-            return done
-        with self._calling() as client:
-            if guarded:
-                # Prefect would accept most states after a command, and the command would be gone.
+        if guarded and kind is not None and not force:
+            done, _ = self._set_where(run_id, _NO_COMMAND, face, kind)
+            if done is not None:
+                return done
+        if guarded or kind is None:
+            with self._calling() as client:
                 now = client.read_flow_run(UUID(run_id)).state
-                if now is not None and str(now.id) != ours and _is_command(now.type.value, now.name, face):
+            if now is not None and guarded:
+                # Prefect would accept most states after a command, and the command would be gone.
+                if str(now.id) != ours and _is_command(now.type.value, now.name, face):
                     return None
-            if kind is None:
-                kind = str(client.read_flow_run(UUID(run_id)).state_type.value)  # type: ignore[union-attr]
-            # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
-            force = kind == "PAUSED"
+                kind = kind or now.type.value
+                unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
+                done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
+                if done is not None or not matched:
+                    return done
+            kind = kind or (now.type.value if now is not None else "PENDING")
+        with self._calling() as client:
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=force)
             if result.status == SetStateStatus.ACCEPT:
                 return str(result.state.id) if result.state else None
@@ -213,21 +223,20 @@ class FlowRuns(Deployments):
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
             return str(result.state.id) if result.state else None
 
-    def _set_unless_commanded(self, run_id: str, face: Face, kind: str) -> str | None:
-        """Shows a state in one call, unless what stands there might be a command.
+    def _set_where(
+        self, run_id: str, stands: Mapping[str, Any], face: Face, kind: str, force: bool = False
+    ) -> tuple[str | None, bool]:
+        """Shows a state in one call, if what stands there is as in a filter of states.
 
         Returns:
-            The new state's id; ``None``: it was not set, and somebody must look why.
+            The new state's id, ``None``: it was not set; and whether what stands there may be so.
         """
-        if kind == "PAUSED" or not self._conditional:
-            return None
-        wanted = {
-            "id": {"any_": [run_id]},
-            "state": {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}},
-        }
+        if not self._conditional:
+            return None, True
+        wanted = {"id": {"any_": [run_id]}, "state": dict(stands)}
         state = {"type": kind, "name": face.name, "message": face.message or None}
         details = {"flow_run_id": run_id, "transition_id": str(uuid4())}
-        body = {"flow_runs": wanted, "state": {**state, "state_details": details}}
+        body = {"flow_runs": wanted, "state": {**state, "state_details": details}, "force": force}
         with self._calling() as client:
             try:
                 answer = client.request("POST", _BULK_SET_STATE, json=body).json()
@@ -235,9 +244,9 @@ class FlowRuns(Deployments):
                 if error.response.status_code not in _NO_SUCH_CALL:
                     raise
                 self._conditional = False  # an older server
-                return None
+                return None, True
         found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
-        return str(found["state"]["id"]) if found is not None else None
+        return str(found["state"]["id"]) if found is not None else None, bool(answer["results"])
 
     def runs(self, wanted: Mapping[str, Any]) -> list[RunSeen]:
         """Flow runs as they are.

@@ -49,7 +49,11 @@ def known(job: Job) -> Any:
 
 
 def becomes(job: Job, status: str) -> None:
-    eventually(lambda: known(job).state.status == status, f"job {job.id} is {status}", LIMIT)
+    try:
+        eventually(lambda: known(job).state.status == status, f"job {job.id} is {status}", LIMIT)
+    except pytest.fail.Exception as error:
+        queue = job._client().query(f"ClusterId == {job.cluster_id}") if isinstance(job, CondorJob) else None
+        pytest.fail(f"{error}\nin SQL: {known(job)}\nin the queue: {queue}")
 
 
 def leaves_the_queue(job: CondorJob) -> None:

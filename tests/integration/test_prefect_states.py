@@ -107,6 +107,29 @@ def test_a_command_is_left_alone(api: PrefectApi, prefect_server: PrefectServerI
     assert stands(prefect_server, run)["id"] == command
 
 
+def test_what_is_pressed_while_we_look_is_left_alone(
+    api: PrefectApi, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    run, ours = made(api, RUNNING)
+    person_sets(prefect_server, run, "PAUSED", "Paused")
+    pressed: list[str] = []
+    send = httpx.HTTPTransport.handle_request
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        answer = send(self, request)
+        if request.method == "GET" and not pressed:
+            pressed.append("now")
+            pressed[0] = person_sets(prefect_server, run, "RUNNING", "Running")
+        return answer
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    # when
+    assert api.set_state(run, PAUSED, ours) is None
+    # then
+    assert stands(prefect_server, run)["id"] == pressed[0]
+
+
 def test_what_we_have_paused_goes_on(api: PrefectApi, prefect_server: PrefectServerInfo) -> None:
     run, ours = made(api)
     paused = api.set_state(run, PAUSED, ours)
