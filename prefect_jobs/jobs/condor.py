@@ -158,8 +158,10 @@ class CondorJob(AccessPointJob, SubmitCommands):
         ads = client.query(mine, attributes)
         if ads and not any(_arrived(ad) for ad in ads):
             # Its inputs never arrived whole: it cannot run, and is replaced.
-            client.act("Remove", mine, "its inputs were not sent completely")
-            return False
+            half = f"{mine} && {observation.WAITING}"
+            if client.act("Remove", half, "its inputs were not sent completely") == len(ads):
+                return False
+            ads = client.query(mine, attributes)  # they have arrived at this moment
         # What was removed before its inputs had arrived was never a job.
         ads = ads or [ad for ad in client.history(mine, attributes, match=1) if _arrived(ad)]
         if not ads:

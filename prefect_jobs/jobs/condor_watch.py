@@ -1,8 +1,9 @@
 """From what a schedd says of a cluster to an observation: what is it now, since when, what must people know."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,11 @@ from prefect_jobs.schedulers.condor.observation import Proc, Verdict
 #: restarted, or moves a job from queue to history just now, knows nothing of it for a moment.
 MISSING_POLLS = 3
 MISSING_TIME = timedelta(seconds=20)
+#: Time after which an access point has forgotten that it has the inputs of a job: it was killed in the second between
+#: the end of their transfer and its note of that, and would hold the job for ever, waiting for them.
+ARRIVAL = timedelta(seconds=10)
+#: Mark of an observation: :func:`let_go_on` has something to do.
+FORGOTTEN = "forgotten"
 #: Lines about single processes in one poll.
 _LINES = 30
 
@@ -66,9 +72,8 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
         for ad in left:
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
-    return _given_up(
-        record, conclude(record, {**{n: p for n, p in known.items() if _settled(p)}, **seen}, held_timeout), client
-    )
+    settled = {number: proc for number, proc in known.items() if _settled(proc)}
+    return _act_upon(record, conclude(record, {**settled, **seen}, held_timeout), client)
 
 
 def observe_changed(
@@ -82,7 +87,7 @@ def observe_changed(
     procs = {**procs_of(record), **seen}
     if len(procs) < int(record.native.get("total", 1)):
         return observe(record, client, held_timeout)
-    return _given_up(record, conclude(record, procs, held_timeout), client)
+    return _act_upon(record, conclude(record, procs, held_timeout), client)
 
 
 def held_for_too_long(record: JobRecord, held_timeout: float | None) -> bool:
@@ -93,10 +98,44 @@ def held_for_too_long(record: JobRecord, held_timeout: float | None) -> bool:
     return clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout)
 
 
-def _given_up(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
+def forgotten(record: JobRecord, procs: Iterable[Proc]) -> bool:
+    """Whether an access point that has the inputs of a job has forgotten it, and must be told."""
+    # That their transfer has ended well is why the job counts as submitted.
+    sent = record.state.execute_time
+    return sent is not None and clock.now() - sent > ARRIVAL and any(proc.waiting for proc in procs)
+
+
+def let_go_on(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
+    """Has the schedd let go on what waits only since it has :func:`forgotten` that inputs have arrived.
+
+    Args:
+        record: the job.
+        found: what was seen, marked with whether this is so.
+        client: the access point.
+
+    Returns:
+        The observation without the mark, and with what was done.
+    """
+    if not found.native.pop(FORGOTTEN, False):
+        return found
+    mine = f"{constraint(record)} && {observation.WAITING}"
+    try:
+        # As the schedd does it itself. Should this be interrupted, it is done again.
+        client.edit(mine, "StageInFinish", str(int(clock.now().timestamp())))
+        client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
+        client.act("Release", mine, "its inputs are here")
+    except CondorError as error:
+        text = f"HTCondor has its inputs, has forgotten that, and does not let it go on: {error} stop() and resubmit()."
+        return replace(found, status=statuses.HELD, message=text)
+    text = "The access point was interrupted as it took the inputs in, and waited for them; it was told to go on."
+    return replace(found, messages=(*found.messages, (logging.WARNING, text)))
+
+
+def _act_upon(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
+    """Does at the schedd what follows from an observation."""
     if found.native.pop("give_up", False):
         client.act("Remove", f"{constraint(record)} && JobStatus == 5", "held for too long")
-    return found
+    return let_go_on(record, found, client)
 
 
 def conclude(record: JobRecord, procs: dict[int, Proc], held_timeout: float | None) -> Observation:
@@ -117,6 +156,8 @@ def conclude(record: JobRecord, procs: dict[int, Proc], held_timeout: float | No
         "missing_polls": None,
         "held_since": None,
     }
+    if forgotten(record, procs.values()):
+        native[FORGOTTEN] = True
     if verdict.status == statuses.HELD:
         since = record.native.get("held_since") or clock.now().isoformat()
         native["held_since"] = since

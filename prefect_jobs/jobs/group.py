@@ -129,7 +129,7 @@ class CondorGroup(Group):
             # Those that are new here may have changed long ago.
             seen.update(self._of(client, [token for token in jobs.keys() - self._seen if token not in seen]))
         self._seen = set(jobs)
-        lost += [job for job in jobs.values() if condor_watch.held_for_too_long(job._record, timeout)]
+        lost += [job for job in jobs.values() if _is_due(job, timeout)]
         found = {}
         for token, procs in seen.items():
             if token in jobs and not stop():
@@ -247,6 +247,13 @@ def _differs(job: CondorJob, procs: Mapping[int, observation.Proc]) -> bool:
         for number, proc in known.items()
         if number in procs or not proc.final
     )
+
+
+def _is_due(job: CondorJob, held_timeout: float | None) -> bool:
+    """Whether something is to be done about a job of which there is no news."""
+    if condor_watch.held_for_too_long(job._record, held_timeout):
+        return True
+    return condor_watch.forgotten(job._record, condor_watch.procs_of(job._record).values())
 
 
 def _lost(job: CondorJob, procs: Mapping[int, observation.Proc]) -> bool:

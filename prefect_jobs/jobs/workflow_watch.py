@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.jobs.condor_watch import MISSING_POLLS, MISSING_TIME, constraint
+from prefect_jobs.jobs.condor_watch import FORGOTTEN, MISSING_POLLS, MISSING_TIME, constraint, forgotten, let_go_on
 from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, observation
@@ -51,6 +51,7 @@ def observe(
     found = conclude(record, nodes, now, dagman, held_timeout)
     if found.native.pop("give_up", False):
         client.act("Remove", constraint(record), "held for too long")
+    found = let_go_on(record, found, client)
     return replace(found, native={**found.native, _CURSOR: cursor, _INNER: inner or None})
 
 
@@ -120,6 +121,9 @@ def conclude(
     started = datetime.fromtimestamp(proc.started, UTC) if proc.started else None
     changed = _changed(before, nodes)
     lines = _lines(before, nodes)
+
+    if forgotten(record, (proc,)):
+        native[FORGOTTEN] = True
 
     def seen(status: str | None, message: str | None, **more: Any) -> Observation:
         begun = None if status == statuses.SUBMITTED else started  # DAGMan runs, but none of the work yet

@@ -310,17 +310,6 @@ def test_a_job_whose_inputs_are_gone_leaves_nothing_in_the_queue(alice: CondorCl
     eventually(lambda: not alice.query('PrefectJobsToken == "gone"'), "the queue is empty")
 
 
-def test_the_inputs_are_taken_in_when_a_submission_returns(alice: CondorClient, tmp_path: Path) -> None:
-    # A schedd notes it a moment after the transfer; one that is killed in between holds the job for ever (code 16).
-    for number in range(5):
-        job = submit(alice, tmp_path / f"job-{number}", {**SH, "arguments": ["-c", "sleep 600"]}, count=3)
-        ads = job.ads()
-        alice.act("Remove", job.constraint, "over")
-
-        assert len(ads) == 3
-        assert all("HoldReasonCode" not in ad for ad in ads)
-
-
 # -- what is there -----------------------------------------------------------------------------------------
 
 

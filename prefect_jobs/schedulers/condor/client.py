@@ -69,7 +69,8 @@ class CondorClient:
         self._answered = float("-inf")
 
     def submit(self, text: str, count: int, *, spool: bool) -> Submitted:
-        """Submits ``count`` processes; with ``spool`` the inputs are at the access point on return.
+        """Submits ``count`` processes; with ``spool`` the inputs are at the access point on return. It
+        notes that a moment later; one that ends in between must be told (:func:`condor_watch.let_go_on`).
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds: nothing was submitted.

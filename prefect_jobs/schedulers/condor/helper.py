@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -28,8 +27,6 @@ UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 #: next time the bindings introduce themselves anew.
 _FORGOTTEN = "Server rejected our session id"
 _ENDED = "who submitted it has ended"
-#: Seconds within which a schedd notes that inputs have arrived whose transfer has ended.
-_ARRIVAL = 60.0
 
 
 class HelperError(Exception):
@@ -91,13 +88,6 @@ class Session:
 
     def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
-        sent = self._send(text, count, spool)
-        if spool:
-            with self._removing(sent["cluster"]):
-                self._await_arrival([sent["cluster"]])
-        return sent
-
-    def _send(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         schedd = self._connected()
         # Where who asked has ended, others look for the work by its token: it must not come after that.
         if _abandoned():
@@ -135,23 +125,11 @@ class Session:
                 text += f"; cluster {cluster}, which waits for them, could not be removed: {_text(other)}"
             raise HelperError(FAILED, text) from error
 
-    def _await_arrival(self, clusters: list[int]) -> None:
-        """Waits until the schedd has noted that the inputs are there. It does so a moment after the transfer has ended
-        well; one that is killed in that moment holds the job for ever (code 16), waiting for inputs."""
-        deadline = time.monotonic() + _ARRIVAL
-        which = " || ".join(f"ClusterId == {cluster}" for cluster in clusters)
-        pause = 0.005
-        while self._connected().query(f"JobStatus == 5 && HoldReasonCode == 16 && ({which})", ["ProcId"], limit=1):
-            if time.monotonic() > deadline:
-                raise HelperError(FAILED, f"they are sent, and not taken in within {_ARRIVAL:g} s")
-            time.sleep(pause)
-            pause = min(0.5, pause * 2)
-
     def submit_all(self, submissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Submits many, each as :meth:`submit`; the answers to each as :func:`main` gives them."""
         found: list[dict[str, Any]] = []
         for number, submission in enumerate(submissions):
-            found.append(_answer(partial(self.ask, self._send, **submission)))
+            found.append(_answer(partial(self.ask, self.submit, **submission)))
             if found[-1].get("error") in (None, REFUSED):
                 continue
             self.forget()
@@ -160,16 +138,7 @@ class Session:
                 text = f"not tried, since an earlier submission failed and it does not answer: {away['text']}"
                 found += [{"error": UNREACHABLE, "text": text}] * (len(submissions) - number - 1)
                 break
-        sent = [
-            answer["ok"]["cluster"]
-            for answer, submission in zip(found, submissions, strict=True)
-            if submission["spool"] and "ok" in answer
-        ]
-        arrived = _answer(partial(self._await_arrival, sent)) if sent else {}
-        if "error" not in arrived:
-            return found
-        # Of each it is found out by its token.
-        return [arrived if answer.get("ok", {}).get("cluster") in sent else answer for answer in found]
+        return found
 
     def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
         """Job ads of the queue."""

@@ -46,6 +46,10 @@ COUNTED = (UNEXPANDED, IDLE, RUNNING, REMOVED, COMPLETED, HELD, SUBMISSION_ERR)
 _STATES = {0: UNEXPANDED, 1: IDLE, 2: RUNNING, 3: REMOVED, 4: COMPLETED, 5: HELD, 6: RUNNING, 7: RUNNING}
 #: HoldReasonCode: by a user; at submit by hold=true; inputs are still on their way.
 HOLD_BY_USER, HOLD_AT_SUBMIT, HOLD_SPOOLING, HOLD_MEMORY = 1, 15, 16, 34
+#: What we make of HOLD_SPOOLING, which no user can release, where a schedd has forgotten that inputs have arrived.
+HOLD_FORGOTTEN = 10016
+#: An expression that is true of processes that wait for their inputs.
+WAITING = f"JobStatus == 5 && (HoldReasonCode == {HOLD_SPOOLING} || HoldReasonCode == {HOLD_FORGOTTEN})"
 
 _ADVICE = {
     3: "Its own policy holds it: look at its periodic_hold and on_exit_hold, then resume() or stop().",
@@ -97,6 +101,11 @@ class Proc:
         """Nothing more will happen to it."""
         return self.state in (COMPLETED, REMOVED)
 
+    @property
+    def waiting(self) -> bool:
+        """Its inputs are not there yet, as far as the schedd knows."""
+        return self.hold_code in (HOLD_SPOOLING, HOLD_FORGOTTEN)
+
     def outcome(self) -> str:
         """How it ended, for people."""
         where = f" on {self.host}" if self.host else ""
@@ -132,7 +141,7 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
     if state == REMOVED and _int(ad.get("LastJobStatus")) == 4:
         state = COMPLETED
     hold_code = _int(ad.get("HoldReasonCode")) if state == HELD else None
-    if state == HELD and hold_code == HOLD_SPOOLING:
+    if state == HELD and hold_code in (HOLD_SPOOLING, HOLD_FORGOTTEN):
         state = UNEXPANDED
     ended = state in (COMPLETED, REMOVED)
     by_signal = bool(ad.get("ExitBySignal")) and state == COMPLETED
