@@ -253,7 +253,7 @@ class Projector:
 
     def _settle(self, job_ids: list[int]) -> None:
         """Tells who waits which of the jobs are shown as they are now."""
-        behind = {record.id for record in self._store.behind(job_ids) if self._ending.get(record.id) != record.face_seq}
+        behind = {job_id for job_id, seq in self._store.behind(job_ids).items() if self._ending.get(job_id) != seq}
         with self._changed:
             for job_id in job_ids:
                 if job_id not in behind:

@@ -3,9 +3,23 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from prefect_jobs import clock
 from prefect_jobs.records import JobRecord, Message
@@ -34,51 +48,45 @@ class Shown:
         return {**ended, **{name: value for name, value in given.items() if value is not None}}
 
 
+_TABLE = cast("Table", JobRow.__table__)
+# Made once: making a statement takes longer than running it.
+_CLAIM = (
+    update(_TABLE)
+    .where(_TABLE.c.id.in_(bindparam("ids", expanding=True)))
+    .values(face_owner=bindparam("owner"), face_until=bindparam("until"))
+)
+_BEHIND = select(JobRow.id, JobRow.face_seq).where(
+    JobRow.id.in_(bindparam("ids", expanding=True)), JobRow.face_done < JobRow.face_seq
+)
+
+
 class FaceStore:
     """The marks in one database of what Prefect must still show; a part of :class:`prefect_jobs.store.store.Store`."""
 
     database: Database
 
-    def _jobs(self, *where: ColumnElement[bool]) -> list[JobRecord]:
-        raise NotImplementedError
-
-    def _claim(self, condition: ColumnElement[bool], values: dict[str, Any]) -> bool:
+    def records(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """See :meth:`prefect_jobs.store.store.Store.records`."""
         raise NotImplementedError
 
     def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
         """Jobs whose face is behind (or that have unlogged messages, or nodes that are behind), claimed for
         ``owner``."""
         now = clock.now()
-        unlogged = select(MessageRow.job_id).where(
-            ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
-        )
-        nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
-        claimable = [
-            or_(
-                JobRow.face_done < JobRow.face_seq,
-                unlogged.exists(),
-                and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
-            ),
-            or_(JobRow.face_owner.is_(None), JobRow.face_owner == owner, JobRow.face_until < now),
-        ]
-        if only is not None:
-            claimable.append(JobRow.id.in_(only))
-        with self.database.reading() as connection:
-            ids = list(
-                connection.execute(select(JobRow.id).where(*claimable).order_by(JobRow.id).limit(limit)).scalars()
-            )
-        if not ids:
-            return []
+        values = {"owner": owner, "now": now, "many": limit, **({} if only is None else {"ids": list(only)})}
+        claimable = _claimable(only is not None)
+        if only is None:
+            # Asked now and then, mostly in vain, and then nothing need be locked.
+            with self.database.reading() as connection:
+                if connection.execute(claimable, values).first() is None:
+                    return []
         with self.database.writing() as connection:
             # In the order of ids, as everybody locks many jobs; those that somebody writes just now are left for later.
-            free = select(JobRow.id).where(JobRow.id.in_(ids), *claimable).order_by(JobRow.id)
-            ids = list(connection.execute(free.with_for_update(skip_locked=True)).scalars())
-            connection.execute(
-                update(JobRow)
-                .where(JobRow.id.in_(ids))
-                .values(face_owner=owner, face_until=now + timedelta(seconds=seconds))
-            )
-        return self._jobs(JobRow.id.in_(ids), JobRow.face_owner == owner, *claimable[:1])
+            ids = list(connection.execute(claimable.with_for_update(skip_locked=True), values).scalars())
+            if ids:
+                until = now + timedelta(seconds=seconds)
+                connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": until})
+        return self.records(ids)
 
     def face_shown(
         self,
@@ -104,9 +112,11 @@ class FaceStore:
                         row = {"flow_run_id": face.flow_run_id, "asked": clock.now()}
                         connection.execute(insert(RunDeletionRow).values(**row))
 
-    def behind(self, job_ids: Iterable[int]) -> list[JobRecord]:
-        """Those of the jobs that Prefect does not show as they are."""
-        return self._jobs(JobRow.id.in_(list(job_ids)), JobRow.face_done < JobRow.face_seq)
+    def behind(self, job_ids: Iterable[int]) -> dict[int, int]:
+        """Those of the jobs that Prefect does not show as they are: id → up to which change they are to be shown."""
+        with self.database.reading() as connection:
+            rows = connection.execute(_BEHIND, {"ids": list(job_ids)})
+            return {int(job_id): int(seq) for job_id, seq in rows}
 
     def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
         """Job id → flow run id, of those that have one."""
@@ -157,3 +167,22 @@ class FaceStore:
         with self.database.reading() as connection:
             rows = connection.execute(select(*columns).where(*where).order_by(MessageRow.id)).all()
         return [Message(*row) for row in rows]
+
+
+@lru_cache
+def _claimable(some: bool) -> Select[Any]:
+    """The ids of jobs that may be claimed; of ``some`` jobs, or of all."""
+    unlogged = select(MessageRow.job_id).where(
+        ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
+    )
+    nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
+    behind = or_(
+        JobRow.face_done < JobRow.face_seq,
+        unlogged.exists(),
+        and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
+    )
+    free = or_(
+        JobRow.face_owner.is_(None), JobRow.face_owner == bindparam("owner"), JobRow.face_until < bindparam("now")
+    )
+    found = select(JobRow.id).where(behind, free).order_by(JobRow.id).limit(bindparam("many", type_=Integer()))
+    return found.where(JobRow.id.in_(bindparam("ids", expanding=True))) if some else found

@@ -52,6 +52,12 @@ _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
+# What is asked for often is made once: making a statement takes longer than running it.
+_BY_IDS = select(*_COLUMNS).where(JobRow.id.in_(bindparam("ids", expanding=True))).order_by(JobRow.id)
+_BY_RUNS = select(*_COLUMNS).where(JobRow.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JobRow.id)
+_GROUPS = select(GroupRow.job_id, GroupRow.name)
+_GROUPS_OF = _GROUPS.where(GroupRow.job_id.in_(bindparam("ids", expanding=True)))
+_GROUPS_BETWEEN = _GROUPS.where(GroupRow.job_id.between(bindparam("first"), bindparam("last")))
 #: Without the mapping, which takes longer than the statement.
 _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
@@ -103,8 +109,8 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
 
     def get(self, job_id: int, label: str | None = None) -> JobRecord | None:
         """The job, or ``None`` (also where it is another app's)."""
-        found = self.find(JobQuery(label=label, filters={"id": job_id}))
-        return found[0] if found else None
+        found = next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
+        return found if found is not None and label in (None, found.label) else None
 
     def find(self, query: JobQuery) -> list[JobRecord]:
         """The jobs of a query, in two statements however many they are.
@@ -133,14 +139,14 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         """Jobs by their ids; those that are gone are left out."""
         found: list[JobRecord] = []
         for start in range(0, len(job_ids), _CHUNK):
-            found += self._jobs(JobRow.id.in_(job_ids[start : start + _CHUNK]))
+            found += self._read(_BY_IDS, {"ids": list(job_ids[start : start + _CHUNK])})
         return found
 
     def records_of_runs(self, flow_run_ids: Sequence[str]) -> list[JobRecord]:
         """The jobs whose faces flow runs are."""
         found: list[JobRecord] = []
         for start in range(0, len(flow_run_ids), _CHUNK):
-            found += self._jobs(JobRow.flow_run_id.in_(flow_run_ids[start : start + _CHUNK]))
+            found += self._read(_BY_RUNS, {"runs": list(flow_run_ids[start : start + _CHUNK])})
         return found
 
     def count(self, query: JobQuery) -> int:
@@ -262,20 +268,19 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _jobs(self, *where: ColumnElement[bool]) -> list[JobRecord]:
-        return self._read(select(*_COLUMNS).where(*where).order_by(JobRow.id))
-
-    def _read(self, statement: Any) -> list[JobRecord]:
+    def _read(self, statement: Any, values: dict[str, Any] | None = None) -> list[JobRecord]:
         with self.database.reading() as connection:
-            rows = connection.execute(statement).mappings().all()
+            rows = connection.execute(statement, values).mappings().all()
             if not rows:
                 return []
             groups: dict[int, list[str]] = {}
-            named = select(GroupRow.job_id, GroupRow.name)
             ids = [row["id"] for row in rows]
             # A long list of ids becomes a range: statements have a limited number of parameters.
-            wanted = GroupRow.job_id.in_(ids) if len(ids) <= 500 else GroupRow.job_id.between(min(ids), max(ids))
-            for job_id, name in connection.execute(named.where(wanted)):
+            if len(ids) <= _CHUNK:
+                named = connection.execute(_GROUPS_OF, {"ids": ids})
+            else:
+                named = connection.execute(_GROUPS_BETWEEN, {"first": min(ids), "last": max(ids)})
+            for job_id, name in named:
                 groups.setdefault(job_id, []).append(name)
         return [_record(row, tuple(sorted(groups.get(row["id"], ())))) for row in rows]
 

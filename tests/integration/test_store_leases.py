@@ -111,13 +111,13 @@ def test_a_job_that_is_shown_is_nobodys_work_until_it_changes(store: Store) -> N
     assert not found.behind
     assert (found.flow_run_id, found.flow_state_id, found.face_shown) == ("run", "state", {"name": "a job"})
     assert store.backlog() == 0
-    assert store.behind([job.id]) == []
+    assert store.behind([job.id]) == {}
     assert store.claim_faces("two", 60, 10) == []
 
     again = changed(store, found)
 
     assert store.backlog() == 1
-    assert store.behind([job.id, job.id + 1]) == [again]
+    assert store.behind([job.id, job.id + 1]) == {job.id: again.face_seq}
     assert store.claim_faces("two", 60, 10) == [again]
 
 
