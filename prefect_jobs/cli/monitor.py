@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prefect_jobs import clock
-from prefect_jobs.cli.output import JsonOption, command, fail, say
+from prefect_jobs.cli.output import JsonOption, command, fail, say, told
 from prefect_jobs.schedulers.condor import client
 
 if TYPE_CHECKING:
@@ -94,6 +94,24 @@ def log_to_stderr(*, as_json: bool) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.INFO)
+    if as_json:
+        _log_all_by(handler)
+
+
+def _log_all_by(handler: logging.Handler) -> None:
+    """What others say, too, and what is said to people: a program that reads the lines expects nothing else."""
+    # They make handlers of their own when they are imported.
+    import distributed  # noqa: F401
+    import prefect.main  # noqa: F401
+
+    told.handlers[:] = [handler]
+    told.propagate = False
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "prefect")]:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
+    logging.getLogger().handlers[:] = [handler]
+    logging.captureWarnings(True)
 
 
 class JsonLines(logging.Formatter):

@@ -1,6 +1,7 @@
 """How commands speak: data on standard output (a table, or JSON), everything else on standard error."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -23,14 +24,24 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EXPECTED = (PrefectJobsError, ValueError, TypeError, TimeoutError, NotImplementedError, LookupError)
 
 
+#: Messages for people are log lines where this has a handler: among those that programs read, say.
+told = logging.getLogger("prefect_jobs.cli.told")
+
+
 def say(text: str) -> None:
     """A message for people."""
+    if told.handlers:
+        told.info(text)
+        return
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 def fail(text: str, code: int = 1) -> typer.Exit:
     """An error for people; raise what it returns."""
-    say(f"error: {text}")
+    if told.handlers:
+        told.error(text)
+    else:
+        say(f"error: {text}")
     return typer.Exit(code)
 
 

@@ -98,7 +98,7 @@ def test_it_ends_soon_and_gives_its_leases_back(
     assert monitor.end(number) == 0
     assert time.monotonic() - began < 5.5  # five, and what a busy machine takes to tell
     assert runtime.store.claim_lease("scheduler:htcondor:pool-of-alice", "somebody else", 1)
-    logged = [json.loads(line) for line in monitor.lines if line.startswith("{")]
+    logged = [json.loads(line) for line in monitor.lines]
     assert {"time", "level", "logger", "message"} <= logged[0].keys()
     assert logged[-1]["message"] == "The monitor has ended"
 
@@ -136,19 +136,25 @@ def test_metrics(start: Callable[..., Process], shell_job: ShellJob, tmp_path: P
     assert 'prefect_jobs_scheduler_up{scheduler="htcondor:pool-of-alice"} 1.0' in found
     assert "prefect_jobs_projection_backlog" in found and "prefect_jobs_prefect_up 1.0" in found
     assert "prefect_jobs_poll_seconds_count" in found
-    taken = start("--metrics-port", str(port))
+    taken = start("--json", "--metrics-port", str(port))
     assert taken.process.wait(LIMIT) == 1
     eventually(lambda: taken.said("cannot be served at port"), "it says so")
+    assert json.loads(taken.lines[-1])["level"] == "ERROR"
     job.stop()
 
 
 def test_serve_watches_too(start: Callable[..., Process], shell_job: ShellJob, runtime: Runtime) -> None:
     # given
-    served = start(command=("serve", "--port", "0"))
+    port = free_port()
+    served = start("--json", "--metrics-port", str(port), command=("serve", "--port", "0"))
     eventually(lambda: served.said("Listening at"), "it listens", LIMIT)
     # when
     job = shell_job("true")
     job.execute()
     # then
     eventually(lambda: runtime.get(job.id or 0).state.status == "Complete", "it was watched", LIMIT)  # type: ignore[union-attr]
+    told = httpx.get(f"http://{LOOPBACK}:{port}/metrics", timeout=30).text
+    assert 'prefect_jobs_scheduler_up{scheduler="htcondor:pool-of-alice"} 1.0' in told
     assert served.end(signal.SIGTERM) == 0
+    logged = [json.loads(line) for line in served.lines]
+    assert any("watched here" in line["message"] for line in logged)
