@@ -37,6 +37,8 @@ _RETRY = "AwaitingRetry"
 _NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
 #: Names of states that ask for something, whatever our state is.
 COMMANDED = ("Cancelling", "Cancelled", _RETRY)
+#: Seconds after which a server that knew no such call is asked for it again: it may have been a proxy that answered.
+_OLDER = 600.0
 #: Flow runs that the server deletes in one call.
 DELETED_AT_ONCE = 50
 _NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
@@ -95,8 +97,8 @@ class FlowRuns(Deployments):
         super().__init__()
         #: The server's time at the last question for runs, by its own clock; ``None``: it has not said.
         self.time: datetime | None = None
-        #: Whether the server can set a state on a condition.
-        self._conditional = True
+        #: Until when the server counts as one that cannot set a state on a condition (monotonic).
+        self._unconditional_until = 0.0
 
     # -- runs -------------------------------------------------------------------------------------------
 
@@ -176,7 +178,8 @@ class FlowRuns(Deployments):
                 return create(client, deployment)
 
     def set_state(self, run_id: str, face: Face, ours: str | None) -> str | None:
-        """Shows a state; a command that a person gave meanwhile is not overwritten.
+        """Shows a state; a command that a person gave meanwhile is not overwritten, but for the moment in which the
+        server itself, having looked, sets it (servers without that call: between our look and our call).
 
         Args:
             run_id: the flow run.
@@ -192,10 +195,8 @@ class FlowRuns(Deployments):
         from prefect.client.schemas.responses import SetStateStatus
 
         kind = face.type
-        # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
-        force = kind == "PAUSED"
         guarded = ours is not None and not face.terminal
-        if guarded and kind is not None and not force:
+        if guarded and kind not in (None, "PAUSED"):
             done, _ = self._set_where(run_id, _NO_COMMAND, face, kind)
             if done is not None:
                 return done
@@ -208,10 +209,13 @@ class FlowRuns(Deployments):
                     return None
                 kind = kind or now.type.value
                 unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
-                done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
-                if done is not None or not matched:
-                    return done
+                # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
+                for force in (True,) if kind == "PAUSED" else (False, True):
+                    done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
+                    if done is not None or not matched:
+                        return done
             kind = kind or (now.type.value if now is not None else "PENDING")
+        force = kind == "PAUSED"
         with self._calling() as client:
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=force)
             if result.status == SetStateStatus.ACCEPT:
@@ -229,9 +233,9 @@ class FlowRuns(Deployments):
         """Shows a state in one call, if what stands there is as in a filter of states.
 
         Returns:
-            The new state's id, ``None``: it was not set; and whether what stands there may be so.
+            The new state's id, ``None``: it was not set; and whether the filter matched, or could not be asked.
         """
-        if not self._conditional:
+        if time.monotonic() < self._unconditional_until:
             return None, True
         wanted = {"id": {"any_": [run_id]}, "state": dict(stands)}
         state = {"type": kind, "name": face.name, "message": face.message or None}
@@ -243,7 +247,7 @@ class FlowRuns(Deployments):
             except httpx.HTTPStatusError as error:
                 if error.response.status_code not in _NO_SUCH_CALL:
                     raise
-                self._conditional = False  # an older server
+                self._unconditional_until = time.monotonic() + _OLDER  # an older server
                 return None, True
         found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
         return str(found["state"]["id"]) if found is not None else None, bool(answer["results"])

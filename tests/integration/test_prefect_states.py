@@ -107,12 +107,47 @@ def test_a_command_is_left_alone(api: PrefectApi, prefect_server: PrefectServerI
     assert stands(prefect_server, run)["id"] == command
 
 
-def test_what_is_pressed_while_we_look_is_left_alone(
+def test_a_pause_that_is_shown_writes_over_no_resume(
     api: PrefectApi, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
     run, ours = made(api, RUNNING)
     person_sets(prefect_server, run, "PAUSED", "Paused")
+
+    press_during_the_look(prefect_server, monkeypatch, run, "RUNNING", "Running")
+    assert api.set_state(run, PAUSED, ours) is None
+
+    assert stands(prefect_server, run)["type"] == "RUNNING"
+
+
+@pytest.mark.parametrize(("kind", "name"), [("CANCELLING", "Cancelling"), ("PAUSED", "Paused")])
+def test_what_prefect_refuses_at_first_writes_over_no_command(
+    api: PrefectApi, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    run, ours = made(api)  # from one pending state to another: by its rules this is not possible
+
+    press_during_the_look(prefect_server, monkeypatch, run, kind, name)
+    assert api.set_state(run, Face("PENDING", "Submitted", "No answer since noon"), ours) is None
+
+    assert stands(prefect_server, run)["type"] == kind
+
+
+def test_what_prefect_refuses_at_first_is_shown_all_the_same(
+    api: PrefectApi, prefect_server: PrefectServerInfo, asked: list[str]
+) -> None:
+    run, ours = made(api)
+    asked.clear()
+
+    state = api.set_state(run, Face("PENDING", "Submitted", "No answer since noon"), ours)
+
+    found = stands(prefect_server, run)
+    assert (found["id"], found["message"]) == (state, "No answer since noon")
+    assert [request.split()[0] for request in asked[:-1]] == ["POST", "GET", "POST", "POST"]
+
+
+def press_during_the_look(
+    server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch, run: str, kind: str, name: str
+) -> None:
+    """Has a button pressed between our look at a run and what follows from it."""
     pressed: list[str] = []
     send = httpx.HTTPTransport.handle_request
 
@@ -120,14 +155,10 @@ def test_what_is_pressed_while_we_look_is_left_alone(
         answer = send(self, request)
         if request.method == "GET" and not pressed:
             pressed.append("now")
-            pressed[0] = person_sets(prefect_server, run, "RUNNING", "Running")
+            person_sets(server, run, kind, name)
         return answer
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
-    # when
-    assert api.set_state(run, PAUSED, ours) is None
-    # then
-    assert stands(prefect_server, run)["id"] == pressed[0]
 
 
 def test_what_we_have_paused_goes_on(api: PrefectApi, prefect_server: PrefectServerInfo) -> None:
