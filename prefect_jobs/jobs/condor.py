@@ -157,13 +157,11 @@ class CondorJob(AccessPointJob, SubmitCommands):
         )  # fmt: skip
         ads = client.query(mine, attributes)
         if ads and not any(_arrived(ad) for ad in ads):
-            # Its inputs never arrived whole: it cannot run, and is replaced.
-            half = f"{mine} && {observation.WAITING}"
-            if client.act("Remove", half, "its inputs were not sent completely") == len(ads):
-                return False
-            ads = client.query(mine, attributes)  # they have arrived at this moment
+            # Its inputs never arrived whole: it cannot run, and is replaced; should they not arrive at this moment.
+            client.act("Remove", f"{mine} && {observation.WAITING}", "its inputs were not sent completely")
+            ads = client.query(mine, attributes)
         # What was removed before its inputs had arrived was never a job.
-        ads = ads or [ad for ad in client.history(mine, attributes, match=1) if _arrived(ad)]
+        ads = [ad for ad in ads or client.history(mine, attributes, match=1) if _arrived(ad)]
         if not ads:
             return False
         cluster = ads[0]["ClusterId"]

@@ -24,6 +24,9 @@ MISSING_TIME = timedelta(seconds=20)
 ARRIVAL = timedelta(seconds=10)
 #: Mark of an observation: :func:`let_go_on` has something to do.
 FORGOTTEN = "forgotten"
+#: Time after which it is tried again where an access point did not take that.
+_TOLD_AGAIN = timedelta(minutes=1)
+_TOLD, _HELD_SINCE = "told", "held_since"
 #: Lines about single processes in one poll.
 _LINES = 30
 
@@ -92,7 +95,7 @@ def observe_changed(
 
 def held_for_too_long(record: JobRecord, held_timeout: float | None) -> bool:
     """Whether it is time to give a held job up."""
-    since = record.native.get("held_since")
+    since = record.native.get(_HELD_SINCE)
     if held_timeout is None or since is None:
         return False
     return clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout)
@@ -103,6 +106,22 @@ def forgotten(record: JobRecord, procs: Iterable[Proc]) -> bool:
     # That their transfer has ended well is why the job counts as submitted.
     sent = record.state.execute_time
     return sent is not None and clock.now() - sent > ARRIVAL and any(proc.waiting for proc in procs)
+
+
+def mark_forgotten(record: JobRecord, procs: Iterable[Proc], native: dict[str, Any]) -> bool:
+    """Marks what is noted of a job if it is :func:`forgotten`; whether the access point was told so before, in vain."""
+    if forgotten(record, procs):
+        native[FORGOTTEN] = True
+        return _TOLD in record.native
+    if _TOLD in record.native:
+        native[_TOLD] = None
+    return False
+
+
+def told_lately(record: JobRecord) -> bool:
+    """Whether the access point was told so a moment ago, and did not take it."""
+    told = record.native.get(_TOLD)
+    return told is not None and clock.now() - datetime.fromisoformat(told) < _TOLD_AGAIN
 
 
 def let_go_on(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
@@ -116,17 +135,28 @@ def let_go_on(record: JobRecord, found: Observation, client: CondorClient) -> Ob
     Returns:
         The observation without the mark, and with what was done.
     """
-    if not found.native.pop(FORGOTTEN, False):
+    if not found.native.pop(FORGOTTEN, False) or told_lately(record):
         return found
     mine = f"{constraint(record)} && {observation.WAITING}"
+    released = 0
     try:
-        # As the schedd does it itself. Should this be interrupted, it is done again.
-        client.edit(mine, "StageInFinish", str(int(clock.now().timestamp())))
-        client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
-        client.act("Release", mine, "its inputs are here")
+        waiting = client.query(mine, ("ProcId", "ServerTime"))
+        if waiting:
+            # As the schedd does it itself, by its own clock: what is written later is an output. Should this be
+            # interrupted, it is done again.
+            client.edit(mine, "StageInFinish", str(int(waiting[0]["ServerTime"]) - 1))
+            client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
+            released = client.act("Release", mine, "its inputs are here")
     except CondorError as error:
-        text = f"HTCondor has its inputs, has forgotten that, and does not let it go on: {error} stop() and resubmit()."
-        return replace(found, status=statuses.HELD, message=text)
+        if client.query(mine, ("ProcId",)):
+            why = str(error).rstrip(". ")
+            text = f"HTCondor has its inputs, has forgotten that, and is not to be told: {why}. stop() and resubmit()."
+            now = clock.now().isoformat()
+            held = {_HELD_SINCE: record.native.get(_HELD_SINCE) or now, _TOLD: now}
+            return replace(found, status=statuses.HELD, message=text, native={**found.native, **held})
+        # Another one has told it, or it has remembered.
+    if not released:
+        return found
     text = "The access point was interrupted as it took the inputs in, and waited for them; it was told to go on."
     return replace(found, messages=(*found.messages, (logging.WARNING, text)))
 
@@ -154,13 +184,13 @@ def conclude(record: JobRecord, procs: dict[int, Proc], held_timeout: float | No
         "procs": [procs[number].encode() for number in sorted(procs)],
         "missing_since": None,
         "missing_polls": None,
-        "held_since": None,
+        _HELD_SINCE: None,
     }
-    if forgotten(record, procs.values()):
-        native[FORGOTTEN] = True
+    if mark_forgotten(record, procs.values(), native):
+        verdict = replace(verdict, status=statuses.HELD, message=record.state.status_message)
     if verdict.status == statuses.HELD:
-        since = record.native.get("held_since") or clock.now().isoformat()
-        native["held_since"] = since
+        since = record.native.get(_HELD_SINCE) or clock.now().isoformat()
+        native[_HELD_SINCE] = since
         if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):
             text = f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {verdict.message}"
             given_up = {**native, "give_up": True}

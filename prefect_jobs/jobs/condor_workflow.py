@@ -163,11 +163,12 @@ class CondorWorkflow(WorkflowGraph):
         attributes = ("ClusterId", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish", "PrefectJobsRescue")
         ads = client.query(mine, attributes)
         if ads and "StageInFinish" not in ads[0]:
-            # Its files never arrived whole: it cannot run, and is replaced.
-            client.act("Remove", mine, "its inputs were not sent completely")
-            client.act("RemoveX", mine, "its inputs were not sent completely")
-            return False
-        ads = ads or [ad for ad in client.history(mine, attributes, match=1) if "StageInFinish" in ad]
+            # Its files never arrived whole: it cannot run, and is replaced; should they not arrive at this moment.
+            why = "its inputs were not sent completely"
+            client.act("Remove", f"{mine} && {observation.WAITING}", why)
+            client.act("RemoveX", f"{mine} && JobStatus == 3 && StageInFinish =?= undefined", why)
+            ads = client.query(mine, attributes)
+        ads = [ad for ad in ads or client.history(mine, attributes, match=1) if "StageInFinish" in ad]
         if not ads:
             return False
         cluster, directory = ads[0]["ClusterId"], Path(self.initial_dir)
@@ -216,8 +217,7 @@ class CondorWorkflow(WorkflowGraph):
         with condor_watch.asking():
             # For a moment after its files were sent, DAGMan is still in HTCondor's own hold, and cannot be given ours.
             while not client.act("Hold", f"{mine} && (JobStatus == 1 || JobStatus == 2)", "paused by prefect-jobs"):
-                spooling = client.query(f"{mine} && HoldReasonCode == {observation.HOLD_SPOOLING}", ("ClusterId",))
-                if not spooling:
+                if not client.query(f"{mine} && {observation.WAITING}", ("ClusterId",)):
                     break
                 if time.monotonic() > deadline:
                     raise JobStateError(f"{self._title()} is still sending its files and cannot be paused; try again.")

@@ -253,7 +253,9 @@ def _is_due(job: CondorJob, held_timeout: float | None) -> bool:
     """Whether something is to be done about a job of which there is no news."""
     if condor_watch.held_for_too_long(job._record, held_timeout):
         return True
-    return condor_watch.forgotten(job._record, condor_watch.procs_of(job._record).values())
+    record = job._record
+    waits = condor_watch.forgotten(record, condor_watch.procs_of(record).values())
+    return waits and not condor_watch.told_lately(record)
 
 
 def _lost(job: CondorJob, procs: Mapping[int, observation.Proc]) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.jobs.condor_watch import FORGOTTEN, MISSING_POLLS, MISSING_TIME, constraint, forgotten, let_go_on
+from prefect_jobs.jobs.condor_watch import MISSING_POLLS, MISSING_TIME, constraint, let_go_on, mark_forgotten
 from prefect_jobs.jobs.observation import OUTCOME, Observation
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, observation
@@ -122,8 +122,7 @@ def conclude(
     changed = _changed(before, nodes)
     lines = _lines(before, nodes)
 
-    if forgotten(record, (proc,)):
-        native[FORGOTTEN] = True
+    in_vain = mark_forgotten(record, (proc,), native)
 
     def seen(status: str | None, message: str | None, **more: Any) -> Observation:
         begun = None if status == statuses.SUBMITTED else started  # DAGMan runs, but none of the work yet
@@ -145,8 +144,9 @@ def conclude(
         ends = f" {running} at work go on to their end." if running else ""
         return seen(statuses.PAUSED, f"Halted: no new nodes are started.{ends} resume() goes on.")
     held = _all_held(nodes) if proc.status != statuses.HELD else None
-    if proc.status == statuses.HELD or (held is not None and held.status == statuses.HELD):
+    if in_vain or proc.status == statuses.HELD or (held is not None and held.status == statuses.HELD):
         text = proc.hold_text() if held is None else dag_observation.progress(nodes)
+        text = record.state.status_message if in_vain else text
         since = record.native.get("held_since") or clock.now().isoformat()
         native["held_since"] = since
         if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):

@@ -75,11 +75,10 @@ class FaceStore:
         now = clock.now()
         values = {"owner": owner, "now": now, "many": limit, **({} if only is None else {"ids": list(only)})}
         claimable = _claimable(only is not None)
-        if only is None:
-            # Asked now and then, mostly in vain, and then nothing need be locked.
-            with self.database.reading() as connection:
-                if connection.execute(claimable, values).first() is None:
-                    return []
+        # Where there is nothing to be claimed, nothing need be locked.
+        with self.database.reading() as connection:
+            if connection.execute(claimable, values).first() is None:
+                return []
         with self.database.writing() as connection:
             # In the order of ids, as everybody locks many jobs; those that somebody writes just now are left for later.
             ids = list(connection.execute(claimable.with_for_update(skip_locked=True), values).scalars())

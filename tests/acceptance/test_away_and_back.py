@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,6 @@ import pytest
 from dask.delayed import delayed
 
 from prefect_jobs import (
-    CondorJob,
     CondorWorkflow,
     CondorWorkflowJobNode,
     JobManager,
@@ -23,6 +22,7 @@ from prefect_jobs import (
 )
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
+from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.local.condor_pool import PersonalPool
@@ -32,6 +32,7 @@ from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.watch import LEASE
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient, Submitted
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block
 from tests.acceptance.test_monitor import becomes, known, running
 from tests.acceptance.test_prefect_away import frozen
@@ -154,56 +155,57 @@ def test_the_schedd(
     assert prefect_view.state(jobs["Error"])[0] == "FAILED"
 
 
-@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("kind", ["watched", "looked at", "workflow"])
 def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
-    watched: bool, manager: JobManager, alice: CondorScheduler, condor_pool: PersonalPool, tmp_path: Path
+    kind: str,
+    manager: JobManager,
+    alice: CondorScheduler,
+    condor_pool: PersonalPool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given jobs whose inputs have arrived, which the schedd has not noted yet: it does so a second later
+    # given a job whose inputs have arrived, which the schedd will note a second later
+    monkeypatch.setattr(condor_watch, "ARRIVAL", timedelta(seconds=3))
     given = tmp_path / "given.txt"
     given.write_text("what it needs")
-
-    def make(count: int) -> CondorJob:
+    work = {
+        "executable": "/bin/sh",
+        "transfer_executable": False,
+        "arguments": ["-c", "cat given.txt > out-$0.txt", "$(Process)"],
+        "transfer_input_files": str(given),
+        "request_memory": "32MB",
+    }
+    job: Job
+    if kind == "workflow":
+        job = workflow = manager.create_job("cat", "alice", job_type="CONDORWORKFLOW", scheduler=alice)
+        assert isinstance(workflow, CondorWorkflow)
+        CondorWorkflowJobNode("only", workflow, attributes=work).save()
+    else:
         job = manager.create_job(
-            "cat",
-            "alice",
-            job_type="CONDOR",
-            scheduler=alice,
-            attributes={
-                "executable": "/bin/sh",
-                "transfer_executable": False,
-                "arguments": ["-c", "cat given.txt > out-$0.txt", "$(Process)"],
-                "transfer_input_files": "given.txt",
-                "request_memory": "32MB",
-            },
-            remote_input_files=[str(given)],
-            num_jobs=count,
+            "cat", "alice", job_type="CONDOR", scheduler=alice, attributes=work, num_jobs=3 if kind == "watched" else 1
         )
-        assert isinstance(job, CondorJob)
-        return job
+    submit = CondorClient.submit
 
-    workflow = manager.create_job("flow", "alice", job_type="CONDORWORKFLOW", scheduler=alice)
-    assert isinstance(workflow, CondorWorkflow)
-    true = {"executable": "/bin/true", "transfer_executable": False, "request_memory": "32MB"}
-    CondorWorkflowJobNode("only", workflow, attributes=true).save()
-    jobs: list[CondorJob | CondorWorkflow] = [workflow, make(3), make(1)]
-    for job in jobs:
-        execute(job)
-    # when it is killed
-    with killed(condor_pool):
-        pass
-    ids = " || ".join(f"ClusterId == {job.cluster_id}" for job in jobs)
-    waiting = alice.get_client().query(f"({ids}) && {observation.WAITING}", ("ClusterId",))
-    assert jobs[-1].cluster_id in {ad["ClusterId"] for ad in waiting}, "the machine is too slow for this test"
-    # then it is told that it has them, and each goes on
-    with running(Monitor()) if watched else nullcontext():
-        for job in jobs:
-            if watched:
-                becomes(job, "Complete")
-            else:
-                assert job.wait(LIMIT) == "Complete"
-    for job, count in zip(jobs[1:], (3, 1), strict=True):
-        written = sorted(Path(job.initial_dir).glob("out-*.txt"))
-        assert [path.read_text() for path in written] == ["what it needs"] * count
+    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Submitted:
+        answer = submit(self, text, count, spool=spool)
+        with killed(condor_pool):
+            pass
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CondorClient, "submit", and_be_killed)
+        job.execute()
+    # when it is there again, it waits for them
+    waiting = f"ClusterId == {job.remote_id} && {observation.WAITING}"
+    assert alice.get_client().query(waiting, ("ProcId",))
+    # then it is told that it has them, and the job goes on
+    if kind == "looked at":
+        assert job.wait(LIMIT) == "Complete"
+    else:
+        with running(Monitor()):
+            becomes(job, "Complete")
+    written = sorted(Path(known(job).spec["initial_dir"]).rglob("out-*.txt"))
+    assert [path.read_text() for path in written] == ["what it needs"] * (3 if kind == "watched" else 1)
 
 
 def test_a_schedd_that_was_started_again_is_asked_as_before(alice: CondorScheduler, condor_pool: PersonalPool) -> None:

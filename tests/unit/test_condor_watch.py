@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from prefect_jobs import clock
+from prefect_jobs import CondorJob, clock
 from prefect_jobs.jobs.condor_watch import ARRIVAL, observe
 from prefect_jobs.records import JobRecord, StatusState
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
 from prefect_jobs.schedulers.condor.observation import HOLD_FORGOTTEN
+from prefect_jobs.schedulers.condor.observation import WAITING as WAITS
 
 RECORD = JobRecord(
     id=1,
@@ -36,10 +37,11 @@ class Schedd:
         self._history = newest_first
         self._queue = queue
         self._refuses = refuses
+        self.others_were_faster = False
         self.done: list[tuple[str, str]] = []
 
-    def query(self, _constraint: str, _projection: Sequence[str] = ()) -> list[dict[str, Any]]:
-        return list(self._queue)
+    def query(self, constraint: str, _projection: Sequence[str] = ()) -> list[dict[str, Any]]:
+        return [] if self.others_were_faster and WAITS in constraint else list(self._queue)
 
     def edit(self, _constraint: str, attribute: str, value: str) -> int:
         if self._refuses:
@@ -68,7 +70,7 @@ def test_a_process_that_is_noted_twice_in_the_history_hides_no_other() -> None:
 
 
 SUBMITTED = replace(RECORD, native={"total": 1}, state=StatusState(status="Submitted"))
-WAITING = {"ClusterId": 40, "ProcId": 0, "JobStatus": 5, "HoldReasonCode": 16}
+WAITING = {"ClusterId": 40, "ProcId": 0, "JobStatus": 5, "HoldReasonCode": 16, "ServerTime": 1_700_000_000}
 
 
 def accepted(ago: timedelta) -> JobRecord:
@@ -89,9 +91,20 @@ def test_a_schedd_that_waits_for_inputs_that_it_has_is_told_so(code: int) -> Non
 
     found = observe(accepted(ARRIVAL * 2), cast(CondorClient, schedd), None)
 
-    assert [what for what, _ in schedd.done] == ["StageInFinish", "HoldReasonCode", "Release"]
+    # by its own clock, and as it does: files that are newer than this are outputs
+    assert schedd.done[:2] == [("StageInFinish", "1699999999"), ("HoldReasonCode", str(HOLD_FORGOTTEN))]
+    assert schedd.done[2][0] == "Release"
     assert found.status == "Submitted" and "interrupted" in found.messages[0][1]
     assert "forgotten" not in found.native
+
+
+def test_where_another_one_was_faster_nothing_is_said() -> None:
+    schedd = Schedd(queue=[WAITING])
+    schedd.others_were_faster = True
+
+    found = observe(accepted(ARRIVAL * 2), cast(CondorClient, schedd), None)
+
+    assert (found.status, schedd.done, found.messages) == ("Submitted", [], ())
 
 
 def test_a_schedd_that_does_not_let_it_go_on_leaves_it_held() -> None:
@@ -101,3 +114,52 @@ def test_a_schedd_that_does_not_let_it_go_on_leaves_it_held() -> None:
 
     assert found.status == "Held"
     assert "Attributes may not be set. stop() and resubmit()" in (found.message or "")
+
+    # it stays so, is not told again at once, and is given up as whatever is held
+    held = accepted(ARRIVAL * 2)
+    held = replace(held, native={**held.native, **found.native}, state=replace(held.state, status="Held"))
+    schedd = Schedd(queue=[WAITING])
+    assert observe(held, cast(CondorClient, schedd), None).status == "Held"
+    assert schedd.done == []
+    clock.set_clock(lambda: datetime.now(UTC) + timedelta(seconds=61))
+    given_up = observe(held, cast(CondorClient, schedd), 60)
+    assert given_up.status == "Error" and "HELD_TIMEOUT" in (given_up.message or "")
+    assert schedd.done[0][0] == "Remove"
+
+
+class Queue:
+    """An access point at which a submission is looked for."""
+
+    def __init__(self, *looks: list[dict[str, Any]]) -> None:
+        self._looks = list(looks)
+
+    def query(self, _constraint: str, _projection: Sequence[str] = ()) -> list[dict[str, Any]]:
+        return self._looks.pop(0)
+
+    def act(self, _action: str, _constraint: str, _reason: str) -> int:
+        return 0
+
+    def history(self, *_args: Any, **_more: Any) -> list[dict[str, Any]]:
+        return []
+
+
+REMOVED = {"ClusterId": 40, "JobStatus": 3, "LastHoldReasonCode": 16, "StageInStart": 1}
+HERE = {"ClusterId": 40, "JobStatus": 1, "LastHoldReasonCode": 16, "StageInStart": 1, "StageInFinish": 1}
+
+
+@pytest.mark.parametrize(
+    ("looks", "there"),
+    [
+        ([[REMOVED, REMOVED], [REMOVED]], False),  # being removed already, one after the other
+        ([[WAITING], []], False),
+        ([[WAITING, WAITING], [HERE, HERE]], True),  # they arrive between the look and the removal
+        ([[HERE]], True),
+    ],
+)
+def test_what_never_arrived_is_not_taken_for_submitted(
+    monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]], there: bool
+) -> None:
+    job = CondorJob(cast(Any, None), replace(RECORD, spec={"attributes": {}}))
+    monkeypatch.setattr(job, "_client", lambda: Queue(*looks))
+
+    assert job._found() is there

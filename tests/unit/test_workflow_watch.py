@@ -251,6 +251,10 @@ class Schedd:
         self.asked.append((action, constraint))
         return 1
 
+    def edit(self, constraint: str, attribute: str, value: str) -> int:
+        self.asked.append((attribute, value))
+        return 1
+
 
 def ask(schedd: Schedd, record: JobRecord, known: Sequence[NodeRecord], timeout: float | None = None) -> Observation:
     return observe(record, known, cast(CondorClient, schedd), timeout)
@@ -294,6 +298,21 @@ def test_what_is_given_up_is_removed() -> None:
     assert "give_up" not in found.native
     assert "gone" in found.native["gave_up"]
     assert [(node.name, node.status) for node in found.nodes] == [("A", statuses.HELD)]
+
+
+def test_a_schedd_that_waits_for_files_that_it_has_is_told_so() -> None:
+    # given
+    schedd = Schedd([dagman(5, HoldReasonCode=16, ServerTime=1_700_000_000)])
+    record = job("Submitted")
+    record = replace(record, state=replace(record.state, execute_time=NOON - timedelta(seconds=60)))
+
+    # when
+    found = ask(schedd, record, nodes(A="Pending"))
+
+    # then
+    assert ("StageInFinish", "1699999999") in schedd.asked
+    assert schedd.asked[-1][0] == "Release"
+    assert found.status == "Submitted" and "interrupted" in found.messages[-1][1]
 
 
 @pytest.mark.parametrize("queue", [[], [dagman(PrefectJobsToken="another")], [ad("A", 42, 2)]])
