@@ -18,9 +18,9 @@ import psutil
 from sqlalchemy import delete, event, update
 
 from benchmarks.bare import bare
-from benchmarks.parts import Parts
+from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
-from benchmarks.submissions import PATIENCE, _check, _deployment, _remove, monitor
+from benchmarks.submissions import _deployment, _remove, monitor
 from prefect_jobs import App, CondorJob, JobManager, clock, statuses
 from prefect_jobs.jobs import lifecycle
 from prefect_jobs.jobs.base import Job
@@ -68,7 +68,7 @@ def lists(given: Parts) -> list[Row]:
                     began = time.perf_counter()
                     found = manager.list_jobs(limit=50, order_by=order)
                     taken.append((time.perf_counter() - began) * 1000)
-            _check(len(found) == 50, "50 jobs are listed")
+            check(len(found) == 50, "50 jobs are listed")
             rows.append(
                 Row(
                     f"list_jobs(limit=50, order_by={order!r}) among {number} jobs",
@@ -138,7 +138,7 @@ def watching(given: Parts) -> list[Row]:
 
         deadline = time.monotonic() + PATIENCE
         while read()[0] < 10:  # everything was read, and looked at, once
-            _check(time.monotonic() < deadline, "the monitor polls")
+            check(time.monotonic() < deadline, "the monitor polls")
             time.sleep(0.5)
         time.sleep(15)
         end = time.monotonic() + MINUTE
@@ -190,14 +190,14 @@ def ends(given: Parts) -> list[Row]:
         given.manager.execute_jobs(jobs)
         deadline, store = time.monotonic() + PATIENCE, given.runtime.store
         while any(record.state.completion_time is None or record.behind for record in _records(given, jobs)):
-            _check(time.monotonic() < deadline, "all jobs are over, and shown")
+            check(time.monotonic() < deadline, "all jobs are over, and shown")
             time.sleep(1)
         for job in jobs:
             job._take(store.get(job._record.id) or job._record)
-            _check(job.cached_status == statuses.COMPLETE, f"it is complete: {job.status_message}")
+            check(job.cached_status == statuses.COMPLETE, f"it is complete: {job.status_message}")
             ended = float(str(job.get_logs()["output"]).split()[-1])
             state = api.read_flow_run(UUID(job.flow_run_id)).state
-            _check(state is not None and state.is_completed(), f"Prefect says so: {state}")
+            check(state is not None and state.is_completed(), f"Prefect says so: {state}")
             late.append(state.timestamp.timestamp() - ended if state is not None else 0.0)
     for job in jobs:
         store.delete(job._record.id)
@@ -248,7 +248,7 @@ def _active(given: Parts, number: int) -> list[Job]:
     found: list[Job] = []
     for record in store.records([job_id for job_id, *_ in store.watched()]):
         found.append(given.runtime.job(record))
-    _check(len(found) == number, f"there are {number} jobs: {len(found)}")
+    check(len(found) == number, f"there are {number} jobs: {len(found)}")
     return found
 
 

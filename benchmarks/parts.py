@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from prefect_jobs import CondorScheduler, JobManager
     from prefect_jobs.runtime import Runtime
 
+#: Seconds after which nothing is waited for any more.
+PATIENCE = 600.0
 #: Cores that the pool offers, whatever the machine has.
 CPUS = 8
 
@@ -31,6 +34,23 @@ class Parts:
     scheduler: "CondorScheduler"
     pool: PersonalPool
     condor_version: str
+
+    def settle(self) -> None:
+        """Waits until Prefect shows everything; a call that finds it away would not wait for it."""
+        deadline = time.monotonic() + PATIENCE
+        projector = self.runtime.projector
+        while not (projector.flush(PATIENCE) and projector._all_shown()):
+            check(time.monotonic() < deadline, "Prefect shows everything")
+            time.sleep(0.05)
+
+
+def check(fine: bool, what: str) -> None:
+    """
+    Raises:
+        RuntimeError: it is not fine.
+    """
+    if not fine:
+        raise RuntimeError(f"Not measured, since this is not so: {what}.")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from benchmarks.bare import bare
 from benchmarks.meters import requests
-from benchmarks.parts import Parts
+from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.proxy import Proxy, proxy
 from benchmarks.results import Row
 from prefect_jobs import CondorJob
@@ -24,7 +24,6 @@ from prefect_jobs.schedulers.condor import description, outputs
 
 REPEATS = 20
 MANY = int(os.environ.get("BENCH_MANY", "1000"))
-PATIENCE = 600.0
 SCRIPT = "#!/bin/sh\nsleep 6\necho done\n"
 _SMALL = {"request_memory": "16MB", "request_disk": "1MB"}
 #: A process of its own, so that all of its requests go to the counting server: one job to warm up, and another.
@@ -99,13 +98,13 @@ def execute(given: Parts) -> list[Row]:
         text = _text(given, script, Path(links))
         engine.ask("job", text=text, deployment=deployment)
         for _ in range(REPEATS):
-            _settle(given)
+            given.settle()
             with requests() as asked:
                 began = time.perf_counter()
                 job = _job(given, script)
                 job.execute()
                 whole.append(time.perf_counter() - began)
-            _settle(given)
+            given.settle()
             plain.append(engine.ask("job", text=_text(given, script, Path(links)), deployment=deployment))
     _remove(given)
     ratio = median(mine / theirs for mine, theirs in zip(whole, plain, strict=True))
@@ -138,7 +137,7 @@ def many(given: Parts) -> list[Row]:
             jobs = [_job(given, script) for _ in range(MANY)]
             given.manager.execute_jobs(jobs)
             whole = time.perf_counter() - began
-            _settle(given)
+            given.settle()
             late = time.perf_counter() - began - whole
     found = Counter(job.cached_status for job in jobs)
     if set(found) != {"Submitted"}:
@@ -220,9 +219,9 @@ def _plain(given: Parts, counting: Proxy, script: Path) -> tuple["Counter[str]",
                     state = api.read_flow_run(UUID(run["id"])).state
                     if state is not None and state.is_final():
                         break
-                    _check(time.monotonic() < deadline, "the bare flow has ended")
+                    check(time.monotonic() < deadline, "the bare flow has ended")
                     time.sleep(0.5)
-                _check(state.is_completed(), f"the bare flow is completed: {state}")
+                check(state.is_completed(), f"the bare flow is completed: {state}")
                 time.sleep(3)  # its process sends its last log lines, and ends
                 found = counting.take()
         finally:
@@ -249,7 +248,7 @@ def monitor(environment: dict[str, str], *arguments: str) -> Iterator["subproces
         try:
             deadline = time.monotonic() + PATIENCE
             while "The monitor watches" not in said.read_text():
-                _check(process.poll() is None and time.monotonic() < deadline, f"it watches: {said.read_text()}")
+                check(process.poll() is None and time.monotonic() < deadline, f"it watches: {said.read_text()}")
                 time.sleep(0.1)
             yield process
         finally:
@@ -307,25 +306,17 @@ def _text(given: Parts, script: Path, links: Path) -> str:
 def _deployment(given: Parts, job: CondorJob) -> str:
     from prefect.client.orchestration import get_client
 
-    _settle(given)
+    given.settle()
     job._refresh()
     with get_client(sync_client=True) as api:
         return str(api.read_flow_run(UUID(job.flow_run_id)).deployment_id)
-
-
-def _settle(given: Parts) -> None:
-    deadline = time.monotonic() + PATIENCE
-    projector = given.runtime.projector
-    while not (projector.flush(PATIENCE) and projector._all_shown()):
-        _check(time.monotonic() < deadline, "Prefect shows everything")
-        time.sleep(0.05)
 
 
 def _shown(given: Parts, job_id: int) -> None:
     deadline = time.monotonic() + PATIENCE
     store = given.runtime.store
     while store.behind([job_id]) or store.unlogged([job_id]):
-        _check(time.monotonic() < deadline, "Prefect shows the job")
+        check(time.monotonic() < deadline, "Prefect shows the job")
         time.sleep(0.1)
 
 
@@ -342,8 +333,3 @@ def _remove(given: Parts) -> None:
 
 def _told(counted: "Counter[str]") -> str:
     return ", ".join(f"{number} {kind}" for kind, number in counted.most_common())
-
-
-def _check(fine: bool, what: str) -> None:
-    if not fine:
-        raise RuntimeError(f"Not measured, since this is not so: {what}.")

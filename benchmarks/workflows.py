@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.meters import Cpu, requests, timed
-from benchmarks.parts import Parts
+from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
 from prefect_jobs.jobs import condor_watch, condor_workflow
@@ -21,7 +21,6 @@ from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
 LARGE, REAL = 1000, 100
 REPEATS = 3
 #: Seconds after which a workflow must be over, and Prefect must show it.
-PATIENCE = 600.0
 _LAST_POLL = (
     "The last poll, once in a workflow's life, also fetches all outputs, reads DAGMan's report, and reads and writes "
     "every node."
@@ -82,7 +81,7 @@ def submission(given: Parts) -> list[Row]:
             cluster = _submit_bare(workflow)
             bare.append(transfer.pop())  # that one was not ours
             workflow._client().act("Remove", f"ClusterId == {cluster}", "measured")
-            _settle(given)
+            given.settle()
     ours = [whole - moved for whole, moved in zip(total, transfer, strict=True)]
     what = f"Submission of {LARGE} NOOP nodes"
     return [
@@ -109,7 +108,7 @@ def polls(given: Parts) -> list[Row]:
     spent: list[Cpu] = []
     over, deadline = False, time.monotonic() + PATIENCE
     while not over:
-        _check(time.monotonic() < deadline, "the workflow is over")
+        check(time.monotonic() < deadline, "the workflow is over")
         cursor = workflow._record.native.get("history")
         mine = condor_watch.constraint(workflow._record)
         cpu, began = Cpu.now(), time.perf_counter()
@@ -149,7 +148,7 @@ def calls(given: Parts) -> list[Row]:
         workflow.execute()
         deadline = time.monotonic() + PATIENCE
         while not poll_once(workflow):
-            _check(time.monotonic() < deadline, "the workflow is over")
+            check(time.monotonic() < deadline, "the workflow is over")
             time.sleep(0.3)
         late = _shown(given, workflow)
     nodes = sum(number for kind, number in made.items() if "task_runs" in kind)
@@ -220,7 +219,7 @@ def _run_bare(workflow: CondorWorkflow) -> float:
     """Seconds from the return of a submission until DAGMan has ended, asked for as often as we do."""
     cluster, began = _submit_bare(workflow), time.perf_counter()
     while not workflow._client().query(f"ClusterId == {cluster} && JobStatus == 4", ("ClusterId",)):
-        _check(time.perf_counter() < began + PATIENCE, "DAGMan has ended")
+        check(time.perf_counter() < began + PATIENCE, "DAGMan has ended")
         time.sleep(workflow._backend.poll_interval)
     return time.perf_counter() - began
 
@@ -228,16 +227,7 @@ def _run_bare(workflow: CondorWorkflow) -> float:
 def _warm_up(given: Parts) -> None:
     """Imports, helper processes, connections, and Prefect's deployment are there, and nothing else is going on."""
     layered(given, "warming up", 2, 2, noop=True).execute()
-    _settle(given)
-
-
-def _settle(given: Parts) -> None:
-    """Waits until Prefect shows everything; a call that finds it away would not wait for it."""
-    deadline = time.monotonic() + PATIENCE
-    projector = given.runtime.projector
-    while not (projector.flush(PATIENCE) and projector._all_shown()):
-        _check(time.monotonic() < deadline, "Prefect shows everything")
-        time.sleep(0.2)
+    given.settle()
 
 
 def _shown(given: Parts, workflow: CondorWorkflow) -> float:
@@ -245,15 +235,10 @@ def _shown(given: Parts, workflow: CondorWorkflow) -> float:
     began = time.perf_counter()
     store = given.runtime.store
     while store.behind([workflow._record.id]) or store.count_nodes_behind(workflow._record.id):
-        _check(time.perf_counter() < began + PATIENCE, "Prefect shows the workflow")
+        check(time.perf_counter() < began + PATIENCE, "Prefect shows the workflow")
         time.sleep(0.05)
-    _check(workflow.cached_status == "Complete", f"it is {workflow.cached_status}: {workflow.status_message}")
+    check(workflow.cached_status == "Complete", f"it is {workflow.cached_status}: {workflow.status_message}")
     return time.perf_counter() - began
-
-
-def _check(fine: bool, what: str) -> None:
-    if not fine:
-        raise RuntimeError(f"Not measured, since this is not so: {what}.")
 
 
 def _which(numbers: list[float]) -> str:
