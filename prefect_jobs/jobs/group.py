@@ -254,6 +254,8 @@ def _is_due(job: CondorJob, held_timeout: float | None) -> bool:
     if condor_watch.held_for_too_long(job._record, held_timeout):
         return True
     record = job._record
+    if not any(proc.get("hold_code") in observation.WAITING_CODES for proc in record.native.get("procs", ())):
+        return False  # asked of each job at each poll: making processes of what is noted would take its time
     waits = condor_watch.forgotten(record, condor_watch.procs_of(record).values())
     return waits and not condor_watch.told_lately(record)
 

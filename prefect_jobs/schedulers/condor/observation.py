@@ -48,6 +48,7 @@ _STATES = {0: UNEXPANDED, 1: IDLE, 2: RUNNING, 3: REMOVED, 4: COMPLETED, 5: HELD
 HOLD_BY_USER, HOLD_AT_SUBMIT, HOLD_SPOOLING, HOLD_MEMORY = 1, 15, 16, 34
 #: What we make of HOLD_SPOOLING, which no user can release, where a schedd has forgotten that inputs have arrived.
 HOLD_FORGOTTEN = 10016
+WAITING_CODES = (HOLD_SPOOLING, HOLD_FORGOTTEN)
 #: An expression that is true of processes that wait for their inputs.
 WAITING = f"JobStatus == 5 && (HoldReasonCode == {HOLD_SPOOLING} || HoldReasonCode == {HOLD_FORGOTTEN})"
 
@@ -104,7 +105,7 @@ class Proc:
     @property
     def waiting(self) -> bool:
         """Its inputs are not there yet, as far as the schedd knows."""
-        return self.hold_code in (HOLD_SPOOLING, HOLD_FORGOTTEN)
+        return self.hold_code in WAITING_CODES
 
     def outcome(self) -> str:
         """How it ended, for people."""
@@ -141,7 +142,7 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
     if state == REMOVED and _int(ad.get("LastJobStatus")) == 4:
         state = COMPLETED
     hold_code = _int(ad.get("HoldReasonCode")) if state == HELD else None
-    if state == HELD and hold_code in (HOLD_SPOOLING, HOLD_FORGOTTEN):
+    if state == HELD and hold_code in WAITING_CODES:
         state = UNEXPANDED
     ended = state in (COMPLETED, REMOVED)
     by_signal = bool(ad.get("ExitBySignal")) and state == COMPLETED
