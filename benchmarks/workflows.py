@@ -20,7 +20,6 @@ from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
 
 LARGE, REAL = 1000, 100
 REPEATS = 3
-#: Seconds after which a workflow must be over, and Prefect must show it.
 _LAST_POLL = (
     "The last poll, once in a workflow's life, also fetches all outputs, reads DAGMan's report, and reads and writes "
     "every node."

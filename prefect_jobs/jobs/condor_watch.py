@@ -144,15 +144,16 @@ def let_go_on(record: JobRecord, found: Observation, client: CondorClient) -> Ob
         if waiting:
             # As the schedd does it itself, by its own clock: what is written later is an output. Should this be
             # interrupted, it is done again.
-            client.edit(mine, "StageInFinish", str(int(waiting[0]["ServerTime"]) - 1))
+            now = int(waiting[0].get("ServerTime") or clock.now().timestamp())
+            client.edit(mine, "StageInFinish", str(now - 1))
             client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
             released = client.act("Release", mine, "its inputs are here")
     except CondorError as error:
         if client.query(mine, ("ProcId",)):
             why = str(error).rstrip(". ")
             text = f"HTCondor has its inputs, has forgotten that, and is not to be told: {why}. stop() and resubmit()."
-            now = clock.now().isoformat()
-            held = {_HELD_SINCE: record.native.get(_HELD_SINCE) or now, _TOLD: now}
+            tried = clock.now().isoformat()
+            held = {_HELD_SINCE: record.native.get(_HELD_SINCE) or tried, _TOLD: tried}
             return replace(found, status=statuses.HELD, message=text, native={**found.native, **held})
         # Another one has told it, or it has remembered.
     if not released:

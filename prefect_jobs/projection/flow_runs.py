@@ -38,6 +38,8 @@ _NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_"
 COMMANDED = ("Cancelling", "Cancelled", _RETRY)
 #: Seconds after which a server that knew no such call is asked for it again: it may have been a proxy that answered.
 _OLDER = 600.0
+#: Times that a run is looked at that changes between our look and our call.
+_LOOKS = 3
 #: Flow runs that the server deletes in one call.
 DELETED_AT_ONCE = 50
 _NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
@@ -187,32 +189,52 @@ class FlowRuns(Deployments):
         Raises:
             RunGone: the run was deleted.
         """
+        if ours is not None and not face.terminal:
+            done, settled = self._set_guarded(run_id, face, ours)
+            if settled:
+                return done
+        return self._set_anyway(run_id, face, ours)
+
+    def _set_guarded(self, run_id: str, face: Face, ours: str) -> tuple[str | None, bool]:
+        """Shows a state unless a command stands there.
+
+        Returns:
+            The new state's id, ``None``: it was not set; and whether that is all that is to be done.
+        """
+        if face.type not in (None, "PAUSED"):
+            done, _ = self._set_where(run_id, _NO_COMMAND, face, str(face.type))
+            if done is not None:
+                return done, True
+        for _ in range(_LOOKS):
+            now = self._state_of(run_id)
+            if now is None:
+                return None, False
+            # Prefect would accept most states after a command, and the command would be gone.
+            if str(now.id) != ours and _is_command(now.type.value, now.name, face):
+                return None, True
+            unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
+            kind = face.type or now.type.value
+            # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
+            for force in (True,) if kind == "PAUSED" else (False, True):
+                done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
+                if done is not None:
+                    return done, True
+                if not matched:
+                    break  # changed since: what is it now?
+            else:
+                return None, False
+        return None, True  # it changes without end: what it is then, the monitor sees
+
+    def _set_anyway(self, run_id: str, face: Face, ours: str | None) -> str | None:
+        """Shows a state by Prefect's rules, or else by force; but for a Cancel where the face is none of an end."""
         from prefect.client.schemas.responses import SetStateStatus
 
         kind = face.type
-        guarded = ours is not None and not face.terminal
-        if guarded and kind not in (None, "PAUSED"):
-            done, _ = self._set_where(run_id, _NO_COMMAND, face, kind)
-            if done is not None:
-                return done
-        if guarded or kind is None:
-            with self._calling() as client:
-                now = client.read_flow_run(UUID(run_id)).state
-            if now is not None and guarded:
-                # Prefect would accept most states after a command, and the command would be gone.
-                if str(now.id) != ours and _is_command(now.type.value, now.name, face):
-                    return None
-                kind = kind or now.type.value
-                unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
-                # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
-                for force in (True,) if kind == "PAUSED" else (False, True):
-                    done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
-                    if done is not None or not matched:
-                        return done
-            kind = kind or (now.type.value if now is not None else "PENDING")
-        force = kind == "PAUSED"
+        if kind is None:
+            now = self._state_of(run_id)
+            kind = now.type.value if now is not None else "PENDING"
         with self._calling() as client:
-            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=force)
+            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=kind == "PAUSED")
             if result.status == SetStateStatus.ACCEPT:
                 return str(result.state.id) if result.state else None
             run = client.read_flow_run(UUID(run_id))
@@ -221,6 +243,10 @@ class FlowRuns(Deployments):
                 return None
             result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
             return str(result.state.id) if result.state else None
+
+    def _state_of(self, run_id: str) -> Any:
+        with self._calling() as client:
+            return client.read_flow_run(UUID(run_id)).state
 
     def _set_where(
         self, run_id: str, stands: Mapping[str, Any], face: Face, kind: str, force: bool = False

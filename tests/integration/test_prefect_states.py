@@ -131,6 +131,17 @@ def test_what_prefect_refuses_at_first_writes_over_no_command(
     assert stands(prefect_server, run)["type"] == kind
 
 
+def test_what_changes_while_we_look_and_is_no_command_is_written_over(
+    api: PrefectApi, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, ours = made(api)
+
+    press_during_the_look(prefect_server, monkeypatch, run, "SCHEDULED", "Late")
+    state = api.set_state(run, Face("PENDING", "Submitted", "No answer since noon"), ours)
+
+    assert stands(prefect_server, run)["id"] == state
+
+
 def test_what_prefect_refuses_at_first_is_shown_all_the_same(
     api: PrefectApi, prefect_server: PrefectServerInfo, asked: list[str]
 ) -> None:
