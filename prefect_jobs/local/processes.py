@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pwd
+import random
 import signal
 import socket
 import stat
@@ -26,6 +27,11 @@ LOOPBACK = "127.0.0.1"
 _SAME_START_SECONDS = 2.0
 
 _KILL_TIMEOUT_SECONDS = 10
+
+#: Ports for daemons. Outgoing connections get ports from 32768 on (ip_local_port_range in Linux): one of those could
+#: be taken between the moment it is chosen and the moment a daemon listens on it, or while the daemon is down.
+PORTS = range(20_000, 32_000)
+_PORT_TRIES = 200
 
 # Runs in a small interpreter of its own: forking there is safe whatever threads the caller has, and the
 # daemon becomes a child of init, so that nobody has to wait for it and it never stays behind as a zombie.
@@ -199,8 +205,16 @@ def read_record(path: Path) -> ProcessRecord | None:
         return None
 
 
+#: Ports that this process chose before: nobody may listen on them yet.
+_handed_out: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on just now."""
+    """A TCP port of the loopback interface that nobody listens on just now, one of :data:`PORTS` if any is free."""
+    for port in random.sample(PORTS, _PORT_TRIES):
+        if port not in _handed_out and port_is_free(port):
+            _handed_out.add(port)
+            return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
