@@ -57,7 +57,7 @@ class JobManager:
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
-        job = cls(get_runtime(), self._draft(name, user, groups, type_name, cls, kwargs))
+        job = get_runtime().make(cls, self._draft(name, user, groups, type_name, cls, kwargs))
         job._check_fields()
         if groups is not None:
             job.save()

@@ -330,12 +330,15 @@ class Runtime:
         except PrefectAway as error:
             raise SchedulerConnectionError(str(error)) from error
 
+    def make(self, cls: type[Job], record: JobRecord) -> Job:
+        """A job of a class."""
+        return cls(self, record)
+
     def job(self, record: JobRecord) -> Job:
         """The job of a record; one whose type this process does not know can be read and deleted only."""
         from prefect_jobs.jobs.unknown import UnknownJob
 
-        cls = registry.load(record.type) or UnknownJob
-        return cls(self, record)
+        return self.make(registry.load(record.type) or UnknownJob, record)
 
     def after_fork(self) -> None:
         """In a forked child: connections and threads stay the parent's."""
@@ -383,6 +386,22 @@ def own_runtime() -> Runtime:
     return Runtime(settings.model_copy(update={"database_url": url}), patient=False)
 
 
+#: The runtimes that stand for that of the process, the last one first; see :func:`installed`.
+_installed: list[Runtime] = []
+
+
+@contextmanager
+def installed(runtime: Runtime) -> Iterator[None]:
+    """Makes :func:`get_runtime` return ``runtime``, in all threads, while the context lasts: for tests of apps."""
+    _installed.append(runtime)
+    try:
+        yield
+    finally:
+        _installed.remove(runtime)
+
+
 def get_runtime() -> Runtime:
     """The runtime of this process for the database that the settings name."""
+    if _installed:
+        return _installed[-1]
     return _runtime(get_settings().database_url or default_database_url())

@@ -16,7 +16,7 @@ def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
     """The logs of a process: ``log``, ``output``, ``error`` → text, empty where there is none yet."""
     return {
         name: path.read_text(errors="replace") if path.is_file() else ""
-        for name, path in _paths(record, directory, proc).items()
+        for name, path in paths(record, directory, proc).items()
     }
 
 
@@ -26,15 +26,15 @@ def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
     total = int(record.native.get("total", 1))
     for proc in range(min(total, _SHOWN)):
         which = f" of process {proc}" if total > 1 else ""
-        paths = _paths(record, directory, proc)
+        places = paths(record, directory, proc)
         for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
-            text = outputs.tail(paths[name]) if name in paths else ""
+            text = outputs.tail(places[name]) if name in places else ""
             if text:
                 lines.append((level, f"Standard {name}{which} (its end):\n{text}"))
     return lines
 
 
-def _paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
+def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
     """The files as they were named at the submission, wherever they are by now."""
     macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
     found: dict[str, Path] = {}

@@ -1,0 +1,151 @@
+"""The wiring of a process whose schedulers are fakes: a database of its own, no Prefect."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.projection.projector import PATIENCE, Projector
+from prefect_jobs.records import JobRecord
+from prefect_jobs.runtime import Runtime, installed
+from prefect_jobs.settings import Settings, get_settings
+from prefect_jobs.store import Database
+from prefect_jobs.testing.jobs import fake_of
+from prefect_jobs.testing.schedulers import FakeSchedulers
+
+
+class _AnyEngine(str):
+    """The engine that is asked for, whichever that is."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+@dataclass(frozen=True)
+class FakeBlock:
+    """A saved scheduler block, which fits every job."""
+
+    name: str
+    saved: bool = True
+    engine: str = _AnyEngine("fake")
+    dashboard: str | None = None
+
+
+class NoProjector(Projector):
+    """Shows nothing to nobody."""
+
+    def kick(self, job_id: int, delay: float = 0.0) -> None:
+        """Nothing."""
+
+    def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
+        """Nothing."""
+
+    def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
+        """Nothing is waited for."""
+        return True
+
+    def flush(self, patience: float = PATIENCE) -> bool:
+        """Nothing is waited for."""
+        return True
+
+    def sweep(self, patience: float = PATIENCE) -> bool:
+        """Nothing is waited for."""
+        return True
+
+
+class FakeRuntime(Runtime):
+    """See :class:`Runtime`."""
+
+    def __init__(self, settings: Settings, schedulers: FakeSchedulers) -> None:
+        super().__init__(settings, patient=False)
+        self.projector = NoProjector(self.store, lambda _: Job.flow_entrypoint)
+        self.schedulers = schedulers
+        self._variables: dict[str, str] = {}
+
+    def make(self, cls: type[Job], record: JobRecord) -> Job:
+        """A job whose scheduler is a fake."""
+        return fake_of(cls)(self, record)
+
+    def scheduler(self, name: str) -> Any:
+        """A block of that name."""
+        return FakeBlock(name)
+
+    def find_scheduler(self, name: str) -> Any:
+        """A block of that name: every scheduler is there."""
+        return self.scheduler(name)
+
+    def read_variable(self, name: str) -> str | None:
+        """What was assigned."""
+        return self._variables.get(name)
+
+    def write_variable(self, name: str, value: str) -> None:
+        """Assigns."""
+        self._variables[name] = value
+
+    def ask_prefect(self, question: Callable[[Any], Any], patience: float = PATIENCE) -> NoReturn:
+        """
+        Raises:
+            SchedulerConnectionError: there is no Prefect.
+        """
+        raise SchedulerConnectionError("There is no Prefect in fake_schedulers(): schedules need a real server.")
+
+
+@contextmanager
+def fake_schedulers(*, outcome: str | None = None, **settings: Any) -> Iterator[FakeSchedulers]:
+    """Replaces schedulers, Prefect and the database of this process by fakes while the context lasts.
+
+    Jobs are made, listed and steered as ever. Their database and workspace are new, and are removed at the end. Job
+    types of your own that have no scheduler of ours run their own hooks.
+
+    Args:
+        outcome: ``"Complete"`` or ``"Error"``: every job ends so at the first look after its submission. ``None``: a
+            job stays Submitted until a call of :class:`FakeSchedulers` says what happens to it.
+        **settings: settings of :class:`prefect_jobs.settings.Settings`, such as ``held_timeout=60``.
+
+    Raises:
+        ValueError: another outcome.
+    """
+    schedulers = FakeSchedulers(outcome)
+    with tempfile.TemporaryDirectory(prefix="prefect-jobs-fake-", ignore_cleanup_errors=True) as folder:
+        database = Path(folder) / "jobs.db"
+        shutil.copy(_template(), database)
+        chosen = {
+            "database_url": f"sqlite:///{database}",
+            "workspace": Path(folder) / "workspace",
+            "poll_interval": 0.1,
+            **settings,
+        }
+        runtime = FakeRuntime(get_settings().model_copy(update=chosen), schedulers)
+        try:
+            with installed(runtime):
+                yield schedulers
+        finally:
+            runtime.close()
+
+
+@cache
+def _template() -> Path:
+    """A database with the schema and nothing in it: to copy it is faster than to run the migrations."""
+    path = Path(_folder().name) / "jobs.db"
+    database = Database(f"sqlite:///{path}")
+    database.ensure_schema()
+    database.dispose()
+    return path
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="prefect-jobs-fake-")

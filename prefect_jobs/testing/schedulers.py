@@ -1,0 +1,359 @@
+"""Schedulers that take every job and do with it what a test tells them."""
+
+import threading
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_jobs import clock
+from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor_workflow import CondorWorkflow
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.dag_observation import WORK
+
+#: JobStatus, as HTCondor numbers it.
+IDLE, RUNNING, REMOVED, COMPLETED, HELD = 1, 2, 3, 4, 5
+_OVER = (REMOVED, COMPLETED)
+_UNSET: Any = object()
+
+
+@dataclass
+class Leaf:
+    """A part of a Dask job's work."""
+
+    begun: bool = False
+    over: bool = False
+    result: Any = None
+    exception: BaseException | None = None
+
+    def seen(self) -> dict[str, Any]:
+        """As a Dask scheduler tells it."""
+        if self.exception is not None:
+            said = f"{type(self.exception).__name__}: {self.exception}"
+            trace = "".join(traceback.format_exception(self.exception))
+            return {"state": "erred", "error": said, "traceback": trace, "blamed": "leaf", "begun": True}
+        return {"state": "memory" if self.over else "processing", "begun": self.begun}
+
+
+@dataclass
+class Work:
+    """What a fake scheduler has of one submission."""
+
+    cluster: int
+    #: Ads of processes, by node (none: of the job itself) and number.
+    ads: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    #: Of a workflow: the ad of DAGMan's job.
+    dagman: dict[str, Any] | None = None
+    #: Of a Dask job: the parts of its work, and the Dask objects that they are to compute.
+    leaves: list[Leaf] = field(default_factory=list)
+    graph: list[Any] = field(default_factory=list)
+    #: Files that are fetched once the work is over, by their path in the job's directory.
+    outputs: dict[str, bytes] = field(default_factory=dict)
+    #: Standard output and error, by node, process and command (``output``, ``error``).
+    streams: dict[tuple[str, int, str], str] = field(default_factory=dict)
+
+    def start(self, node: str, proc: int) -> None:
+        """A process begins to run."""
+        ad = self.ads.setdefault((node, proc), self._new(node, proc))
+        ad.update(JobStatus=RUNNING, JobStartDate=_now(), RemoteHost="slot1@fake", EnteredCurrentStatus=_now())
+
+    def add(self, node: str, proc: int) -> None:
+        """A process is in the queue."""
+        self.ads[node, proc] = self._new(node, proc)
+
+    def _new(self, node: str, proc: int) -> dict[str, Any]:
+        # A node's job is a cluster of its own; that of a later try has another number.
+        number = self.cluster + 1 + len(self.ads) if node else self.cluster
+        ad = {"ClusterId": number, "ProcId": proc, "JobStatus": IDLE, "EnteredCurrentStatus": _now()}
+        return {**ad, "DAGNodeName": node, "DAGManJobId": self.cluster} if node else ad
+
+
+def _now() -> int:
+    return int(clock.now().timestamp())
+
+
+class FakeSchedulers:
+    """Stands for every HTCondor pool and Dask cluster; made by :func:`prefect_jobs.testing.fake_schedulers`.
+
+    An executed job stays Submitted until one of the calls below says what happens to it; ``job.status`` shows it at
+    once. Each of them raises :class:`JobStateError` for a job that is not at a scheduler.
+    """
+
+    def __init__(self, outcome: str | None = None) -> None:
+        if outcome not in (None, "Complete", "Error"):
+            raise ValueError(f"outcome is 'Complete', 'Error' or None, not {outcome!r}.")
+        self._outcome = outcome
+        self._works: dict[int, Work] = {}
+        self._clusters = 0
+        self._away = ""
+        self._refusal = ""
+        self._lock = threading.RLock()
+        #: The ids of jobs in the order in which they were submitted, a resubmission included.
+        self.submissions: list[int] = []
+
+    # -- what a test tells --------------------------------------------------------------------------------
+
+    def run(self, job: Job, *, process: int | None = None, node: str | None = None) -> None:
+        """The work begins: the job, one of its processes, or a node of a workflow, is Running.
+
+        Args:
+            job: the job.
+            process: the number of a process of a CONDOR job; ``None``: all that are not over.
+            node: a node of a workflow; ``None``: all whose parents are done.
+        """
+        with self._lock:
+            work = self._work(job)
+            for leaf in work.leaves:
+                leaf.begun = True
+            for name, proc in self._chosen(job, work, process, node, ready=True):
+                work.start(name, proc)
+
+    def hold(
+        self, job: Job, reason: str, *, code: int = 13, process: int | None = None, node: str | None = None
+    ) -> None:
+        """HTCondor holds the work.
+
+        Args:
+            job: a CONDOR job or a workflow.
+            reason: as HTCondor tells people.
+            code: HTCondor's HoldReasonCode, such as 13 (input files), 34 (memory), 1 (by a user).
+            process: as in :meth:`run`.
+            node: as in :meth:`run`.
+        """
+        with self._lock:
+            work = self._work(job)
+            for key in self._chosen(job, work, process, node, ready=True):
+                work.ads.setdefault(key, work._new(*key)).update(
+                    JobStatus=HELD, HoldReason=reason, HoldReasonCode=code, EnteredCurrentStatus=_now()
+                )
+
+    def finish(
+        self,
+        job: Job,
+        *,
+        exit_code: int = 0,
+        process: int | None = None,
+        node: str | None = None,
+        outputs: Mapping[str, str | bytes] | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        result: Any = _UNSET,
+        exception: BaseException | None = None,
+    ) -> None:
+        """The work ends.
+
+        Args:
+            job: the job.
+            exit_code: of the processes (HTCondor).
+            process: as in :meth:`run`.
+            node: a node of a workflow; ``None``: all of them, or with an exit code other than 0 those whose parents are
+                done. The workflow is over once no node can be run any more.
+            outputs: files, by their path in the job's directory; they are there once the job is over.
+            stdout: what ``get_logs()`` gives as the output of these processes.
+            stderr: the same of their error output.
+            result: of a Dask job; if not given, what was handed to ``execute()`` is computed in this process.
+            exception: what a Dask job fails with.
+        """
+        with self._lock:
+            work = self._work(job)
+            work.outputs.update(
+                {path: text.encode() if isinstance(text, str) else text for path, text in (outputs or {}).items()}
+            )
+            _finish_leaves(work, result, exception)
+            # Where nodes fail, those after them are never begun.
+            for key in self._chosen(job, work, process, node, ready=bool(exit_code)):
+                work.ads.setdefault(key, work._new(*key)).update(
+                    JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
+                )
+                work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
+            if isinstance(job, CondorWorkflow):
+                _end_dagman(job, work)
+
+    def fail(self, job: Job, why: str = "it failed", *, node: str | None = None) -> None:
+        """The work fails: exit code 1 with ``why`` as error output, or on Dask a RuntimeError with it."""
+        self.finish(job, exit_code=1, node=node, stderr=f"{why}\n", exception=RuntimeError(why))
+
+    def remove(self, job: Job, reason: str = "removed by an administrator") -> None:
+        """Somebody takes the work out of the scheduler."""
+        with self._lock:
+            self._remove(self._work(job), reason)
+
+    @contextmanager
+    def away(self, why: str = "The scheduler does not answer.") -> Iterator[None]:
+        """No scheduler can be reached meanwhile."""
+        self._away = why
+        try:
+            yield
+        finally:
+            self._away = ""
+
+    @contextmanager
+    def refusing(self, why: str) -> Iterator[None]:
+        """Submissions are refused meanwhile."""
+        self._refusal = why
+        try:
+            yield
+        finally:
+            self._refusal = ""
+
+    # -- what jobs ask ------------------------------------------------------------------------------------
+
+    def reach(self) -> None:
+        """
+        Raises:
+            SchedulerConnectionError: the test has the scheduler away.
+        """
+        if self._away:
+            raise SchedulerConnectionError(self._away)
+
+    def refusal(self) -> str:
+        """Why submissions are refused; empty: they are not."""
+        return self._refusal
+
+    def take(self, job: Job, *, processes: int = 0, graph: Iterable[Any] = (), dagman: bool = False) -> Work:
+        """Takes a submission of a job."""
+        with self._lock:
+            self._clusters += 1000  # the numbers in between are for nodes
+            work = Work(self._clusters, graph=list(graph))
+            work.leaves = [Leaf() for _ in work.graph]
+            for number in range(processes):
+                work.add("", number)
+            if dagman:
+                work.dagman = {"ClusterId": work.cluster, "ProcId": 0, "JobStatus": RUNNING, "ShadowBday": _now()}
+            self._works[job._record.id] = work
+            self.submissions.append(job._record.id)
+            return work
+
+    def look(self, job: Job) -> Work | None:
+        """What there is of a job; ``None``: nothing.
+
+        Raises:
+            SchedulerConnectionError: the test has the scheduler away.
+        """
+        self.reach()
+        work = self._works.get(job._record.id)
+        if work is not None and self._outcome is not None and not _over(work):
+            self.finish(job) if self._outcome == "Complete" else self.fail(job)
+        return work
+
+    def stop(self, job: Job) -> None:
+        """Takes what is not over of a job out of the queue."""
+        self.reach()
+        with self._lock:
+            if (work := self._works.get(job._record.id)) is not None:
+                self._remove(work, "stopped by prefect-jobs")
+
+    def pause(self, job: Job) -> None:
+        """Holds a job."""
+        self._each(job, (IDLE, RUNNING), JobStatus=HELD, HoldReasonCode=observation.HOLD_BY_USER, HoldReason="paused")
+
+    def resume(self, job: Job) -> None:
+        """Releases a job."""
+        self._each(job, (HELD,), JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
+
+    def forget(self, job: Job) -> None:
+        """Removes all that there is of a job."""
+        self._works.pop(job._record.id, None)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _work(self, job: Job) -> Work:
+        work = self._works.get(job._record.id)
+        if work is None or _over(work):
+            raise JobStateError(f"{job._title()} is at no scheduler: it is {job.cached_status!r}. execute() it first.")
+        return work
+
+    def _each(self, job: Job, statuses: tuple[int, ...], **values: Any) -> None:
+        self.reach()
+        with self._lock:
+            work = self._works.get(job._record.id)
+            if work is None:
+                return
+            for ad in [work.dagman] if work.dagman is not None else list(work.ads.values()):
+                if ad["JobStatus"] in statuses:
+                    ad.update(values)
+                    if work.dagman is ad and ad["JobStatus"] == IDLE:
+                        ad["JobStatus"] = RUNNING  # DAGMan starts again at once
+
+    def _remove(self, work: Work, reason: str) -> None:
+        for ad in [*work.ads.values(), *([work.dagman] if work.dagman is not None else [])]:
+            if ad["JobStatus"] not in _OVER:
+                ad.update(JobStatus=REMOVED, RemoveReason=reason, EnteredCurrentStatus=_now())
+                ad.pop("ShadowBday", None)
+        work.leaves.clear()
+
+    def _chosen(
+        self, job: Job, work: Work, process: int | None, node: str | None, *, ready: bool = False
+    ) -> list[tuple[str, int]]:
+        """The processes that are meant, of those that are not over."""
+        if isinstance(job, CondorWorkflow):
+            names = _nodes(job, work, node, ready=ready)
+            return [(name, 0) for name in names]
+        if node is not None:
+            raise ValueError(f"{job._title()} is no workflow and has no node {node!r}.")
+        open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in _OVER]
+        if process is None:
+            return open_
+        if ("", process) not in work.ads:
+            raise ValueError(f"{job._title()} has no process {process}.")
+        return [key for key in open_ if key[1] == process]
+
+
+def _over(work: Work) -> bool:
+    if work.dagman is not None:
+        return work.dagman["JobStatus"] in _OVER
+    if work.graph:
+        return not work.leaves or all(leaf.over or leaf.exception is not None for leaf in work.leaves)
+    return all(ad["JobStatus"] in _OVER for ad in work.ads.values())
+
+
+def _finish_leaves(work: Work, result: Any, exception: BaseException | None) -> None:
+    for number, leaf in enumerate(work.leaves):
+        leaf.begun = leaf.over = True
+        leaf.exception = exception
+        if exception is None and result is _UNSET:
+            try:
+                leaf.result = _computed(work.graph[number])
+            except Exception as error:  # as a worker would meet it
+                leaf.exception = error
+        elif exception is None:
+            leaf.result = result
+    if exception is None and result is not _UNSET and len(work.leaves) > 1:
+        raise ValueError("The job has several parts: do not give a result, so that each is computed.")
+
+
+def _computed(thing: Any) -> Any:
+    result: Any = thing.compute(scheduler="synchronous") if hasattr(thing, "compute") else thing.result()
+    return result
+
+
+def _nodes(job: CondorWorkflow, work: Work, node: str | None, *, ready: bool) -> list[str]:
+    """The nodes that are meant, of those that are not over."""
+    every = {each.name: each for each in job.nodes}
+    if node is not None and node not in every:
+        raise ValueError(f"{job._title()} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
+    over = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] in _OVER}
+    done = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED and not ad["ExitCode"]}
+    names = [node] if node is not None else [name for name, each in every.items() if each.kind in WORK]
+    open_ = [name for name in names if name not in over]
+    if ready and node is None:
+        return [name for name in open_ if all(parent in done for parent in every[name].spec["parents"])]
+    return open_
+
+
+def _end_dagman(job: CondorWorkflow, work: Work) -> None:
+    """DAGMan ends once no node can be run any more."""
+    assert work.dagman is not None  # noqa: S101  (it is a workflow's)
+    codes = {name: ad.get("ExitCode") for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED}
+    failed = any(codes.values())
+    if _nodes(job, work, None, ready=True) and not failed:
+        return
+    at_work = any(ad["JobStatus"] not in _OVER for ad in work.ads.values())
+    waiting = [name for name in _nodes(job, work, None, ready=True) if (name, 0) not in work.ads]
+    if at_work or waiting:
+        return
+    work.dagman.update(JobStatus=COMPLETED, ExitCode=1 if failed else 0, CompletionDate=_now())
+    work.dagman.pop("ShadowBday", None)

@@ -1,0 +1,25 @@
+"""The code in the documentation runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
+
+
+def code_in(page: str) -> list[str]:
+    """The blocks of Python on a page."""
+    found: list[str] = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    return found
+
+
+def test_the_tests_of_an_app_pass(tmp_path: Path) -> None:
+    (block,) = code_in("testing.md")
+    (tmp_path / "test_hydrology.py").write_text(block)
+
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_hydrology.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert "5 passed" in done.stdout, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["test_hydrology.py"]
