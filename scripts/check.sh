@@ -21,14 +21,34 @@ if [ -n "$failed" ]; then
     printf '\n=== Failed so far: %s\n' "$failed"
 fi
 
-tiers=
-for tier in tests/unit tests/integration tests/acceptance; do
-    if [ -d "$tier" ]; then
-        tiers="$tiers $tier"
-    fi
-done
+# Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a PostgreSQL
+# and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
+cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
+parallel="-n $workers --dist loadfile --no-loadscope-reorder"
+ran=
+
+tests() {
+    title=$1
+    shift
+    printf '\n=== pytest, %s\n' "$title"
+    status=0
+    pytest "$@" || status=$?
+    case $status in
+        0) ran=yes ;;
+        5) ;; # none of these was asked for
+        *) ran=yes failed="$failed${failed:+, }pytest, $title" ;;
+    esac
+}
+
 # shellcheck disable=SC2086 # several words are meant
-step 'pytest' pytest $tiers "$@"
+tests 'unit' tests/unit -m 'not alone' $parallel "$@"
+# shellcheck disable=SC2086
+tests 'integration and acceptance' tests/integration tests/acceptance -m 'not alone' $parallel --durations=20 "$@"
+tests 'what measures time, alone' tests -m alone --durations=5 "$@"
+if [ -z "$ran" ]; then
+    failed="$failed${failed:+, }pytest: no test was run"
+fi
 
 if [ -n "$failed" ]; then
     printf '\nFailed: %s\n' "$failed" >&2

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import LocalPartError
+from prefect_jobs.local import processes
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerInfo
 from prefect_jobs.local.processes import LOOPBACK, free_port
@@ -29,8 +30,37 @@ settings.load_profile("tests")
 #: What of Prefect's and our own variables is for the tests themselves.
 _FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED")
 
+#: Which of several processes that run the tests this one is; ``None``: it runs them alone.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+#: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
+_LONGEST = (
+    "test_soak.py",
+    "test_away_and_back.py",
+    "test_monitor.py",
+    "test_dask_processes.py",
+    "test_dask_job.py",
+    "test_condor_faults.py",
+    "test_callbacks.py",
+    "test_workflow_steering.py",
+    "test_dask_faults.py",
+    "test_workflow_recovery.py",
+    "test_cli.py",
+    "test_dask_flow.py",
+    "test_condor_job.py",
+    "test_flows.py",
+    "test_workflow_prefect.py",
+)
+
 _environment = pytest.MonkeyPatch()
 _home = tempfile.TemporaryDirectory(prefix="prefect-")
+
+
+def _choose_ports() -> None:
+    """Gives each of several workers ports of its own."""
+    if _WORKER is not None:
+        number, width = int(_WORKER.removeprefix("gw")), 1000
+        first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
+        processes.PORTS = range(first, first + width)
 
 
 def _choose_prefect() -> None:
@@ -51,7 +81,14 @@ def _choose_prefect() -> None:
     _environment.setenv("DO_NOT_TRACK", "1")
 
 
+_choose_ports()
 _choose_prefect()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first where several workers share them."""
+    if _WORKER is not None:
+        items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
 
 
 def pytest_unconfigure() -> None:
@@ -104,27 +141,58 @@ def postgres_url(_postgres: PostgresServer) -> str:
     return _postgres.url.render_as_string(hide_password=False)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with the schema and nothing in it: to copy it is faster than to run the migrations."""
+    path = tmp_path_factory.mktemp("template") / "jobs.db"
+    _make_schema(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(_postgres: PostgresServer) -> Iterator[str]:
+    with _postgres.database() as url:
+        _make_schema(url.render_as_string(hide_password=False))
+        yield str(url.database)
+
+
+def _make_schema(url: str) -> None:
+    database = Database(url)
+    database.ensure_schema()
+    database.dispose()
+
+
 @contextmanager
-def _empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+def _new_database(kind: str, request: pytest.FixtureRequest, *, schema: bool) -> Iterator[str]:
     if kind == "sqlite":
-        folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("database")
-        yield f"sqlite:///{folder / 'jobs.db'}"
+        path: Path = request.getfixturevalue("tmp_path_factory").mktemp("database") / "jobs.db"
+        if schema:
+            shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("_postgres")
-    with server.database() as url:
+    like = {"template": request.getfixturevalue("_postgres_template")} if schema else {}
+    with server.database(**like) as url:
         yield url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=KINDS)
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def empty_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty database of each kind."""
-    with _empty_database(request.param, request) as url:
+    with _new_database(request.param, request, schema=False) as url:
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database of each kind, with the schema and no jobs."""
+    with _new_database(request.param, request, schema=True) as url:
         yield url
 
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
-    """A store on an empty database of each kind."""
+    """A store of no jobs, on each kind of database."""
     database = Database(database_url)
     yield Store(database)
     database.dispose()
@@ -132,11 +200,11 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def new_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
-    """Makes stores, each on an empty database, for a module's tests that only read."""
+    """Makes stores, each on a database of its own, for a module's tests that only read."""
     with ExitStack() as stack:
 
         def make() -> Store:
-            database = Database(stack.enter_context(_empty_database(request.param, request)))
+            database = Database(stack.enter_context(_new_database(request.param, request, schema=True)))
             stack.callback(database.dispose)
             return Store(database)
 

@@ -134,12 +134,13 @@ class PostgresServer:
         shutil.rmtree(self._folder)
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[URL]:
-        """An empty database, which is dropped again."""
+    def database(self, template: str = "template1") -> Iterator[URL]:
+        """A database, empty or like ``template``, to which nobody may be connected; it is dropped again."""
         name = f"test_{secrets.token_hex(6)}"
         with self._connect() as connection:
             faster = " STRATEGY FILE_COPY" if connection.info.server_version >= 150000 else ""
-            connection.execute(sql.SQL("CREATE DATABASE {}" + faster).format(sql.Identifier(name)))
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}" + faster)
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield self.url.set(database=name)
         finally:

@@ -1,6 +1,7 @@
 """An app on real parts: a pool, a Prefect server, a database of its own for each test."""
 
 import gc
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,8 +30,11 @@ class TestApp(App):
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: PrefectServerInfo) -> Iterator[Runtime]:
-    """The product's wiring on an empty database."""
+def runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: PrefectServerInfo, sqlite_template: Path
+) -> Iterator[Runtime]:
+    """The product's wiring, on a database of no jobs."""
+    shutil.copy(sqlite_template, tmp_path / "jobs.db")
     monkeypatch.setenv("PREFECT_JOBS_DATABASE_URL", f"sqlite:///{tmp_path / 'jobs.db'}")
     monkeypatch.setenv("PREFECT_JOBS_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "0.3")

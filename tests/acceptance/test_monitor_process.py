@@ -87,6 +87,7 @@ def test_another_one_takes_over_from_one_that_was_killed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.alone
 def test_it_ends_soon_and_gives_its_leases_back(
     start: Callable[..., Process], shell_job: ShellJob, number: int, runtime: Runtime
 ) -> None:
@@ -103,6 +104,7 @@ def test_it_ends_soon_and_gives_its_leases_back(
     assert logged[-1]["message"] == "The monitor has ended"
 
 
+@pytest.mark.alone
 def test_it_ends_though_the_database_is_frozen(
     start: Callable[..., Process], shell_job: ShellJob, on_postgres: Runtime, server: PostgresServer
 ) -> None:

@@ -39,6 +39,7 @@ def frozen(server: PrefectServerInfo) -> Iterator[None]:
             os.kill(process.pid, signal.SIGCONT)
 
 
+@pytest.mark.alone
 def test_no_call_waits_longer_than_three_seconds_and_the_picture_catches_up(
     manager: JobManager, prefect_server: PrefectServerInfo, prefect_view: PrefectView, runtime: Runtime
 ) -> None:

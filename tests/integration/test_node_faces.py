@@ -331,6 +331,7 @@ def test_only_the_latest_state_is_shown(make_workflow: MakeWorkflow, wire: Wire,
     assert view.states(job.run)["fetch"][0] == "COMPLETED"
 
 
+@pytest.mark.alone
 def test_prefect_away_in_the_middle_loses_nothing_and_repeats_nothing(
     make_workflow: MakeWorkflow, wire: Wire, view: View, jobs: Store
 ) -> None:

@@ -76,8 +76,8 @@ def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- versions ----------------------------------------------------------------------------------------------
 
 
-def test_an_empty_database_gets_its_schema_on_first_use(database_url: str) -> None:
-    with opened(database_url) as database:
+def test_an_empty_database_gets_its_schema_on_first_use(empty_database_url: str) -> None:
+    with opened(empty_database_url) as database:
         assert database.revision() is None
 
         assert Store(database).count(JobQuery()) == 0
@@ -85,13 +85,13 @@ def test_an_empty_database_gets_its_schema_on_first_use(database_url: str) -> No
         assert database.revision() == SCHEMA_HEAD
 
 
-def test_a_writer_may_be_the_first(database_url: str) -> None:
-    with opened(database_url) as database:
+def test_a_writer_may_be_the_first(empty_database_url: str) -> None:
+    with opened(empty_database_url) as database:
         assert Store(database).insert(draft()).id == 1
 
 
-def test_migrations_make_exactly_the_schema_of_the_models(database_url: str) -> None:
-    with opened(database_url) as database:
+def test_migrations_make_exactly_the_schema_of_the_models(empty_database_url: str) -> None:
+    with opened(empty_database_url) as database:
         database.ensure_schema()
 
         with database.engine.connect() as connection:
@@ -100,8 +100,8 @@ def test_migrations_make_exactly_the_schema_of_the_models(database_url: str) -> 
             assert compare_metadata(context, Base.metadata) == []
 
 
-def test_an_upgrade_tells_from_where_to_where_and_a_second_one_does_nothing(database_url: str) -> None:
-    with opened(database_url) as database:
+def test_an_upgrade_tells_from_where_to_where_and_a_second_one_does_nothing(empty_database_url: str) -> None:
+    with opened(empty_database_url) as database:
         assert database.upgrade() == (None, SCHEMA_HEAD)
         stored = Store(database).insert(draft())
 
@@ -111,63 +111,70 @@ def test_an_upgrade_tells_from_where_to_where_and_a_second_one_does_nothing(data
 
 
 @pytest.mark.parametrize("use", [Database.ensure_schema, Database.upgrade, lambda database: Store(database).identity])
-def test_a_newer_schema_is_refused_and_nothing_is_changed(database_url: str, use: Callable[[Database], object]) -> None:
-    with opened(database_url) as database:
+def test_a_newer_schema_is_refused_and_nothing_is_changed(
+    empty_database_url: str, use: Callable[[Database], object]
+) -> None:
+    with opened(empty_database_url) as database:
         Store(database).insert(draft("of a newer version"))
-    set_version(database_url, "9999")
-    before = contents(database_url)
+    set_version(empty_database_url, "9999")
+    before = contents(empty_database_url)
 
-    with opened(database_url) as database, pytest.raises(DatabaseError, match="9999, which is newer") as caught:
+    with opened(empty_database_url) as database, pytest.raises(DatabaseError, match="9999, which is newer") as caught:
         use(database)
 
     assert "Upgrade prefect-jobs" in str(caught.value)
-    assert contents(database_url) == before
+    assert contents(empty_database_url) == before
 
 
 def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given: a database that this version made, and a next version.
-    with opened(database_url) as database:
+    with opened(empty_database_url) as database:
         Store(database).insert(draft())
-    before = contents(database_url)
+    before = contents(empty_database_url)
     monkeypatch.setattr(database_module, "SCHEMA_HEAD", "9999")
 
     # When: the next version uses it.
-    with opened(database_url) as database, pytest.raises(DatabaseError, match="prefect-jobs db upgrade") as caught:
+    with (
+        opened(empty_database_url) as database,
+        pytest.raises(DatabaseError, match="prefect-jobs db upgrade") as caught,
+    ):
         Store(database).find(JobQuery())
 
     assert f"has schema version {SCHEMA_HEAD}" in str(caught.value)
-    assert contents(database_url) == before
+    assert contents(empty_database_url) == before
 
 
-def test_an_upgrade_from_the_first_schema_keeps_its_jobs(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given: a database of the first schema, and in it a job with all that belongs to one.
-    make_schema(database_url, "0001")
-    with monkeypatch.context() as older, opened(database_url) as database:
+    make_schema(empty_database_url, "0001")
+    with monkeypatch.context() as older, opened(empty_database_url) as database:
         older.setattr(database_module, "SCHEMA_HEAD", "0001")
         store = Store(database)
         job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
         job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),)))
         identity = store.identity
-    before = contents(database_url)
+    before = contents(empty_database_url)
     assert "job_nodes" not in before
 
     # When: it is upgraded.
-    with opened(database_url) as database:
+    with opened(empty_database_url) as database:
         with pytest.raises(DatabaseError, match="prefect-jobs db upgrade"):
             Store(database).find(JobQuery())
         assert database.upgrade() == ("0001", SCHEMA_HEAD)
 
     # Then: everything is there, and the job can be given nodes.
-    after = contents(database_url)
+    after = contents(empty_database_url)
     assert after.pop("job_nodes")[1] == []
     for table in ("job_blobs", "job_checks", "leases"):
         assert after.pop(table)[1] == []
     assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
     before.pop(VERSION_TABLE)
     assert after == before
-    with opened(database_url) as database:
+    with opened(empty_database_url) as database:
         store = Store(database)
         assert store.get(job.id) == job
         assert store.identity == identity
@@ -175,17 +182,19 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(database_url: str, monk
         assert store.nodes(job.id) == [NodeRecord("a")]
 
 
-def test_a_migration_that_fails_leaves_the_database_empty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(database_url) as database:
+def test_a_migration_that_fails_leaves_the_database_empty(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(empty_database_url) as database:
         with database.engine.begin() as connection:
             # The last of the tables that the migrations make.
             connection.execute(text("CREATE TABLE job_blobs (mine INTEGER)"))
-        before = contents(database_url)
+        before = contents(empty_database_url)
 
         with pytest.raises(DatabaseError, match="job_blobs"):
             database.ensure_schema()
 
-    assert contents(database_url) == before == {"job_blobs": ([("mine", "INTEGER")], [])}
+    assert contents(empty_database_url) == before == {"job_blobs": ([("mine", "INTEGER")], [])}
 
 
 # -- files -------------------------------------------------------------------------------------------------

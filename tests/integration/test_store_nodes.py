@@ -272,6 +272,7 @@ def test_a_job_with_a_flow_run_is_claimed_while_nodes_of_it_are_behind(store: St
 # -- many --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_thousand_nodes_are_read_by_one_statement_and_written_by_few(store: Store) -> None:
     job = workflow(store)
     nodes = [full_node(f"node {number:04}", number) for number in range(1000)]

@@ -90,11 +90,11 @@ def test_no_write_of_two_processes_is_lost(store: Store, database_url: str) -> N
     assert len(store.messages(job.id)) == RUNNERS * ROUNDS
 
 
-def test_an_empty_database_gets_one_schema_and_one_identity_whoever_is_first(database_url: str) -> None:
-    identities = race(FIRST_USE, runners=3, DATABASE_URL=database_url)
+def test_an_empty_database_gets_one_schema_and_one_identity_whoever_is_first(empty_database_url: str) -> None:
+    identities = race(FIRST_USE, runners=3, DATABASE_URL=empty_database_url)
 
     assert len(set(identities)) == 1
-    database = Database(database_url)
+    database = Database(empty_database_url)
     assert [Store(database).identity] == identities[0].split()
     database.dispose()
 
