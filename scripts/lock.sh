@@ -23,3 +23,6 @@ compile() {
 compile requirements-dev.txt pyproject.toml --group dev "$@"
 compile requirements.txt pyproject.toml --constraints requirements-dev.txt
 compile requirements-setup.txt --group setup --constraints requirements-dev.txt
+# Anew each time: the lowest versions do not depend on what was locked before.
+rm -f requirements-lowest.txt
+compile requirements-lowest.txt pyproject.toml --group dev --resolution lowest-direct

@@ -1,9 +1,10 @@
 """Makes .venv with exactly what is locked, and this project in it; does nothing if it is there already.
 
-    python3 scripts/set_up.py [dev]
+    python3 scripts/set_up.py [dev | lowest]
 
-`dev` adds what tests and checks need. uv installs, as it takes seconds; it is told what pip is configured with on
-this machine, and where it fails all the same, pip does it.
+`dev` adds what tests and checks need. `lowest` makes .venv-lowest, which has that in the lowest versions that
+pyproject.toml declares. uv installs, as it takes seconds; it is told what pip is configured with on this machine, and
+where it fails all the same, pip does it.
 """
 
 import ast
@@ -19,12 +20,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = ROOT / (".venv-lowest" if sys.argv[1:] == ["lowest"] else ".venv")
 PYTHON = VENV / "bin" / "python"
 
 SETUP = ROOT / "requirements-setup.txt"
 RUNTIME = ROOT / "requirements.txt"
 DEV = ROOT / "requirements-dev.txt"  # has all of RUNTIME
+LOWEST = ROOT / "requirements-lowest.txt"
 PROJECT = ROOT / "pyproject.toml"
 
 # pip's options (the names of its configuration file and, in capitals, of its variables) as uv's variables.
@@ -39,7 +41,7 @@ UV_VARIABLES = {
 
 
 def main() -> None:
-    wanted = DEV if sys.argv[1:] == ["dev"] else RUNTIME
+    wanted = {(): RUNTIME, ("dev",): DEV, ("lowest",): LOWEST}[tuple(sys.argv[1:])]
     began = time.monotonic()
     if not has(SETUP, wanted) and not has(SETUP, DEV):
         print(f"Making {VENV.name} with Python {sys.version.split()[0]} and {wanted.name} …", flush=True)

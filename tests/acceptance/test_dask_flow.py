@@ -25,7 +25,7 @@ from tests.acceptance.conftest import PrefectView
 from tests.support import eventually
 
 #: Of connections that were being made when a scheduler was killed, Dask leaves sockets to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [pytest.mark.prefect, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 LIMIT = 120
 WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "jobs", "--run-once", "--type", "process"]
 HERE = "tests.acceptance.test_dask_flow"

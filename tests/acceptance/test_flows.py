@@ -23,6 +23,8 @@ from prefect_jobs.runtime import Runtime
 from tests.acceptance.conftest import PrefectView
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 LIMIT = 120
 SHELL: dict[str, Any] = {"executable": "/bin/sh", "attributes": {"transfer_executable": False}, "app": "test_app"}
 

@@ -31,6 +31,8 @@ from prefect_jobs.runtime import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView
 
+pytestmark = pytest.mark.prefect
+
 
 class OtherApp(App):
     """Another app on the same database."""

@@ -21,6 +21,8 @@ from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 LIMIT = 60
 
 

@@ -15,6 +15,8 @@ from prefect_jobs.runtime import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import draft, eventually
 
+pytestmark = pytest.mark.prefect
+
 LIMIT = 60
 #: A call may wait 3 s for Prefect; the rest is for the machine.
 PATIENCE = 3.0 + 1.5

@@ -13,6 +13,8 @@ from tests.acceptance.conftest import PrefectView
 from tests.acceptance.workflows import diamond, node, shell, workflow_of, written
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 LIMIT = 120
 
 

@@ -20,6 +20,8 @@ from prefect_jobs.records import Change, JobRecord, NodeRecord
 from prefect_jobs.store import Database, Store
 from tests.support import draft, eventually
 
+pytestmark = pytest.mark.prefect
+
 FLOW = "prefect_jobs.flows.basic_job:basic_job"
 
 

@@ -15,6 +15,8 @@ from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerI
 from prefect_jobs.local.processes import ProcessRecord, is_running, port_is_free, read_record, write_record
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:

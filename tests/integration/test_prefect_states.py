@@ -12,6 +12,8 @@ from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway
 from prefect_jobs.projection.states import Face
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 T = TypeVar("T")
 SUBMITTED = Face("PENDING", "Submitted", "as cluster 1")
 RUNNING = Face("RUNNING", "Running", "on host1")
