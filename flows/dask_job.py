@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.flows.run_job import run_job
+from prefect_jobs.flows.run_job import has_job, run_job
 from prefect_jobs.jobs import lifecycle, submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask import DaskJob
@@ -55,7 +55,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
-    if not all(part.isidentifier() for part in function.split(".")) or "." not in function:
+    own = function != "" or not has_job()
+    if own and (not all(part.isidentifier() for part in function.split(".")) or "." not in function):
         raise ValueError(f"The function is an import path as in 'module.function', not {function!r}.")
     if map_over is not None and not map_over:
         raise ValueError("map_over is an empty list: there is nothing to call the function with.")
@@ -73,7 +74,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
             "extended_properties": extended_properties,
             "process_results_function": process_results_function,
         },
-        submit=lambda job: _submit(job, function, calls, keyword_arguments, mapped=bool(map_over)),
+        # The job of an app has its work, which the run's parameters do not say.
+        submit=(lambda job: _submit(job, function, calls, keyword_arguments, mapped=bool(map_over))) if own else None,
     )
 
 

@@ -11,13 +11,17 @@ from prefect.states import Cancelled
 from prefect_jobs import statuses
 from prefect_jobs.app import App
 from prefect_jobs.errors import JobStateError, PrefectJobsError
+from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.manager import JobManager
+from prefect_jobs.manager import JobManager, known_run
+from prefect_jobs.projection.prefect_api import PrefectApi, retried
 
 log = logging.getLogger(__name__)
 
 #: Output paths in a result; there may be thousands of files.
 MAX_PATHS = 100
+#: Seconds for which Prefect is asked again where it is busy.
+PATIENCE = 10.0
 
 
 class JobFailed(PrefectJobsError):
@@ -68,15 +72,62 @@ def run_job(
     job._engine = True
     status = job._record.state.as_status
     over = known and status.kind.terminal and status.text != statuses.RESULTS_READY
-    if over or status.text == statuses.PENDING:
-        (submit or (Job.resubmit if over else Job.execute))(job)
+    if over and not _asked_for(str(context.flow_run.id)):
+        log.warning(
+            "%s is not submitted again: the retry that this run was started for was acted on already", job._title()
+        )
+        return _result(job)
     try:
+        if over or status.text == statuses.PENDING:
+            _submit(job, submit or (lambda job: job.resubmit() if over else job.execute()))
         job.wait(timeout or None)
     except BaseException:
         # Out of time, or the flow is being ended: nobody would look after the work from here on.
         _stop(job)
         raise
     return _result(job)
+
+
+def has_job() -> bool:
+    """Whether the present flow run is the face of a job already: an app has made it, or the run is retried."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and known_run(str(context.flow_run.id))
+
+
+def _submit(job: Job, submit: Callable[[Job], None]) -> None:
+    """Submits the job, unless another process does, or it cannot be run again: the run then ends as its job does."""
+    before = job._record
+    try:
+        submit(job)
+    except (JobStateError, NotImplementedError) as error:
+        job._refresh()
+        moved = job._record.state.attempt != before.state.attempt or submission.is_going_on(job._record)
+        if not moved and not statuses.is_final(job._record.state.as_status):
+            raise
+        log.warning("%s is not submitted by this run: %s", job._title(), error)
+
+
+def _asked_for(flow_run_id: str) -> bool:
+    """Whether the run that is executed now was scheduled, as Retry does it.
+
+    A worker that was offered the run and takes its time may get it though the monitor has acted on that already, if
+    the job is over by then: Prefect lets a run go from a final state to PENDING.
+    """
+    api = PrefectApi()
+    try:
+        types = retried(lambda: api.state_types(flow_run_id), PATIENCE)
+    except PrefectJobsError as error:
+        log.warning("Prefect does not tell why the run was started; it counts as asked for: %s", error)
+        return True
+    finally:
+        api.close()
+    while types and types[-1] == "RUNNING":
+        types.pop()
+    if not types or types[-1] != "PENDING":
+        return True
+    while types and types[-1] == "PENDING":
+        types.pop()
+    return not types or types[-1] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def _stop(job: Job) -> None:

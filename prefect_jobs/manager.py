@@ -298,6 +298,11 @@ class JobManager:
         )
 
 
+def known_run(flow_run_id: str) -> bool:
+    """Whether a flow run is the face of a job."""
+    return bool(get_runtime().store.records_of_runs([flow_run_id]))
+
+
 def number_of(value: Any) -> int | None:
     """The id that an integer or a string of digits stands for; ``None``: no job can have it."""
     if isinstance(value, bool):

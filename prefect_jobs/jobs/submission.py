@@ -73,6 +73,18 @@ def resubmit(job: "Job", **options: Any) -> None:
     _submit(job, lambda: hooks.call(job._resubmit, **options))
 
 
+def submit_again(job: "Job") -> None:
+    """Submits a job whose resubmission was interrupted before anything was submitted.
+
+    Raises:
+        JobStateError: it is active meanwhile.
+        SubmissionError: as :meth:`Job.resubmit`.
+    """
+    job._refresh()
+    _check_not_active(job, "submitted")
+    _submit(job, lambda: hooks.call(job._resubmit))
+
+
 def _check_not_active(job: "Job", what: str) -> None:
     _check_record(job, job._record, what)
 
@@ -253,9 +265,13 @@ def adopt(job: "Job") -> bool:
     return True
 
 
+def is_going_on(record: JobRecord) -> bool:
+    """Whether a process submits the job just now."""
+    return record.submitting_since is not None and clock.now() - record.submitting_since < GRACE
+
+
 def _check_not_submitting(job: "Job", record: JobRecord) -> None:
-    since = record.submitting_since
-    if since is not None and clock.now() - since < GRACE:
+    if is_going_on(record):
         raise JobStateError(
             f"{job._title()} is being submitted by another process. Should that one have died, this will be found "
             f"out {GRACE.total_seconds():.0f} s after its last sign of life."

@@ -6,15 +6,17 @@ import threading
 import time
 import uuid
 from bisect import bisect_right
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from prefect_jobs import clock, statuses
-from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
+from prefect_jobs import statuses
+from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.jobs.submission import is_going_on
+from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
-from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.store.leases import kept_up
 
@@ -48,6 +50,7 @@ class Commands:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._api = PrefectApi()
+        self._retries = Retries(runtime)
         self._owner = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
@@ -140,6 +143,16 @@ class Commands:
             if run is not None or record.id in missing:
                 self._consider(record, run)
         self._since = began
+        for job_id, name, owner in self._retries.interrupted():
+            self._begin(job_id, self._go_on, name, owner)
+
+    def _begin(self, job_id: int, call: Callable[..., None], *args: object) -> None:
+        """Has something done to a job, unless something is being done to it."""
+        with self._lock:
+            if job_id in self._busy:
+                return
+            self._busy.add(job_id)
+        self._workers.submit(call, job_id, *args)
 
     def _next_turn(self, active: list[int]) -> list[int]:
         """The jobs after those of the last turn, in a circle."""
@@ -180,11 +193,7 @@ class Commands:
             return
         if record.behind and run is not None and run.state_type not in ("CANCELLING", "CANCELLED"):
             return  # what we are about to show there may be just this
-        with self._lock:
-            if record.id in self._busy:
-                return
-            self._busy.add(record.id)
-        self._workers.submit(self._act, record.id, run)
+        self._begin(record.id, self._act, run)
 
     # -- in a thread that does it -------------------------------------------------------------------------
 
@@ -199,6 +208,8 @@ class Commands:
             log.warning("Job %s: what was asked for in Prefect could not be done yet: %s", job_id, error)
         except PrefectAway as error:
             log.info("Job %s: %s", job_id, error)
+        except DatabaseError as error:
+            log.warning("Job %s: what was asked for in Prefect could not be done yet: %s", job_id, error)
         except (JobStateError, NotImplementedError, PrefectJobsError) as error:
             log.info("Job %s: %s", job_id, error)
             done = self._answer(job_id, run, str(error))
@@ -220,9 +231,20 @@ class Commands:
             with self._lock:
                 self._busy.discard(job_id)
 
+    def _go_on(self, job_id: int, name: str, owner: str) -> None:
+        try:
+            self._retries.go_on(job_id, name, owner)
+        except PrefectJobsError as error:
+            log.info("Job %s: its interrupted retry could not be ended yet: %s", job_id, error)
+        except Exception:
+            log.exception("Job %s: its interrupted retry could not be ended yet", job_id)
+        finally:
+            with self._lock:
+                self._busy.discard(job_id)
+
     def _stands(self, before: JobRecord, run: RunSeen | None) -> bool:
         """Whether the run is still as it was seen, and that is not what we have written ourselves since."""
-        if _goes_on(before):
+        if is_going_on(before):
             return False  # its submission goes on: what is asked for is done after it
         if run is None:
             return True
@@ -237,7 +259,7 @@ class Commands:
         if record.flow_state_id in (run.state_id,) or record.flow_state_id != before.flow_state_id:
             return False
         commanded = run.state_type in ("CANCELLING", "CANCELLED")
-        if _goes_on(record):
+        if is_going_on(record):
             return False
         return commanded or not record.behind
 
@@ -255,14 +277,10 @@ class Commands:
         if job._record.engine_run and (over or kind not in ("CANCELLING", "CANCELLED")):
             return True  # an engine executes the run: its states, and its retries, are the engine's
         if over:
-            if run.state_name != _RETRY:
-                return self._show_again(job, run)
-            job._reach()
-            self._say(job, "Retry was asked for in Prefect.")
-            job.resubmit()
-        elif job.scheduler_engine is None and not _asks(job):
+            return self._retries.act(job, run) if run.state_name == _RETRY else self._show_again(job, run)
+        if job.scheduler_engine is None and not _asks(job):
             return self._set(job, run)
-        elif kind in ("CANCELLING", "CANCELLED"):
+        if kind in ("CANCELLING", "CANCELLED"):
             job.stop()
             self._say(job, "Cancel was asked for in Prefect.")
         elif kind == "PAUSED" and status.text not in (statuses.PAUSED, statuses.HELD):
@@ -294,23 +312,8 @@ class Commands:
         return self._answer(job._record.id, run, "")
 
     def _answer(self, job_id: int, run: RunSeen | None, why: str) -> bool:
-        """Has the job shown as it is: the state that stands in Prefect counts as known, and is written over."""
-        messages = ((logging.WARNING, why),) if why else ()
-
-        def change(fresh: JobRecord) -> Change:
-            known = {} if run is None else {"flow_state_id": run.state_id}
-            return Change({"face_seq": fresh.face_seq + 1, **known}, messages)
-
-        try:
-            self._runtime.update(job_id, change)
-        except JobStateError:
-            return True  # deleted meanwhile
+        self._retries.answer(job_id, None if run is None else run.state_id, why)
         return True
-
-
-def _goes_on(record: JobRecord) -> bool:
-    """Whether the job is being submitted just now."""
-    return record.submitting_since is not None and clock.now() - record.submitting_since < GRACE
 
 
 def _asks(job: Job) -> bool:

@@ -42,6 +42,8 @@ _OLDER = 600.0
 _LOOKS = 3
 #: Flow runs that the server deletes in one call.
 DELETED_AT_ONCE = 50
+#: Of a run whose retry the monitor has claimed; a worker names it so, too.
+_CLAIMED = Face("PENDING", "Pending", "Retry: the job is being submitted again.")
 _NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 
 
@@ -248,8 +250,54 @@ class FlowRuns(Deployments):
         with self._calling() as client:
             return client.read_flow_run(UUID(run_id)).state
 
+    def claim_retry(self, run_id: str, transition_id: str) -> str | None:
+        """Takes a run that awaits a retry, as a worker takes it: of all who try, one succeeds.
+
+        Args:
+            run_id: the flow run.
+            transition_id: a UUID of this try, by which :meth:`claimed` knows it again.
+
+        Returns:
+            The new state's id; ``None``: the run does not await a retry any more.
+        """
+        from prefect.client.schemas.responses import SetStateStatus
+
+        awaits = {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": [_RETRY]}}
+        # By its rules Prefect lets nobody go to this state from PENDING or RUNNING, where a worker has put the run.
+        done, _ = self._set_where(run_id, awaits, _CLAIMED, "PENDING", transition_id=transition_id)
+        if done is not None or time.monotonic() >= self._unconditional_until:
+            return done
+        state = _state(_CLAIMED, "PENDING")  # an older server
+        state.state_details.transition_id = UUID(transition_id)
+        with self._calling() as client:
+            result = client.set_flow_run_state(UUID(run_id), state)
+        return str(result.state.id) if result.status == SetStateStatus.ACCEPT and result.state else None
+
+    def claimed(self, run_id: str, transition_id: str) -> str | None:
+        """The id of the run's state, if that is the claim of :meth:`claim_retry` with this id.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        now = self._state_of(run_id)
+        if now is None or now.type.value != "PENDING" or now.state_details.transition_id != UUID(transition_id):
+            return None
+        return str(now.id)
+
+    def state_types(self, run_id: str) -> list[str]:
+        """The types of the states that a run has had, oldest first."""
+        with self._calling() as client:
+            found = client.request("GET", "/flow_run_states/", params={"flow_run_id": run_id}).json()
+        return [str(state["type"]) for state in sorted(found, key=lambda state: str(state["timestamp"]))]
+
     def _set_where(
-        self, run_id: str, stands: Mapping[str, Any], face: Face, kind: str, force: bool = False
+        self,
+        run_id: str,
+        stands: Mapping[str, Any],
+        face: Face,
+        kind: str,
+        force: bool = False,
+        transition_id: str | None = None,
     ) -> tuple[str | None, bool]:
         """Shows a state in one call, if what stands there is as in a filter of states.
 
@@ -260,7 +308,7 @@ class FlowRuns(Deployments):
             return None, True
         wanted = {"id": {"any_": [run_id]}, "state": dict(stands)}
         state = {"type": kind, "name": face.name, "message": face.message or None}
-        details = {"flow_run_id": run_id, "transition_id": str(uuid4())}
+        details = {"flow_run_id": run_id, "transition_id": transition_id or str(uuid4())}
         body = {"flow_runs": wanted, "state": {**state, "state_details": details}, "force": force}
         with self._calling() as client:
             try:

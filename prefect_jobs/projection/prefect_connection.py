@@ -1,9 +1,10 @@
 """A connection to Prefect's API, with "away" told apart from "refused"."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.settings import Settings
 
+T = TypeVar("T")
+
 #: Seconds for one request.
 REQUEST_TIMEOUT = 10.0
 _BUSY = (429, 503)
+#: Seconds until Prefect is asked again where it is busy: at first, and at most.
+_PAUSES = (0.05, 1.0)
 
 
 class PrefectAway(PrefectJobsError):
@@ -29,6 +34,27 @@ class PrefectAway(PrefectJobsError):
 
 class RunGone(PrefectJobsError):
     """The flow run, or what else was to be written, was deleted in Prefect."""
+
+
+def retried(call: Callable[[], T], patience: float) -> T:
+    """The answer of a call that may be repeated; tried again while Prefect says that it is busy.
+
+    Args:
+        call: asks Prefect.
+        patience: seconds in all.
+
+    Raises:
+        PrefectAway: it is away, or still busy after ``patience`` seconds.
+    """
+    deadline, pause = time.monotonic() + patience, _PAUSES[0]
+    while True:
+        try:
+            return call()
+        except PrefectAway as error:
+            if not error.busy or time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 2, _PAUSES[1])
 
 
 class PrefectConnection:

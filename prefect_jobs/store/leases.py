@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import delete, insert, or_, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs.errors import PrefectJobsError
@@ -49,6 +49,13 @@ class LeaseStore:
         """Gives the lease back, if it is still ``owner``'s."""
         with self.database.writing() as connection:
             connection.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.owner == owner))
+
+    def ended_leases(self, prefix: str) -> list[tuple[str, str]]:
+        """Name and owner of leases of a kind that were neither given back nor kept up: their owners are dead."""
+        with self.database.reading() as connection:
+            kind = LeaseRow.name.startswith(prefix, autoescape=True)
+            wanted = select(LeaseRow.name, LeaseRow.owner).where(kind, LeaseRow.until < self.database.now(connection))
+            return [(str(name), str(owner)) for name, owner in connection.execute(wanted)]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from prefect_jobs import CondorJob, JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs import lifecycle, submission
-from prefect_jobs.monitor import Monitor, commands, watch
+from prefect_jobs.monitor import Monitor, watch
 from tests.acceptance.conftest import ShellJob
 from tests.acceptance.test_away_and_back import execute
 from tests.acceptance.test_monitor import running
@@ -125,7 +125,7 @@ def test_killed_at_any_step_it_is_submitted_once(
     assert 10 < len(jobs) < STEPS - 1, "there are so many steps"
     # when a monitor, which need not wait to know that they have died, finds what got through
     with monkeypatch.context() as known, running(Monitor()):
-        for module in (submission, lifecycle, watch, commands):
+        for module in (submission, lifecycle, watch):
             known.setattr(module, "GRACE", timedelta(0))
         eventually(lambda: all(_settled(job) for job in jobs), "it is known of each whether it was submitted", LIMIT)
     # and the user executes again what did not

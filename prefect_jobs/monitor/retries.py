@@ -1,0 +1,182 @@
+"""Retry as pressed in Prefect: each press leads to one submission, also where workers run and monitors are killed."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.jobs import submission
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.unknown import UnknownJob
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
+from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.runtime import Runtime
+from prefect_jobs.store.leases import kept_up
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a retry counts as interrupted that its monitor does not keep up any more.
+LEASE = 30.0
+_PREFIX = "prefect-retry:"
+
+
+class Retries:
+    """Submits jobs again whose flow runs await a retry.
+
+    A worker may be offered the same run. The monitor takes the run from it as one worker takes it from another: by
+    moving it from SCHEDULED to PENDING, which Prefect allows once. Before that, it commits a lease whose owner is the
+    transition's id: a monitor that is killed after the claim leaves both behind, and the next one goes on.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def act(self, job: Job, run: RunSeen) -> bool:
+        """Submits the job again, unless a worker has claimed its run.
+
+        Returns:
+            Whether nothing more is to be done on this press.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer; the run was not claimed.
+            PrefectAway: Prefect does not answer.
+        """
+        if isinstance(job, UnknownJob):
+            log.warning("%s is of a type that is not installed here: its retry is left to workers", job._title())
+            return True
+        submit = _ready(job)
+        record = job._record
+        name, owner = f"{_PREFIX}{record.id}:{record.state.attempt}", uuid.uuid4().hex
+        if not self._runtime.store.claim_lease(name, owner, LEASE):
+            return False  # another monitor is at it, or was: see interrupted()
+        with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
+            try:
+                claimed = self._claim(run.id, owner)
+            except PrefectAway as error:
+                if error.busy:
+                    self._runtime.store.release_lease(name, owner)
+                raise  # where it may have claimed the run, that is found out once the lease has ended
+            if claimed is None:
+                log.info("Job %s: a worker has claimed the retry of its flow run", record.id)
+            else:
+                self._say(job)
+                self._submit(job, claimed, submit)
+        self._runtime.store.release_lease(name, owner)
+        return True
+
+    def interrupted(self) -> list[tuple[int, str, str]]:
+        """Retries whose monitor has ended before them: the job, and the lease's name and owner."""
+        return [
+            (int(name.removeprefix(_PREFIX).partition(":")[0]), name, owner)
+            for name, owner in self._runtime.store.ended_leases(_PREFIX)
+        ]
+
+    def go_on(self, job_id: int, name: str, owner: str) -> None:
+        """Ends an interrupted retry: the job is submitted if the run was claimed for it and nothing was submitted.
+
+        Raises:
+            PrefectAway: Prefect does not answer; the lease stays.
+        """
+        record = self._runtime.get(job_id)
+        attempt = int(name.rpartition(":")[2])
+        if record is not None and _undecided(record, attempt):
+            return  # whether it was submitted is found out by its token, at the next looks
+        if not self._runtime.store.claim_lease(name, owner, LEASE):
+            return
+        with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
+            if record is not None and record.flow_run_id is not None:
+                self._submit_interrupted(record, attempt, owner)
+        self._runtime.store.release_lease(name, owner)
+
+    def _submit_interrupted(self, record: JobRecord, attempt: int, owner: str) -> None:
+        job = self._runtime.job(record)
+        if record.state.attempt == attempt + 1 and _never_submitted(record):
+            log.info("Job %s: its retry was interrupted before it was submitted; it is submitted now", record.id)
+            self._submit(job, None, lambda: submission.submit_again(job))
+            return
+        if record.state.attempt != attempt or not statuses.is_final(record.state.as_status):
+            return  # it was submitted
+        claimed = self._claimed(str(record.flow_run_id), owner)
+        if claimed is not None:
+            self._say(job)
+            self._submit(job, claimed, job.resubmit)
+
+    def _submit(self, job: Job, claimed: str | None, submit: Callable[[], None]) -> None:
+        """Submits the job. Where that is refused, the run shows the job as it is, and the log says why."""
+        try:
+            submit()
+        except DatabaseError:
+            raise  # the lease stays: it is taken up again
+        except Exception as error:
+            if not isinstance(error, PrefectJobsError | NotImplementedError):
+                log.exception("Job %s could not be submitted again", job._record.id)
+            self.answer(job._record.id, claimed, str(error) or type(error).__name__)
+
+    def answer(self, job_id: int, state_id: str | None, why: str) -> None:
+        """Has the run show the job as it is: the state that stands in Prefect counts as known, and is written over."""
+        messages = ((logging.WARNING, why),) if why else ()
+
+        def change(fresh: JobRecord) -> Change:
+            known = {} if state_id is None else {"flow_state_id": state_id}
+            return Change({"face_seq": fresh.face_seq + 1, **known}, messages)
+
+        with suppress(JobStateError):  # deleted meanwhile
+            self._runtime.update(job_id, change)
+
+    @staticmethod
+    def _say(job: Job) -> None:
+        log.info("Job %s: Retry was asked for in Prefect.", job._record.id)
+        job._apply(None, messages=((logging.INFO, "Retry was asked for in Prefect."),))
+
+    @staticmethod
+    def _claim(run_id: str, owner: str) -> str | None:
+        api = PrefectApi()
+        try:
+            return api.claim_retry(run_id, owner)
+        finally:
+            api.close()
+
+    @staticmethod
+    def _claimed(run_id: str, owner: str) -> str | None:
+        api = PrefectApi()
+        try:
+            return api.claimed(run_id, owner)
+        finally:
+            api.close()
+
+
+def _ready(job: Job) -> Callable[[], None]:
+    """What submits the job, once its scheduler answers.
+
+    Raises:
+        SchedulerConnectionError: it does not.
+    """
+    try:
+        job._reach()
+    except SchedulerConnectionError:
+        raise
+    except Exception as error:
+        problem = error
+
+        def refuse() -> None:  # once the run is claimed: before, the answer would overwrite a worker's claim
+            raise problem
+
+        return refuse
+    return job.resubmit
+
+
+def _never_submitted(record: JobRecord) -> bool:
+    """Whether the present attempt was intended, and nothing was submitted."""
+    return record.state.status == statuses.PENDING and record.remote_id is None and record.submission_token is None
+
+
+def _undecided(record: JobRecord, attempt: int) -> bool:
+    """Whether nobody knows yet what became of the attempt after this one."""
+    return (
+        record.state.attempt == attempt + 1
+        and record.state.status == statuses.PENDING
+        and record.remote_id is None
+        and record.submission_token is not None
+    )
