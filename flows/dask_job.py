@@ -118,7 +118,7 @@ def _submit(
             future = runner.submit(called, parameters=parameters)
             key = f"{short}-{future.task_run_id}"
             results.append(runner.client.submit(_value_of, future.wrapped_future, key=key))  # type: ignore[no-untyped-call]
-        job.execute(results if mapped else results[0])
+        submission.execute(job, (results if mapped else results[0],), {}, again=True)
 
 
 @task(persist_result=False, cache_policy=NO_CACHE, log_prints=True)

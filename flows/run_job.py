@@ -77,9 +77,9 @@ def run_job(
             "%s is not submitted again: the retry that this run was started for was acted on already", job._title()
         )
         return _result(job)
+    if over or status.text == statuses.PENDING:
+        _submit(job, submit or (lambda job: job.resubmit() if over else job.execute()))
     try:
-        if over or status.text == statuses.PENDING:
-            _submit(job, submit or (lambda job: job.resubmit() if over else job.execute()))
         job.wait(timeout or None)
     except BaseException:
         # Out of time, or the flow is being ended: nobody would look after the work from here on.

@@ -90,7 +90,8 @@ class Job(JobFields):
 
         Raises:
             SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
-            JobStateError: the job is active already; the message names its id at the scheduler.
+            JobStateError: the job is active already, and the message names its id at the scheduler; or it is over:
+                :meth:`resubmit` it. A job that was refused, so that nothing ever ran, may be executed again.
         """
         submission.execute(self, args, kwargs)
 

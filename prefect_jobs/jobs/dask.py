@@ -169,11 +169,10 @@ class DaskJob(Job):
         Raises:
             ValueError: anything else.
             SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
-            JobStateError: the job is active already.
+            JobStateError: the job is active already, or over: resubmit() it.
         """
         taken = work.take_apart(future_or_delayed)
         work.check_callable_here(taken)
-        self._check_reached()
         super().execute(future_or_delayed)
 
     def _check_reached(self) -> None:
@@ -262,7 +261,7 @@ class DaskJob(Job):
         if kept is not None and not kept.leaves and self._again is None:
             raise JobStateError(
                 f"What {self._title()} computed is not kept: it was a future, larger than "
-                f"{GRAPH_LIMIT // 2**20} MiB, or it cannot be pickled. execute() it with new work."
+                f"{GRAPH_LIMIT // 2**20} MiB, or it cannot be pickled. Create a new job for new work."
             )
         self._check_reached()
         super().resubmit()
@@ -281,7 +280,7 @@ class DaskJob(Job):
         again, self._again = self._again, None
         kept = again or self._kept()
         if kept is None:
-            raise DaskError("What it computed is not kept. execute() it with new work.")
+            raise DaskError("What it computed is not kept. Create a new job for new work.")
         self._send(kept)
 
     def _kept(self) -> work.Work | None:

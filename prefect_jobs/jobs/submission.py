@@ -30,9 +30,9 @@ class TransientSubmissionError(PrefectJobsError):
     """Raised by ``_execute`` hooks: nothing was submitted, and trying again may help."""
 
 
-def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """See :meth:`Job.execute`."""
-    check(job)
+def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False) -> None:
+    """See :meth:`Job.execute`; with ``again`` also a job that is over."""
+    check(job, again=again)
     if job.id is None:
         job._take(job._backend.insert(job._drafted(job._record)), keep=False)
     else:
@@ -41,15 +41,21 @@ def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     _submit(job, lambda: hooks.call(job._execute, *args, **kwargs))
 
 
-def check(job: "Job") -> None:
+def check(job: "Job", *, again: bool = False) -> None:
     """
     Raises:
-        JobStateError: the job is active.
+        JobStateError: the job is active, or, unless ``again``, it is over.
         ValueError: as it is, it cannot be saved.
     """
     if job.id is not None:
         job._refresh()
     _check_not_active(job, "executed")
+    # A job that was refused keeps no token: nothing of it has ever run.
+    if not again and job._record.submission_token is not None and statuses.is_final(job._record.state.as_status):
+        raise JobStateError(
+            f"{job._title()} is over: it is {job.cached_status!r}. Call resubmit() to run it once more, or create a "
+            "new job."
+        )
     job._check_fields()
 
 
@@ -147,10 +153,15 @@ def prepare(job: "Job") -> None:
 
 def intention(job: "Job", token: str) -> Callable[[JobRecord], Change | None]:
     """The change that commits the intent to submit a job under a token."""
+    attempt = job._record.state.attempt
 
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
         _check_record(job, fresh, "submitted")
+        if fresh.state.attempt != attempt:
+            raise JobStateError(
+                f"{job._title()} was submitted by another process meanwhile; it is {fresh.state.status!r}."
+            )
         state = transition(fresh.state, Intent(), clock.now())
         values = {
             "state": state,

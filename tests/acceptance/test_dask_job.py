@@ -186,14 +186,16 @@ def test_a_forgotten_result_is_given_to_the_function_alone(
 
 
 def test_a_large_result_goes_to_prefects_storage(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     # given
     monkeypatch.setenv("PREFECT_JOBS_RESULT_SIZE_LIMIT", "1000")
     make: DaskJobs = request.getfixturevalue("dask_job")
     job = make()
     # when
-    job.execute(delayed(slow)(b"x" * 100_000))
+    what = tmp_path / "what"
+    what.write_bytes(b"x" * 100_000)
+    job.execute(delayed(Path.read_bytes)(what))
     assert job.wait(LIMIT) == "Complete", job.status_message
     # then
     kept = job._record.native["result"]
@@ -203,11 +205,13 @@ def test_a_large_result_goes_to_prefects_storage(
     assert job.result == b"x" * 100_000
     assert (storage / kept["path"]).exists()
     # when a later result is small
-    job.execute(delayed(slow)(1))
-    assert job.wait(LIMIT) == "Complete" and job.result == 1
+    what.write_bytes(b"1")
+    job.resubmit()
+    assert job.wait(LIMIT) == "Complete" and job.result == b"1"
     assert not (storage / kept["path"]).exists()
     # when its storage cannot be read any more
-    job.execute(delayed(slow)(b"y" * 100_000))
+    what.write_bytes(b"y" * 100_000)
+    job.resubmit()
     assert job.wait(LIMIT) == "Complete"
     (storage / kept["path"]).unlink()
     with pytest.raises(ResultUnavailable, match="removed"):
