@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,10 @@ from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE
-from prefect_jobs.projection import result_storage
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
-from prefect_jobs.projection.projector import PATIENCE, Projector
+from prefect_jobs.projection import loading, result_storage
+from prefect_jobs.projection.loading import PATIENCE
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
+from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
 from prefect_jobs.schedulers.condor.description import slug
 from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
@@ -253,10 +254,11 @@ class Runtime:
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
         """The flow run's page, where a UI is configured."""
-        from prefect.settings import PREFECT_UI_URL
-
-        base = PREFECT_UI_URL.value()
-        return f"{str(base).rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
+        try:
+            base = loading.answer(_ui_url)
+        except TimeoutError:
+            return None
+        return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
 
     # -- schedulers and what Prefect keeps for all machines -----------------------------------------------
 
@@ -291,9 +293,13 @@ class Runtime:
         Raises:
             SchedulerConnectionError: Prefect cannot be reached within 3 s.
         """
-        from prefect_jobs.blocks import get_scheduler
 
-        return get_scheduler(name, timeout=PATIENCE)
+        def find() -> Any:
+            from prefect_jobs.blocks import get_scheduler
+
+            return get_scheduler(name, timeout=PATIENCE)
+
+        return _answer(find)
 
     def read_variable(self, name: str) -> str | None:
         """A Prefect variable."""
@@ -304,29 +310,21 @@ class Runtime:
         self.ask_prefect(lambda api: api.write_variable(name, value))
 
     def ask_prefect(self, question: Callable[[PrefectApi], T], patience: float = PATIENCE) -> T:
-        """The answer of Prefect's API.
+        """The answer of Prefect's API; asked again where it is busy, so the question may be repeated.
 
         Raises:
             SchedulerConnectionError: it cannot be reached within ``patience`` seconds.
         """
-        import prefect  # noqa: F401  (its import takes seconds, which are not the API's)
 
-        answer: Future[T] = Future()
-
-        def ask() -> None:
+        def ask() -> T:
             api = PrefectApi()
             try:
-                answer.set_result(question(api))
-            except BaseException as error:  # raised again in the caller's thread
-                answer.set_exception(error)
+                return retried(lambda: question(api), patience)
             finally:
                 api.close()
 
-        threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
         try:
-            return answer.result(patience)
-        except TimeoutError:
-            raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None
+            return _answer(ask, patience)
         except PrefectAway as error:
             raise SchedulerConnectionError(str(error)) from error
 
@@ -352,6 +350,24 @@ class Runtime:
         self.checker.close()
         self.projector.close()
         self.store.database.dispose()
+
+
+def _answer(call: Callable[[], T], patience: float = PATIENCE) -> T:
+    """What Prefect answers, however long it takes to load.
+
+    Raises:
+        SchedulerConnectionError: it does not within ``patience`` seconds.
+    """
+    try:
+        return loading.answer(call, patience)
+    except TimeoutError:
+        raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None
+
+
+def _ui_url() -> str:
+    from prefect.settings import PREFECT_UI_URL
+
+    return str(PREFECT_UI_URL.value() or "")
 
 
 def _without_loop(call: Callable[[], T]) -> T:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.projection import loading
+from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import DELETED_AT_ONCE, PrefectApi, PrefectAway
 from prefect_jobs.projection.run_faces import RunFaces
@@ -26,8 +28,6 @@ from prefect_jobs.store import Store
 
 log = logging.getLogger(__name__)
 
-#: The longest time in seconds that a call of ours waits for Prefect.
-PATIENCE = 3.0
 #: Seconds between looks for what others left behind.
 SWEEP = 15.0
 #: Seconds that log lines may wait, so that several go in one call.
@@ -36,8 +36,8 @@ LOG_DELAY = 4.0
 _CLAIM = 60.0
 _BATCH = 100
 _BACKOFF = (1.0, 20.0)
-#: Times in a row that Prefect may say it is busy before it counts as away.
-_BUSY = 3
+#: Seconds until Prefect is asked again that says it is busy; after as many times in a row it counts as away.
+_BUSY = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5)
 
 
 class Projector:
@@ -154,10 +154,7 @@ class Projector:
     def _ensure_thread(self) -> None:
         if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
             return
-        # Imported here and not by the thread: at the end of a program's life a thread cannot import any more.
-        import prefect.client.orchestration
-        import prefect.context  # noqa: F401
-
+        loading.begin()
         self._pid, self._closing = os.getpid(), False
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)
         self._thread.start()
@@ -165,6 +162,7 @@ class Projector:
         atexit.register(self.close)
 
     def _run(self) -> None:
+        loading.load()
         api = self._make_api()
         backoff, busy = _BACKOFF[0], 0
         try:
@@ -192,11 +190,13 @@ class Projector:
                             self._changed.notify_all()
                     self._show_nodes(api)
                 except PrefectAway as error:
-                    busy = busy + 1 if error.busy else _BUSY
-                    if busy < _BUSY:
+                    busy = busy + 1 if error.busy else len(_BUSY)
+                    if busy < len(_BUSY):
                         if sweep:
                             self._next_sweep = moment
-                        continue  # its client has slept over it already
+                        with self._changed:
+                            self._changed.wait_for(lambda: self._closing, timeout=_BUSY[busy])
+                        continue
                     self._lost(error)
                     backoff = min(_BACKOFF[1], backoff * 2)
                     with self._changed:

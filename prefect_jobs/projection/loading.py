@@ -1,0 +1,76 @@
+"""Loading Prefect: its import takes seconds, for which nobody waits longer than for Prefect itself."""
+
+# At the end of a program these two cannot be imported any more, and Prefect's import may go on until then.
+import concurrent.futures.process
+import concurrent.futures.thread  # noqa: F401
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: The longest time in seconds that a call of ours waits for Prefect.
+PATIENCE = 3.0
+#: Seconds that Prefect has for its answer at least, once it is loaded.
+_ANSWER = 1.0
+
+_lock = threading.Lock()
+_loaded = threading.Event()
+
+
+def load() -> None:
+    """Imports what every call to Prefect needs, in one thread at a time: those that begin an import at once get
+    modules that are not whole."""
+    if _loaded.is_set():
+        return
+    with _lock:
+        import prefect.client.orchestration
+        import prefect.context  # noqa: F401
+
+        _loaded.set()
+
+
+def begin() -> None:
+    """Has Prefect loaded in the background. A program that ends meanwhile ends after that: what it has changed is
+    still to be shown."""
+    if not _loaded.is_set() and not _lock.locked():
+        threading.Thread(target=load, name="prefect-jobs-load").start()
+
+
+def answer(call: Callable[[], T], patience: float = PATIENCE) -> T:
+    """What a call to Prefect answers, in a thread of its own.
+
+    Args:
+        call: asks Prefect; it goes on where nobody waits for it any more.
+        patience: seconds, the import of Prefect included; where that takes nearly all of them, one more.
+
+    Raises:
+        TimeoutError: no answer.
+    """
+    outcome: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            load()
+            outcome.set_result(call())
+        except BaseException as error:  # raised again in the caller's thread
+            outcome.set_exception(error)
+
+    deadline = time.monotonic() + patience
+    threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
+    if not _loaded.is_set():
+        while not (_loaded.wait(0.02) or outcome.done()):
+            pass
+        deadline = max(deadline, time.monotonic() + min(patience, _ANSWER))
+    return outcome.result(max(0.0, deadline - time.monotonic()))
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603  (a thread of the parent may hold it)
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
