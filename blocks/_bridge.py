@@ -2,16 +2,27 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
 from prefect_jobs.errors import SchedulerConnectionError
+
+#: What Prefect answers when it cannot do it at the moment, on SQLite because its database is locked.
+_BUSY = (429, 503)
+#: Seconds until it is asked again: at first, and at most.
+_PAUSES = (0.05, 1.0)
 
 T = TypeVar("T")
 
 
 def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float = 10.0) -> T:
-    """The answer to a question about blocks.
+    """The answer to a question about blocks; asked again where Prefect is busy.
 
     Args:
         question: makes the awaitable, inside the thread's own event loop.
@@ -23,8 +34,20 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
     """
     outcome: dict[str, Any] = {}
 
+    deadline = time.monotonic() + timeout
+
     async def asked() -> T:
-        return await question()
+        pause = _PAUSES[0]
+        # Prefect's own retries take longer than people wait.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            while True:
+                try:
+                    return await question()
+                except PrefectHTTPStatusError as error:
+                    if error.response.status_code not in _BUSY or time.monotonic() + pause > deadline:
+                        raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _PAUSES[1])
 
     def run() -> None:
         try:
@@ -40,14 +63,26 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
     error = outcome.get("error")
     if error is None:
         raise SchedulerConnectionError(f"Prefect's API did not answer within {timeout:g} s ({what}).")
+    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in _BUSY:
+        raise SchedulerConnectionError(
+            f"Prefect's API answers with {error.response.status_code} for {timeout:g} s ({what})."
+        ) from error
     if _is_connection(error):
         raise SchedulerConnectionError(f"Prefect's API cannot be reached ({what}): {error}") from error
     raise error
 
 
-def _is_connection(error: BaseException) -> bool:
-    import httpx
+def client_of_prefect() -> PrefectClient:
+    """A client that does not sleep for seconds where Prefect is busy: :func:`ask_prefect` asks again."""
+    return get_client(httpx_settings={"event_hooks": {"response": [_at_once]}})
 
+
+async def _at_once(response: httpx.Response) -> None:
+    if response.status_code in _BUSY:
+        response.headers.setdefault("Retry-After", "0")
+
+
+def _is_connection(error: BaseException) -> bool:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, httpx.TransportError | OSError):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prefect_jobs.blocks._bridge import ask_prefect
+from prefect_jobs.blocks._bridge import ask_prefect, client_of_prefect
 from prefect_jobs.blocks.condor_scheduler import CondorScheduler
 from prefect_jobs.blocks.dask_scheduler import DaskScheduler
 from prefect_jobs.blocks.scheduler_block import SchedulerBlock, block_name
@@ -146,11 +146,10 @@ def register_blocks() -> list[str]:
 
 
 async def _list() -> list[SchedulerBlock]:
-    from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
 
     found: list[SchedulerBlock] = []
-    async with get_client() as client:
+    async with client_of_prefect() as client:
         for cls in KINDS.values():
             try:
                 documents = await client.read_block_documents_by_type(cls.get_block_type_slug(), limit=200)
@@ -165,9 +164,7 @@ async def _list() -> list[SchedulerBlock]:
 
 
 async def _get(name: str) -> SchedulerBlock | None:
-    from prefect.client.orchestration import get_client
-
-    async with get_client() as client:
+    async with client_of_prefect() as client:
         for cls in KINDS.values():
             try:
                 found: SchedulerBlock = await cls.aload(name, client=client)

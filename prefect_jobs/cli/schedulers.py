@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,9 @@ import typer
 from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
 from prefect_jobs.jobs import registry
+
+#: Seconds for which Prefect is asked again where it is busy.
+PATIENCE = 10.0
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:App.")]
 
@@ -62,7 +66,7 @@ def assign(
 def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="Apps, as module:App.")]) -> None:
     """Register the blocks, and a deployment for each app and job type, in Prefect."""
     from prefect_jobs.blocks import register_blocks
-    from prefect_jobs.projection.prefect_api import PrefectApi
+    from prefect_jobs.projection.prefect_api import PrefectApi, retried
 
     found = [load_app(app) for app in apps]
     for slug in register_blocks():
@@ -71,7 +75,8 @@ def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="App
     try:
         for cls in found:
             for entrypoint in dict.fromkeys(job.flow_entrypoint for job in registry.known_types()):
-                sys.stdout.write(api.deploy(cls.check_package(), entrypoint) + "\n")
+                call = partial(api.deploy, cls.check_package(), entrypoint)
+                sys.stdout.write(retried(call, PATIENCE) + "\n")
     finally:
         api.close()
 

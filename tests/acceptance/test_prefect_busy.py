@@ -1,0 +1,72 @@
+"""Prefect on SQLite answers 503 now and then ("database is locked"): what people wait for is asked again."""
+
+import json
+
+import httpx
+import pytest
+
+from prefect_jobs import JobManager, SchedulerSetting, create_condor_scheduler, get_scheduler, list_schedulers
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.runtime import Runtime
+from tests.acceptance.conftest import TestApp
+
+Refused = list[str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Has the server answer 503 to the first request of each kind; the requests that were refused so. A test may
+    clear it: all are refused once more then."""
+    found: Refused = []
+    send, asend = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
+
+    def locked(request: httpx.Request) -> httpx.Response | None:
+        kind = f"{request.method} {request.url.path}"
+        if kind in found:
+            return None
+        found.append(kind)
+        return httpx.Response(503, request=request, content=json.dumps({"exception_message": "database is locked"}))
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        return locked(request) or send(self, request)
+
+    async def ahandle(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        return locked(request) or await asend(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", ahandle)
+    return found
+
+
+def test_schedules(manager: JobManager, refused: Refused) -> None:
+    schedule = manager.schedule_job("nightly", "alice", "BASIC", cron="0 3 * * *")
+    for steer in (schedule.pause, schedule.resume, schedule.delete):
+        refused.clear()
+        steer()
+        assert any(schedule.deployment_id in kind for kind in refused)
+
+
+@pytest.fixture
+def block(prefect_server: PrefectServerInfo) -> None:
+    create_condor_scheduler("busy", "127.0.0.1").save(overwrite=True)
+
+
+def test_schedulers_and_their_assignment(
+    block: None, manager: JobManager, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.setattr(TestApp, "scheduler_settings", lambda self: (SchedulerSetting("main"),))
+    assert "busy" in [found.name for found in list_schedulers()]
+    refused.clear()
+    assert get_scheduler("busy") is not None
+    refused.clear()
+    TestApp.assign_scheduler("main", "busy")
+    refused.clear()
+    found = TestApp.get_scheduler("main")
+    assert found is not None and found.name == "busy"
+
+
+def test_jobs(manager: JobManager, runtime: Runtime, refused: Refused) -> None:
+    job = manager.create_job("x", "alice", job_type="BASIC")
+    job.save()
+    assert job.flow_run_id is not None and runtime.projector.away is None
+    assert refused
