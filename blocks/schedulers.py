@@ -13,13 +13,13 @@ KINDS: dict[str, type[SchedulerBlock]] = {"condor": CondorScheduler, "dask": Das
 _ALIASES = {"htcondor": "condor", "condorscheduler": "condor", "daskscheduler": "dask"}
 
 
-def list_schedulers() -> list[SchedulerBlock]:
+def list_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:
     """Every saved scheduler, by name.
 
     Raises:
-        SchedulerConnectionError: Prefect, which keeps them, cannot be reached.
+        SchedulerConnectionError: Prefect, which keeps them, cannot be reached within ``timeout`` seconds.
     """
-    return ask_prefect(_list, "the list of schedulers")
+    return ask_prefect(_list, "the list of schedulers", timeout)
 
 
 async def alist_schedulers() -> list[SchedulerBlock]:

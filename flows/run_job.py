@@ -1,8 +1,10 @@
 """What the flows share: the job of this flow run, executed and waited for."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from prefect.context import FlowRunContext
@@ -10,7 +12,7 @@ from prefect.states import Cancelled
 
 from prefect_jobs import statuses
 from prefect_jobs.app import App
-from prefect_jobs.errors import JobStateError, PrefectJobsError
+from prefect_jobs.errors import JobStateError, PrefectJobsError, SubmissionError
 from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.manager import JobManager, known_run
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_PATHS = 100
 #: Seconds for which Prefect is asked again where it is busy.
 PATIENCE = 10.0
+#: Seconds until a scheduler that did not answer is tried again: at first, and at most.
+_PAUSES = (2.0, 60.0)
 
 
 class JobFailed(PrefectJobsError):
@@ -58,7 +62,7 @@ def run_job(
 
     Raises:
         JobFailed: the job ended as Error or Various-Complete.
-        SubmissionError: it could not be submitted.
+        SubmissionError: it was refused. Where its scheduler cannot be reached, it is tried again.
         TimeoutError: it is not over after ``timeout`` seconds; the job is stopped.
     """
     context = FlowRunContext.get()
@@ -73,14 +77,15 @@ def run_job(
     status = job._record.state.as_status
     over = known and status.kind.terminal and status.text != statuses.RESULTS_READY
     if over and not _asked_for(str(context.flow_run.id)):
-        log.warning(
-            "%s is not submitted again: the retry that this run was started for was acted on already", job._title()
-        )
+        log.warning("%s is not submitted again: the retry of its run was acted on already", job._title())
         return _result(job)
-    if over or status.text == statuses.PENDING:
-        _submit(job, submit or (lambda job: job.resubmit() if over else job.execute()))
+    deadline = time.monotonic() + timeout if timeout else None
     try:
-        job.wait(timeout or None)
+        if over or status.text == statuses.PENDING:
+            _submit(job, submit or (_resubmit if over else Job.execute), deadline)
+        job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except SubmissionError:
+        raise  # refused: there is nothing to be stopped
     except BaseException:
         # Out of time, or the flow is being ended: nobody would look after the work from here on.
         _stop(job)
@@ -94,17 +99,45 @@ def has_job() -> bool:
     return context is not None and context.flow_run is not None and known_run(str(context.flow_run.id))
 
 
-def _submit(job: Job, submit: Callable[[Job], None]) -> None:
-    """Submits the job, unless another process does, or it cannot be run again: the run then ends as its job does."""
-    before = job._record
-    try:
-        submit(job)
-    except (JobStateError, NotImplementedError) as error:
-        job._refresh()
-        moved = job._record.state.attempt != before.state.attempt or submission.is_going_on(job._record)
-        if not moved and not statuses.is_final(job._record.state.as_status):
-            raise
-        log.warning("%s is not submitted by this run: %s", job._title(), error)
+def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> None:
+    """Submits the job, unless another process does, or it cannot be run again: the run then ends as its job does.
+
+    Where nothing could be submitted, the job is Pending and says why, and so does its run; it is tried again.
+
+    Raises:
+        SubmissionError: refused.
+        TimeoutError: nothing could be submitted before the deadline.
+    """
+    pause = _PAUSES[0]
+    while True:
+        before = job._record
+        try:
+            submit(job)
+        except (JobStateError, NotImplementedError) as error:
+            job._refresh()
+            moved = job._record.state.attempt != before.state.attempt or submission.is_going_on(job._record)
+            if not moved and not statuses.is_final(job._record.state.as_status):
+                raise
+            log.warning("%s is not submitted by this run: %s", job._title(), error)
+        except SubmissionError as error:
+            if not submission.may_be_tried_again(error.__cause__):
+                raise
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"It is out of time. {error}") from error
+            log.warning("%s It is tried again in %.0f s.", error, pause)
+            Event().wait(pause)
+            pause = min(pause * 2, _PAUSES[1])
+            job._refresh()
+            if not statuses.is_final(job._record.state.as_status) or job._record.state == before.state:
+                continue  # else it was stopped meanwhile
+        return
+
+
+def _resubmit(job: Job) -> None:
+    if job.cached_status == statuses.PENDING:  # an earlier try has not reached the scheduler
+        submission.submit_again(job)
+    else:
+        job.resubmit()
 
 
 def _asked_for(flow_run_id: str) -> bool:

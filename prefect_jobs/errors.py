@@ -21,8 +21,12 @@ class SchedulerNotAssigned(PrefectJobsError):
     """A required scheduler setting has no scheduler assigned to it."""
 
 
-class SchedulerEngineMismatch(PrefectJobsError):
+class SchedulerEngineMismatch(PrefectJobsError, ValueError):
     """The scheduler found is of the other engine than the setting (or the job type) needs."""
+
+
+class SchedulerMissing(SchedulerConnectionError):
+    """Prefect has no scheduler of that name. A submission is refused; for a job that is at work it is no verdict."""
 
 
 class JobStateError(PrefectJobsError):

@@ -53,7 +53,8 @@ class JobManager:
                 what the type takes.
 
         Raises:
-            ValueError: an unknown type, a bad name or value.
+            ValueError: an unknown type, a bad name or value, a scheduler that does not exist or is of the wrong engine
+                (where Prefect is away, that is found at ``execute``).
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
@@ -318,10 +319,12 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
     """The name by which other processes find the scheduler.
 
     Raises:
-        ValueError: a block that was never saved, which only this process knows.
-        SchedulerEngineMismatch: a block of the other engine.
+        ValueError: there is none of that name, or it is a block that was never saved, which only this process knows.
+        SchedulerEngineMismatch: one of the other engine.
     """
     if isinstance(scheduler, str):
+        if engine is not None:
+            get_runtime().lookup.check(scheduler, engine)
         return scheduler
     name = getattr(scheduler, "name", None)
     if not name or not getattr(scheduler, "saved", False):

@@ -3,8 +3,6 @@
 import importlib
 import logging
 import os
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.lookup import Lookup, answered
 from prefect_jobs.projection import loading, result_storage
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
@@ -36,8 +35,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a lease on results holds without being kept up.
 RESULTS_LEASE = 60.0
-#: Seconds for which a scheduler block is not read again.
-BLOCK_TTL = 30.0
 #: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
 SHOW_DELAY = 0.5
 #: The same of jobs that are being submitted: their runs are made after that, those of many in one call.
@@ -66,8 +63,7 @@ class Runtime:
         self.store = Store(Database(settings.database_url or default_database_url()))
         self.projector = Projector(self.store, _entrypoint)
         self.checker = Checker(self)
-        self._blocks: dict[str, tuple[float, Any]] = {}
-        self._blocks_lock = threading.Lock()
+        self.lookup = Lookup(self.projector)
 
     # -- settings ---------------------------------------------------------------------------------------
 
@@ -263,43 +259,12 @@ class Runtime:
     # -- schedulers and what Prefect keeps for all machines -----------------------------------------------
 
     def scheduler(self, name: str) -> Any:
-        """The saved block of that name; one read not long ago, or Prefect being away, costs no call.
-
-        Raises:
-            SchedulerConnectionError: Prefect cannot be reached, or has none of that name.
-        """
-        with self._blocks_lock:
-            known = self._blocks.get(name)
-        if known is not None and time.monotonic() - known[0] < BLOCK_TTL:
-            return known[1]
-        try:
-            block = self.find_scheduler(name)
-        except SchedulerConnectionError:
-            self.projector.impatient()
-            if known is None:
-                raise
-            block = known[1]  # as it was; that Prefect is away must not keep us from asking HTCondor
-        if block is None:
-            raise SchedulerConnectionError(
-                f"There is no scheduler {name!r} in Prefect any more. Save a block of that name, or delete the job."
-            )
-        with self._blocks_lock:
-            self._blocks[name] = (time.monotonic(), block)
-        return block
+        """The saved block of that name; see :meth:`Lookup.get`."""
+        return self.lookup.get(name)
 
     def find_scheduler(self, name: str) -> Any:
-        """The saved block of that name, or ``None``.
-
-        Raises:
-            SchedulerConnectionError: Prefect cannot be reached within 3 s.
-        """
-
-        def find() -> Any:
-            from prefect_jobs.blocks import get_scheduler
-
-            return get_scheduler(name, timeout=PATIENCE)
-
-        return _answer(find)
+        """The saved block of that name, or ``None``; see :meth:`Lookup.find`."""
+        return self.lookup.find(name)
 
     def read_variable(self, name: str) -> str | None:
         """A Prefect variable."""
@@ -324,7 +289,7 @@ class Runtime:
                 api.close()
 
         try:
-            return _answer(ask, patience)
+            return answered(ask, patience)
         except PrefectAway as error:
             raise SchedulerConnectionError(str(error)) from error
 
@@ -343,6 +308,7 @@ class Runtime:
         self.store.database.engine.dispose(close=False)
         forget_dask()
         self.projector = Projector(self.store, _entrypoint)
+        self.lookup = Lookup(self.projector)
         self.checker = Checker(self)
 
     def close(self) -> None:
@@ -350,18 +316,6 @@ class Runtime:
         self.checker.close()
         self.projector.close()
         self.store.database.dispose()
-
-
-def _answer(call: Callable[[], T], patience: float = PATIENCE) -> T:
-    """What Prefect answers, however long it takes to load.
-
-    Raises:
-        SchedulerConnectionError: it does not within ``patience`` seconds.
-    """
-    try:
-        return loading.answer(call, patience)
-    except TimeoutError:
-        raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None
 
 
 def _ui_url() -> str:

@@ -13,6 +13,7 @@ from prefect_jobs.errors import (
     JobStateError,
     PrefectJobsError,
     SchedulerConnectionError,
+    SchedulerMissing,
     SubmissionError,
 )
 from prefect_jobs.jobs import changes, hooks
@@ -28,6 +29,13 @@ GRACE = timedelta(seconds=30)
 
 class TransientSubmissionError(PrefectJobsError):
     """Raised by ``_execute`` hooks: nothing was submitted, and trying again may help."""
+
+
+def may_be_tried_again(error: BaseException | None) -> bool:
+    """Whether a submission that failed with this was not refused: nothing was submitted, and it may be later."""
+    return isinstance(error, SchedulerConnectionError | TransientSubmissionError) and not isinstance(
+        error, SchedulerMissing
+    )
 
 
 def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False) -> None:
@@ -190,7 +198,7 @@ def failed(job: "Job", error: Exception) -> tuple[Callable[[JobRecord], Change |
     """The change that notes why a job was not submitted, and the error for its caller."""
     cause = str(error) or type(error).__name__
     event: News | Refused
-    if isinstance(error, SchedulerConnectionError | TransientSubmissionError):
+    if may_be_tried_again(error):
         # Nothing got through; it waits for another try. The message alone: where a person stopped the job
         # meanwhile, it stays stopped.
         event = News(Source.SCHEDULER, None, f"Not submitted: {cause}")

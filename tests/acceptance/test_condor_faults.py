@@ -107,7 +107,7 @@ def test_an_unreachable_scheduler_submits_nothing_and_the_job_can_be_executed_ag
     # and when the block says the right place, it runs
     block.port, block.token = alice.port, alice.token
     block.save(overwrite=True)
-    job._backend._blocks.clear()  # type: ignore[attr-defined]  # as after the half minute for which blocks are kept
+    job._backend.lookup._blocks.clear()  # type: ignore[attr-defined]  # as after the half minute for which blocks are kept
     job.execute()
     assert job.wait(LIMIT) == "Complete"
 
@@ -144,13 +144,13 @@ def test_a_scheduler_that_goes_away_leaves_the_status_and_says_since_when(
     job.execute()
     # given that nobody answers from now on
     away = alice.model_copy(update={"port": unused_port})
-    runtime._blocks["pool-of-alice"] = (float("inf"), away)
+    runtime.lookup._blocks["pool-of-alice"] = (float("inf"), away)
     poll_once(job)
     poll_once(job)
     assert job.cached_status == "Submitted"
     assert "No answer from the scheduler since" in job.status_message
     # when it is back
-    runtime._blocks.clear()
+    runtime.lookup._blocks.clear()
     assert job.wait(LIMIT) == "Complete"
     assert "No answer" not in job.status_message
 

@@ -50,7 +50,7 @@ def test_a_job_whose_scheduler_is_gone_can_be_deleted(
     assert job.wait(LIMIT) == "Error"
     assert job.id is not None
     runtime.store.update(job.id, lambda fresh: Change({"native": {**fresh.native, "in_queue": True}}))
-    runtime._blocks["pool-of-alice"] = (float("inf"), alice.model_copy(update={"port": free_port()}))
+    runtime.lookup._blocks["pool-of-alice"] = (float("inf"), alice.model_copy(update={"port": free_port()}))
     job.delete()
     assert manager.get_job(job.id or 0) is None
 

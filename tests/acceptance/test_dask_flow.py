@@ -13,7 +13,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Scheduled
 
-from prefect_jobs import JobManager, ResultUnavailable, SubmissionError, create_dask_scheduler
+from prefect_jobs import JobManager, ResultUnavailable, create_dask_scheduler
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.flows.dask_job import dask_job
 from prefect_jobs.flows.run_job import JobFailed
@@ -148,10 +148,11 @@ def test_no_import_path(manager: JobManager) -> None:
 def test_a_scheduler_that_is_not_there(manager: JobManager, prefect_view: PrefectView) -> None:
     block = create_dask_scheduler("flow_nowhere", f"127.0.0.1:{free_port()}", timeout=1)
     block.save(overwrite=True)
-    with pytest.raises(SubmissionError, match="Cannot reach"):
-        _run("nowhere", "add", block, arguments=[1])
+    # when, then it is tried until the time is over
+    with pytest.raises(TimeoutError, match="Cannot reach"):
+        _run("nowhere", "add", block, arguments=[1], timeout=4)
     (job,) = manager.list_jobs()
-    assert job.cached_status == "Pending" and "Cannot reach" in job.status_message
+    assert job.cached_status == "Aborted" and "Pending" in prefect_view.states(job)
 
 
 def test_stopped_from_elsewhere(

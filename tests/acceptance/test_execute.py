@@ -1,12 +1,30 @@
 """execute(): what may be executed, and what is told of what may not."""
 
+import threading
+import time
 from typing import Any, ClassVar
 
 import pytest
+from prefect import flow
 
-from prefect_jobs import Job, JobManager, JobStateError, SubmissionError
+from prefect_jobs import (
+    Job,
+    JobManager,
+    JobStateError,
+    SchedulerConnectionError,
+    SchedulerEngineMismatch,
+    SubmissionError,
+)
+from prefect_jobs.blocks import CondorScheduler, DaskScheduler
+from prefect_jobs.flows.condor_job import condor_job
+from prefect_jobs.flows.run_job import run_job
 from prefect_jobs.jobs import registry
-from tests.acceptance.conftest import ShellJob
+from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.runtime import Runtime
+from tests.acceptance.conftest import PrefectView, ShellJob
+from tests.acceptance.test_monitor import known
+from tests.acceptance.test_prefect_away import frozen
+from tests.support import eventually
 
 
 class Refusing(Job):
@@ -84,3 +102,107 @@ def test_a_job_that_another_process_ran_meanwhile_is_not_run_twice(manager: JobM
     with pytest.raises(JobStateError, match="another process"):
         mine.execute()
     assert other._backend.get(mine._record.id).state.attempt == 1  # type: ignore[union-attr]
+
+
+# -- schedulers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_scheduler_is_found_when_the_job_is_made(
+    manager: JobManager, alice: CondorScheduler, dask: DaskScheduler, runtime: Runtime
+) -> None:
+    for job_type, right in (
+        ("CONDOR", "'pool-of-alice'"),
+        ("CONDORWORKFLOW", "'pool-of-alice'"),
+        ("DASK", "'dask-of-all'"),
+    ):
+        with pytest.raises(ValueError, match=f"no scheduler 'pol-of-alice'.*{right}"):
+            manager.create_job("x", "alice", job_type=job_type, scheduler="pol-of-alice")
+    with pytest.raises(
+        SchedulerEngineMismatch, match=r"'dask-of-all' is a dask one.*needs htcondor.*'pool-of-alice'"
+    ) as wrong:
+        manager.create_job("x", "alice", job_type="CONDOR", scheduler="dask-of-all")
+    assert isinstance(wrong.value, ValueError)
+    with pytest.raises(ValueError, match="no scheduler 'nowhere'"):
+        manager.schedule_job("x", "alice", "CONDOR", cron="0 3 * * *", scheduler="nowhere")
+    # and one that was read not long ago costs no call
+    manager.create_job("x", "alice", job_type="CONDOR", scheduler="pool_of_alice")
+    runtime.lookup.find = None  # type: ignore[method-assign, assignment]
+    manager.create_job("x", "alice", job_type="CONDOR", scheduler="pool_of_alice")
+
+
+def test_where_prefect_is_away_the_name_is_taken_and_checked_at_execute(
+    manager: JobManager, prefect_server: PrefectServerInfo, prefect_view: PrefectView, runtime: Runtime
+) -> None:
+    with frozen(prefect_server):
+        for _ in range(2):  # (patience is spent once)
+            began = time.monotonic()
+            program = {"executable": "/bin/true"}
+            job = manager.create_job("x", "alice", job_type="CONDOR", attributes=program, scheduler="mistyped")
+            assert time.monotonic() - began < 4
+            job.save()
+        assert time.monotonic() - began < 2
+    with pytest.raises(SubmissionError, match=r"refused.*no scheduler 'mistyped'"):
+        eventually(lambda: runtime.projector.away is None, "Prefect answers again")
+        job.execute()
+    assert job.cached_status == "Error"
+    assert prefect_view.state(job)[0] == "FAILED"
+
+
+# -- runs that a worker executes ------------------------------------------------------------------------------------
+
+
+class Away(Job):
+    """Its scheduler is away, or refuses it."""
+
+    problem: ClassVar[Exception | None] = None
+
+    def _execute(self, *args: Any, **kwargs: Any) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+
+@flow(name="away")
+def away() -> Any:
+    """What a flow of such a type would be."""
+    return run_job("AWAY", app="test_app", name="x", user="alice", timeout=60, options={})
+
+
+@pytest.fixture
+def away_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, "AWAY", Away)
+
+
+def test_a_run_whose_scheduler_is_away_says_so_as_its_job_does_and_goes_on(
+    manager: JobManager, away_type: None, prefect_view: PrefectView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Away, "problem", SchedulerConnectionError("Nobody is there."))
+    ended: list[Any] = []
+    thread = threading.Thread(target=lambda: ended.append(away()))
+    thread.start()
+    try:
+        (job,) = eventually(manager.list_jobs, "the job is there")
+        eventually(lambda: "Nobody is there" in prefect_view.state(job)[2], "the run says so")
+        assert prefect_view.state(job)[:2] == ("RUNNING", "Pending")
+        job._refresh()
+        assert job.cached_status == "Pending" and "Nobody is there" in job.status_message
+    finally:
+        monkeypatch.setattr(Away, "problem", None)
+    eventually(lambda: known(job).state.status == "Submitted", "it is submitted", 90)
+    job.status = "Complete"
+    thread.join(60)
+    assert [result["status"] for result in ended] == ["Complete"]
+
+
+def test_a_run_that_is_refused_has_one_truth(
+    manager: JobManager, away_type: None, prefect_view: PrefectView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Away, "problem", ValueError("no such model"))
+    with pytest.raises(SubmissionError, match="no such model"):
+        away()
+    (job,) = manager.list_jobs()
+    assert job.cached_status == "Error" and job.status_message == "no such model"
+    assert prefect_view.state(job)[0] == "FAILED" and "no such model" in prefect_view.state(job)[2]
+    # and with a mistyped scheduler there is no job at all
+    with pytest.raises(ValueError, match="no scheduler 'mistyped'"):
+        condor_job("y", executable="/bin/true", scheduler="mistyped", app="test_app")
+    assert len(manager.list_jobs()) == 1
