@@ -27,7 +27,7 @@ def basic_job(
         description: What it is about.
         extended_properties: Anything to be kept with the job.
         process_results_function: Dotted path of a function called when the job is complete.
-        workspace: Folder of the job.
+        workspace: Folder of the job; relative ones are in the default one.
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """

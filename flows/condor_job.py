@@ -41,7 +41,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
         condorpy_template_name: A set of submit commands to begin with.
         user: Whose job it is.
         description: What it is about.
-        workspace: Folder under which the job's own directory is made.
+        workspace: Folder under which the job's own directory is made; relative ones are in the default one.
         extended_properties: Anything to be kept with the job.
         process_results_function: Dotted path of a function called with the job when it is complete.
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.

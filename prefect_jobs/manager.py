@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs import callbacks, clock
+from prefect_jobs import callbacks, clock, folders
 from prefect_jobs.errors import SchedulerEngineMismatch
-from prefect_jobs.jobs import hooks, registry, submission_many
+from prefect_jobs.jobs import hooks, local_files, registry, submission_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
@@ -219,7 +219,12 @@ class JobManager:
             )
         own = {key: kwargs.pop(key) for key in cls.flow_parameters if key in kwargs}
         self._draft(name, user, None, type_name, cls, kwargs)  # what create_job refuses is refused now
-        parameters = {"name": name, "user": user_name(user), "app": self.label, **_serializable(kwargs)}
+        owner = user_name(user)
+        parameters = {"name": name, "user": owner, "app": self.label, **_serializable(kwargs)}
+        # The runs are made by other processes, in other folders.
+        if parameters.get("workspace"):
+            parameters["workspace"] = self._workspace(parameters["workspace"], owner)
+        parameters = local_files.settled(parameters, local_files.Places())
         parameters.update(cls.check_flow_parameters(own))
         scheduler = parameters.get("scheduler")
         if scheduler is not None:
@@ -265,6 +270,7 @@ class JobManager:
                 f"create_job() of {cls.__name__} takes no keyword {', '.join(map(repr, unknown))}. "
                 f"Valid: {', '.join(valid)}."
             )
+        owner = user_name(user)
         function = kwargs.get("process_results_function")
         scheduler = kwargs.get("scheduler")
         if ":" in type_name:
@@ -276,16 +282,19 @@ class JobManager:
             type=type_name,
             class_name=cls.__name__,
             name=name,
-            user=user_name(user),
+            user=owner,
             creation_time=clock.now(),
             groups=group_names(groups),
             description=str(kwargs.get("description") or ""),
-            workspace=os.fspath(kwargs.get("workspace") or ""),
+            workspace=self._workspace(kwargs.get("workspace"), owner),
             extended_properties=dict(kwargs.get("extended_properties") or {}),
             process_results_function=None if function is None else hooks.dotted_path(function),
             spec=cls.check_spec({**own, **{key: kwargs[key] for key in own if key in kwargs}}),
             scheduler=None if scheduler is None else _scheduler_name(scheduler, cls.scheduler_engine),
         )
+
+    def _workspace(self, given: str | os.PathLike[str] | None, user: str) -> str:
+        return folders.absolute(given or "", get_runtime().default_workspace(self.label, user))
 
     def _query(self, user: Any, groups: Any, filters: Mapping[str, Any] | None, **more: Any) -> JobQuery:
         if user is not None and groups is not None:
@@ -339,6 +348,4 @@ def _serializable(values: Mapping[str, Any]) -> dict[str, Any]:
     function = found.get("process_results_function")
     if function is not None:
         found["process_results_function"] = hooks.dotted_path(function)
-    if "workspace" in found:
-        found["workspace"] = os.fspath(found["workspace"])
     return found

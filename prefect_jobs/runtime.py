@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_jobs import clock
+from prefect_jobs import clock, folders
 from prefect_jobs.checks import Checker
 from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs import registry
@@ -45,8 +44,7 @@ _SHOWN_AT_ONCE = 50
 
 def default_database_url() -> str:
     """SQLite in the Prefect home."""
-    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser().absolute()
-    return f"sqlite:///{home / 'prefect-jobs.db'}"
+    return f"sqlite:///{folders.prefect_home() / 'prefect-jobs.db'}"
 
 
 class Runtime:
@@ -83,8 +81,9 @@ class Runtime:
         return self.settings.host_name
 
     def default_workspace(self, label: str, user: str) -> str:
-        """The folder for jobs of an app and user that name none."""
-        return str(self.settings.workspace.expanduser().absolute() / slug(label) / slug(user))
+        """The folder for jobs of an app and user that name none: absolute, and one that lasts."""
+        base = folders.prefect_home() / self.settings.workspace.expanduser()
+        return os.path.normpath(base / slug(label) / slug(user))
 
     # -- jobs -------------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ class Settings(BaseSettings):
 
     #: SQLAlchemy URL; empty: an SQLite file in the Prefect home. It may hold a password, so it has no place in reprs.
     database_url: Annotated[str | None, Field(repr=False)] = None
-    #: Folder under which jobs without a workspace get theirs.
+    #: Folder under which jobs without a workspace get theirs; relative to the Prefect home, never to the working
+    #: directory, which for a worker's run is deleted when the run ends.
     workspace: Path = Path("prefect-jobs-workspace")
     #: Address at which people and jobs reach the web app, for callback URLs made without a request.
     public_url: str | None = None

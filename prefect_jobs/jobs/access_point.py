@@ -4,10 +4,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from prefect_jobs import folders
 from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatch
 from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.submission import TransientSubmissionError
+from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import description
 from prefect_jobs.schedulers.condor.client import (
     Access,
@@ -111,7 +113,11 @@ class AccessPointJob(Job):
         return client
 
     def _workspace(self) -> str:
-        return str(Path(self.workspace or self._backend.default_workspace(self.label, self.user)).absolute())
+        return folders.absolute(self.workspace or "", self._backend.default_workspace(self.label, self.user))
+
+    def _old_workspace(self, record: JobRecord) -> str:
+        known = record.spec.get(DIRECTORY)
+        return str(Path(known).parent) if known else super()._old_workspace(record)
 
     def _directory_name(self) -> str:
         return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)

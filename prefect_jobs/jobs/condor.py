@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import condor_logs, condor_watch, submit_commands
-from prefect_jobs.jobs.access_point import AccessPointJob, first_line
+from prefect_jobs.jobs import condor_logs, condor_watch, local_files, submit_commands
+from prefect_jobs.jobs.access_point import DIRECTORY, AccessPointJob, first_line
+from prefect_jobs.jobs.local_files import Places
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
 from prefect_jobs.schedulers.condor import description, observation, outputs
@@ -124,7 +125,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
                 name=self.name,
                 attributes=self.attributes,
                 directory=directory,
-                search=(Path(self._workspace()), Path.cwd()),
+                search=(Path(self._workspace()), *local_files.search(self.spec.get(local_files.FOLDER))),
                 input_files=self.remote_input_files,
                 count=count,
                 token=self._record.submission_token or "",
@@ -136,6 +137,14 @@ class CondorJob(AccessPointJob, SubmitCommands):
         outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
         (directory / "logs").mkdir(exist_ok=True)
         return wanted
+
+    def _settle_paths(self) -> None:
+        super()._settle_paths()
+        own = [Path(self.spec[DIRECTORY])] if self.spec.get(DIRECTORY) else []
+        base: dict[str, Any] = self._record.spec
+        if self.id is None:
+            base = {**base, "remote_input_files": ()}  # what was not there before may be there now
+        local_files.settle(self.spec, base, Places(own, [Path(self.workspace)]))
 
     def _note(self, client: CondorClient, wanted: description.Description, done: Submitted) -> None:
         self._submitted = {

@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import condor_watch, submission, workflow_logs, workflow_rescue, workflow_watch
+from prefect_jobs.jobs import condor_watch, local_files, submission, workflow_logs, workflow_rescue, workflow_watch
 from prefect_jobs.jobs.access_point import first_line
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
 from prefect_jobs.jobs.workflow_graph import WorkflowGraph
@@ -128,8 +128,9 @@ class CondorWorkflow(WorkflowGraph):
         done = None if fresh else workflow_rescue.done_before(self.nodes, self._states(), directory)
         nodes = workflow_rescue.begin(self.nodes, self._states(), done)
         with tempfile.TemporaryDirectory(prefix="prefect-jobs-dag-") as folder:
-            search = (Path(self._workspace()), Path.cwd())
-            stage(DagRequest(dag_nodes, self.max_jobs, directory, search, Path(folder), done))
+            search = (Path(self._workspace()),)
+            last = local_files.search(None)
+            stage(DagRequest(dag_nodes, self.max_jobs, directory, search, Path(folder), done, last))
             outputs.clear(directory)
             outputs.prepare(directory, 1, ("",))
             (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's says nothing of this one

@@ -5,9 +5,10 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from prefect_jobs import clock
+from prefect_jobs import clock, folders
 from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
 from prefect_jobs.jobs.ports import Backend
@@ -22,7 +23,8 @@ class JobFields(CustomStatuses):
     #: Shown to people, and the name of the flow run; ``{id}`` becomes the job's id.
     name: str
     description: str
-    #: Folder under which the job's own directory is made; empty: one for the app and the user.
+    #: Folder under which the job's own directory is made, absolute. A relative one that is set becomes so when the job
+    #: is saved; an empty one becomes that for the app and the user.
     workspace: str
     #: Anything that JSON can keep; changes made in place are saved too.
     extended_properties: dict[str, Any]
@@ -165,16 +167,33 @@ class JobFields(CustomStatuses):
         return f"job {self.id} ({self.name!r})" if self.id is not None else f"the unsaved job {self.name!r}"
 
     def _check_fields(self) -> None:
+        """Checks and settles what was set, before it is stored.
+
+        Raises:
+            ValueError: a field has a bad value.
+        """
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError("A job needs a name that is not blank.")
         if len(self.name) > MAX_NAME_LENGTH:
             raise ValueError(f"The job's name has {len(self.name)} characters; at most {MAX_NAME_LENGTH} are possible.")
         if not isinstance(self.extended_properties, dict):
             raise ValueError(f"extended_properties is a dict, not {self.extended_properties!r}.")
+        self._settle_paths()
+
+    def _settle_paths(self) -> None:
+        """Settles what relative paths mean, before they are stored."""
+        default = self._backend.default_workspace(self.label, self.user)
+        self.workspace = folders.absolute(self.workspace or "", default)
+
+    def _old_workspace(self, record: JobRecord) -> str:
+        """The workspace of a job that has none, or a relative one."""
+        return folders.absolute(record.workspace, self._backend.default_workspace(record.label, record.user))
 
     def _take(self, record: JobRecord, *, keep: bool = True) -> None:
         """Makes ``record`` what this object knows; with ``keep``, what was set here and not saved stays."""
         old = getattr(self, "_record", None)
+        if not Path(record.workspace).is_absolute():  # written by an earlier version
+            record = replace(record, workspace=self._old_workspace(record))
         unsaved = self._drafts() if old is not None and keep else {}
         before = _drafts_of(old) if old is not None else {}
         fresh = copy.deepcopy(_drafts_of(record))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect_jobs.jobs import local_files
 from prefect_jobs.schedulers.condor import description
 
 #: Keyword arguments that give submit commands, with their defaults.
@@ -38,6 +39,7 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
         "condorpy_template_name": template,
         "remote_input_files": [os.fspath(item) for item in files],
         "num_jobs": count_of(given.get("num_jobs", 1)),
+        local_files.FOLDER: local_files.here(),
     }
 
 

@@ -1,10 +1,12 @@
 """The nodes that a workflow has: read when they are asked for, kept true to what others write."""
 
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs.access_point import AccessPointJob
+from prefect_jobs.jobs import local_files
+from prefect_jobs.jobs.access_point import DIRECTORY, AccessPointJob
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode, nodes_of
 from prefect_jobs.records import JobRecord, NodeRecord
@@ -132,7 +134,22 @@ class WorkflowGraph(AccessPointJob):
         for node in self._known.values():
             self._above.update(node.spec["parents"])
 
+    def _places(self, node: CondorWorkflowNode) -> local_files.Places:
+        """Where the relative names of a node are looked for."""
+        known = self.spec.get(DIRECTORY)
+        folder = node.spec.get("dir") or node.name
+        own = [Path(known) / folder, Path(known)] if known else []
+        return local_files.Places(own, [Path(self._workspace())], self._is_folder_of_node)
+
+    def _is_folder_of_node(self, name: str) -> bool:
+        known = self._load()
+        return name in known or any(
+            PurePosixPath(node.spec.get("dir") or ".").parts[:1] == (name,) for node in known.values()
+        )
+
     def _write(self, nodes: list[CondorWorkflowNode]) -> None:
+        for node in nodes:
+            node._settle()
         self._backend.save_nodes(self._record.id, [replace(node._record, spec=node.spec) for node in nodes])
         for node in nodes:
             node._saved()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs.jobs import submit_commands
+from prefect_jobs.jobs import local_files, submit_commands
 from prefect_jobs.jobs.submit_commands import SubmitCommands
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import dag, dag_observation, observation
@@ -125,6 +125,7 @@ class CondorWorkflowNode(SubmitCommands):
         }
         self._base: dict[str, Any] = {}
         self._check()
+        self._settle()
 
     @classmethod
     def _of(cls, workflow: "WorkflowGraph", record: NodeRecord) -> "CondorWorkflowNode":
@@ -258,6 +259,10 @@ class CondorWorkflowNode(SubmitCommands):
         return DagNode(
             self.name, **{key: value for key, value in self._spec.items() if key != "condorpy_template_name"}
         )
+
+    def _settle(self) -> None:
+        """Settles what relative paths mean, before they are stored."""
+        local_files.settle(self._spec, self._base, self._workflow._places(self))
 
     def _check(self) -> None:
         dag.check_node(self._dag_node())

@@ -100,8 +100,11 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     prefect_view: PrefectView,
     prefect_server: PrefectServerInfo,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a deployment, and a run as Quick run makes it, whose program fails the first time
+    # given no workspace but the default one, and a worker, which has a temporary folder for each run
+    monkeypatch.delenv("PREFECT_JOBS_WORKSPACE")
+    # and a deployment, and a run as Quick run makes it, whose program fails the first time
     api = PrefectApi()
     name = api.deploy("test_app", condor_job_entrypoint := "prefect_jobs.flows.condor_job:condor_job")
     api.close()
@@ -115,7 +118,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
             parameters={
                 "name": "by a worker",
                 "executable": "/bin/sh",
-                "arguments": ["-c", "exit 5"],
+                "arguments": ["-c", "echo kept > out.txt; exit 5"],
                 "attributes": {"transfer_executable": False},
                 "scheduler": alice.name,
                 "app": "test_app",
@@ -126,6 +129,10 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
         (job,) = manager.list_jobs()
         assert job.flow_run_id == str(run.id) and job.cached_status == "Error"
         assert prefect_view.state(job)[0] == "FAILED"
+        # then its outputs are where they stay
+        home = Path(os.environ["PREFECT_HOME"])
+        assert job.workspace == str(home / "prefect-jobs-workspace" / "test_app" / "prefect")
+        assert (Path(job.initial_dir) / "out.txt").read_text() == "kept\n"  # type: ignore[attr-defined]
         job.set_attribute("arguments", ["-c", "exit 0"])  # type: ignore[attr-defined]
         job.save()
         client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)

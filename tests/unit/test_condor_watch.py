@@ -159,7 +159,7 @@ HERE = {"ClusterId": 40, "JobStatus": 1, "LastHoldReasonCode": 16, "StageInStart
 def test_what_never_arrived_is_not_taken_for_submitted(
     monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]], there: bool
 ) -> None:
-    job = CondorJob(cast(Any, None), replace(RECORD, spec={"attributes": {}}))
+    job = CondorJob(cast(Any, None), replace(RECORD, workspace="/work", spec={"attributes": {}}))
     monkeypatch.setattr(job, "_client", lambda: Queue(*looks))
 
     assert job._found() is there

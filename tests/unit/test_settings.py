@@ -8,6 +8,7 @@ from traceback import format_exception
 import pytest
 
 from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.runtime import Runtime
 from prefect_jobs.settings import SettingsError, get_settings
 
 
@@ -20,6 +21,25 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [(None, "home/prefect-jobs-workspace"), ("runs", "home/runs"), ("{tmp}/data", "data")],
+)
+def test_the_workspace_never_depends_on_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None, base: str
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    if given is not None:
+        monkeypatch.setenv("PREFECT_JOBS_WORKSPACE", given.format(tmp=tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    runtime = Runtime(get_settings().model_copy(update={"database_url": "sqlite:///unused.db"}))
+    try:
+        assert runtime.default_workspace("an_app", "alice") == str(tmp_path / base / "an_app" / "alice")
+    finally:
+        runtime.close()
 
 
 def test_without_any_setting_there_are_defaults() -> None:

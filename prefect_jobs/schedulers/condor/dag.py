@@ -56,6 +56,8 @@ class DagNode:
     done: bool = False
     #: The DAG of a SUBDAG or SPLICE.
     dag_file: str | None = None
+    #: The folder in which the node was made, where its relative names are looked for.
+    folder: str | None = None
 
     @property
     def directory(self) -> str:

@@ -34,12 +34,14 @@ class DagRequest:
     max_jobs: Mapping[str, int]
     #: The workflow's own directory, to which outputs come back.
     directory: Path
-    #: Folders in which relative names are looked for, after the node's own.
+    #: Folders in which relative names are looked for, after the node's own and before that in which it was made.
     search: Sequence[Path]
     #: An empty folder, without spaces in its path, for all of this.
     stage: Path
     #: What is done already, by DAGMan's names (those of nodes in a splice have a ``+``); ``None``: it starts over.
     done: Sequence[str] | None = None
+    #: Folders in which relative names are looked for last.
+    last: Sequence[Path] = ()
 
 
 @dataclass
@@ -85,7 +87,8 @@ def stage(request: DagRequest) -> Staged:
 
 
 def _places(request: DagRequest, node: DagNode) -> list[Path]:
-    return [request.directory / node.directory, request.directory, *request.search]
+    made = [Path(node.folder)] if node.folder else []
+    return [request.directory / node.directory, request.directory, *request.search, *made, *request.last]
 
 
 def _stage_program(

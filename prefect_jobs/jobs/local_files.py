@@ -1,0 +1,142 @@
+"""Relative paths of local files keep their meaning: what they were when they were set, whoever submits the job later.
+
+A job remembers the folder in which it was made, and looks there for the files that its submit commands name. Fields
+that are nothing but paths become absolute at once, as do submit commands that are set in another folder later.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from prefect_jobs import folders
+from prefect_jobs.schedulers.condor.input_files import URL, items
+
+#: Key in a spec: the folder in which it was made.
+FOLDER = "folder"
+#: Fields that are paths, or lists of them.
+PATHS = ("remote_input_files", "pre_script", "post_script", "dag_file")
+#: Submit commands that name local files.
+COMMANDS = ("executable", "cmd", "transfer_input_files", "input", "stdin")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the relative names of a job, or of a node, are looked for."""
+
+    #: The folders of its own: names of files there stay as they are.
+    own: Sequence[Path] = ()
+    #: Those after them, before the working directory.
+    others: Sequence[Path] = ()
+    #: Whether a name is that of a folder that nodes write: what begins with it is not a local file.
+    is_written: Callable[[str], bool] = lambda name: False
+
+    def settle(self, given: str) -> str:
+        """The absolute path of a local file; as it was given where there is none, or where it is in a folder of its
+        own."""
+        bare = given.rstrip("/")
+        if not bare or "\0" in given or "$(" in given or URL.match(given) or Path(given).is_absolute():
+            return given
+        path = Path(os.path.expanduser(bare))  # noqa: PTH111 (Path's raises for a name that is no user's)
+        if _any_has(self.own, path):
+            return given
+        here = folders.lasting_folder()
+        for folder in [*self.others, *([here] if here else [])]:
+            if _any_has([folder], path):
+                return os.path.normpath(folder / path) + given[len(bare) :]
+        return given
+
+    def is_foreign(self, given: str) -> bool:
+        """Whether a name leads into the folder of another node."""
+        parts = PurePosixPath(os.path.normpath(given)).parts
+        return self.is_written(next((part for part in parts if part != ".."), ""))
+
+
+def here() -> str | None:
+    """The folder that a spec made now remembers; ``None``: one that does not last, so that it is not worth it."""
+    folder = folders.lasting_folder()
+    return None if folder is None else str(folder)
+
+
+def search(folder: str | None) -> tuple[Path, ...]:
+    """Where relative names are looked for last: the folder in which the spec was made, and the working directory."""
+    present = folders.working_folder()
+    found = [Path(folder)] if folder else []
+    return tuple(dict.fromkeys([*found, *([present] if present else [])]))
+
+
+def settle(spec: dict[str, Any], base: Mapping[str, Any], places: Places) -> None:
+    """Settles, in place, what relative paths mean that were set in this process.
+
+    Args:
+        spec: as it is now.
+        base: as it is stored.
+        places: where files are looked for.
+    """
+    for name in PATHS:
+        if spec.get(name) and spec[name] != base.get(name):
+            spec[name] = _settled(spec[name], places)
+    before = base.get("attributes")
+    if before is None or spec.get(FOLDER) == here():
+        return  # they are looked for in the right folder as they are
+    attributes = spec["attributes"]
+    changed = {name: value for name, value in attributes.items() if value != before.get(name)}
+    attributes.update(_commands(changed, spec.get("remote_input_files") or (), places))
+
+
+def settled(given: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    """Keyword arguments of ``create_job`` in which local files have absolute paths: for a job that is made by another
+    process, in another folder."""
+    found = dict(given)
+    for name in PATHS:
+        if found.get(name):
+            found[name] = _settled(found[name], places)
+    if isinstance(found.get("attributes"), Mapping):
+        named = given.get("remote_input_files") or ()
+        named = [named] if isinstance(named, str | os.PathLike) else named
+        attributes = dict(found["attributes"])
+        found["attributes"] = {**attributes, **_commands(attributes, named, places)}
+    if found.get("nodes"):
+        nodes = [dict(node) for node in found["nodes"]]
+        names = {str(node.get(key)) for node in nodes for key in ("name", "dir") if node.get(key)}
+        found["nodes"] = [settled(node, replace(places, is_written=names.__contains__)) for node in nodes]
+    return found
+
+
+def _settled(value: Any, places: Places) -> Any:
+    if isinstance(value, str | os.PathLike):
+        return places.settle(os.fspath(value))
+    return [places.settle(os.fspath(item)) for item in value]
+
+
+def _commands(attributes: Mapping[str, Any], named: Sequence[Any], places: Places) -> dict[str, Any]:
+    """Those of the submit commands that name local files, with absolute paths."""
+    names = {PurePosixPath(os.fspath(item)).name for item in named}
+    found: dict[str, Any] = {}
+    for command, value in attributes.items():
+        if command.lower() not in COMMANDS:
+            continue
+        if command.lower() == "transfer_input_files":
+            settled_items = list(_each(items(value), names, places))
+            found[command] = ", ".join(settled_items) if isinstance(value, str) else settled_items
+        elif isinstance(value, str | os.PathLike):
+            (found[command],) = _each([os.fspath(value)], names, places)
+    return found
+
+
+def _each(given: Sequence[str], names: Collection[str], places: Places) -> Iterator[str]:
+    for item in given:
+        path = PurePosixPath(item.rstrip("/"))
+        by_name = str(path.parent) in (".", "..") and path.name in names
+        yield item if by_name or places.is_foreign(item) else places.settle(item)
+
+
+def _any_has(places: Sequence[Path], path: Path) -> bool:
+    for place in places:
+        try:
+            if (place / path).exists():
+                return True
+        except OSError:
+            continue  # a name too long for this file system is not there
+    return False
