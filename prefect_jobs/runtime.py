@@ -22,8 +22,8 @@ from prefect_jobs.projection import loading, result_storage
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.naming import folder_name
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
-from prefect_jobs.schedulers.condor.description import slug
 from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
@@ -83,7 +83,7 @@ class Runtime:
     def default_workspace(self, label: str, user: str) -> str:
         """The folder for jobs of an app and user that name none: absolute, and one that lasts."""
         base = folders.prefect_home() / self.settings.workspace.expanduser()
-        return os.path.normpath(base / slug(label) / slug(user))
+        return os.path.normpath(base / folder_name(label) / folder_name(user))
 
     # -- jobs -------------------------------------------------------------------------------------------
 

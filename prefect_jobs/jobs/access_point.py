@@ -9,8 +9,8 @@ from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatc
 from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.submission import TransientSubmissionError
+from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import description
 from prefect_jobs.schedulers.condor.client import (
     Access,
     CondorClient,
@@ -120,7 +120,7 @@ class AccessPointJob(Job):
         return str(Path(known).parent) if known else super()._old_workspace(record)
 
     def _directory_name(self) -> str:
-        return f"{description.slug(self.name)}-{self.id}" if self.id else description.slug(self.name)
+        return f"{slug(self.name)}-{self.id}" if self.id else slug(self.name)
 
     def _prepare(self) -> None:
         self._made = None if self.spec.get(DIRECTORY) else self._make_directory(keep=False)

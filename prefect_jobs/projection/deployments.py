@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 from uuid import UUID
 
+from prefect_jobs.naming import unique_name
 from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
 
 #: Prefect keeps names that begin with "prefect" for itself.
@@ -91,15 +92,18 @@ class Deployments(PrefectConnection):
         from prefect.client.schemas.actions import DeploymentScheduleCreate
 
         flow = _load_flow(entrypoint)
+        wanted = f"{app} {name}"
+        # Prefect takes neither '/' nor '%'; what is cut or replaced must not become the name of another schedule.
+        full = unique_name(wanted, wanted.replace("/", "-").replace("%", "-")[:150])
         deployment = self._make_deployment(
             app,
             entrypoint,
             flow,
-            name=f"{app} {name}".replace("/", "-").replace("%", "-")[:200],
+            name=full,
             parameters=parameters,
             schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
         )
-        return f"{flow.name}/{app} {name}", deployment
+        return f"{flow.name}/{full}", deployment
 
     def pause_deployment(self, deployment: UUID, *, paused: bool) -> None:
         """Pauses a deployment's schedules, or lets them go on."""

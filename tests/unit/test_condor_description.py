@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor.description import (
     TEMPLATES,
     Request,
     check_command,
     describe,
     incoming,
-    slug,
 )
 from prefect_jobs.schedulers.condor.input_files import DescriptionError
 from tests.unit.submit_texts import JOB, SH, commands, description, htcondor

@@ -7,10 +7,11 @@ condor_submit_dag would do is done here for the far end.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor.client import Dagman
 from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER
 from prefect_jobs.schedulers.condor.dag_staging import INPUTS
-from prefect_jobs.schedulers.condor.description import incoming, slug, write_environment
+from prefect_jobs.schedulers.condor.description import incoming, write_environment
 from prefect_jobs.schedulers.condor.input_files import literal
 
 #: What comes back: all that is in the folder of the DAG.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor import commands
 from prefect_jobs.schedulers.condor.input_files import (
     SEPARATORS,
@@ -271,12 +272,6 @@ def default_logs(name: str) -> dict[str, str]:
     """Where the logs of a job of this name are written, if it does not say so itself."""
     base = f"logs/{slug(name)}.$(Cluster).$(Process)"
     return {"log": f"{base}.log", "output": f"{base}.out", "error": f"{base}.err"}
-
-
-def slug(name: str, limit: int = 60) -> str:
-    """A name for files made from any text: letters, digits, ``._-``; never empty, never hidden, never ``..``."""
-    text = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:limit].strip("-.")
-    return text or "job"
 
 
 def _check_output_names(given: Any) -> None:
