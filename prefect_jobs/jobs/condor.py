@@ -17,7 +17,7 @@ from prefect_jobs.jobs.access_point import DIRECTORY, AccessPointJob, first_line
 from prefect_jobs.jobs.local_files import Places
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
-from prefect_jobs.schedulers.condor import description, observation, outputs
+from prefect_jobs.schedulers.condor import description, observation, outputs, streams
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, Submission, Submitted
 
 log = logging.getLogger(__name__)
@@ -229,10 +229,11 @@ class CondorJob(AccessPointJob, SubmitCommands):
             client = self._client()
             done = f"{condor_watch.constraint(record)} && JobStatus == 4"
             try:
-                waiting = client.query(done, ("ProcId",))
+                waiting = client.query(done, streams.ATTRIBUTES)
                 if waiting:
                     self._make_directory()
                     outputs.prepare(directory, int(record.native.get("total", 1)), ("logs",))
+                    streams.add(client, done, waiting)
                     client.retrieve(done)
                     self._apply(None, native={"retrieved": True})
                 shared = outputs.put_in_place(directory)
@@ -259,7 +260,10 @@ class CondorJob(AccessPointJob, SubmitCommands):
         if live and not statuses.is_final(self._record.state.as_status):
             outputs.prepare(directory, len(procs), ("logs",))
             try:
-                self._client().retrieve(condor_watch.constraint(self._record))
+                client, mine = self._client(), condor_watch.constraint(self._record)
+                done = f"{mine} && JobStatus == 4"
+                streams.add(client, done, client.query(done, streams.ATTRIBUTES))
+                client.retrieve(mine)
             except (CondorError, SchedulerConnectionError) as error:
                 log.warning("The logs of %s are as last fetched: %s", self._title(), error)
         found = {f"Process {proc}": condor_logs.read_logs(self._record, directory, proc) for proc in procs}

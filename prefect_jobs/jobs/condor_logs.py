@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import outputs
 from prefect_jobs.schedulers.condor.description import incoming
+from prefect_jobs.schedulers.condor.streams import flat_name
 
 #: Processes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
@@ -42,7 +43,8 @@ def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
         text = str(template)
         for macro, value in macros.items():
             text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
-        # In its place; under the name that tells processes apart which wrote the same one; on its way.
-        places = (directory / text, directory / f"{text}.{proc}", incoming(directory) / str(proc) / text)
+        # In its place; under the name that tells processes apart which wrote the same one; on its way; streamed.
+        arriving = incoming(directory) / str(proc)
+        places = (directory / text, directory / f"{text}.{proc}", arriving / text, arriving / flat_name(text))
         found[name] = next((path for path in places if path.is_file()), places[0])
     return found

@@ -1,6 +1,7 @@
 """A CONDOR job from ``create_job`` to its end, on a real pool, with its face in a real Prefect server."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,47 @@ def test_processes_that_end_differently_are_various_complete(shell_job: ShellJob
     assert job.wait(LIMIT) == "Various-Complete"
     assert job.exit_codes == {0: 0, 1: 1, 2: 2}
     assert prefect_view.state(job)[:2] == ("FAILED", "Various-Complete")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"attributes": {"stream_output": True, "stream_error": True}},
+        {
+            "attributes": {"stream_output": "true", "stream_error": True, "transfer_output_files": "kept.txt"},
+            "num_jobs": 2,
+        },
+        {"attributes": {"stream_output": True, "stream_error": True, "output": "out/put.txt", "error": "errors.txt"}},
+    ],
+)
+def test_streamed_output_is_read_while_the_job_runs(
+    shell_job: ShellJob, condor_pool: PersonalPool, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    # given a job that writes, and goes on until it is told to end
+    end = condor_pool.layout.directory.parent / f"end-{tmp_path.name}"  # where the job may look, too
+    line = f"echo begun; echo trouble >&2; while ! test -e {end}; do sleep 0.1; done; echo kept > kept.txt; echo over"
+    job = shell_job(line, **more)
+    job.execute()
+    # then its output is there while it runs
+    count = more.get("num_jobs", 1)
+
+    def logs() -> list[dict[str, str]]:
+        found = job.get_logs()
+        return [found] if count == 1 else list(found.values())
+
+    eventually(lambda: all(log["output"] == "begun\n" for log in logs()), "all have begun", LIMIT, interval=0.5)
+    assert [log["error"] for log in logs()] == ["trouble\n"] * count
+    assert _polled(job) == "Running", job.status_message
+    # and where it belongs at the end
+    end.touch()
+    assert job.wait(LIMIT) == "Complete"
+    assert [(log["output"], log["error"]) for log in logs()] == [("begun\nover\n", "trouble\n")] * count
+    directory = Path(job.initial_dir)
+    output = more["attributes"].get("output")
+    assert output is None or (directory / output).read_text() == "begun\nover\n"
+    names = {path.name for path in directory.iterdir()}
+    kept = {"kept.txt"} if count == 1 else {"kept.txt.0", "kept.txt.1"}
+    assert names == {"logs", *kept} | ({"out", "errors.txt"} if output else set())
 
 
 def test_stop_removes_the_work_from_the_pool(

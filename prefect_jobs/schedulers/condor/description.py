@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs.naming import slug
-from prefect_jobs.schedulers.condor import commands
+from prefect_jobs.schedulers.condor import commands, streams
 from prefect_jobs.schedulers.condor.input_files import (
     SEPARATORS,
     URL,
@@ -144,7 +144,9 @@ def describe(request: Request) -> Description:
     chosen, macros, transfers = _chosen(request)
     _find_files(request, chosen, _input_files(request, macros), transfers)
     folders = _own_files(request, chosen, macros)
+    logs = {command: chosen[command] for command in ("log", "output", "error")}
     if transfers:
+        streams.flatten(chosen, macros)
         chosen["initialdir"] = f"{literal(incoming(request.directory))}/$(Process)"
         # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
         chosen["leave_in_queue"] = "JobStatus == 4"
@@ -153,7 +155,7 @@ def describe(request: Request) -> Description:
     chosen.setdefault("batch_name", slug(request.name))
     if request.token:
         chosen["My.PrefectJobsToken"] = f'"{request.token}"'
-    return _finished(request, chosen, transfers, folders)
+    return _finished(request, chosen, transfers, folders, logs)
 
 
 def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputFiles]) -> Description:
@@ -173,7 +175,8 @@ def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputF
     folders = _own_files(request, chosen, macros)
     if not transfers:
         chosen["initialdir"] = literal(request.directory)
-    return _finished(request, chosen, transfers, folders)
+    logs = {command: chosen[command] for command in ("log", "output", "error")}
+    return _finished(request, chosen, transfers, folders, logs)
 
 
 def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
@@ -220,10 +223,11 @@ def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, st
     return folders
 
 
-def _finished(request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str]) -> Description:
+def _finished(
+    request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str], logs: Mapping[str, str]
+) -> Description:
     written = {name: _written(name, value) for name, value in chosen.items()}
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
-    logs = {command: chosen[command] for command in ("log", "output", "error")}
     return Description(text, request.count, transfers, tuple(sorted(folders)), logs)
 
 

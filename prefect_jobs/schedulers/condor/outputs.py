@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from prefect_jobs.schedulers.condor.description import incoming
+from prefect_jobs.schedulers.condor.streams import path_of
 
 
 def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:
@@ -41,7 +42,7 @@ def put_in_place(directory: Path) -> dict[str, list[str]]:
         for folder, _, names in os.walk(base):
             for name in names:
                 path = Path(folder) / name
-                arrived.setdefault(str(path.relative_to(base)), []).append((proc, path))
+                arrived.setdefault(path_of(str(path.relative_to(base))), []).append((proc, path))
     shared: dict[str, list[str]] = {}
     for relative, sources in arrived.items():
         if len(sources) == 1:

@@ -1,0 +1,88 @@
+"""Standard output and error that are streamed: written at the access point while the job runs.
+
+There HTCondor makes no folders for them, and it leaves them out of what it sends back. So they are written under names
+without folders, added to what is sent, and put where they belong when they arrive.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.input_files import URL, expand, items
+
+#: What is asked for :func:`add`.
+ATTRIBUTES = ("ProcId", "StreamOut", "StreamErr", "Out", "Err", "SpooledOutputFiles")
+#: Begins the names of files that are streamed.
+_FLAT = "_prefect_jobs_stream_"
+#: What HTCondor takes for true.
+_TRUE = ("true", "t", "1")
+
+
+def flat_name(path: str) -> str:
+    """A name without folders for a path in the job's directory; see :func:`path_of`."""
+    return _FLAT + path.replace("%", "%25").replace("/", "%2F")
+
+
+def path_of(name: str) -> str:
+    """The path that a file is to have which arrives under a name, made by :func:`flat_name` or not."""
+    if not name.startswith(_FLAT):
+        return name
+    return name.removeprefix(_FLAT).replace("%2F", "/").replace("%25", "%")
+
+
+def flatten(chosen: dict[str, Any], macros: Mapping[str, str]) -> None:
+    """Changes, in place, the submit commands of a job whose output or error is streamed.
+
+    Args:
+        chosen: the commands; ``output`` and ``error`` are paths in the job's directory.
+        macros: as for :func:`expand`.
+    """
+    streamed: list[str] = []
+    for command in ("output", "error"):
+        wanted = expand(str(chosen.get(f"stream_{command}", "")), macros).strip().lower()
+        if wanted in _TRUE and not URL.match(chosen[command]):
+            chosen[command] = flat_name(chosen[command])
+            streamed.append(chosen[command])
+    listed = ", ".join(items(chosen.get("transfer_output_files")))
+    if streamed and listed:
+        del chosen["transfer_output_files"]
+        chosen["My.TransferOutput"] = _outputs(_text(listed), _text(", ".join(streamed)))
+
+
+def _outputs(listed: str, streamed: str) -> str:
+    """Which files are sent, as an expression. The execution machine reads it before the job begins there, and sends
+    what is listed. While the job runs, the access point has what is streamed alone; asked for more, it would fail."""
+    return f"ifThenElse(JobCurrentStartExecutingDate >= JobCurrentStartDate, {streamed}, {listed})"
+
+
+def add(client: CondorClient, constraint: str, ads: Sequence[Mapping[str, Any]]) -> None:
+    """Lets the access point send what was streamed with the other outputs of processes that have ended.
+
+    Args:
+        client: for the access point.
+        constraint: which processes these are.
+        ads: of each the :data:`ATTRIBUTES`.
+
+    Raises:
+        CondorError: the access point does not answer.
+    """
+    groups: dict[tuple[str, bool, bool], list[int]] = {}
+    for ad in ads:
+        out, err = (ad.get(f"Stream{kind}") is True and _is_flat(ad.get(kind)) for kind in ("Out", "Err"))
+        spooled = ad.get("SpooledOutputFiles", "")
+        if (out or err) and isinstance(spooled, str) and _FLAT not in spooled and "strcat" not in spooled:
+            groups.setdefault((spooled, out, err), []).append(ad["ProcId"])
+    for (spooled, out, err), procs in groups.items():
+        names = [*([_text(spooled)] if spooled else []), *(["Out"] if out else []), *(["Err"] if err else [])]
+        which = " || ".join(f"ProcId == {proc}" for proc in procs)
+        value = ', ",", '.join(names)
+        client.edit(f"({constraint}) && ({which})", "SpooledOutputFiles", f"strcat({value})")
+
+
+def _is_flat(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith(_FLAT)
+
+
+def _text(value: str) -> str:
+    """A text in an expression."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
