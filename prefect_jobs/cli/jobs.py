@@ -237,7 +237,7 @@ def _write_logs(logs: dict[str, Any], prefix: str = "") -> None:
         title = f"{prefix}{name}"
         if isinstance(value, dict):
             _write_logs(value, f"{title} / ")
-        elif value:
+        elif value and not any(other.startswith(f"{name} of ") for other in logs):  # else it is there by its parts
             sys.stdout.write(f"\n==> {title} <==\n{value}")
             sys.stdout.write("" if str(value).endswith("\n") else "\n")
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from prefect_jobs.schedulers.condor.description import default_logs, incoming
 WORKFLOW = "the workflow"
 #: Nodes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
+#: What the logs of each node are called.
+KINDS = ("log", "output", "error")
 #: DAGMan's own files, by what they are.
 _OWN = {
     "log": "workflow.log",
@@ -33,7 +35,7 @@ def read(nodes: Iterable[NodeRecord], directory: Path) -> dict[str, Any]:
         WORKFLOW: {name: _text(directory / file) for name, file in _OWN.items() if (directory / file).is_file()}
     }
     for node in nodes:
-        found[node.name] = {name: partial(_text, path) for name, path in sorted(_files(node, directory).items())}
+        found[node.name] = _texts(node, directory)
     return found
 
 
@@ -42,10 +44,9 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
     lines: list[tuple[int, str]] = []
     failed = [node for node in nodes if node.status == statuses.ERROR]
     for node in failed[:_SHOWN]:
-        files = _files(node, directory)
+        files = _last(node, directory)
         for kind, level in (("output", logging.INFO), ("error", logging.WARNING)):
-            last = next((files[name] for name in sorted(files, reverse=True) if name.startswith(kind)), None)
-            text = outputs.tail(last) if last is not None else ""
+            text = "\n".join(filter(None, (outputs.tail(path) for path in files[kind][:_SHOWN])))
             if text:
                 lines.append((level, f"Standard {kind} of node {node.name} (its end):\n{text}"))
     return lines
@@ -67,22 +68,48 @@ def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
     outputs.clear(directory)
 
 
-def _files(node: NodeRecord, directory: Path) -> dict[str, Path]:
-    """What the log is, and of which try and process if there are several → the file."""
-    found: dict[str, Path] = {}
-    clusters, procs = _clusters(node), dag_observation.procs_of(node)
+def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
+    """What the log is → a function that reads it. Without more words: of the last try, all of its processes, empty
+    where there is none yet; besides, of each try and process, if there are several."""
+    found: dict[str, Callable[[], str]] = {
+        kind: partial(_joined, paths) for kind, paths in _last(node, directory).items()
+    }
+    clusters, numbers = _clusters(node), _proc_numbers(node)
     for number, cluster in enumerate(clusters, 1):
-        for proc in range(max((proc.proc for proc in procs), default=0) + 1):
-            for kind, template in _templates(node).items():
-                text = template
-                for macro, value in {"cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc}.items():
-                    text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
+        for proc in numbers:
+            for kind, path in _paths(node, directory, cluster, proc).items():
                 name = kind + (f" of try {number}" if len(clusters) > 1 else "")
-                name += f" of process {proc}" if len(procs) > 1 else ""
-                path = directory / folder_of(node) / text
-                if path.is_file():
-                    found[name] = path
+                name += f" of process {proc}" if len(numbers) > 1 else ""
+                if path.is_file() and name != kind:
+                    found[name] = partial(_text, path)
+    return dict(sorted(found.items()))
+
+
+def _last(node: NodeRecord, directory: Path) -> dict[str, list[Path]]:
+    """What the log is → the files of the last try."""
+    found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    clusters = _clusters(node)
+    for proc in _proc_numbers(node) if clusters else ():
+        for kind, path in _paths(node, directory, clusters[-1], proc).items():
+            if path not in found[kind]:  # processes may write one log
+                found[kind].append(path)
     return found
+
+
+def _paths(node: NodeRecord, directory: Path, cluster: int, proc: int) -> dict[str, Path]:
+    """What the log is → its file, for a process of a try."""
+    found: dict[str, Path] = {}
+    macros = {"cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc}
+    for kind, template in _templates(node).items():
+        text = template
+        for macro, value in macros.items():
+            text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
+        found[kind] = directory / folder_of(node) / text
+    return found
+
+
+def _proc_numbers(node: NodeRecord) -> range:
+    return range(max((proc.proc for proc in dag_observation.procs_of(node)), default=0) + 1)
 
 
 def _templates(node: NodeRecord) -> dict[str, str]:
@@ -101,6 +128,10 @@ def folder_of(node: NodeRecord) -> str:
 
 def _clusters(node: NodeRecord) -> list[int]:
     return sorted({cluster for run in node.native.get("runs", {}).values() for cluster in run["clusters"]})
+
+
+def _joined(paths: Sequence[Path]) -> str:
+    return "".join(_text(path) for path in paths)
 
 
 def _text(path: Path) -> str:

@@ -294,6 +294,7 @@ def test_a_retry_that_succeeds_the_second_time(ended: dict[str, CondorWorkflow])
     assert first.tries == 2
     assert first.status_message.endswith("Try 2 of 3.")
     assert [logs[f"output of try {number}"]() for number in (1, 2)] == ["try 0\n", "try 1\n"]
+    assert logs["output"]() == "try 1\n" and logs["error"]() == "" and "Job terminated" in logs["log"]()
 
 
 def test_no_retry_after_the_exit_code_that_says_so(ended: dict[str, CondorWorkflow]) -> None:
