@@ -31,6 +31,7 @@ LIMIT = 60
         ({}, ("/nowhere/data.txt",), "/nowhere/data.txt.*does not exist"),
         ({"transfer_input_files": "/bin/sh/"}, (), "not a directory"),
         ({"reqest_memory": "1GB"}, (), "reqest_memory.*request_memory"),
+        ({"request_memry": 1024}, (), "request_memry.*request_memory"),
         ({"requirements": "((("}, (), "Parse error"),
         ({"universe": "parallelogram"}, (), "parallelogram"),
         ({"output": "../../outside.txt"}, (), "leads out of"),

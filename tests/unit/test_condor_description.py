@@ -22,26 +22,79 @@ from tests.unit.submit_texts import JOB, SH, commands, description, htcondor
 
 
 @pytest.mark.parametrize(
-    ("name", "guess"),
+    ("name", "meant"),
     [
         ("transfer_input_file", "transfer_input_files"),
         ("requirments", "requirements"),
         ("Execuable", "executable"),
         ("should_transfer_file", "should_transfer_files"),
-        ("my_own_word", "write '+Name'"),
-        ("x", "write '+Name'"),
+        ("request_memry", "request_memory"),
+        ("request_memroy", "request_memory"),
+        ("memory_request", "request_memory"),
+        ("request_mem", "request_memory"),
+        ("memory", "request_memory"),
+        ("reqest_gpus", "request_gpus"),
+        ("request_cups", "request_cpu"),
+        ("require_gpu", "require_gpus"),
+        ("outputs", "output"),
+        ("transferinput_file", "transfer_input_files"),
     ],
 )
-def test_an_unknown_command_is_never_ignored(name: str, guess: str) -> None:
-    with pytest.raises(DescriptionError, match=f"no submit command {name.lower()!r}") as caught:
+def test_a_slip_of_a_command_is_never_ignored(name: str, meant: str) -> None:
+    with pytest.raises(DescriptionError, match=f"no submit command {name.lower()!r}; did you mean {meant!r}?"):
         commands({name: "1"})
 
-    assert guess in str(caught.value)
+
+def test_all_slips_are_named_at_once() -> None:
+    with pytest.raises(DescriptionError, match=r"'argument'.*'outptu'"):
+        commands({"argument": 1, "outptu": 2})
 
 
-def test_all_unknown_commands_are_named_at_once() -> None:
-    with pytest.raises(DescriptionError, match=r"'one'.*'two'"):
-        commands({"one": 1, "two": 2})
+@pytest.mark.parametrize("name", ["my_own_word", "x", "Year", "model_dir"])
+def test_what_is_like_no_command_is_passed_on_with_a_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert commands({name: "1"})[name.lower()] == "1"
+    assert f"knows no submit command {name.lower()!r}" in caplog.text and "write '+Name'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["request_foos", "request_tpus", "request_licenses", "request_fpgas", "RequestMemory"])
+def test_resources_of_machines_and_other_names_of_commands_are_taken(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = "request_memory" if name == "RequestMemory" else name
+    assert commands({name: 2})[wanted] == "2"
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["LeaveJobInQueue", "leaveinqueue"])
+def test_a_command_is_refused_by_its_other_names_too(name: str) -> None:
+    with pytest.raises(ValueError, match="not possible here"):
+        check_command(name, "True")
+
+
+# As HTCondor reads them (condor_submit -dry-run, 23.9).
+@pytest.mark.parametrize(
+    "value",
+    [1024, 1.5, "2048", "1GB", "1 GB", "2G", "2g", "1.5GB", "512 K", "1TB", "MemoryUsage * 2", "$(mem)GB", "1.G", ""],
+)
+def test_a_size_that_htcondor_reads_is_taken(value: Any) -> None:
+    for name in ("request_memory", "request_disk", "RequestMemory"):
+        check_command(name, value)
+
+
+@pytest.mark.parametrize("value", ["2GiB", "1P", "1024B", "1 G B", "1,5GB", "5 6", "10 foo", "1GBs"])
+def test_a_size_that_htcondor_does_not_read_is_refused(value: str) -> None:
+    for name in ("request_memory", "request_disk", "RequestMemory"):
+        with pytest.raises(ValueError, match=r"'2GB', '1\.5 G', '512MB'"):
+            check_command(name, value)
+
+
+@pytest.mark.parametrize("name", ["request_cpus", "request_gpus", "request_foos"])
+def test_a_number_has_no_unit(name: str) -> None:
+    for value in (2, 1.5, "2", "TotalCpus / 2", "$(n)", "ifThenElse(x, 1, 2)"):
+        check_command(name, value)
+    for value in ("2 cores", "1GB", "2x"):
+        with pytest.raises(ValueError, match="a number is needed"):
+            check_command(name, value)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +107,9 @@ def test_a_command_that_another_uses_as_a_macro_is_one(use: str) -> None:
 
 
 @pytest.mark.parametrize("use", ["case", "$case", "(case)", "$(cases)", "$(other_case)"])
-def test_a_command_that_only_seems_to_be_used_is_unknown(use: str) -> None:
-    with pytest.raises(DescriptionError, match="no submit command 'case'"):
-        commands({"case": "7", "arguments": use})
+def test_a_command_that_only_seems_to_be_used_is_unknown(use: str, caplog: pytest.LogCaptureFixture) -> None:
+    commands({"case": "7", "arguments": use})
+    assert "no submit command 'case'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_links_that_lead_round_in_circles_end(site: Site) -> None:
         (DagNode("A", attributes={"executable": "gone.sh"}), "The node 'A': .*'gone.sh'.*does not exist"),
         (DagNode("A", attributes={"executable": "dir"}), "The node 'A': The executable 'dir' is a directory"),
         (DagNode("A"), "The node 'A' has no executable"),
-        (DagNode("A", attributes={"executable": "in.0", "bogus": 1}), "The node 'A': .*bogus"),
+        (DagNode("A", attributes={"executable": "in.0", "argument": 1}), "The node 'A': .*arguments"),
         (job("A", pre_script="gone.sh"), "PRE script of the node 'A', 'gone.sh', does not exist"),
         (job("A", post_script="dir"), "POST script of the node 'A', 'dir', does not exist"),
         (job("A", post_script="s p.sh"), "POST script of the node 'A', 's p.sh', has a space"),

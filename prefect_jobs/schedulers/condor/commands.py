@@ -1,12 +1,12 @@
 """The submit commands that HTCondor knows (condor_submit manual, "Submit Description File Commands").
 
-HTCondor itself takes an unknown command for a macro and says nothing, so a misspelt one is lost. Here it
-is an error, unless another command really uses it as a macro, ``$(name)`` or ``$INT(name)``.
+HTCondor itself takes an unknown command for a macro, so a misspelt one is lost. Here one that looks like a slip of a
+known one is an error, unless another command really uses it as a macro, ``$(name)`` or ``$INT(name)``.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 _TEXT = """
 accounting_group accounting_group_user allowed_execute_duration allowed_job_duration allow_arguments_v1
@@ -56,6 +56,17 @@ want_job_networking want_name_tag want_remote_io want_remote_syscalls when_to_tr
 x509userproxy x509_user_proxy xen_initrd xen_kernel xen_kernel_params xen_root
 """
 KNOWN = frozenset(_TEXT.lower().split())
+#: Names of attributes of the job ad that HTCondor takes for commands, too (23.9 with ``condor_submit -dry-run``), but
+#: for those that are a command's without its ``_``.
+_ATTRIBUTES_TEXT = """
+acctgroupuser cluster dagmannodeslog dagnodename eraseoutputanderroronrestart isnoopjob jobadinformationattrs
+jobbatchid jobdescription jobmaterializemaxidle jobmaxretries jobmaxvacatetime jobnotification jobstarterdebug
+jobstarterlog jobsuccessexitcode manifestdesired remoteiwd streamin submitfailemptyfields
+submitfailemptymatches submitwarnduplicatematches submitwarnemptyfields submitwarnemptymatches
+successcheckpointexitcode transfercheckpoint transfererr transferin transferout userlogexecuteeventattrs
+userlogusexml wantparallelscheduling
+"""
+_ATTRIBUTES = frozenset(_ATTRIBUTES_TEXT.split())
 #: Commands whose names go on with a word of the user's choice (request_<resource>, ec2_tag_<name>, …).
 PREFIXES = (
     "request_",
@@ -83,14 +94,31 @@ REFUSED_ATTRIBUTES: dict[str, str] = {
     "leavejobinqueue": REFUSED["leave_in_queue"],
     "prefectjobstoken": "it is how a job is found again",
 }
+#: Other names of commands.
 SAME = {
+    **{name.replace("_", ""): name for name in KNOWN if "_" in name and name.replace("_", "") not in KNOWN},
     "cmd": "executable",
     "args": "arguments",
     "env": "environment",
     "stdout": "output",
     "stderr": "error",
     "stdin": "input",
+    "jobbatchname": "batch_name",
+    "jobprio": "priority",
+    "jobuniverse": "universe",
+    "leavejobinqueue": "leave_in_queue",
+    "streamerr": "stream_error",
+    "streamout": "stream_output",
 }
+#: What is called otherwise elsewhere, and would be asked for in vain.
+_MEANT = {
+    **dict.fromkeys(("memory", "mem", "ram"), "request_memory"),
+    **dict.fromkeys(("cpu", "cpus", "core", "cores", "ncpus", "num_cpus"), "request_cpus"),
+    **dict.fromkeys(("gpu", "gpus"), "request_gpus"),
+    "disk": "request_disk",
+}
+#: How much alike two names are of which one is taken for a slip of the other.
+_ALIKE = 0.85
 
 
 def is_attribute(name: str) -> bool:
@@ -98,32 +126,67 @@ def is_attribute(name: str) -> bool:
     return name.startswith("+") or name.lower().startswith("my.")
 
 
+def canonical(name: str) -> str:
+    """The usual name of a command, in lower case; attributes as they are."""
+    return name if is_attribute(name) else SAME.get(name.lower(), name.lower())
+
+
 def refusal(name: str) -> str | None:
     """Why a command or attribute is not possible; ``None`` where it is."""
     lower = name.lower()
     if is_attribute(name):
         return REFUSED_ATTRIBUTES.get(lower.removeprefix("+").removeprefix("my."))
-    return REFUSED.get(lower)
+    return REFUSED.get(canonical(name))
 
 
-def unknown_commands(attributes: Mapping[str, str]) -> dict[str, str]:
-    """The commands that HTCondor does not know, each with a sentence for the user.
+def unknown_commands(attributes: Mapping[str, str], values: Iterable[str] = ()) -> tuple[dict[str, str], list[str]]:
+    """The commands that HTCondor does not know, and that nothing uses as a macro.
 
     Args:
         attributes: command → value, as they will be written.
+        values: what else may use macros.
+
+    Returns:
+        Those that look like a slip of a known one, each with a sentence for people; and the others.
     """
-    values = " ".join(attributes.values()).lower()
-    found: dict[str, str] = {}
+    text = " ".join([*attributes.values(), *values]).lower()
+    slips: dict[str, str] = {}
+    others: list[str] = []
     for name in attributes:
         lower = name.lower()
-        if is_attribute(name) or lower in KNOWN or lower.startswith(PREFIXES) or lower.endswith(_SUFFIXES):
+        if is_attribute(name) or canonical(name) in KNOWN or lower in _ATTRIBUTES or lower.endswith(_SUFFIXES):
             continue
-        if re.search(rf"\$[a-z_]*\({re.escape(lower)}[:,)]", values):
+        if re.search(rf"\$[a-z_]*\({re.escape(lower)}[:,)]", text):
             continue
-        found[name] = f"HTCondor knows no submit command {name!r}{_guess(lower, KNOWN)}"
-    return found
+        meant = _meant(lower)
+        if meant is not None:
+            slips[name] = f"HTCondor knows no submit command {name!r}; did you mean {meant!r}?"
+        elif not lower.startswith(PREFIXES):
+            others.append(name)
+    return slips, others
 
 
-def _guess(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]!r}?" if close else "; for an attribute of your own write '+Name'."
+def _meant(name: str) -> str | None:
+    """The command of which a name looks like a slip."""
+    for prefix in ("request_", "require_"):
+        if name.startswith(prefix):
+            # The rest may be a resource of the machine's own.
+            rest = name.removeprefix(prefix)
+            known = [other.removeprefix(prefix) for other in KNOWN if other.startswith(prefix)]
+            found = _MEANT.get(rest) if prefix == "request_" else None
+            return found or next((prefix + other for other in _close(rest, known)), None)
+    if name.startswith(PREFIXES):
+        return None
+    return _MEANT.get(name) or next(iter(_close(name, KNOWN)), None)
+
+
+def _close(name: str, names: Collection[str]) -> list[str]:
+    """The names of which one looks like a slip, the closest first: letters that are wrong, missing or in a wrong place,
+    or words in another order."""
+    letters, words = sorted(name.replace("_", "")), sorted(name.split("_"))
+    found = [
+        other
+        for other in sorted(names)
+        if sorted(other.replace("_", "")) == letters or ("_" in other and sorted(other.split("_")) == words)
+    ]
+    return found + difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)

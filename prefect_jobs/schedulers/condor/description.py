@@ -4,6 +4,7 @@ The rules are condor_submit's (HTCondor manual, "condor_submit"); arguments and 
 the new quoted syntax, so that spaces and quotes arrive as they were given.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs.naming import slug
-from prefect_jobs.schedulers.condor import commands, streams
+from prefect_jobs.schedulers.condor import commands, quantities, streams
 from prefect_jobs.schedulers.condor.input_files import (
     SEPARATORS,
     URL,
@@ -22,6 +23,8 @@ from prefect_jobs.schedulers.condor.input_files import (
     items,
     literal,
 )
+
+log = logging.getLogger(__name__)
 
 TEMPLATES: dict[str, dict[str, Any]] = {
     "base": {},
@@ -95,7 +98,7 @@ def check_command(name: str, value: Any) -> None:
     reason = commands.refusal(name)
     if reason is not None:
         raise ValueError(f"The submit command {name!r} is not possible here: {reason}.")
-    write_value(name, value)
+    quantities.check(commands.canonical(name), write_value(name, value))
 
 
 def write_value(name: str, value: Any) -> str:
@@ -105,7 +108,7 @@ def write_value(name: str, value: Any) -> str:
         ValueError: a line break (a submit description has one command a line), or a value that is neither
             text, number, boolean, nor a list or dict where the command takes one.
     """
-    key = commands.SAME.get(name.lower(), name.lower())
+    key = commands.canonical(name)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if key in ("arguments", "arguments2"):
@@ -190,12 +193,20 @@ def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
             check_command(name, value)
         except ValueError as error:
             raise DescriptionError(str(error)) from None
-        chosen[commands.SAME.get(name.lower(), name if commands.is_attribute(name) else name.lower())] = value
+        chosen[commands.canonical(name)] = value
     chosen.setdefault("universe", "vanilla")
     macros = {name.lower(): _written(name, value) for name, value in chosen.items()}
-    unknown = commands.unknown_commands(macros)
+    slips, unknown = commands.unknown_commands(macros, request.variables.values())
+    if slips:
+        raise DescriptionError("; ".join(slips.values()))
     if unknown:
-        raise DescriptionError("; ".join(unknown.values()))
+        log.warning(
+            "The %s %r: HTCondor knows no submit command %s, and nothing uses it as a macro. It is passed on. For an "
+            "attribute of your own write '+Name'.",
+            request.what,
+            request.name,
+            ", ".join(map(repr, unknown)),
+        )
     macros = {**{name.lower(): value for name, value in request.variables.items()}, **macros}
     transfers = _transfers(chosen, macros)
     if transfers:
