@@ -18,11 +18,11 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.lookup import Lookup, answered
+from prefect_jobs.naming import folder_name
 from prefect_jobs.projection import loading, result_storage
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
 from prefect_jobs.projection.projector import Projector
-from prefect_jobs.naming import folder_name
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
 from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings

@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.projection.projector import PATIENCE, Projector
+from prefect_jobs.lookup import Lookup
+from prefect_jobs.projection.loading import PATIENCE
+from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime import Runtime, installed
 from prefect_jobs.settings import Settings, get_settings
@@ -66,26 +68,32 @@ class NoProjector(Projector):
         return True
 
 
+class FakeLookup(Lookup):
+    """Every scheduler is there, and fits."""
+
+    def get(self, name: str) -> FakeBlock:
+        """A block of that name."""
+        return FakeBlock(name)
+
+    find = get
+
+    def check(self, name: str, engine: str) -> None:
+        """It is there."""
+
+
 class FakeRuntime(Runtime):
     """See :class:`Runtime`."""
 
     def __init__(self, settings: Settings, schedulers: FakeSchedulers) -> None:
         super().__init__(settings, patient=False)
         self.projector = NoProjector(self.store, lambda _: Job.flow_entrypoint)
+        self.lookup = FakeLookup(self.projector)
         self.schedulers = schedulers
         self._variables: dict[str, str] = {}
 
     def make(self, cls: type[Job], record: JobRecord) -> Job:
         """A job whose scheduler is a fake."""
         return fake_of(cls)(self, record)
-
-    def scheduler(self, name: str) -> Any:
-        """A block of that name."""
-        return FakeBlock(name)
-
-    def find_scheduler(self, name: str) -> Any:
-        """A block of that name: every scheduler is there."""
-        return self.scheduler(name)
 
     def read_variable(self, name: str) -> str | None:
         """What was assigned."""

@@ -12,7 +12,7 @@ from dask.delayed import delayed
 
 from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import condor_watch
+from prefect_jobs.jobs import condor_watch, group
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.records import Change
@@ -227,6 +227,7 @@ def test_a_job_that_vanished_is_an_error_that_says_so(
     monitor: Monitor, shell_job: ShellJob, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(condor_watch, "MISSING_TIME", timedelta(seconds=1))
+    monkeypatch.setattr(group, "FULL", 2.0)  # what vanished is found by looks at everything, and three of them
     job, other = shell_job("sleep 300"), shell_job("true")
     job.execute()
     becomes(job, "Running")
@@ -235,7 +236,6 @@ def test_a_job_that_vanished_is_an_error_that_says_so(
     runtime.store.update(job.id or 0, lambda _: Change({"remote_id": "999999", "submission_token": "unknown"}))
     other.execute()
     becomes(other, "Complete")
-    # (it is found in turns of 15 s, and three times)
     eventually(lambda: known(job).state.status == "Error", "it is an error", 2 * LIMIT)
     assert "neither the queue nor the history" in known(job).state.status_message
     job._client().act("Remove", f"ClusterId == {cluster}", "the test is over")
