@@ -48,7 +48,7 @@ def list_(
     """List jobs, as last known."""
     filters: dict[str, Any] = {}
     if status:
-        filters["status__in"] = [statuses.parse(text).text for text in status]
+        filters["status__in"] = [name for text in status for name in _statuses(text)]
     query = JobQuery(label=app, user=user, filters=filters, order_by="-id", limit=limit)
     runtime = get_runtime()
     found = [runtime.job(record) for record in runtime.store.find(query)]
@@ -61,6 +61,24 @@ def list_(
             (c.replace("_", " ") for c in columns), ([_short(row[c]) for c in columns] for row in rows)
         ),
     )
+
+
+def _statuses(text: str) -> list[str]:
+    """The statuses meant by a name or code, in upper or lower case; custom ones are those that some job has.
+
+    Raises:
+        ValueError: there is none; the message names those there are.
+    """
+    wanted = text.strip().lower()
+    custom = sorted({statuses.HELD, *get_runtime().store.custom_statuses()})
+    if wanted in (statuses.OTHER.lower(), statuses.OTHER_CODE.lower()):
+        return custom
+    official = [line.name for line in statuses.BY_CODE.values() if wanted in (line.name.lower(), line.code.lower())]
+    found = official or [name for name in custom if name.lower() == wanted]
+    if not found:
+        valid = ", ".join([*statuses.BY_NAME, *custom])
+        raise ValueError(f"There is no status {text!r}. Valid: {valid}.")
+    return found
 
 
 @command
@@ -83,14 +101,22 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
 def wait(
     id: IdArgument,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
+    until_held: Annotated[bool, typer.Option("--until-held", help="End also where the job is Held or Paused.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until a job is over; exit status 0 only if it ended as Complete."""
+    """Wait until a job is over, and say how it is when that changes; exit status 0 only if it ended as Complete."""
     job = _job(id)
-    job.wait(timeout)
+    job.wait(timeout, progress=_tell, until_held=until_held)
     print_data(_summary(job) if as_json else job.cached_status, as_json=as_json)
+    if job.cached_status in (statuses.HELD, statuses.PAUSED):
+        raise fail(f"job {id} is {job.cached_status}: {job.status_message}")
     if job._record.state.as_status.kind.state_type != "COMPLETED":
         raise fail(f"job {id} ended as {job.cached_status}: {job.status_message}")
+
+
+def _tell(job: Job) -> None:
+    why = f": {job.status_message}" if job.status_message else ""
+    say(f"job {job.id} is {job.cached_status}{why}")
 
 
 @command

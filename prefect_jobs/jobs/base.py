@@ -1,7 +1,7 @@
 """The job as people use it: attributes, actions, and an explicit async twin for each call that waits."""
 
+import inspect
 import math
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs import changes, hooks, lifecycle, submission
 from prefect_jobs.jobs.fields import JobFields
 from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.waiting import Progress, Waiting
 from prefect_jobs.transition import News, Source
 
 _OVERRIDABLE = ("stop", "pause", "resume")
@@ -174,11 +175,13 @@ class Job(JobFields):
         """
         lifecycle.delete(self)
 
-    def wait(self, timeout: float | None = None) -> str:
+    def wait(self, timeout: float | None = None, progress: Progress | None = None, until_held: bool = False) -> str:
         """Blocks until the job is over: Complete, Various-Complete, Error, Aborted, or a custom terminal status.
 
         Args:
             timeout: seconds; none: for ever.
+            progress: called with the job at first, and when its status or message changes.
+            until_held: ends also where the job is Held or Paused, which nothing but a person ends.
 
         Returns:
             The status.
@@ -186,9 +189,10 @@ class Job(JobFields):
         Raises:
             TimeoutError: it is not over after ``timeout`` seconds; it goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not lifecycle.poll_once(self):
-            self._await_change(self._next_pause(deadline))
+        waiting = Waiting(self, timeout, progress, until_held)
+        while not waiting.over():
+            hooks.call(waiting.tell)
+            self._await_change(waiting.pause())
         return self.cached_status
 
     # -- async twins ------------------------------------------------------------------------------------
@@ -238,11 +242,19 @@ class Job(JobFields):
         """As :meth:`delete`."""
         await run_sync(self.delete)
 
-    async def await_completion(self, timeout: float | None = None) -> str:  # noqa: ASYNC109  (the twin of wait)
-        """As :meth:`wait`; holds no thread while it waits."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not await run_sync(lifecycle.poll_once, self):
-            await self._aawait_change(self._next_pause(deadline))
+    async def await_completion(  # the twin of wait
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+        progress: Progress | None = None,
+        until_held: bool = False,
+    ) -> str:
+        """As :meth:`wait`; holds no thread while it waits, and calls ``progress`` in the event loop."""
+        waiting = Waiting(self, timeout, progress, until_held)
+        while not await run_sync(waiting.over):
+            answer = waiting.tell()
+            if inspect.isawaitable(answer):
+                await answer
+            await self._aawait_change(waiting.pause())
         return self.cached_status
 
     @classmethod
@@ -400,19 +412,3 @@ class Job(JobFields):
         record = self._backend.shown(self._record.id)
         if record is not None:
             self._take(record)
-
-    def _next_pause(self, deadline: float | None) -> float:
-        """Seconds to the next question.
-
-        Raises:
-            TimeoutError: the deadline has passed.
-        """
-        if deadline is None:
-            return self._backend.poll_interval
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(
-                f"{self._title()} is still {self.cached_status!r}"
-                f"{': ' + self.status_message if self.status_message else ''}. It goes on; wait again."
-            )
-        return min(self._backend.poll_interval, left)

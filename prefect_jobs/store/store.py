@@ -155,6 +155,12 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         with self.database.reading() as connection:
             return int(connection.execute(statement).scalar_one())
 
+    def custom_statuses(self) -> list[str]:
+        """The statuses that jobs have besides the official ones."""
+        wanted = select(JobRow.status).where(JobRow.status_code == statuses.OTHER_CODE).distinct()
+        with self.database.reading() as connection:
+            return [str(text) for text in connection.execute(wanted).scalars()]
+
     def update(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord:
         """Applies ``change`` to the job as it is now.
 
