@@ -155,7 +155,9 @@ class Job(JobFields):
     def get_logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
         self._refresh()
-        found: dict[str, Any] = hooks.call(self._get_logs)
+        found: dict[str, Any] = self._hook(self._get_logs)
+        if self._noted:
+            self._apply(None)
         return found
 
     def process_results(self) -> None:
@@ -167,8 +169,8 @@ class Job(JobFields):
         lifecycle.process_results(self)
 
     def delete(self) -> None:
-        """Stops the job if it is active; removes it and its flow run, and with ``clean_on_delete`` its own
-        directory.
+        """Stops the job if it is active and its type can be stopped; removes it and its flow run, and with
+        ``clean_on_delete`` its own directory.
 
         Raises:
             SchedulerConnectionError: it is active and its scheduler cannot be reached: nothing was deleted.
@@ -345,6 +347,16 @@ class Job(JobFields):
     def _check_known(self, action: str) -> None:
         """Refuses an action on a job whose type this process does not know."""
 
+    def _check_supported(self, action: str) -> None:
+        """Refuses what no job of this type can do, whatever its status.
+
+        Raises:
+            NotImplementedError: with the reason.
+        """
+        name = f"_{action}"
+        if action != "stop" and getattr(type(self), name) is getattr(Job, name):
+            getattr(self, name)()
+
     def _can_resume(self) -> bool:
         """Whether there is something to be let go on."""
         return self.cached_status in (statuses.PAUSED, statuses.HELD)
@@ -390,9 +402,8 @@ class Job(JobFields):
 
     def _apply(self, event: Any, *, native: dict[str, Any] | None = None, **more: Any) -> None:
         """Applies an event to the job through the one door; see :func:`changes.change_for`."""
-        record = self._backend.update(
-            self._record.id, lambda fresh: changes.change_for(fresh, event, native=native, **more)
-        )
+        change = self._with_noted(lambda fresh: changes.change_for(fresh, event, native=native, **more))
+        record = self._backend.update(self._record.id, change)
         self._take(record)
 
     def _refresh(self) -> None:

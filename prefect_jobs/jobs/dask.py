@@ -382,6 +382,10 @@ class DaskJob(Job):
     def _for_function(self, result: Any) -> Any:
         return result
 
+    def _check_supported(self, action: str) -> None:
+        if action in ("pause", "resume"):
+            getattr(self, f"_{action}")()
+
     def _stop(self) -> str:
         self._client().cancel(self._token(), self._count(), given=bool(self._record.native.get("futures")))
         return statuses.ABORTED

@@ -2,6 +2,8 @@
 what others write meanwhile."""
 
 import copy
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,6 +15,8 @@ from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.records import Change, JobRecord
+
+log = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 1024
 
@@ -44,6 +48,8 @@ class JobFields(CustomStatuses):
         self._submitted: dict[str, Any] = {}
         #: What ``_process_results`` notes: ``messages``, ``nodes``, the rest into ``native``.
         self._fetched: dict[str, Any] = {}
+        #: What hooks have set that is not saved yet: attribute → before and after.
+        self._noted: dict[str, tuple[Any, Any]] = {}
         #: Whether :meth:`delete` removes the job's own directory too.
         self.clean_on_delete = False
         self._take(record)
@@ -200,7 +206,10 @@ class JobFields(CustomStatuses):
         self._record = record
         for name, value in fresh.items():
             if name in unsaved and unsaved[name] != before.get(name):
-                continue
+                if not isinstance(value, dict):
+                    continue
+                # Key by key: a save must not remove what others have added meanwhile.
+                value = _merge(before[name], unsaved[name], value)  # noqa: PLW2901
             setattr(self, f"_{name}" if name in ("process_results_function", "spec") else name, value)
 
     def _drafts(self) -> dict[str, Any]:
@@ -216,6 +225,34 @@ class JobFields(CustomStatuses):
     def _drafted(self, record: JobRecord) -> JobRecord:
         return replace(record, **copy.deepcopy(self._drafts()))
 
+    def _hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a hook of the job's type. What it sets is saved with its outcome, see :meth:`_with_noted`; what the
+        user has set before, and not saved, is not."""
+        before = copy.deepcopy(self._drafts())
+        try:
+            return hooks.call(function, *args, **kwargs)
+        finally:
+            for name, value in self._drafts().items():
+                if value != before[name]:
+                    self._note_set(name, before[name], value)
+
+    def _note_set(self, name: str, before: Any, value: Any) -> None:
+        if isinstance(value, dict):
+            try:
+                value = json.loads(json.dumps(value, allow_nan=False))
+            except (TypeError, ValueError) as error:  # it must not keep the hook's outcome from being saved
+                log.error("%s: what a hook has set in %s cannot be stored: %s", self._title(), name, error)
+                setattr(self, "_spec" if name == "spec" else name, before)
+                return
+        first, _ = self._noted.get(name, (before, None))
+        if value != first:
+            self._noted[name] = (first, copy.deepcopy(value))
+
+    def _with_noted(self, change: Callable[[JobRecord], Change | None]) -> Callable[[JobRecord], Change | None]:
+        """The change, and with it what hooks have set since the last one."""
+        noted, self._noted = self._noted, {}
+        return change if not noted else lambda fresh: _noted_too(fresh, noted, change)
+
     def _user_changes(self, fresh: JobRecord) -> Change | None:
         """What was set here, on top of what others wrote meanwhile: field by field, and key by key in dicts."""
         base, now, mine = _drafts_of(self._record), _drafts_of(fresh), copy.deepcopy(self._drafts())
@@ -230,6 +267,23 @@ class JobFields(CustomStatuses):
             values["name"] = str(values["name"]).replace("{id}", str(fresh.id))
             values["face_seq"] = fresh.face_seq + 1  # the flow run is named after the job
         return Change(values) if values else None
+
+
+def _noted_too(
+    fresh: JobRecord, noted: dict[str, tuple[Any, Any]], change: Callable[[JobRecord], Change | None]
+) -> Change | None:
+    values: dict[str, Any] = {}
+    for name, (before, after) in noted.items():
+        now = getattr(fresh, name)
+        merged = _merge(before, after, now) if isinstance(after, dict) else after
+        if merged != now:
+            values[name] = merged
+    if "name" in values:
+        values["face_seq"] = fresh.face_seq + 1  # the flow run is named after the job
+    wanted = change(replace(fresh, **values))
+    if wanted is None:
+        return Change(values) if values else None
+    return Change({**values, **wanted.values}, wanted.messages, wanted.nodes)
 
 
 def _drafts_of(record: JobRecord) -> dict[str, Any]:

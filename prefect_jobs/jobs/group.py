@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.jobs import condor_watch, hooks
+from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import CondorJob
 from prefect_jobs.jobs.dask import DaskJob
@@ -73,11 +73,13 @@ class Group:
                 break
             job_id = job._record.id
             try:
-                news = hooks.call(job._update_status)
+                news = job._hook(job._update_status)
             except Exception as error:  # whatever a type's hook raises
                 self._failed.add(job_id)
                 log.warning("Job %s cannot be asked about: %s", job_id, error)
                 continue
+            if news is None and job._noted:
+                news = Observation(None)  # nothing of the status, but of what the hook has set
             if news is not None:
                 found[job_id] = news if isinstance(news, Observation) else Observation(news)
         return found

@@ -78,7 +78,7 @@ def poll(job: "Job", *, fetch: bool = True) -> None:
             return
         if not status.kind.non_terminal or status.text == statuses.PENDING:
             return
-        news = hooks.call(job._update_status)
+        news = job._hook(job._update_status)
     except SchedulerConnectionError as error:
         note_unreachable(job, error)
         return
@@ -147,7 +147,7 @@ def observed(job: "Job", news: "str | Observation | None", *, fetch: bool = True
             return None
         return changes.change_for(fresh, event, native=native, messages=found.messages, nodes=found.nodes)
 
-    job._take(job._backend.update(job._record.id, change))
+    job._take(job._backend.update(job._record.id, job._with_noted(change)))
     if stale == [True]:
         return False
     if job._record.face_seq != before.face_seq and job.cached_status != statuses.RESULTS_READY:
@@ -208,7 +208,7 @@ def _fetch(job: "Job") -> None:
         if job.cached_status != statuses.RESULTS_READY:
             return
         try:
-            result = hooks.call(job._process_results)
+            result = job._hook(job._process_results)
         except OutputsNotFetched as error:
             if not job.status_message.startswith(
                 _NOT_FETCHED
@@ -228,7 +228,7 @@ def _fetch(job: "Job") -> None:
         path = job._record.process_results_function
         if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
             try:
-                hooks.call(hooks.import_function(path), job._for_function(result))
+                job._hook(hooks.import_function(path), job._for_function(result))
             except Exception as error:
                 status = statuses.ERROR
                 kept = "the outputs are kept" if job._keeps_results() else "the result is not kept (forget=True)"
@@ -272,6 +272,7 @@ def act(job: "Job", action: str) -> None:
         return
     job._refresh()
     job._check_known(action)
+    job._check_supported(action)
     _check_possible(job, action)
     was_pending = job.cached_status == statuses.PENDING
     if was_pending and job._record.submission_token and job._record.remote_id is None:
@@ -281,7 +282,7 @@ def act(job: "Job", action: str) -> None:
     if not was_pending:
         job._acting = action
         try:
-            answer = hooks.call(hook)
+            answer = job._hook(hook)
         finally:
             job._acting = None
     default = {"stop": statuses.ABORTED, "pause": statuses.PAUSED, "resume": statuses.SUBMITTED}[action]
@@ -290,7 +291,7 @@ def act(job: "Job", action: str) -> None:
             if observed(job, answer):
                 return
             job._refresh()  # somebody else looked at the same moment
-            answer = hooks.call(job._update_status)
+            answer = job._hook(job._update_status)
         return
     status = answer if isinstance(answer, str) else default
     if action == "resume" and answer is None and job._record.state.has_run:
@@ -340,7 +341,10 @@ def delete(job: "Job") -> None:
     waiting = status.text == statuses.PENDING
     lost = waiting and record.submission_token is not None and record.remote_id is None
     if (lost and adopt(job)) or not (waiting or status.kind.terminal):
-        act(job, "stop")
+        try:
+            act(job, "stop")
+        except NotImplementedError as error:
+            log.warning("%s is deleted while it is %r: %s", job._title(), job.cached_status, error)
     try:
         hooks.call(job._clean_up)
     except SchedulerConnectionError as error:

@@ -46,7 +46,7 @@ def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any], *, again:
     else:
         job._take(job._backend.update(job._record.id, job._user_changes), keep=False)
     job._save_parts()
-    _submit(job, lambda: hooks.call(job._execute, *args, **kwargs))
+    _submit(job, lambda: job._hook(job._execute, *args, **kwargs))
 
 
 def check(job: "Job", *, again: bool = False) -> None:
@@ -84,7 +84,7 @@ def resubmit(job: "Job", **options: Any) -> None:
     if not job._record.state.as_status.kind.terminal:
         raise JobStateError(f"{job._title()} is {job.cached_status!r} and cannot be resubmitted: stop() it first.")
     job.save()
-    _submit(job, lambda: hooks.call(job._resubmit, **options))
+    _submit(job, lambda: job._hook(job._resubmit, **options))
 
 
 def submit_again(job: "Job") -> None:
@@ -96,7 +96,7 @@ def submit_again(job: "Job") -> None:
     """
     job._refresh()
     _check_not_active(job, "submitted")
-    _submit(job, lambda: hooks.call(job._resubmit))
+    _submit(job, lambda: job._hook(job._resubmit))
 
 
 def _check_not_active(job: "Job", what: str) -> None:
@@ -215,7 +215,7 @@ def failed(job: "Job", error: Exception) -> tuple[Callable[[JobRecord], Change |
 def refused(job: "Job", error: Exception) -> SubmissionError:
     """Notes why a job was not submitted; the error for its caller."""
     change, answer = failed(job, error)
-    job._take(job._backend.update(job._record.id, change))
+    job._take(job._backend.update(job._record.id, job._with_noted(change)))
     job._wait_shown()
     return answer
 
@@ -224,7 +224,7 @@ def accepted(job: "Job") -> None:
     """Commits that the scheduler has the job; what the hook noted in ``job._submitted`` is kept."""
     change, noted = acceptance(job)
     try:
-        answer: JobRecord | Exception = job._backend.update(job._record.id, change)
+        answer: JobRecord | Exception = job._backend.update(job._record.id, job._with_noted(change))
     except JobStateError as error:
         answer = error
     committed(job, noted, answer)

@@ -209,7 +209,7 @@ class Watch:
             news = found.get(job._record.id)
             if news is None and lifecycle.unreachable(job._record) and not self._group.failed(job):
                 news = lifecycle.NOTHING_NEW
-            if news is None or not lifecycle.is_news(job._record, news):
+            if news is None or not (job._noted or lifecycle.is_news(job._record, news)):
                 continue
             with self._alone(job):
                 if not lifecycle.observed(job, news, fetch=False):
