@@ -11,7 +11,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.errors import LocalPartError, SchedulerConnectionError
+from prefect_jobs.local import temporary_server
 
 #: What Prefect answers when it cannot do it at the moment, on SQLite because its database is locked.
 _BUSY = (429, 503)
@@ -51,6 +52,7 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
 
     def run() -> None:
         try:
+            temporary_server.ensure()
             outcome["value"] = asyncio.run(asked())
         except BaseException as error:  # raised again in the caller's thread
             outcome["error"] = error
@@ -67,6 +69,8 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
         raise SchedulerConnectionError(
             f"Prefect's API answers with {error.response.status_code} for {timeout:g} s ({what})."
         ) from error
+    if isinstance(error, LocalPartError):
+        raise SchedulerConnectionError(f"Prefect's API cannot be reached ({what}): {error}") from error
     if _is_connection(error):
         raise SchedulerConnectionError(f"Prefect's API cannot be reached ({what}): {error}") from error
     raise error

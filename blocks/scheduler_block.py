@@ -4,8 +4,11 @@ import re
 from typing import Any, ClassVar
 from uuid import UUID
 
+from anyio.to_thread import run_sync
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, PrivateAttr
+
+from prefect_jobs.local import temporary_server
 
 _NAME = re.compile(r"^[a-z0-9]+(-+[a-z0-9]+)*$")
 
@@ -67,10 +70,12 @@ class SchedulerBlock(CredentialsBlock):
         Raises:
             ValueError: it has no name, or another block has it (then ``overwrite=True`` replaces that one).
         """
+        temporary_server.ensure()
         return super().save(self._saving_name(name), overwrite=overwrite, _sync=True)  # type: ignore[call-arg, return-value]
 
     async def asave(self, name: str | None = None, overwrite: bool = False, client: Any = None) -> UUID:
         """As :meth:`save`."""
+        await run_sync(temporary_server.ensure)
         return await super().asave(self._saving_name(name), overwrite=overwrite, client=client)
 
     def _saving_name(self, name: str | None) -> str | None:

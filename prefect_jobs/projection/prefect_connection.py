@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from prefect_jobs.errors import PrefectJobsError
+from prefect_jobs.errors import LocalPartError, PrefectJobsError
+from prefect_jobs.local import temporary_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -109,6 +110,10 @@ class PrefectConnection:
         if self._client is None:
             from prefect.client.orchestration import get_client
 
+            try:
+                temporary_server.ensure()
+            except LocalPartError as error:
+                raise PrefectAway(str(error)) from error
             httpx_settings = {"timeout": REQUEST_TIMEOUT, "event_hooks": {"response": [_at_once]}}
             client = get_client(sync_client=True, httpx_settings=httpx_settings)
             client.__enter__()

@@ -1,0 +1,121 @@
+"""Prefect's temporary server, which its client starts where no API is configured: one a process, and none that stays.
+
+Prefect's own start gives up after 20 seconds and leaves the process behind, lets several threads begin at once, and
+several processes lay out one new database at the same time.
+"""
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from prefect_jobs.errors import LocalPartError
+from prefect_jobs.local.files import locked
+
+#: Seconds within which it must answer; laying out a new database takes most of them.
+_UP = 120
+#: Seconds that it has to end: it may be laying out its database, which must be whole.
+_DOWN = 20.0
+#: Ends the server once the other end of a pipe is closed, as it is when this process ends in whatever way.
+_WATCH = 'read -r _; kill "$1" 2>/dev/null'
+
+_lock = threading.Lock()
+_ended = False
+_watcher: subprocess.Popen[bytes] | None = None
+_watched: int | None = None
+
+
+def ensure() -> None:
+    """Starts the server if no API is configured and it does not run yet; waits for others that are about to.
+
+    Raises:
+        LocalPartError: it cannot be started.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
+
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    with _lock:
+        if _ended:
+            raise LocalPartError("This program ends: no temporary Prefect server is started any more.")
+        server = SubprocessASGIServer()
+        if server.server_process is not None and server.server_process.poll() is not None:
+            server.stop()  # it has died
+            server = SubprocessASGIServer()
+        if not server.running:
+            home = Path(PREFECT_HOME.value())
+            home.mkdir(parents=True, exist_ok=True)
+            with locked(home / ".prefect-jobs-temporary-server.lock"):
+                _start(server)
+        _watch(server)
+
+
+def _start(server: Any) -> None:
+    try:
+        server.start(timeout=_UP)
+    except Exception as error:
+        _stop(server)
+        raise LocalPartError(
+            f"The temporary Prefect server could not be started: {error} Start a lasting one, and set PREFECT_API_URL."
+        ) from error
+    finally:
+        # Ended by us, after the last calls to it.
+        atexit.unregister(server.stop)
+
+
+def _watch(server: Any) -> None:
+    global _watcher, _watched  # noqa: PLW0603
+    process = server.server_process
+    if process is None or process.pid == _watched:
+        return
+    _close_watcher()
+    _watcher = subprocess.Popen(
+        ["/bin/sh", "-c", _WATCH, "sh", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this program
+    )
+    _watched = process.pid
+
+
+def _close_watcher() -> None:
+    global _watcher, _watched
+    watcher, _watcher, _watched = _watcher, None, None
+    if watcher is not None and watcher.stdin is not None:
+        watcher.kill()
+        watcher.stdin.close()
+        watcher.wait()
+
+
+def _stop(server: Any) -> None:
+    process = server.server_process
+    if process is not None:
+        process.terminate()
+        try:
+            process.wait(_DOWN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    server.stop()
+
+
+def _end() -> None:
+    global _ended  # noqa: PLW0603
+    _ended = True
+    if os.getpid() != _pid:
+        return  # a fork: the server is the parent's
+    module = sys.modules.get("prefect.server.api.server")
+    server = None if module is None else module.SubprocessASGIServer._instances.get(None)
+    if server is not None and server.server_process is not None:
+        _close_watcher()
+        _stop(server)
+
+
+_pid = os.getpid()
+# While this is imported, before whoever shows what is left at the end has registered that: ours is called after it.
+atexit.register(_end)
