@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from prefect_jobs.local import condor_tools
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.schedulers.condor import outputs
 from prefect_jobs.schedulers.condor.client import Access, CondorClient
@@ -28,6 +29,13 @@ def access_to(personal_pool: PersonalPool, identity: str, **more: Any) -> Access
     """The pool as a remote user reaches it."""
     info = personal_pool.up()
     return Access(**{"host": info.host, "port": info.port, "token": personal_pool.token(identity), **more})
+
+
+def token_for_reading(pool: PersonalPool, identity: str) -> str:
+    """A token with which nothing can be submitted."""
+    name = f"{identity}@{pool.up().trust_domain}"
+    command = ["condor_token_create", "-identity", name, "-authz", "READ"]
+    return condor_tools._run(pool.layout, pool.layout.config, command, as_daemons=True).strip()
 
 
 def helpers() -> set[psutil.Process]:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.schedulers.condor.client import Access, CondorClient
-from tests.integration.condor import access_to, assert_untold, helpers, reached
+from tests.integration.condor import access_to, assert_untold, helpers, reached, token_for_reading
 
 SHORT = 2.0
 
@@ -64,6 +65,48 @@ def test_a_wrong_token_is_no_connection(condor_pool: PersonalPool, kind: str) ->
                 use()
             assert_untold(caught.value, token)
             assert isinstance(caught.value, PrefectJobsError)
+
+
+@pytest.mark.parametrize("kind", ["none", "forged", "of another pool"])
+def test_a_schedd_that_does_not_let_us_in_is_no_connection(
+    condor_pool: PersonalPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    # Given: a schedd that is found without a token, as where everybody may ask the collector.
+    head, body, _ = condor_pool.token("alice").split(".")
+    token = {
+        "none": "",
+        "forged": f"{head}.{body}.c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U",
+        "of another pool": f"{head}.eyJpc3MiOiJlbHNld2hlcmUiLCJzdWIiOiJhbGljZUBlbHNld2hlcmUifQ.c2VjcmV0",
+    }[kind]
+    tokens = tmp_path / "tokens.d"
+    tokens.mkdir(mode=0o700)
+    if token:
+        (tokens / "token").touch(0o600)
+        (tokens / "token").write_text(token)
+    config = condor_pool.layout.client_config.read_text()
+    (tmp_path / "condor_config").write_text(f"{config}SEC_TOKEN_DIRECTORY = {tokens}\n")
+    monkeypatch.setenv("CONDOR_CONFIG", str(tmp_path / "condor_config"))
+    # Then: whatever is asked for, that is what is said.
+    with reached(Access()) as client:
+        uses: list[Callable[[], object]] = [client.dagman, partial(client.edit, "false", "X", "1")]
+        for use in everything(client) + uses:
+            with pytest.raises(SchedulerConnectionError, match=r"answers but does not let us in.*token") as caught:
+                use()
+            assert token == "" or token not in str(caught.value)
+
+
+def test_a_token_that_may_only_look_is_told_so(condor_pool: PersonalPool) -> None:
+    token = token_for_reading(condor_pool, "alice")
+    with reached(access_to(condor_pool, "alice", token=token)) as client:
+        assert client.query("false") == []
+        for use in (
+            client.check,
+            lambda: client.act("Hold", "false", "x"),
+            lambda: client.submit("executable = /bin/sh\n", 1, spool=True),
+            lambda: client.edit("false", "X", "1"),
+        ):
+            with pytest.raises(SchedulerConnectionError, match="lets us look only, not submit: the token needs"):
+                use()
 
 
 def test_nothing_listening_is_no_connection(condor_pool: PersonalPool) -> None:

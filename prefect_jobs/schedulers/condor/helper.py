@@ -9,6 +9,7 @@ may hold a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -26,6 +27,11 @@ UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 #: What a daemon says that was started again and is greeted as an old acquaintance. It has done nothing then, and the
 #: next time the bindings introduce themselves anew.
 _FORGOTTEN = "Server rejected our session id"
+#: In what the bindings say where a daemon does not let us in, or not do that. Several of these have other causes, too.
+_SHUT_OUT = re.compile(r"authenticat|denied|start command|performing action|failed to connect", re.IGNORECASE)
+_NO_WRITE = (
+    "lets us look only, not submit: the token needs the authorization WRITE, or the pool has to allow it to who we are"
+)
 _ENDED = "who submitted it has ended"
 
 
@@ -77,14 +83,42 @@ class Session:
     def ask(self, operation: Callable[..., Any], /, **args: Any) -> Any:
         """Does what is requested; once more where a schedd that was started again does not know us any more."""
         try:
+            try:
+                return operation(**args)
+            except Exception as error:
+                if isinstance(error, HelperError) or _FORGOTTEN not in str(error):
+                    raise
+            self.forget()
             return operation(**args)
         except HelperError:
             raise
         except Exception as error:
-            if _FORGOTTEN not in str(error):
-                raise
-        self.forget()
-        return operation(**args)
+            if self._ad is not None and _SHUT_OUT.search(str(error)):
+                self._check_entry()
+            raise
+
+    def _check_entry(self) -> None:
+        """
+        Raises:
+            HelperError: the schedd answers, but does not let us in, or not submit.
+        """
+        for level, problem in (("READ", self._no_entry()), ("WRITE", _NO_WRITE)):
+            try:
+                self._condor.ping(self._ad, level)
+            except Exception as error:
+                if not _listens(str(self._ad.get("MyAddress"))):
+                    return  # it is away
+                name = self._ad.get("Name")
+                raise HelperError(UNREACHABLE, f"the schedd {name} answers but {problem}") from error
+
+    def _no_entry(self) -> str:
+        if self._settings.get("token"):
+            return "does not let us in: check that the token is complete, not expired, and of that pool"
+        return (
+            "does not let us in: HTCondor finds no token here that is valid there. Put one into the folder that "
+            "condor_config_val SEC_TOKEN_DIRECTORY names (condor_token_fetch, or condor_token_create at the access "
+            "point), or use a scheduler block with a token"
+        )
 
     def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
         """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
@@ -160,6 +194,7 @@ class Session:
         try:
             folder = self._condor.RemoteParam(self._ad)["BIN"]
         except Exception as error:
+            self._check_entry()
             text = f"the access point does not tell where its condor_dagman is: {_text(error)}"
             raise HelperError(FAILED, text) from error
         return {"folder": str(folder), "version": self._ad.get("CondorVersion")}
@@ -265,6 +300,17 @@ def _answer(ask: Callable[[], Any]) -> dict[str, Any]:
         return {"error": error.kind, "text": _text(error)}
     except Exception as error:  # raised at the client
         return {"error": FAILED, "text": _text(error)}
+
+
+def _listens(sinful: str) -> bool:
+    """Whether something takes connections at a daemon's address, ``<host:port?…>``."""
+    address = sinful.strip("<>").partition("?")[0]
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _abandoned() -> bool:
