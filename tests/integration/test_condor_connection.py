@@ -155,7 +155,10 @@ def test_a_schedd_is_found_by_its_name_and_by_the_pool(condor_pool: PersonalPool
     with reached(access_to(condor_pool, "alice")) as client:
         name = client.check()["schedd"]
         machine = client.check()["machine"]
-    for more in ({"schedd_name": name}, {"pool": f"{info.host}:{info.port}", "host": machine, "port": None}):
+    pool = f"{info.host}:{info.port}"
+    hosts = (machine, name, "127.0.0.1", "localhost", socket.gethostname())
+    by_host = ({"pool": pool, "host": host, "port": port} for host in hosts for port in (None, info.port))
+    for more in ({"schedd_name": name}, *by_host):
         with reached(access_to(condor_pool, "alice", **more)) as client:
             assert client.check()["schedd"] == name
 

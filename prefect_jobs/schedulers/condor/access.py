@@ -46,16 +46,18 @@ class Access:
     def settings(self, folder: str) -> dict[str, Any]:
         """What the helper process is told. With ``pool`` the host is the access point, else the collector."""
         collector: str | None = None
-        schedd = self.schedd_name
+        at: str | None = None
         if not self.local:
             collector = _address(self.pool, DEFAULT_PORT) if self.pool else _address(str(self.host), self.port)
-            if self.pool and schedd is None:
-                schedd = self.host
+            if self.pool and self.schedd_name is None:
+                at = self.host
         return {
             "folder": folder,
             "token": self.token,
             "collector": collector,
-            "schedd_name": schedd,
+            "schedd_name": self.schedd_name,
+            "schedd_host": at,
+            "schedd_port": self.port,
         }
 
 

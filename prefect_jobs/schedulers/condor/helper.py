@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prefect_jobs.schedulers.condor import addresses
+
 #: Kinds of errors; the client makes exceptions of them.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 
@@ -106,7 +108,7 @@ class Session:
             try:
                 self._condor.ping(self._ad, level)
             except Exception as error:
-                if not _listens(str(self._ad.get("MyAddress"))):
+                if not addresses.listens(str(self._ad.get("MyAddress"))):
                     return  # it is away
                 name = self._ad.get("Name")
                 raise HelperError(UNREACHABLE, f"the schedd {name} answers but {problem}") from error
@@ -264,11 +266,20 @@ class Session:
         names = [str(ad.get("Name")) for ad in ads]
         if not ads:
             raise HelperError(UNREACHABLE, "the collector answers but knows no schedd")
+        host = self._settings.get("schedd_host")
         if wanted:
             for ad in ads:
                 if wanted in (ad.get("Name"), ad.get("Machine")):
                     return ad
             raise HelperError(UNREACHABLE, f"no schedd is named {wanted!r}; there are: {', '.join(names)}")
+        if host:
+            found = addresses.schedds_at(ads, str(host), self._settings.get("schedd_port"))
+            if not found:
+                there = ", ".join(f"{ad.get('Name')} at {ad.get('MyAddress')}" for ad in ads)
+                raise HelperError(
+                    UNREACHABLE, f"the pool has no schedd at {host!r}, by name or address; there are: {there}"
+                )
+            ads, names = found, [str(ad.get("Name")) for ad in found]
         if len(ads) > 1:
             raise HelperError(UNREACHABLE, f"there are several schedds, set schedd_name to one of: {', '.join(names)}")
         return ads[0]
@@ -300,17 +311,6 @@ def _answer(ask: Callable[[], Any]) -> dict[str, Any]:
         return {"error": error.kind, "text": _text(error)}
     except Exception as error:  # raised at the client
         return {"error": FAILED, "text": _text(error)}
-
-
-def _listens(sinful: str) -> bool:
-    """Whether something takes connections at a daemon's address, ``<host:port?…>``."""
-    address = sinful.strip("<>").partition("?")[0]
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _abandoned() -> bool:
