@@ -338,6 +338,24 @@ class FlowRuns(Deployments):
                 if len(page) < _PAGE:
                     return found
 
+    def keep_run_count(self, run_id: str, *, engine: bool) -> None:
+        """Lets the next state of the type RUNNING not count as another run: it is one more state of the same one.
+
+        Args:
+            run_id: the flow run.
+            engine: an engine executes it, and keeps a policy there.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        with self._calling() as client:
+            # As Prefect itself marks a run that goes on after a pause; the rest of its policy stays.
+            policy: dict[str, Any] = {}
+            if engine:
+                policy = client.read_flow_run(UUID(run_id)).empirical_policy.model_dump(mode="json", exclude_unset=True)
+            body = {"empirical_policy": {**policy, "resuming": True}}
+            client.request("PATCH", "/flow_runs/{id}", path_params={"id": run_id}, json=body)
+
     def set_labels(self, run_id: str, labels: Mapping[str, str | int]) -> None:
         """Sets labels; those not named stay."""
         with self._calling() as client:

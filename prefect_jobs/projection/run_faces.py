@@ -7,7 +7,7 @@ from typing import Any
 from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, NewRun, PrefectApi, PrefectAway, RunGone
-from prefect_jobs.projection.states import face_of, labels_of, tags_of
+from prefect_jobs.projection.states import begins_run, face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
 from prefect_jobs.store.faces import Shown
@@ -56,6 +56,8 @@ class RunFaces:
             state_id = record.flow_state_id
             # The end of a run that an engine executes is the engine's to write.
             if not (record.engine_run and face.terminal):
+                if not begins_run(face, before.get("state"), engine=record.engine_run):
+                    api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             shown = _shown(record)
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
@@ -177,4 +179,6 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
 
 def _shown(record: JobRecord) -> dict[str, Any]:
     """What the run says besides its state, so that it is written again only when it changes."""
-    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id}
+    face, before = face_of(record), record.face_shown.get("state") or (None, "")
+    state = [face.type or before[0], face.name]
+    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id, "state": state}

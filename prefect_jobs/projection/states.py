@@ -1,5 +1,6 @@
 """Which Prefect state shows a status. Pure; the table is in :mod:`prefect_jobs.statuses`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect_jobs import statuses
@@ -39,6 +40,24 @@ def face_of(record: JobRecord) -> Face:
         # The flow's own engine is at work: for Prefect the run runs, whatever its job waits for.
         kind = "RUNNING"
     return Face(kind, name, _cut(state.status_message))
+
+
+def begins_run(face: Face, before: Sequence[str | None] | None, *, engine: bool) -> bool:
+    """Whether Prefect may count a run when it is shown a state: it counts each state of the type RUNNING.
+
+    Args:
+        face: the state to be.
+        before: type and name of the one that was shown last; ``None``: it is not known.
+        engine: an engine executes the run, and has counted it.
+    """
+    kind, name = before or (None, None)
+    if (face.type or kind) != "RUNNING":
+        return True  # it counts none
+    if engine:
+        return False
+    # "Submitted" of the type RUNNING waits for its next start, which is another run.
+    runs = kind == "RUNNING" and name != statuses.SUBMITTED
+    return before is None or (not runs and face.name != statuses.SUBMITTED)
 
 
 def node_face(node: NodeRecord, *, job_final: bool) -> Face:

@@ -102,6 +102,20 @@ def test_processes_that_end_differently_are_various_complete(shell_job: ShellJob
     assert prefect_view.state(job)[:2] == ("FAILED", "Various-Complete")
 
 
+def test_a_run_is_counted_once_whatever_its_states(shell_job: ShellJob, prefect_view: PrefectView) -> None:
+    # given a cluster of which some run and some are over
+    job = shell_job("test $0 = 0 || sleep 600", num_jobs=2)
+    job.execute()
+    eventually(lambda: _polled(job) == "Running", "it runs", LIMIT)
+    eventually(lambda: _polled(job) == "Various", "one of two is over", LIMIT)
+    # then it has run once
+    assert {"Running", "Various"} <= set(prefect_view.states(job))
+    assert prefect_view.run(job)["run_count"] == 1
+    # and so it has when it is over
+    job.stop()
+    assert prefect_view.run(job)["run_count"] == 1
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -43,6 +43,7 @@ def test_a_flow_run_is_the_face_of_its_job(
     assert run["name"] == "from a flow" and run["state"]["type"] == "COMPLETED"
     assert run["labels"]["prefect-jobs.job-id"] == job.id
     assert "Running" in prefect_view.states(job)
+    assert run["run_count"] == 1
 
 
 def test_a_flow_fails_when_its_job_fails(
