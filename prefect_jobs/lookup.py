@@ -74,7 +74,7 @@ class Lookup:
             if self._projector.away is not None or began < self._unasked_until:
                 return
             try:
-                known = (time.monotonic(), self.find(name))
+                known = (time.monotonic(), self.find(name, within=True))
             except SchedulerConnectionError as error:
                 log.info("Whether there is a scheduler %r is found out later: %s", name, error)
                 self._unasked_until = time.monotonic() + UNASKED
@@ -109,8 +109,12 @@ class Lookup:
             return f"Those for {kind} are: {', '.join(map(repr, names))}."
         return f"There is none for {kind}: save one by create_scheduler(…).save(), or in the Prefect UI."
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str, *, within: bool = False) -> Any:
         """The saved block of that name, or ``None``.
+
+        Args:
+            name: of the block.
+            within: see :func:`prefect_jobs.projection.loading.answer`.
 
         Raises:
             SchedulerConnectionError: Prefect cannot be reached within 3 s.
@@ -121,16 +125,16 @@ class Lookup:
 
             return get_scheduler(name, timeout=PATIENCE)
 
-        return answered(find)
+        return answered(find, within=within)
 
 
-def answered(call: Callable[[], T], patience: float = PATIENCE) -> T:
-    """What Prefect answers, however long it takes to load.
+def answered(call: Callable[[], T], patience: float = PATIENCE, *, within: bool = False) -> T:
+    """What Prefect answers; see :func:`prefect_jobs.projection.loading.answer`.
 
     Raises:
         SchedulerConnectionError: it does not within ``patience`` seconds.
     """
     try:
-        return loading.answer(call, patience)
+        return loading.answer(call, patience, within=within)
     except TimeoutError:
         raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None

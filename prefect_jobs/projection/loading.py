@@ -40,12 +40,13 @@ def begin() -> None:
         threading.Thread(target=load, name="prefect-jobs-load").start()
 
 
-def answer(call: Callable[[], T], patience: float = PATIENCE) -> T:
+def answer(call: Callable[[], T], patience: float = PATIENCE, *, within: bool = False) -> T:
     """What a call to Prefect answers, in a thread of its own.
 
     Args:
         call: asks Prefect; it goes on where nobody waits for it any more.
-        patience: seconds, the import of Prefect included; where that takes nearly all of them, one more.
+        patience: seconds for the answer. The import of Prefect counts, too, but leaves at least one second for it.
+        within: gives up after ``patience`` seconds even if Prefect is still being imported: the answer is not needed.
 
     Raises:
         TimeoutError: no answer.
@@ -63,8 +64,10 @@ def answer(call: Callable[[], T], patience: float = PATIENCE) -> T:
     threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
     if not _loaded.is_set():
         while not (_loaded.wait(0.02) or outcome.done()):
-            pass
-        deadline = max(deadline, time.monotonic() + min(patience, _ANSWER))
+            if within and time.monotonic() > deadline:
+                raise TimeoutError
+        if not within:
+            deadline = max(deadline, time.monotonic() + min(patience, _ANSWER))
     return outcome.result(max(0.0, deadline - time.monotonic()))
 
 

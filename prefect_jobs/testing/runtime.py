@@ -75,7 +75,9 @@ class FakeLookup(Lookup):
         """A block of that name."""
         return FakeBlock(name)
 
-    find = get
+    def find(self, name: str, *, within: bool = False) -> FakeBlock:
+        """A block of that name."""
+        return FakeBlock(name)
 
     def check(self, name: str, engine: str) -> None:
         """It is there."""

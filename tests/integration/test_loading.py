@@ -35,17 +35,20 @@ def timed(what, call):
         print(what, error, file=sys.stderr)
     seconds[what] = time.monotonic() - began
 
+commands = {"executable": "/bin/true"}
+timed("create_job", lambda: manager.create_job("0th", "alice", job_type="CONDOR", attributes=commands, scheduler="a"))
 job = manager.create_job("first", "alice", job_type="BASIC")
 timed("save", job.save)
 timed("execute", job.execute)
 timed("flow_run_url", lambda: job.flow_run_url)
-condor = manager.create_job("third", "alice", job_type="CONDOR", attributes={"executable": "/bin/true"}, scheduler="a")
+condor = manager.create_job("third", "alice", job_type="CONDOR", attributes=commands, scheduler="a")
 timed("save of another", condor.save)
 timed("delete", job.delete)
 print(json.dumps(seconds))
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("hangs", [True, False])
 def test_no_call_waits_for_the_import_of_prefect(tmp_path: Path, hangs: bool) -> None:
     # given an address at which nobody answers, or nobody listens
@@ -67,5 +70,5 @@ def test_no_call_waits_for_the_import_of_prefect(tmp_path: Path, hangs: bool) ->
     assert done.returncode == 0, done.stderr
     seconds = json.loads(done.stdout)
     assert max(seconds.values()) < 4, seconds
-    assert sum(seconds.values()) < 5, seconds
+    assert sum(seconds.values()) < 8, seconds
     assert "Traceback" not in done.stderr
