@@ -196,16 +196,20 @@ class CondorJob(AccessPointJob, SubmitCommands):
         return self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
 
     def _pause(self) -> Observation:
-        # For a moment after its inputs were sent, a job is still in HTCondor's own hold, and cannot be given ours.
+        # For a moment after its inputs were sent, a job is still in HTCondor's own hold, and cannot be given ours. That
+        # may end between the command and the look.
+        at_work = (observation.UNEXPANDED, observation.IDLE, observation.RUNNING)
         deadline = time.monotonic() + SPOOLING_PATIENCE
         while True:
             found = self._steer(
                 "Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs"
             )
-            procs = observation.decode(found.native.get("procs", ()))
-            if not any(proc.state == observation.UNEXPANDED for proc in procs.values()):
+            states = {proc.state for proc in observation.decode(found.native.get("procs", ())).values()}
+            if not states.intersection(at_work):
                 return found
             if time.monotonic() > deadline:
+                if observation.UNEXPANDED not in states:
+                    return found
                 raise JobStateError(f"{self._title()} is still sending its inputs and cannot be paused yet; try again.")
             Event().wait(0.2)
 

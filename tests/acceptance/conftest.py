@@ -145,7 +145,7 @@ def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
         gc.collect()
 
 
-def dask_block(cluster: DaskCluster, name: str, timeout: float = 10) -> DaskScheduler:
+def dask_block(cluster: DaskCluster, name: str, timeout: float = 30) -> DaskScheduler:
     """A saved block of a cluster."""
     block = create_dask_scheduler(name, cluster.address, timeout=timeout)
     block.save(overwrite=True)

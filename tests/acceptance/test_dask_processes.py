@@ -115,7 +115,7 @@ def test_a_cluster_on_this_machine_is_found_by_other_processes(manager: JobManag
         assert job.wait(LIMIT) == "Complete" and job.result == 7
         # and when its process has gone, nobody waits for it
         (tmp_path / "flag").unlink()
-        job.execute(delayed(until)(str(tmp_path / "flag"), 8))
+        job.resubmit()
         connection.close_clients()
         said = elsewhere(job, "print(job.wait(30), job.status_message)")
         assert "Error" in said and "has ended. resubmit()" in said
@@ -123,7 +123,7 @@ def test_a_cluster_on_this_machine_is_found_by_other_processes(manager: JobManag
         (tmp_path / "flag").touch()
         for _ in range(2):
             job.resubmit()
-            assert job.wait(LIMIT) == "Complete" and job.result == 8
+            assert job.wait(LIMIT) == "Complete" and job.result == 7
             connection.close_clients()
     finally:
         connection.close_clients()
@@ -264,11 +264,11 @@ def test_a_scheduler_that_hangs_holds_nobody_up(dask_job: DaskJobs, own_cluster:
 
 
 def test_versions_that_do_not_fit_are_named(
-    dask_job: DaskJobs, dask: DaskScheduler, monkeypatch: pytest.MonkeyPatch
+    dask_job: DaskJobs, dask: DaskScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Simulated where it is told; the scheduler really fails to load what is sent to it."""
     job = dask_job()
-    job.execute(delayed(slow)(1))
+    job.execute(delayed(until)(str(tmp_path / "flag"), 1))
 
     def told(client: Any, seconds: float = 0) -> list[str]:
         return connection._differences(
@@ -290,6 +290,7 @@ def test_versions_that_do_not_fit_are_named(
         with pytest.raises(SubmissionError, match=r"Install the same ones"):
             refused.execute(delayed(slow)(1))
         assert refused.cached_status == "Error"
+    (tmp_path / "flag").touch()
     assert job.wait(LIMIT) == "Complete"
 
 

@@ -98,7 +98,7 @@ def test_a_press_is_one_submission_with_a_monitor_and_a_worker(
         _press_all(prefect_view, jobs, 3)
         _all_shown_complete(prefect_view, jobs)
         # (what a worker was offered too late would be executed now)
-        eventually(lambda: not _at_work(prefect_view), "the worker has nothing left to do", LIMIT)
+        eventually(lambda: not _at_work(prefect_view, jobs), "the worker has nothing left to do", LIMIT)
     assert [known(job).state.attempt for job in jobs] == [3] * len(jobs)
     bad = {f"{job.id} {state}" for job in jobs for state in prefect_view.states(job) if state in ("Failed", "Crashed")}
     assert not bad
@@ -126,11 +126,10 @@ def _completed(view: PrefectView, job: Job) -> bool:
     return bool(state_of(view, job)["type"] == "COMPLETED")
 
 
-def _at_work(view: PrefectView) -> list[Any]:
+def _at_work(view: PrefectView, jobs: list[Job]) -> list[Any]:
     states = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
-    found: list[Any] = view.post(
-        "/flow_runs/filter", {"flow_runs": {"state": states, "tags": {"all_": ["app:test_app"]}}}
-    )
+    runs = {"id": {"any_": [job.flow_run_id for job in jobs]}}
+    found: list[Any] = view.post("/flow_runs/filter", {"flow_runs": {"state": states, **runs}})
     return found
 
 
