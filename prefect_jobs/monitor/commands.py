@@ -59,6 +59,8 @@ class Commands:
         #: The last job that had its turn.
         self._last = 0
         self._backoff = _BACKOFF[0]
+        #: When Prefect did not answer for the first time since it answered last (monotonic).
+        self._away_since: float | None = None
         self._lock = threading.Lock()
         #: Jobs to which something is being done.
         self._busy: set[int] = set()
@@ -91,8 +93,11 @@ class Commands:
                 if self._claim():
                     with kept_up(self._claim, LEASE / 3):
                         self._look()
+                    self._answered()
                 self._backoff = _BACKOFF[0]
             except PrefectAway as error:
+                if self._away_since is None:
+                    self._away_since = time.monotonic()
                 log.info("Prefect cannot be asked for what people did there: %s", error)
                 pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
                 self._backoff = min(_BACKOFF[1], self._backoff * 2)
@@ -106,6 +111,12 @@ class Commands:
             self._runtime.store.release_lease(_LEASE_NAME, self._owner)
         except PrefectJobsError:
             log.info("The lease on looking at Prefect could not be given back; it ends by itself")
+
+    def _answered(self) -> None:
+        if self._away_since is not None:
+            seconds = time.monotonic() - self._away_since
+            log.info("Prefect answers again after %.0f s: what people did there meanwhile is done", seconds)
+            self._away_since = None
 
     def _claim(self) -> bool:
         return self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE)

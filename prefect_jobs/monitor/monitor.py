@@ -61,6 +61,7 @@ class Monitor:
         self._over.clear()
         interval = self._runtime.settings.poll_interval
         backoff = interval
+        lost: float | None = None
         log.info("The monitor watches %s", self._runtime.store.database.name)
         self._runtime.checker.start()
         self._commands.start()
@@ -69,8 +70,12 @@ class Monitor:
                 began, pause = time.monotonic(), interval
                 try:
                     self._look()
+                    if lost is not None:
+                        log.info("The monitor goes on after %.0f s", time.monotonic() - lost)
+                        lost = None
                     backoff = interval
                 except Exception as error:
+                    lost = began if lost is None else lost
                     pause, backoff = backoff * random.uniform(0.7, 1.0), min(_BACKOFF, backoff * 2)  # noqa: S311
                     if isinstance(error, PrefectJobsError):
                         log.warning("%s Trying again.", error)  # the database is away: everything stays as it is

@@ -81,6 +81,8 @@ class Watch:
         #: Job → when its outputs are tried again, and after how many seconds the time after that.
         self._again: dict[int, tuple[float, float]] = {}
         self._backoff = _BACKOFF[0]
+        #: When the scheduler did not answer for the first time since it answered last (monotonic).
+        self._away_since: float | None = None
 
     def start(self) -> None:
         """Begins."""
@@ -157,6 +159,8 @@ class Watch:
                 self._metrics.up(self.name, False)
                 # Perhaps it is away from here only: another monitor may try.
                 self._left_until = time.monotonic() + max(pause, LEASE / 2)
+                if self._away_since is None:
+                    self._away_since = began
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
@@ -203,6 +207,9 @@ class Watch:
                     if not lifecycle.unreachable(job._record):  # said once
                         lifecycle.note_unreachable(job, error)
             raise
+        if self._away_since is not None:
+            log.info("%s: answers again after %.0f s", self.name, time.monotonic() - self._away_since)
+            self._away_since = None
         for job in active:
             if self._ends():
                 return

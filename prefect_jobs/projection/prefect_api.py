@@ -18,6 +18,15 @@ _TASK_KEY = "prefect-jobs-node"
 class PrefectApi(FlowRuns):
     """Flow runs, task runs, artifacts, log lines, deployments and variables. For one thread."""
 
+    def check(self) -> None:
+        """Finds out whether Prefect answers.
+
+        Raises:
+            PrefectAway: it does not.
+        """
+        with self._calling() as client:
+            client.request("GET", "/health")
+
     def create_logs(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the Logs tabs of their runs."""
         with self._calling() as client:

@@ -265,6 +265,9 @@ class Projector:
 
     def _sweep(self, api: PrefectApi) -> None:
         """What was left behind: by processes that ended, or while Prefect was away."""
+        if self.away is not None:
+            api.check()  # there may be nothing to show
+            self._answered()
         later: set[int] = set()
         while True:
             # Those that wait for their nodes' turn are found each time, and must not hide the others.

@@ -66,7 +66,13 @@ class RunFaces:
         except PrefectAway:
             raise
         except RunGone:
-            log.warning("The flow run of job %s was deleted in Prefect; the job goes on without a face", record.id)
+            over = statuses.is_final(record.state.as_status)
+            log.log(
+                logging.INFO if over else logging.WARNING,
+                "The flow run of job %s, which is %s, was deleted in Prefect: the job is shown there no more",
+                record.id,
+                record.state.status,
+            )
             self._store.face_shown(record, shown=self._nodes.give_up(record))
         except DatabaseError:
             raise

@@ -85,7 +85,8 @@ def test_schedulers_are_listed_checked_and_assigned(
     assert "pool-of-alice" in [row["name"] for row in json.loads(run("schedulers", "--json")[0])]
     assert "reached and authorized" in run("check", "pool_of_alice")[0]
     assert "no scheduler 'nowhere'" in run("check", "nowhere", status=1)[1]
-    assert "main is pool-of-alice" in run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path)[1]
+    assigned = run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path)
+    assert assigned == ("", "mine:Mine: main is pool-of-alice\n")
     assert (
         "no scheduler setting 'other'"
         in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]

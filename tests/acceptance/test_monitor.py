@@ -19,7 +19,7 @@ from prefect_jobs.records import Change
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob
-from tests.support import eventually
+from tests.support import eventually, log_lines
 
 pytestmark = pytest.mark.prefect
 
@@ -181,9 +181,14 @@ def test_the_run_is_deleted(monitor: Monitor, shell_job: ShellJob, prefect_view:
     job.execute()
     becomes(job, "Running")
     prefect_view.run(job)
-    prefect_view._api.delete(f"/flow_runs/{job.flow_run_id}").raise_for_status()
-    becomes(job, "Aborted")
-    leaves_the_queue(job)
+    with log_lines("prefect_jobs.monitor.commands", "prefect_jobs.projection.run_faces") as lines:
+        prefect_view._api.delete(f"/flow_runs/{job.flow_run_id}").raise_for_status()
+        becomes(job, "Aborted")
+        leaves_the_queue(job)
+        # and nothing is said that contradicts it
+        eventually(lambda: any("which is Aborted, was deleted" in line for line in lines), "the log says so", LIMIT)
+    assert any("the job was stopped" in line for line in lines)
+    assert not any("goes on" in line for line in lines)
 
 
 def test_a_job_without_a_scheduler_is_what_prefect_says(

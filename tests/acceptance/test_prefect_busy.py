@@ -7,8 +7,11 @@ import pytest
 
 from prefect_jobs import JobManager, SchedulerSetting, create_condor_scheduler, get_scheduler, list_schedulers
 from prefect_jobs.local.prefect_server import PrefectServerInfo
+from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime import Runtime
 from tests.acceptance.conftest import TestApp
+from tests.acceptance.test_monitor import running
+from tests.support import eventually, log_lines
 
 Refused = list[str]
 
@@ -70,3 +73,14 @@ def test_jobs(manager: JobManager, runtime: Runtime, refused: Refused) -> None:
     job.save()
     assert job.flow_run_id is not None and runtime.projector.away is None
     assert refused
+
+
+def test_the_monitor_says_when_prefect_answers_again(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with running(Monitor()), log_lines("prefect_jobs.monitor.commands") as lines:
+        with monkeypatch.context() as away:
+            away.setattr(httpx.HTTPTransport, "handle_request", refuse)
+            eventually(lambda: any("cannot be asked" in line for line in lines), "the log says that it is away")
+        eventually(lambda: any("answers again after" in line for line in lines), "the log says that it is back")
