@@ -74,7 +74,7 @@ class Lookup:
             if self._projector.away is not None or began < self._unasked_until:
                 return
             try:
-                known = (time.monotonic(), self.find(name, within=True))
+                known = (time.monotonic(), self.find(name, strict=True))
             except SchedulerConnectionError as error:
                 log.info("Whether there is a scheduler %r is found out later: %s", name, error)
                 self._unasked_until = time.monotonic() + UNASKED
@@ -101,7 +101,7 @@ class Lookup:
             return [str(block.name) for block in list_schedulers(timeout=patience) if block.engine == engine]
 
         try:
-            names = answered(find, max(patience, 0.1))
+            names = answered(find, max(patience, 0.1), strict=True)
         except SchedulerConnectionError:
             return "List them: prefect-jobs schedulers"
         kind = {"htcondor": "HTCondor", "dask": "Dask"}[engine]
@@ -109,12 +109,8 @@ class Lookup:
             return f"Those for {kind} are: {', '.join(map(repr, names))}."
         return f"There is none for {kind}: save one by create_scheduler(…).save(), or in the Prefect UI."
 
-    def find(self, name: str, *, within: bool = False) -> Any:
+    def find(self, name: str, *, strict: bool = False) -> Any:
         """The saved block of that name, or ``None``.
-
-        Args:
-            name: of the block.
-            within: see :func:`prefect_jobs.projection.loading.answer`.
 
         Raises:
             SchedulerConnectionError: Prefect cannot be reached within 3 s.
@@ -125,16 +121,16 @@ class Lookup:
 
             return get_scheduler(name, timeout=PATIENCE)
 
-        return answered(find, within=within)
+        return answered(find, strict=strict)
 
 
-def answered(call: Callable[[], T], patience: float = PATIENCE, *, within: bool = False) -> T:
-    """What Prefect answers; see :func:`prefect_jobs.projection.loading.answer`.
+def answered(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
+    """What Prefect answers, however long it takes to load.
 
     Raises:
         SchedulerConnectionError: it does not within ``patience`` seconds.
     """
     try:
-        return loading.answer(call, patience, within=within)
+        return loading.answer(call, patience, strict=strict)
     except TimeoutError:
         raise SchedulerConnectionError(f"Prefect's API did not answer within {patience:g} s.") from None

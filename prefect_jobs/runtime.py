@@ -250,7 +250,7 @@ class Runtime:
     def flow_run_url(self, flow_run_id: str) -> str | None:
         """The flow run's page, where a UI is configured."""
         try:
-            base = loading.answer(_ui_url)
+            base = loading.answer(_ui_url, strict=True)
         except TimeoutError:
             return None
         return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None

@@ -40,13 +40,14 @@ def begin() -> None:
         threading.Thread(target=load, name="prefect-jobs-load").start()
 
 
-def answer(call: Callable[[], T], patience: float = PATIENCE, *, within: bool = False) -> T:
+def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
     """What a call to Prefect answers, in a thread of its own.
 
     Args:
         call: asks Prefect; it goes on where nobody waits for it any more.
-        patience: seconds for the answer. The import of Prefect counts, too, but leaves at least one second for it.
-        within: gives up after ``patience`` seconds even if Prefect is still being imported: the answer is not needed.
+        patience: seconds, the import of Prefect included. Where that takes nearly all of them, there is one more; where
+            the machine is so slow that it takes more, they begin after it: Prefect is not away for that.
+        strict: no more seconds in any case.
 
     Raises:
         TimeoutError: no answer.
@@ -60,14 +61,14 @@ def answer(call: Callable[[], T], patience: float = PATIENCE, *, within: bool = 
         except BaseException as error:  # raised again in the caller's thread
             outcome.set_exception(error)
 
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
+    deadline = began + patience
     threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
-    if not _loaded.is_set():
+    if not strict and not _loaded.is_set():
         while not (_loaded.wait(0.02) or outcome.done()):
-            if within and time.monotonic() > deadline:
-                raise TimeoutError
-        if not within:
-            deadline = max(deadline, time.monotonic() + min(patience, _ANSWER))
+            pass
+        slow = time.monotonic() - began > PATIENCE - _ANSWER
+        deadline = max(deadline, time.monotonic() + min(patience, PATIENCE if slow else _ANSWER))
     return outcome.result(max(0.0, deadline - time.monotonic()))
 
 

@@ -75,7 +75,7 @@ class FakeLookup(Lookup):
         """A block of that name."""
         return FakeBlock(name)
 
-    def find(self, name: str, *, within: bool = False) -> FakeBlock:
+    def find(self, name: str, *, strict: bool = False) -> FakeBlock:
         """A block of that name."""
         return FakeBlock(name)
 
