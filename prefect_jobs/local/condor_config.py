@@ -152,6 +152,8 @@ def client_config(layout: PoolLayout, condor: CondorInstallation, info: PoolInfo
         "SEC_PASSWORD_DIRECTORY": layout.client / "no-keys",
         "SEC_TOKEN_POOL_SIGNING_KEY_FILE": "",
         "DAGMAN_USER_LOG_SCAN_INTERVAL": 1,
+        # condor_q shows the jobs of who asks alone; here one person's jobs are owned by several identities.
+        "CONDOR_Q_ONLY_MY_JOBS": False,
     }
     if layout.directory.is_relative_to(_TEMPORARY):
         # DAGMan refuses to keep its nodes' log in there, unless it is told not to be strict.

@@ -69,6 +69,10 @@ class PoolStatus:
     """How many jobs in the queue are `idle`, `running`, `held` and so on, where there are any."""
 
 
+def _unheard(text: str) -> None:
+    """A report that nobody hears."""
+
+
 class PersonalPool:
     """A personal pool, by its name or its folder. Several can be up side by side."""
 
@@ -92,9 +96,9 @@ class PersonalPool:
         memory_mb: int | None = None,
         port: int | None = None,
         identities: Sequence[str] = (),
-        report: Report = lambda _: None,
+        report: Report = _unheard,
     ) -> PoolInfo:
-        """Start the pool and wait until it takes and runs jobs; if it is up already, leave it as it is.
+        """Start the pool and wait until it takes and runs jobs; if it is up already, leave it as it is and report that.
 
         It offers `cpus` cores (default: the machine's) and `memory_mb` MiB (default: the machine's) in one
         partitionable slot, and listens on `port` (default: where it listened the last time, if that is free,
@@ -107,6 +111,8 @@ class PersonalPool:
                 info = self._running()
                 if info is None:
                     info = self._start(find_condor(report), cpus, memory_mb, port, report)
+                elif report is not _unheard:
+                    self._report_running(info, {"cpus": cpus, "memory": memory_mb, "port": port}, report)
         except OSError as error:
             folder = self.layout.directory
             raise LocalPartError(f"The pool {self.name!r} cannot be laid out in {folder}: {error}.") from error
@@ -179,6 +185,26 @@ class PersonalPool:
         directory = self.layout.directory
         make_directory(directory.parent, _folder_mode())
         return locked(directory.with_name(f".{directory.name}.lock"))
+
+    def _report_running(self, info: PoolInfo, wanted: Mapping[str, int | None], report: Report) -> None:
+        """Says with what the pool runs, and how to change that where something else is wanted."""
+        try:
+            slots = condor_tools.ask(
+                self.layout, "condor_status", "-af", "SlotType", "TotalSlotCpus", "TotalSlotMemory"
+            )
+        except LocalPartError:
+            slots = []  # the pool does not answer: `status` tells
+        whole = next((words[1:] for words in map(str.split, slots) if words[0] == "Partitionable"), ["?", "?"])
+        runs = {"cpus": whole[0], "memory": whole[1], "port": str(info.port)}
+        text = f"The pool {self.name!r} is up already, with {runs['cpus']} CPUs and {runs['memory']} MB of memory"
+        other = [f"--{key} {value}" for key, value in wanted.items() if value is not None and str(value) != runs[key]]
+        if other:
+            name = "" if self.name == "default" else f" --name {self.name}"
+            text += (
+                f", at port {info.port}. It stays as it is. To change that: prefect-jobs condor down{name}, then "
+                f"prefect-jobs condor up{name} {' '.join(other)}. Jobs that run then start anew"
+            )
+        report(f"{text}.")
 
     def _start(
         self,

@@ -187,6 +187,23 @@ def test_up_on_a_pool_that_is_up_changes_nothing(pool: PersonalPool) -> None:
     assert master_of(pool) == master
 
 
+def test_up_on_a_pool_that_is_up_says_with_what_it_runs_and_how_to_change_it(pool: PersonalPool) -> None:
+    # given
+    said: list[str] = []
+    one = tool(pool, "condor_status", "-af", "TotalSlotCpus", "TotalSlotMemory").stdout.splitlines()[0].split()
+    # when
+    pool.up(cpus=int(one[0]), report=said.append)
+    pool.up(cpus=77, memory_mb=12345, report=said.append)
+    # then
+    runs = f"The pool 'main' is up already, with {one[0]} CPUs and {one[1]} MB of memory"
+    assert said[0] == f"{runs}."
+    assert said[1].startswith(runs) and "stays as it is" in said[1]
+    assert (
+        "prefect-jobs condor down --name main, then prefect-jobs condor up --name main --cpus 77 --memory 12345"
+        in said[1]
+    )
+
+
 def test_everything_listens_on_loopback_alone_behind_one_port(pool: PersonalPool) -> None:
     # given
     info = pool.up()
@@ -226,6 +243,9 @@ def test_the_tools_work_in_the_exported_environment(pool: PersonalPool, place: P
     assert submitted.returncode == 0, submitted.stderr
     cluster = submitted.stdout.split(".")[0]
     assert tool(pool, "condor_q", cluster, "-af", "Owner").stdout.split() == [identity]
+    # and the plain command shows it, whoever asks
+    for who in (None, "alice"):
+        assert cluster in tool(pool, "condor_q", "-af", "ClusterId", identity=who).stdout.split()
     assert pool.status().jobs["idle"] >= 1
     assert tool(pool, "condor_rm", cluster).returncode == 0
 
