@@ -1,7 +1,7 @@
 """Commands on jobs: list, show, wait, logs, stop, pause, resume, resubmit, delete."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from threading import Event
 from typing import Annotated, Any
@@ -11,9 +11,11 @@ import typer
 from prefect_jobs import statuses
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
 from prefect_jobs.errors import JobStateError
+from prefect_jobs.jobs import condor_logs
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor_workflow import CondorWorkflow
 from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.records import Message
 from prefect_jobs.runtime import get_runtime
 from prefect_jobs.store.filters import JobQuery
 
@@ -132,17 +134,34 @@ def logs(
         print_data({"messages": said, "logs": _called(job.get_logs())}, as_json=True)
         return
     seen = 0
+    ends: list[Message] = []  # of the logs, which follow as a whole
     while True:
         over = poll_once(job) if follow else True
         for message in job._backend.messages(id):
             if message.id > seen:
                 seen = message.id
-                sys.stdout.write(f"{message.time:%H:%M:%S} {message.text}\n")
+                ends.append(message) if condor_logs.is_tail(message.text) else _write_message(message)
         sys.stdout.flush()
         if over:
             break
         Event().wait(job._backend.poll_interval)
-    _write_logs(_called(job.get_logs()))
+    found = _called(job.get_logs())
+    _write_logs(found)
+    if not any(_texts(found)):  # the files are gone: their ends are what is left
+        for message in ends:
+            _write_message(message)
+
+
+def _write_message(message: Message) -> None:
+    sys.stdout.write(f"{message.time:%H:%M:%S} {message.text}\n")
+
+
+def _texts(logs: Mapping[str, Any]) -> Iterator[str]:
+    for value in logs.values():
+        if isinstance(value, Mapping):
+            yield from _texts(value)
+        else:
+            yield str(value or "")
 
 
 @command

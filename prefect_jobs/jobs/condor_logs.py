@@ -31,8 +31,19 @@ def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
         for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
             text = outputs.tail(places[name]) if name in places else ""
             if text:
-                lines.append((level, f"Standard {name}{which} (its end):\n{text}"))
+                lines.append((level, tail_line(name, which, text)))
     return lines
+
+
+def tail_line(kind: str, which: str, text: str) -> str:
+    """The line of the Logs tab with the end of a log."""
+    return f"Standard {kind}{which} (its end):\n{text}"
+
+
+def is_tail(line: str) -> bool:
+    """Whether a line is the end of a log, which :func:`tail_line` made."""
+    first = line.partition("\n")[0]
+    return first.startswith("Standard ") and first.endswith(" (its end):")
 
 
 def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:

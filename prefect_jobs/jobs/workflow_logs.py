@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_jobs import statuses
+from prefect_jobs.jobs.condor_logs import tail_line
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import dag_observation, outputs
 from prefect_jobs.schedulers.condor.dag import JOB, PROGRAMS
@@ -48,7 +49,7 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
         for kind, level in (("output", logging.INFO), ("error", logging.WARNING)):
             text = "\n".join(filter(None, (outputs.tail(path) for path in files[kind][:_SHOWN])))
             if text:
-                lines.append((level, f"Standard {kind} of node {node.name} (its end):\n{text}"))
+                lines.append((level, tail_line(kind, f" of node {node.name}", text)))
     return lines
 
 

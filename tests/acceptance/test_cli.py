@@ -60,6 +60,7 @@ def test_a_condor_job_by_commands_alone(shell_job: ShellJob, manager: JobManager
     shown = json.loads(out)
     assert shown["status"] == "Complete" and shown["exit_codes"] == {"0": 0} and shown["flow_run_id"] == job.flow_run_id
     out, _ = run("logs", job.id, "--follow")
+    assert out.splitlines().count("out") == out.splitlines().count("err") == 1
     assert "Submitted as cluster" in out and "==> output <==\nout" in out and "==> error <==\nerr" in out
     assert [row["id"] for row in json.loads(run("list", "--json", "--status", "Complete")[0])] == [job.id]
     assert json.loads(run("list", "--json", "--app", "another")[0]) == []
