@@ -1,8 +1,9 @@
 """From an event to what is written of it: the one way in which jobs change their status."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
@@ -10,6 +11,10 @@ from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, transition, visible_change
 
 OTHER_STATUS_KEY = "__other_status__"
+#: Key in ``native``: for how many seconds work that had begun has not run, and since when it does not.
+STANDING = "standing"
+#: Statuses in which work that has begun does not run: it is held, or was evicted and waits.
+_NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
 
 
 def change_for(
@@ -27,6 +32,7 @@ def change_for(
     changed: dict[str, Any] = dict(values or {})
     if state != record.state and not _only_looked(record.state, state):
         changed["state"] = state
+    native = {**(native or {}), **_stands(record.native, state, now)}
     if native:
         merged = {**record.native, **native}
         merged = {key: value for key, value in merged.items() if value is not None}
@@ -43,6 +49,24 @@ def change_for(
     if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
         return None  # news of an earlier submission: nothing of it counts
     return Change(changed, tuple(said), nodes) if changed or said or nodes else None
+
+
+def stood(native: Mapping[str, Any], end: datetime) -> timedelta:
+    """How long work that had begun did not run, up to ``end``."""
+    known = native.get(STANDING) or {}
+    since = known.get("since")
+    now = max(end - clock.parse(since), timedelta(0)) if since else timedelta(0)
+    return timedelta(seconds=known.get("seconds", 0)) + now
+
+
+def _stands(native: Mapping[str, Any], state: StatusState, now: datetime) -> dict[str, Any]:
+    """What is noted of the time in which work that had begun does not run; nothing where that is known."""
+    stands = state.start_time is not None and state.status in _NOT_AT_WORK
+    since = (native.get(STANDING) or {}).get("since")
+    if stands == bool(since):
+        return {}
+    seconds = stood(native, state.completion_time or now).total_seconds()
+    return {STANDING: {"seconds": seconds, "since": now.isoformat() if stands else None}}
 
 
 def _only_looked(old: StatusState, new: StatusState) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_jobs import clock, folders
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.records import Change, JobRecord
@@ -103,11 +103,13 @@ class JobFields(CustomStatuses):
 
     @property
     def run_time(self) -> timedelta | str:
-        """How long the work took, or has taken so far; ``""`` before it began."""
+        """How long the work ran, or has run so far, without the time in which it was held or paused; ``""`` before it
+        began."""
         state = self._record.state
         if state.start_time is None:
             return ""
-        return max((state.completion_time or clock.now()) - state.start_time, timedelta(0))
+        end = state.completion_time or clock.now()
+        return max(end - state.start_time - changes.stood(self._record.native, end), timedelta(0))
 
     @property
     def cached_status(self) -> str:
