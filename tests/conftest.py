@@ -36,6 +36,7 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 _LONGEST = (
     "test_soak.py",
     "test_away_and_back.py",
+    "test_retries.py",
     "test_monitor.py",
     "test_dask_processes.py",
     "test_dask_job.py",

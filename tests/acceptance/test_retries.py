@@ -5,12 +5,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
@@ -61,8 +62,21 @@ def a_worker(folder: Path) -> Iterator[None]:
             eventually(lambda: b"started" in log.read_bytes(), "the worker has started", LIMIT)
             yield
         finally:
-            process.terminate()
-            process.wait(60)
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a worker, which has nothing left to do, and whatever it has started."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in family:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def press_retry(view: PrefectView, job: Job) -> None:
