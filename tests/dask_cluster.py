@@ -15,12 +15,26 @@ import psutil
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from tests.support import eventually
 
+#: Dask's configuration for a cluster that has little to do: no profiles, and a look at itself now and then.
+_AT_REST = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+}
+
 
 class DaskCluster:
     """A scheduler at a port of its own, and workers."""
 
-    def __init__(self, folder: Path, memory: str = "300MiB") -> None:
+    def __init__(self, folder: Path, memory: str = "300MiB", *, nanny: bool = True) -> None:
+        """
+        Args:
+            folder: for logs.
+            memory: of each worker.
+            nanny: whether each worker has a process that starts it again.
+        """
         self._memory = memory
+        self._nanny = () if nanny else ("--no-nanny",)
         self.port = free_port()
         self.address = f"tcp://{LOOPBACK}:{self.port}"
         self._folder = folder
@@ -34,7 +48,16 @@ class DaskCluster:
             eventually(lambda: _listens(self.port), "the Dask scheduler listens")
         for _ in range(workers):
             self._workers.append(
-                self._run("worker", self.address, "--nthreads", "2", "--no-dashboard", "--memory-limit", self._memory)
+                self._run(
+                    "worker",
+                    self.address,
+                    "--nthreads",
+                    "2",
+                    "--no-dashboard",
+                    "--memory-limit",
+                    self._memory,
+                    *self._nanny,
+                )
             )
 
     def kill_scheduler(self) -> None:
@@ -91,7 +114,7 @@ class DaskCluster:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**os.environ, **_AT_REST, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
 
 

@@ -125,7 +125,7 @@ def shell_job(manager: JobManager, alice: CondorScheduler) -> ShellJob:
 @pytest.fixture(scope="session")
 def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
     """A cluster with two workers, which no test may kill."""
-    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), memory="2GiB")
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), memory="2GiB", nanny=False)
     try:
         cluster.start(2)
         yield cluster
@@ -145,7 +145,7 @@ def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
         gc.collect()
 
 
-def dask_block(cluster: DaskCluster, name: str, timeout: float = 30) -> DaskScheduler:
+def dask_block(cluster: DaskCluster, name: str, timeout: float = 10) -> DaskScheduler:
     """A saved block of a cluster."""
     block = create_dask_scheduler(name, cluster.address, timeout=timeout)
     block.save(overwrite=True)
@@ -155,7 +155,7 @@ def dask_block(cluster: DaskCluster, name: str, timeout: float = 30) -> DaskSche
 @pytest.fixture(scope="session")
 def dask(dask_cluster: DaskCluster, prefect_server: PrefectServerInfo) -> Iterator[DaskScheduler]:
     """The cluster that no test may kill, as a saved block."""
-    block = dask_block(dask_cluster, "dask-of-all")
+    block = dask_block(dask_cluster, "dask-of-all", 30)  # a busy machine is no reason to fail
     yield block
     block.close()
 
@@ -184,7 +184,12 @@ class PrefectView:
     def run(self, job: Any) -> dict[str, Any]:
         """The flow run of a job, once it shows the job as it is: a busy machine may take more than the 3 seconds
         for which calls wait, and the claim of a process that was killed while it showed the job holds for 60."""
-        eventually(lambda: not job._backend.get(job.id).behind, "Prefect shows the job as it is", 90)
+
+        def shown() -> bool:
+            job._backend.shown(job.id)
+            return not job._backend.get(job.id).behind
+
+        eventually(shown, "Prefect shows the job as it is", 90)
         found: dict[str, Any] = self._api.get(f"/flow_runs/{job.flow_run_id}").raise_for_status().json()
         return found
 

@@ -40,7 +40,7 @@ from tests.dask_cluster import DaskCluster
 from tests.support import PostgresServer, eventually
 
 #: Seconds for which a part is away: longer in the long form of the soak.
-AWAY = 60.0 if os.environ.get("PREFECT_JOBS_SOAK") == "long" else 12.0
+AWAY = 60.0 if os.environ.get("PREFECT_JOBS_SOAK") == "long" else 10.0
 LIMIT = 90
 NO_ANSWER = "No answer from the scheduler since 20"
 
