@@ -5,6 +5,7 @@ without folders, added to what is sent, and put where they belong when they arri
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from prefect_jobs.schedulers.condor.client import CondorClient
@@ -24,10 +25,15 @@ def flat_name(path: str) -> str:
 
 
 def path_of(name: str) -> str:
-    """The path that a file is to have which arrives under a name, made by :func:`flat_name` or not."""
-    if not name.startswith(_FLAT):
+    """The path that a file is to have which arrives under a name, made by :func:`flat_name` or not.
+
+    A job may write a file of any name, also one that leads out of its directory: such a name is left as it is.
+    """
+    path = name.removeprefix(_FLAT).replace("%2F", "/").replace("%25", "%")
+    parts = PurePosixPath(path).parts
+    if not name.startswith(_FLAT) or not parts or path.startswith("/") or ".." in parts:
         return name
-    return name.removeprefix(_FLAT).replace("%2F", "/").replace("%25", "%")
+    return path
 
 
 def flatten(chosen: dict[str, Any], macros: Mapping[str, str]) -> None:
