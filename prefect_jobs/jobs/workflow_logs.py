@@ -45,7 +45,7 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
     lines: list[tuple[int, str]] = []
     failed = [node for node in nodes if node.status == statuses.ERROR]
     for node in failed[:_SHOWN]:
-        files = _last(node, directory)
+        files = last(node, directory)
         for kind, level in (("output", logging.INFO), ("error", logging.WARNING)):
             text = "\n".join(filter(None, (outputs.tail(path) for path in files[kind][:_SHOWN])))
             if text:
@@ -73,7 +73,7 @@ def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
     """What the log is → a function that reads it. Without more words: of the last try, all of its processes, empty
     where there is none yet; besides, of each try and process, if there are several."""
     found: dict[str, Callable[[], str]] = {
-        kind: partial(_joined, paths) for kind, paths in _last(node, directory).items()
+        kind: partial(_joined, paths) for kind, paths in last(node, directory).items()
     }
     clusters, numbers = _clusters(node), _proc_numbers(node)
     for number, cluster in enumerate(clusters, 1):
@@ -86,7 +86,7 @@ def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
     return dict(sorted(found.items()))
 
 
-def _last(node: NodeRecord, directory: Path) -> dict[str, list[Path]]:
+def last(node: NodeRecord, directory: Path) -> dict[str, list[Path]]:
     """What the log is → the files of the last try."""
     found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     clusters = _clusters(node)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import ResultUnavailable
-from prefect_jobs.jobs import condor_logs, condor_watch, workflow_watch
+from prefect_jobs.jobs import condor_logs, condor_watch, workflow_logs, workflow_watch
 from prefect_jobs.jobs.access_point import AccessPointJob
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import CondorJob
@@ -38,6 +38,12 @@ _DASK = "fake"
 
 def fake_of(cls: type[Job]) -> type[Job]:
     """The class of which jobs are made instead of ``cls``; a type without a scheduler of ours is what it is."""
+    if cls not in _made:
+        _made[cls] = _fake_of(cls)
+    return _made[cls]
+
+
+def _fake_of(cls: type[Job]) -> type[Job]:
     for base, fake in _FAKES.items():
         if cls is base:
             return fake
@@ -191,10 +197,12 @@ class FakeWorkflow(_AtFakeAccess, CondorWorkflow):
 
     def _get_logs(self) -> dict[str, Any]:
         told = _stage(self).look(self)
-        found: dict[str, Any] = {}
-        for (node, _, name), text in (told.streams if told is not None else {}).items():
-            found.setdefault(node, {})[name] = text
-        return found
+        states, directory = self._states(), Path(self.initial_dir)
+        for (name, _, kind), text in (told.streams if told is not None else {}).items():
+            for path in workflow_logs.last(states[name], directory)[kind]:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+        return workflow_logs.read(states.values(), directory)
 
 
 def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
@@ -286,3 +294,5 @@ _FAKES: dict[type[Job], type[Job]] = {
     CondorWorkflow: FakeWorkflow,
     DaskJob: FakeDaskJob,
 }
+#: Class → the one that was made of it: all jobs of a type are of one class.
+_made: dict[type[Job], type[Job]] = {}

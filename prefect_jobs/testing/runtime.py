@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.local import temporary_server
 from prefect_jobs.lookup import Lookup
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime import Runtime, installed
-from prefect_jobs.settings import Settings, get_settings
+from prefect_jobs.settings import Settings
 from prefect_jobs.store import Database
 from prefect_jobs.testing.jobs import fake_of
 from prefect_jobs.testing.schedulers import FakeSchedulers
@@ -36,13 +37,18 @@ class _AnyEngine(str):
     __hash__ = str.__hash__
 
 
+_ANY = _AnyEngine("any")
+_ENGINES = ("htcondor", "dask")
+_NO_PREFECT = "There is no Prefect in fake_schedulers(): {} needs a real server."
+
+
 @dataclass(frozen=True)
 class FakeBlock:
-    """A saved scheduler block, which fits every job."""
+    """A saved scheduler block."""
 
     name: str
+    engine: str = _ANY
     saved: bool = True
-    engine: str = _AnyEngine("fake")
     dashboard: str | None = None
 
 
@@ -69,27 +75,31 @@ class NoProjector(Projector):
 
 
 class FakeLookup(Lookup):
-    """Every scheduler is there, and fits."""
+    """The schedulers that there are: those that the test names, or one of any name that fits every job."""
 
-    def get(self, name: str) -> FakeBlock:
-        """A block of that name."""
-        return FakeBlock(name)
+    def __init__(self, projector: Projector, engines: Mapping[str, str] | None) -> None:
+        super().__init__(projector)
+        self._engines = engines
 
-    def find(self, name: str, *, strict: bool = False) -> FakeBlock:
-        """A block of that name."""
-        return FakeBlock(name)
+    def find(self, name: str, *, strict: bool = False) -> FakeBlock | None:
+        """The block of that name."""
+        wanted = name.replace("_", "-")
+        if self._engines is None:
+            return FakeBlock(wanted)
+        return FakeBlock(wanted, self._engines[wanted]) if wanted in self._engines else None
 
-    def check(self, name: str, engine: str) -> None:
-        """It is there."""
+    @staticmethod
+    def _names(engine: str, patience: float) -> str:
+        return "The test names those there are: fake_schedulers(schedulers={…})."
 
 
 class FakeRuntime(Runtime):
     """See :class:`Runtime`."""
 
-    def __init__(self, settings: Settings, schedulers: FakeSchedulers) -> None:
+    def __init__(self, settings: Settings, schedulers: FakeSchedulers, engines: Mapping[str, str] | None) -> None:
         super().__init__(settings, patient=False)
         self.projector = NoProjector(self.store, lambda _: Job.flow_entrypoint)
-        self.lookup = FakeLookup(self.projector)
+        self.lookup = FakeLookup(self.projector, engines)
         self.schedulers = schedulers
         self._variables: dict[str, str] = {}
 
@@ -110,11 +120,13 @@ class FakeRuntime(Runtime):
         Raises:
             SchedulerConnectionError: there is no Prefect.
         """
-        raise SchedulerConnectionError("There is no Prefect in fake_schedulers(): schedules need a real server.")
+        raise SchedulerConnectionError(_NO_PREFECT.format("a schedule"))
 
 
 @contextmanager
-def fake_schedulers(*, outcome: str | None = None, **settings: Any) -> Iterator[FakeSchedulers]:
+def fake_schedulers(
+    *, outcome: str | None = None, schedulers: Mapping[str, str] | None = None, **settings: Any
+) -> Iterator[FakeSchedulers]:
     """Replaces schedulers, Prefect and the database of this process by fakes while the context lasts.
 
     Jobs are made, listed and steered as ever. Their database and workspace are new, and are removed at the end. Job
@@ -123,27 +135,46 @@ def fake_schedulers(*, outcome: str | None = None, **settings: Any) -> Iterator[
     Args:
         outcome: ``"Complete"`` or ``"Error"``: every job ends so at the first look after its submission. ``None``: a
             job stays Submitted until a call of :class:`FakeSchedulers` says what happens to it.
+        schedulers: name of a scheduler block → its engine, ``"htcondor"`` or ``"dask"``; there are no others.
+            ``None``: every name is that of a scheduler that fits.
         **settings: settings of :class:`prefect_jobs.settings.Settings`, such as ``held_timeout=60``.
 
     Raises:
-        ValueError: another outcome.
+        ValueError: another outcome or engine, or a setting with a bad value.
+        TypeError: an unknown setting.
     """
-    schedulers = FakeSchedulers(outcome)
+    fakes = FakeSchedulers(outcome)
+    engines = None if schedulers is None else {name.replace("_", "-"): engine for name, engine in schedulers.items()}
+    bad = sorted({*(engines or {}).values()} - {*_ENGINES})
+    if bad:
+        raise ValueError(f"The engine of a scheduler is 'htcondor' or 'dask', not {', '.join(map(repr, bad))}.")
+    unknown = sorted(settings.keys() - Settings.model_fields.keys())
+    if unknown:
+        raise TypeError(f"There is no setting {', '.join(unknown)}. Valid: {', '.join(Settings.model_fields)}.")
     with tempfile.TemporaryDirectory(prefix="prefect-jobs-fake-", ignore_cleanup_errors=True) as folder:
         database = Path(folder) / "jobs.db"
         shutil.copy(_template(), database)
-        chosen = {
-            "database_url": f"sqlite:///{database}",
-            "workspace": Path(folder) / "workspace",
-            "poll_interval": 0.1,
-            **settings,
-        }
-        runtime = FakeRuntime(get_settings().model_copy(update=chosen), schedulers)
+        chosen = {"workspace": Path(folder) / "workspace", "poll_interval": 0.1, **settings}
+        runtime = FakeRuntime(Settings(**{"database_url": f"sqlite:///{database}", **chosen}), fakes, engines)
         try:
-            with installed(runtime):
-                yield schedulers
+            with installed(runtime), _without_prefect():
+                yield fakes
         finally:
             runtime.close()
+
+
+@contextmanager
+def _without_prefect() -> Iterator[None]:
+    """Keeps blocks from the user's real Prefect server: to save one, or to list them, raises an error."""
+
+    def refuse() -> None:
+        raise SchedulerConnectionError(_NO_PREFECT.format("a scheduler block"))
+
+    before, temporary_server.ensure = temporary_server.ensure, refuse
+    try:
+        yield
+    finally:
+        temporary_server.ensure = before
 
 
 @cache

@@ -108,7 +108,7 @@ class FakeSchedulers:
             work = self._work(job)
             for leaf in work.leaves:
                 leaf.begun = True
-            for name, proc in self._chosen(job, work, process, node, ready=True):
+            for name, proc in self._chosen(job, work, process, node):
                 work.start(name, proc)
 
     def hold(
@@ -125,7 +125,9 @@ class FakeSchedulers:
         """
         with self._lock:
             work = self._work(job)
-            for key in self._chosen(job, work, process, node, ready=True):
+            if work.graph:
+                raise ValueError(f"{job._title()} is a Dask job: Dask holds no work.")
+            for key in self._chosen(job, work, process, node):
                 work.ads.setdefault(key, work._new(*key)).update(
                     JobStatus=HELD, HoldReason=reason, HoldReasonCode=code, EnteredCurrentStatus=_now()
                 )
@@ -149,8 +151,8 @@ class FakeSchedulers:
             job: the job.
             exit_code: of the processes (HTCondor).
             process: as in :meth:`run`.
-            node: a node of a workflow; ``None``: all of them, or with an exit code other than 0 those whose parents are
-                done. The workflow is over once no node can be run any more.
+            node: a node of a workflow whose parents are done; ``None``: one after the other, all that can be run. The
+                workflow is over once no node can be run any more.
             outputs: files, by their path in the job's directory; they are there once the job is over.
             stdout: what ``get_logs()`` gives as the output of these processes.
             stderr: the same of their error output.
@@ -159,22 +161,40 @@ class FakeSchedulers:
         """
         with self._lock:
             work = self._work(job)
+            self._check_fits(job, work, exit_code, result, exception)
             work.outputs.update(
                 {path: text.encode() if isinstance(text, str) else text for path, text in (outputs or {}).items()}
             )
             _finish_leaves(work, result, exception)
-            # Where nodes fail, those after them are never begun.
-            for key in self._chosen(job, work, process, node, ready=bool(exit_code)):
-                work.ads.setdefault(key, work._new(*key)).update(
-                    JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
-                )
-                work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
+            while chosen := self._chosen(job, work, process, node):
+                for key in chosen:
+                    work.ads.setdefault(key, work._new(*key)).update(
+                        JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
+                    )
+                    work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
             if isinstance(job, CondorWorkflow):
                 _end_dagman(job, work)
 
-    def fail(self, job: Job, why: str = "it failed", *, node: str | None = None) -> None:
+    def fail(self, job: Job, why: str = "it failed", *, process: int | None = None, node: str | None = None) -> None:
         """The work fails: exit code 1 with ``why`` as error output, or on Dask a RuntimeError with it."""
-        self.finish(job, exit_code=1, node=node, stderr=f"{why}\n", exception=RuntimeError(why))
+        with self._lock:
+            if self._work(job).graph:
+                self.finish(job, exception=RuntimeError(why))
+            else:
+                self.finish(job, exit_code=1, process=process, node=node, stderr=f"{why}\n")
+
+    @staticmethod
+    def _check_fits(job: Job, work: Work, exit_code: int, result: Any, exception: BaseException | None) -> None:
+        """
+        Raises:
+            ValueError: an end that jobs of this type do not have.
+        """
+        if work.graph and exit_code:
+            raise ValueError(f"{job._title()} is a Dask job: it fails with an exception, not with an exit code.")
+        if not work.graph and (result is not _UNSET or exception is not None):
+            raise ValueError(f"{job._title()} is no Dask job: it ends with an exit code and outputs.")
+        if result is not _UNSET and len(work.leaves) > 1:
+            raise ValueError(f"{job._title()} has several parts: give no result, so that each is computed.")
 
     def remove(self, job: Job, reason: str = "removed by an administrator") -> None:
         """Somebody takes the work out of the scheduler."""
@@ -184,20 +204,20 @@ class FakeSchedulers:
     @contextmanager
     def away(self, why: str = "The scheduler does not answer.") -> Iterator[None]:
         """No scheduler can be reached meanwhile."""
-        self._away = why
+        before, self._away = self._away, why
         try:
             yield
         finally:
-            self._away = ""
+            self._away = before
 
     @contextmanager
     def refusing(self, why: str) -> Iterator[None]:
         """Submissions are refused meanwhile."""
-        self._refusal = why
+        before, self._refusal = self._refusal, why
         try:
             yield
         finally:
-            self._refusal = ""
+            self._refusal = before
 
     # -- what jobs ask ------------------------------------------------------------------------------------
 
@@ -234,10 +254,11 @@ class FakeSchedulers:
             SchedulerConnectionError: the test has the scheduler away.
         """
         self.reach()
-        work = self._works.get(job._record.id)
-        if work is not None and self._outcome is not None and not _over(work):
-            self.finish(job) if self._outcome == "Complete" else self.fail(job)
-        return work
+        with self._lock:
+            work = self._works.get(job._record.id)
+            if work is not None and self._outcome is not None and not _over(work):
+                self.finish(job) if self._outcome == "Complete" else self.fail(job)
+            return work
 
     def stop(self, job: Job) -> None:
         """Takes what is not over of a job out of the queue."""
@@ -285,13 +306,10 @@ class FakeSchedulers:
                 ad.pop("ShadowBday", None)
         work.leaves.clear()
 
-    def _chosen(
-        self, job: Job, work: Work, process: int | None, node: str | None, *, ready: bool = False
-    ) -> list[tuple[str, int]]:
+    def _chosen(self, job: Job, work: Work, process: int | None, node: str | None) -> list[tuple[str, int]]:
         """The processes that are meant, of those that are not over."""
         if isinstance(job, CondorWorkflow):
-            names = _nodes(job, work, node, ready=ready)
-            return [(name, 0) for name in names]
+            return [(name, 0) for name in _nodes(job, work, node)]
         if node is not None:
             raise ValueError(f"{job._title()} is no workflow and has no node {node!r}.")
         open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in _OVER]
@@ -321,8 +339,6 @@ def _finish_leaves(work: Work, result: Any, exception: BaseException | None) -> 
                 leaf.exception = error
         elif exception is None:
             leaf.result = result
-    if exception is None and result is not _UNSET and len(work.leaves) > 1:
-        raise ValueError("The job has several parts: do not give a result, so that each is computed.")
 
 
 def _computed(thing: Any) -> Any:
@@ -330,30 +346,35 @@ def _computed(thing: Any) -> Any:
     return result
 
 
-def _nodes(job: CondorWorkflow, work: Work, node: str | None, *, ready: bool) -> list[str]:
-    """The nodes that are meant, of those that are not over."""
+def _nodes(job: CondorWorkflow, work: Work, node: str | None) -> list[str]:
+    """The nodes that are meant, of those that are not over and whose parents are done.
+
+    Raises:
+        ValueError: the node that is named is none of these.
+    """
     every = {each.name: each for each in job.nodes}
-    if node is not None and node not in every:
-        raise ValueError(f"{job._title()} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
     over = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] in _OVER}
     done = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED and not ad["ExitCode"]}
-    names = [node] if node is not None else [name for name, each in every.items() if each.kind in WORK]
-    open_ = [name for name in names if name not in over]
-    if ready and node is None:
-        return [name for name in open_ if all(parent in done for parent in every[name].spec["parents"])]
-    return open_
+    done |= {name for name, each in every.items() if each.status == "Complete" and name not in over}
+    if node is None:
+        return [
+            name
+            for name, each in every.items()
+            if each.kind in WORK and name not in over | done and done.issuperset(each.spec["parents"])
+        ]
+    if node not in every:
+        raise ValueError(f"{job._title()} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
+    missing = [parent for parent in every[node].spec["parents"] if parent not in done]
+    if missing:
+        raise ValueError(f"The node {node!r} of {job._title()} does not begin before {', '.join(missing)} is done.")
+    return [] if node in over | done else [node]
 
 
 def _end_dagman(job: CondorWorkflow, work: Work) -> None:
     """DAGMan ends once no node can be run any more."""
     assert work.dagman is not None  # noqa: S101  (it is a workflow's)
-    codes = {name: ad.get("ExitCode") for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED}
-    failed = any(codes.values())
-    if _nodes(job, work, None, ready=True) and not failed:
+    if _nodes(job, work, None):
         return
-    at_work = any(ad["JobStatus"] not in _OVER for ad in work.ads.values())
-    waiting = [name for name in _nodes(job, work, None, ready=True) if (name, 0) not in work.ads]
-    if at_work or waiting:
-        return
+    failed = any(ad.get("ExitCode") for ad in work.ads.values() if ad["JobStatus"] == COMPLETED)
     work.dagman.update(JobStatus=COMPLETED, ExitCode=1 if failed else 0, CompletionDate=_now())
     work.dagman.pop("ShadowBday", None)

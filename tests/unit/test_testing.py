@@ -1,7 +1,8 @@
 """Fake schedulers, for the tests of apps: jobs that end as told."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from prefect_jobs import (
     JobManager,
     JobStateError,
     SchedulerConnectionError,
+    SchedulerEngineMismatch,
+    SchedulerNotAssigned,
     SchedulerSetting,
     SubmissionError,
+    create_condor_scheduler,
+    list_schedulers,
 )
 from prefect_jobs.runtime import get_runtime
 from prefect_jobs.testing import FakeSchedulers, fake_schedulers
@@ -287,9 +292,28 @@ def test_a_node_that_fails_ends_the_workflow_and_it_goes_on_from_there(
 
     assert job.status == "Various-Complete"
     assert job.status_message.startswith("Failed: c: Exit code 1. 2 of 4 nodes are done.")
-    assert job.get_logs()["c"]["error"] == "no rain\n"
+    assert job.node_statuses == {"a": "Complete", "b": "Complete", "c": "Error", "d": "Pending"}
+    logs = job.get_logs()
+    assert (logs["c"]["error"](), logs["c"]["output"](), logs["d"]["error"]()) == ("no rain\n", "", "")
+    assert logs["the workflow"] == {}
     job.resubmit()
     assert job.status == "Submitted"
+    schedulers.finish(job)
+    assert job.status == "Complete" and set(job.node_statuses.values()) == {"Complete"}
+
+
+def test_nodes_after_one_that_failed_are_never_run(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    job = diamond(manager)
+    job.execute()
+    with pytest.raises(ValueError, match=r"'d' of .* does not begin before b, c is done"):
+        schedulers.finish(job, node="d")
+    schedulers.finish(job, node="a")
+    schedulers.fail(job, node="b")
+
+    schedulers.finish(job)
+
+    assert job.status == "Various-Complete"
+    assert job.node_statuses == {"a": "Complete", "b": "Error", "c": "Complete", "d": "Pending"}
 
 
 def test_a_workflow_is_stopped(manager: JobManager, schedulers: FakeSchedulers) -> None:
@@ -446,11 +470,78 @@ def test_a_job_that_is_at_no_scheduler_cannot_be_told_anything(manager: JobManag
         schedulers.run(workflow, node="x")
 
 
+def test_what_does_not_fit_is_refused_and_changes_nothing(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    condor, dask = flood(manager), analysis(manager)
+    condor.execute()
+    dask.execute([delayed(doubled)(1), delayed(doubled)(2)])
+
+    calls: list[Callable[[], None]] = [
+        lambda: schedulers.hold(dask, "no such file"),
+        lambda: schedulers.finish(dask, exit_code=1),
+        lambda: schedulers.finish(dask, result=5),
+        lambda: schedulers.finish(condor, result=5),
+    ]
+    for wrong in calls:
+        with pytest.raises(ValueError, match=r"Dask|several parts"):
+            wrong()
+    assert (condor.status, dask.status) == ("Submitted", "Submitted")
+
+
+def test_settings_are_checked() -> None:
+    with (
+        pytest.raises(TypeError, match=r"no setting held_timout\. Valid: .*held_timeout"),
+        fake_schedulers(held_timout=1),
+    ):
+        pass
+    with pytest.raises(ValueError, match="held_timeout"), fake_schedulers(held_timeout="soon"):
+        pass
+
+
+def test_a_test_may_name_the_schedulers_there_are() -> None:
+    with fake_schedulers(schedulers={"pool": "htcondor", "cluster": "dask"}):
+        manager = Hydrology.get_job_manager()
+        assert flood(manager).status == "Pending" and analysis(manager).status == "Pending"
+        with pytest.raises(ValueError, match="no scheduler 'pol'"):
+            manager.create_job("x", "alice", job_type="CONDOR", scheduler="pol")
+        with pytest.raises(SchedulerEngineMismatch):
+            manager.create_job("x", "alice", job_type="CONDOR", scheduler="cluster")
+    with fake_schedulers(schedulers={}), pytest.raises(SchedulerNotAssigned):
+        Hydrology.get_scheduler("pool")
+    with pytest.raises(ValueError, match="not 'slurm'"), fake_schedulers(schedulers={"x": "slurm"}):
+        pass
+
+
+def test_blocks_do_not_reach_a_real_prefect(schedulers: FakeSchedulers) -> None:
+    for call in (create_condor_scheduler("pool", "127.0.0.1").save, list_schedulers):
+        with pytest.raises(SchedulerConnectionError, match="a scheduler block needs a real server"):
+            call()
+
+
+def test_one_that_is_away_within_one_that_is_away(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    with schedulers.away("long"):
+        with schedulers.away("short"), pytest.raises(SchedulerConnectionError, match="short"):
+            schedulers.reach()
+        with pytest.raises(SchedulerConnectionError, match="long"):
+            schedulers.reach()
+    schedulers.reach()
+
+
+def test_many_threads_may_look_at_once() -> None:
+    with fake_schedulers(outcome="Complete"):
+        job = flood(Hydrology.get_job_manager())
+        job.execute()
+        manager = Hydrology.get_job_manager()
+        with ThreadPoolExecutor(8) as pool:
+            seen = list(pool.map(lambda _: manager.get_job(job.id or 0).status, range(16)))  # type: ignore[union-attr]
+
+    assert set(seen) <= {"Submitted", "Results-Ready", "Complete"} and "Complete" in seen
+
+
 def test_assignments_are_kept_and_schedules_refused(manager: JobManager) -> None:
     Hydrology.assign_scheduler("pool", "large")
 
     assert Hydrology.get_scheduler("pool").name == "large"
-    with pytest.raises(SchedulerConnectionError, match="need a real server"):
+    with pytest.raises(SchedulerConnectionError, match="needs a real server"):
         manager.schedule_job("nightly", "alice", "CONDOR", cron="0 1 * * *")
 
 
