@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import httpx
+import psutil
 import pytest
 
 from prefect_jobs import (
@@ -184,8 +185,11 @@ manager.execute_jobs(jobs)
     try:
         eventually(lambda: _queued(client, runtime, ids) > 3, "some are in the queue", LIMIT, 0.02)
     finally:
+        helpers = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGKILL)
         process.communicate()
+    # Its helpers end by themselves and take back what they have not sent whole: long before GRACE, which is 0 below.
+    eventually(lambda: not any(helper.is_running() for helper in helpers), "its helpers have ended", LIMIT)
     assert _queued(client, runtime, ids) < len(jobs), "it was killed in the middle"
     # when somebody looks for them, and executes again what was not submitted
     monkeypatch.setattr(submission, "GRACE", timedelta(0))
