@@ -14,6 +14,8 @@ from tests.acceptance.conftest import TestApp
 from tests.acceptance.test_monitor import running
 from tests.support import eventually, log_lines
 
+pytestmark = pytest.mark.prefect
+
 Refused = list[str]
 
 

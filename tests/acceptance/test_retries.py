@@ -33,6 +33,8 @@ from tests.acceptance.test_monitor import becomes, known, running
 from tests.acceptance.workflows import node, workflow_of
 from tests.support import eventually
 
+pytestmark = pytest.mark.prefect
+
 LIMIT = 180
 QUICK = {"executable": "/bin/true", "transfer_executable": False, "request_memory": "32MB"}
 

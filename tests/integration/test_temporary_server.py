@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support import eventually
+
+pytestmark = pytest.mark.prefect
 
 SCRIPT = """
 import signal, sys, threading, time
