@@ -182,7 +182,8 @@ class JobFields(CustomStatuses):
         """
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError("A job needs a name that is not blank.")
-        if len(self.name) > MAX_NAME_LENGTH:
+        # A name that is stored may be longer by its id, which takes the place of {id}.
+        if len(self.name) > MAX_NAME_LENGTH and (self.id is None or self.name != self._record.name):
             raise ValueError(f"The job's name has {len(self.name)} characters; at most {MAX_NAME_LENGTH} are possible.")
         if not isinstance(self.extended_properties, dict):
             raise ValueError(f"extended_properties is a dict, not {self.extended_properties!r}.")
@@ -208,7 +209,7 @@ class JobFields(CustomStatuses):
         self._record = record
         for name, value in fresh.items():
             if name in unsaved and unsaved[name] != before.get(name):
-                if not isinstance(value, dict):
+                if not isinstance(value, dict) or not isinstance(unsaved[name], dict):
                     continue
                 # Key by key: a save must not remove what others have added meanwhile.
                 value = _merge(before[name], unsaved[name], value)  # noqa: PLW2901

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs import folders
+from prefect_jobs.schedulers.condor import description
 from prefect_jobs.schedulers.condor.input_files import URL, items
 
 #: Key in a spec: the folder in which it was made.
@@ -19,6 +20,8 @@ FOLDER = "folder"
 PATHS = ("remote_input_files", "pre_script", "post_script", "dag_file")
 #: Submit commands that name local files.
 COMMANDS = ("executable", "cmd", "transfer_input_files", "input", "stdin")
+#: What HTCondor takes for false.
+_FALSE = ("false", "f", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def settle(spec: dict[str, Any], base: Mapping[str, Any], places: Places) -> Non
         return  # they are looked for in the right folder as they are
     attributes = spec["attributes"]
     changed = {name: value for name, value in attributes.items() if value != before.get(name)}
-    attributes.update(_commands(changed, spec.get("remote_input_files") or (), places))
+    attributes.update(_commands(changed, attributes, spec.get("remote_input_files") or (), places))
 
 
 def settled(given: Mapping[str, Any], places: Places) -> dict[str, Any]:
@@ -96,7 +99,8 @@ def settled(given: Mapping[str, Any], places: Places) -> dict[str, Any]:
         named = given.get("remote_input_files") or ()
         named = [named] if isinstance(named, str | os.PathLike) else named
         attributes = dict(found["attributes"])
-        found["attributes"] = {**attributes, **_commands(attributes, named, places)}
+        template = description.TEMPLATES.get(str(given.get("condorpy_template_name")), {})
+        found["attributes"] = {**attributes, **_commands(attributes, {**template, **attributes}, named, places)}
     if found.get("nodes"):
         nodes = [dict(node) for node in found["nodes"]]
         names = {str(node.get(key)) for node in nodes for key in ("name", "dir") if node.get(key)}
@@ -110,12 +114,35 @@ def _settled(value: Any, places: Places) -> Any:
     return [places.settle(os.fspath(item)) for item in value]
 
 
-def _commands(attributes: Mapping[str, Any], named: Sequence[Any], places: Places) -> dict[str, Any]:
-    """Those of the submit commands that name local files, with absolute paths."""
+def _not_sent(attributes: Mapping[str, Any]) -> set[str]:
+    """The commands that name files of the execution machine, since theirs are not sent there."""
+    said = {str(name).lower(): str(value).strip().lower() for name, value in attributes.items()}
+    found: set[str] = set()
+    if said.get("transfer_executable") in _FALSE:
+        found |= {"executable", "cmd"}
+    if said.get("transfer_input") in _FALSE:
+        found |= {"input", "stdin"}
+    if said.get("should_transfer_files") == "no":
+        found |= {"executable", "cmd", "input", "stdin"}
+    return found
+
+
+def _commands(
+    attributes: Mapping[str, Any], whole: Mapping[str, Any], named: Sequence[Any], places: Places
+) -> dict[str, Any]:
+    """Those of the submit commands that name local files, with absolute paths.
+
+    Args:
+        attributes: the commands.
+        whole: all commands of the job.
+        named: its ``remote_input_files``.
+        places: where files are looked for.
+    """
     names = {PurePosixPath(os.fspath(item)).name for item in named}
     found: dict[str, Any] = {}
+    there = _not_sent(whole)
     for command, value in attributes.items():
-        if command.lower() not in COMMANDS:
+        if command.lower() not in COMMANDS or command.lower() in there:
             continue
         if command.lower() == "transfer_input_files":
             settled_items = list(_each(items(value), names, places))

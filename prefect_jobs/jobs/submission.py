@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 GRACE = timedelta(seconds=30)
 
 
+#: Key in what is known of a job: an earlier submission of it was taken, so that to submit it again is to run it again.
+_RAN = "ran"
+
+
 class TransientSubmissionError(PrefectJobsError):
     """Raised by ``_execute`` hooks: nothing was submitted, and trying again may help."""
 
@@ -58,13 +62,17 @@ def check(job: "Job", *, again: bool = False) -> None:
     if job.id is not None:
         job._refresh()
     _check_not_active(job, "executed")
-    # A job that was refused keeps no token: nothing of it has ever run.
-    if not again and job._record.submission_token is not None and statuses.is_final(job._record.state.as_status):
+    if not again and statuses.is_final(job._record.state.as_status) and _has_run(job._record):
         raise JobStateError(
             f"{job._title()} is over: it is {job.cached_status!r}. Call resubmit() to run it once more, or create a "
             "new job."
         )
     job._check_fields()
+
+
+def _has_run(record: JobRecord) -> bool:
+    """Whether a scheduler has ever taken a job that is over. One that is refused keeps no token."""
+    return record.submission_token is not None or bool(record.native.get(_RAN))
 
 
 def has_past(job: "Job") -> bool:
@@ -171,12 +179,13 @@ def intention(job: "Job", token: str) -> Callable[[JobRecord], Change | None]:
                 f"{job._title()} was submitted by another process meanwhile; it is {fresh.state.status!r}."
             )
         state = transition(fresh.state, Intent(), clock.now())
+        ran = statuses.is_final(fresh.state.as_status) and _has_run(fresh)
         values = {
             "state": state,
             "submission_token": token,
             "submitting_since": clock.now(),
             "remote_id": None,
-            "native": job._origin(),
+            "native": {**job._origin(), **({_RAN: True} if ran else {})},
             "engine_run": job._engine,
         }
         wanted = job._user_changes(fresh)  # such as the directory that was made for it just now
@@ -278,7 +287,7 @@ def adopt(job: "Job") -> bool:
         SchedulerConnectionError: nobody can tell now.
     """
     _check_not_submitting(job, job._record)
-    if not hooks.call(job._find_submission):
+    if not job._hook(job._find_submission):
         return False
     accepted(job)
     return True

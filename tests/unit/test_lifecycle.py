@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from dask.delayed import delayed
 
-from prefect_jobs import App, CondorJob, DaskJob, Job, JobManager, JobStateError, SchedulerConnectionError
+from prefect_jobs import (
+    App,
+    CondorJob,
+    DaskJob,
+    Job,
+    JobManager,
+    JobStateError,
+    SchedulerConnectionError,
+    SubmissionError,
+)
+from prefect_jobs.records import Change
 from prefect_jobs.testing import FakeSchedulers, fake_schedulers
 
 #: What was given to results functions.
@@ -244,3 +254,79 @@ def test_a_dask_result_that_is_forgotten_goes_to_its_function_alone(
     assert job.status == "Complete" and SEEN == [7]
     with pytest.raises(Exception, match="not kept"):
         _ = job.result
+
+
+def test_a_job_of_which_nothing_ever_ran_is_executed_again(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    job = condor(manager)
+    for _ in range(3):
+        with schedulers.refusing("the queue is full"), pytest.raises(SubmissionError):
+            job.execute()
+
+    job.execute()
+
+    assert job.status == "Submitted"
+
+
+def test_a_resubmission_that_is_refused_is_none_that_execute_may_repeat(
+    manager: JobManager, schedulers: FakeSchedulers
+) -> None:
+    job = condor(manager)
+    job.execute()
+    schedulers.finish(job)
+    assert job.status == "Complete"
+    for _ in range(2):
+        with schedulers.refusing("the queue is full"), pytest.raises(SubmissionError):
+            job.resubmit()
+
+    with pytest.raises(JobStateError, match=r"is over: it is 'Error'\. Call resubmit\(\)"):
+        job.execute()
+    job.resubmit()
+    assert job.status == "Submitted"
+
+
+def test_the_longest_name_with_an_id_in_it(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    job = manager.create_job("{id}" + "x" * 1020, "alice", job_type="BASIC")
+    job.save()
+    # as it is stored where the id has ten digits
+    job._backend.update(job._record.id, lambda _: Change({"name": "1234567890" + "x" * 1020}))
+    read = manager.get_job(job.id or 0)
+    assert read is not None
+
+    read.description = "changed"
+    read.save()
+    read.execute()
+
+    assert read.status == "Submitted"
+    read.name = "y" * 1025
+    with pytest.raises(ValueError, match="1025 characters"):
+        read.save()
+
+
+def test_extended_properties_that_are_none_are_a_clear_error(manager: JobManager) -> None:
+    job = condor(manager, extended_properties={"a": 1})
+    job.execute()
+    job.extended_properties = None  # type: ignore[assignment]
+
+    assert job.status == "Submitted"
+    with pytest.raises(ValueError, match="extended_properties is a dict"):
+        job.save()
+
+
+class Lost(Job):
+    """A type that looks for its interrupted submission."""
+
+    def _find_submission(self) -> bool:
+        self.extended_properties["found"] = True
+        self._submitted = {"remote_id": "7"}
+        return True
+
+
+def test_what_the_hook_sets_that_finds_a_submission_is_saved(manager: JobManager) -> None:
+    job = manager.create_job("lost", "alice", job_type=Lost)
+    job.save()
+    job._record = job._backend.update(job._record.id, lambda _: Change({"submission_token": "t"}))
+
+    job.execute()
+
+    read = manager.get_job(job.id or 0)
+    assert read is not None and read.extended_properties == {"found": True} and read.remote_id == "7"

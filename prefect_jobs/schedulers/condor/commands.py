@@ -117,6 +117,8 @@ _MEANT = {
     **dict.fromkeys(("gpu", "gpus"), "request_gpus"),
     "disk": "request_disk",
 }
+#: What people add to the name of a resource, whose unit HTCondor has in the value: request_memory = 2GB.
+_UNIT = re.compile(r"_?(b|kb|kib|mb|mib|gb|gib|tb|tib|m|g|count|num|number|size|limit)$")
 #: How much alike two names are of which one is taken for a slip of the other.
 _ALIKE = 0.85
 
@@ -174,6 +176,9 @@ def _meant(name: str) -> str | None:
             rest = name.removeprefix(prefix)
             known = [other.removeprefix(prefix) for other in KNOWN if other.startswith(prefix)]
             found = _MEANT.get(rest) if prefix == "request_" else None
+            words = _UNIT.sub("", rest)
+            if found is None and prefix == "request_" and words != rest:
+                found = f"request_{words}" if words in known else _MEANT.get(words)
             return found or next((prefix + other for other in _close(rest, known)), None)
     if name.startswith(PREFIXES):
         return None
