@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from anyio.to_thread import run_sync
 from pydantic import ValidationError
 
 from prefect_jobs.blocks._bridge import ask_prefect, client_of_prefect
@@ -24,7 +25,7 @@ def list_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:
 
 async def alist_schedulers() -> list[SchedulerBlock]:
     """As :func:`list_schedulers`."""
-    return await _list()
+    return await run_sync(list_schedulers)
 
 
 def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
@@ -42,10 +43,7 @@ def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
 
 async def aget_scheduler(name: str) -> SchedulerBlock | None:
     """As :func:`get_scheduler`."""
-    try:
-        return await _get(block_name(name))
-    except ValueError:
-        return None
+    return await run_sync(get_scheduler, name)
 
 
 def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> SchedulerBlock:

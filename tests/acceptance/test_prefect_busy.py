@@ -1,12 +1,15 @@
 """Prefect on SQLite answers 503 now and then ("database is locked"): what people wait for is asked again."""
 
+import asyncio
 import json
 import re
+import time
 
 import httpx
 import pytest
 
 from prefect_jobs import JobManager, SchedulerSetting, create_condor_scheduler, get_scheduler, list_schedulers
+from prefect_jobs.blocks.schedulers import aget_scheduler, alist_schedulers
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime import Runtime
@@ -70,6 +73,27 @@ def test_schedulers_and_their_assignment(
     refused.clear()
     found = TestApp.get_scheduler("main")
     assert found is not None and found.name == "busy"
+
+
+def test_schedulers_where_prefect_is_busy_for_a_second(block: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = httpx.AsyncHTTPTransport.handle_async_request
+    until = 0.0
+
+    async def busy(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        if time.monotonic() < until:
+            return httpx.Response(503, request=request, content=b"{}")
+        return await send(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", busy)
+    # in both forms
+    until = time.monotonic() + 1
+    assert "busy" in [found.name for found in list_schedulers()]
+    until = time.monotonic() + 1
+    assert "busy" in [found.name for found in asyncio.run(alist_schedulers())]
+    until = time.monotonic() + 1
+    found = asyncio.run(aget_scheduler("busy"))
+    assert found is not None and found.name == "busy"
+    assert asyncio.run(aget_scheduler("no such name")) is None
 
 
 def test_jobs(manager: JobManager, runtime: Runtime, refused: Refused) -> None:
