@@ -10,7 +10,7 @@ from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, 
 from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.unknown import UnknownJob
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone, RunSeen
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime import Runtime
 from prefect_jobs.store.leases import kept_up
@@ -58,6 +58,9 @@ class Retries:
                 if error.busy:
                     self._runtime.store.release_lease(name, owner)
                 raise  # where it may have claimed the run, that is found out once the lease has ended
+            except RunGone:
+                self._runtime.store.release_lease(name, owner)
+                raise
             if claimed is None:
                 log.info("Job %s: a worker has claimed the retry of its flow run", record.id)
             else:
@@ -87,7 +90,10 @@ class Retries:
             return
         with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
             if record is not None and record.flow_run_id is not None:
-                self._submit_interrupted(record, attempt, owner)
+                try:
+                    self._submit_interrupted(record, attempt, owner)
+                except RunGone:
+                    log.info("Job %s: its flow run was deleted; its interrupted retry is given up", record.id)
         self._runtime.store.release_lease(name, owner)
 
     def _submit_interrupted(self, record: JobRecord, attempt: int, owner: str) -> None:
@@ -151,13 +157,13 @@ def _ready(job: Job) -> Callable[[], None]:
     """What submits the job, once its scheduler answers.
 
     Raises:
-        SchedulerConnectionError: it does not.
+        SchedulerConnectionError: it does not. Where there is no such scheduler any more, that is the answer.
     """
     try:
         job._reach()
-    except SchedulerConnectionError:
-        raise
     except Exception as error:
+        if isinstance(error, SchedulerConnectionError) and submission.may_be_tried_again(error):
+            raise
         problem = error
 
         def refuse() -> None:  # once the run is claimed: before, the answer would overwrite a worker's claim

@@ -18,7 +18,7 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Pending
 
-from prefect_jobs import CondorWorkflow, JobManager
+from prefect_jobs import CondorWorkflow, JobManager, create_condor_scheduler, statuses
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.basic_job import basic_job
 from prefect_jobs.jobs.base import Job
@@ -232,3 +232,33 @@ def test_a_run_that_a_worker_gets_too_late_submits_nothing(over: Job, prefect_vi
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}), pytest.raises(TimeoutError):
         run_flow(basic_job, flow_run=run, parameters={"name": "over", "app": "test_app", "timeout": 1})
     assert known(over).state.attempt == 2
+
+
+def test_a_retry_whose_flow_run_is_deleted_leaves_nothing_behind(over: Job, runtime: Runtime) -> None:
+    # given a retry whose monitor was killed, and its run deleted
+    name, owner = f"prefect-retry:{over.id}:1", uuid.uuid4().hex
+    runtime.store.claim_lease(name, owner, -1)
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(UUID(over.flow_run_id or ""))
+    # when
+    Retries(runtime).go_on(over.id or 0, name, owner)
+    # then
+    assert known(over).state.attempt == 1
+    assert runtime.store.claim_lease(name, uuid.uuid4().hex, 1)
+
+
+def test_the_scheduler_of_a_retry_is_gone(manager: JobManager, runtime: Runtime, prefect_view: PrefectView) -> None:
+    # given a job that is over, and whose scheduler was deleted
+    create_condor_scheduler("going", "127.0.0.1").save(overwrite=True)
+    job = manager.create_job("x", "alice", job_type="CONDOR", scheduler="going", attributes=QUICK)
+    job.save()
+    state = StatusState("COM", "Complete", statuses.BY_CODE["COM"].kind.encode(), attempt=1)
+    job._backend.update(job._record.id, lambda fresh: Change({"state": state}))
+    CondorScheduler.delete("going")
+    runtime.lookup._blocks.clear()  # as it is in a process of its own
+    # when
+    press_retry(prefect_view, job)
+    assert Retries(runtime).act(job, seen(prefect_view, job))
+    # then the answer says so
+    assert any("no scheduler 'going'" in message.text for message in runtime.messages(job._record.id))
+    assert not runtime.store.ended_leases("prefect-retry:")
