@@ -285,8 +285,11 @@ class Commands:
             self._say(job, "Its flow run was deleted in Prefect: the job was stopped.")
             return True
         kind = run.state_type
-        if job._record.engine_run and (over or kind not in ("CANCELLING", "CANCELLED")):
-            return True  # an engine executes the run: its states, and its retries, are the engine's
+        # A run that was made here is an engine's only while a worker executes it: the worker may be gone at the next
+        # retry. Whoever claims that submits the job.
+        ours = over and run.made_here and run.state_name == _RETRY
+        if job._record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
+            return True  # an engine executes the run: its states are the engine's
         if over:
             return self._retries.act(job, run) if run.state_name == _RETRY else self._show_again(job, run)
         if job.scheduler_engine is None and not _asks(job):

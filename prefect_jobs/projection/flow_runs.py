@@ -36,6 +36,8 @@ _RETRY = "AwaitingRetry"
 _NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
 #: Names of states that ask for something, whatever our state is.
 COMMANDED = ("Cancelling", "Cancelled", _RETRY)
+#: With what the key of a run begins that was made to show a job.
+KEY = "prefect-jobs:"
 #: Seconds after which a server that knew no such call is asked for it again: it may have been a proxy that answered.
 _OLDER = 600.0
 #: Times that a run is looked at that changes between our look and our call.
@@ -55,11 +57,14 @@ class RunSeen:
     state_id: str
     state_type: str
     state_name: str
+    #: Whether it was made to show a job; others are made in Prefect, by a schedule or an engine.
+    made_here: bool
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "RunSeen":
         """From the API's answer."""
-        return cls(str(run["id"]), str(run["state_id"]), str(run["state_type"]), str(run["state_name"]))
+        made_here = str(run["idempotency_key"]).startswith(KEY)
+        return cls(str(run["id"]), str(run["state_id"]), str(run["state_type"]), str(run["state_name"]), made_here)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,21 @@ from typing import Any
 
 import httpx
 
-from prefect_jobs.projection.flow_runs import COMMANDED, DELETED_AT_ONCE, FlowRuns, NewRun, RunSeen, plain
+from prefect_jobs.projection.flow_runs import COMMANDED, DELETED_AT_ONCE, KEY, FlowRuns, NewRun, RunSeen, plain
 from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone, retried
 from prefect_jobs.projection.states import Face
 
-__all__ = ["COMMANDED", "DELETED_AT_ONCE", "NewRun", "PrefectApi", "PrefectAway", "RunGone", "RunSeen", "retried"]
+__all__ = [
+    "COMMANDED",
+    "DELETED_AT_ONCE",
+    "KEY",
+    "NewRun",
+    "PrefectApi",
+    "PrefectAway",
+    "RunGone",
+    "RunSeen",
+    "retried",
+]
 
 #: Of all task runs that are nodes.
 _TASK_KEY = "prefect-jobs-node"

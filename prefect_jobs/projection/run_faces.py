@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
-from prefect_jobs.projection.prefect_api import COMMANDED, NewRun, PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import begins_run, face_of, labels_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
@@ -127,7 +127,7 @@ class RunFaces:
             entrypoint=self._entrypoint(record),
             name=record.name,
             face=face_of(record),
-            key=f"prefect-jobs:{self._store.identity}:{record.id}",
+            key=f"{KEY}{self._store.identity}:{record.id}",
             tags=tags_of(record),
             labels=labels_of(record),
         )

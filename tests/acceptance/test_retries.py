@@ -231,7 +231,14 @@ def test_a_run_that_a_worker_gets_too_late_submits_nothing(over: Job, prefect_vi
         run = client.read_flow_run(UUID(over.flow_run_id or ""))
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}), pytest.raises(TimeoutError):
         run_flow(basic_job, flow_run=run, parameters={"name": "over", "app": "test_app", "timeout": 1})
-    assert known(over).state.attempt == 2
+    assert known(over).state.attempt == 2 and known(over).engine_run
+    # when it is pressed again, and the worker is gone
+    press_retry(prefect_view, over)
+    with running(Monitor()):
+        # then the monitor acts on it
+        eventually(lambda: known(over).state.attempt == 3, "it is submitted again", LIMIT)
+        eventually(lambda: state_of(prefect_view, over)["name"] == "Submitted", "Prefect shows it", LIMIT)
+    assert not known(over).engine_run
 
 
 def test_a_retry_whose_flow_run_is_deleted_leaves_nothing_behind(over: Job, runtime: Runtime) -> None:
