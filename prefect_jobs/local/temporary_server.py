@@ -19,8 +19,9 @@ from prefect_jobs.local.files import locked
 _UP = 120
 #: Seconds that it has to end: it may be laying out its database, which must be whole.
 _DOWN = 20.0
-#: Ends the server once the other end of a pipe is closed, as it is when this process ends in whatever way.
-_WATCH = 'read -r _; kill "$1" 2>/dev/null'
+#: Ends the server that it was told last once the other end of a pipe is closed, as it is when this process ends in
+#: whatever way.
+_WATCH = 'while read -r pid; do server=$pid; done; [ -z "$server" ] || kill "$server" 2>/dev/null'
 
 _lock = threading.Lock()
 _ended = False
@@ -52,35 +53,60 @@ def ensure() -> None:
             home.mkdir(parents=True, exist_ok=True)
             with locked(home / ".prefect-jobs-temporary-server.lock"):
                 _start(server)
-        _watch(server)
+        if server.server_process is not None:
+            _watch(server.server_process)  # Prefect may have started it
 
 
 def _start(server: Any) -> None:
+    # Its start takes long, and this process may be ended meanwhile.
+    run = server._run_uvicorn_command
+
+    def watched() -> Any:
+        process = run()
+        _watch(process)
+        return process
+
+    server._run_uvicorn_command = watched
+    _open_watcher()
     try:
         server.start(timeout=_UP)
     except Exception as error:
+        _close_watcher()
         _stop(server)
         raise LocalPartError(
             f"The temporary Prefect server could not be started: {error} Start a lasting one, and set PREFECT_API_URL."
         ) from error
     finally:
+        del server._run_uvicorn_command
         # Ended by us, after the last calls to it.
         atexit.unregister(server.stop)
 
 
-def _watch(server: Any) -> None:
-    global _watcher, _watched  # noqa: PLW0603
-    process = server.server_process
-    if process is None or process.pid == _watched:
+def _open_watcher() -> None:
+    global _watcher  # noqa: PLW0603
+    if _watcher is None or _watcher.poll() is not None:
+        _close_watcher()
+        _watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCH],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this program
+        )
+
+
+def _watch(process: "subprocess.Popen[Any]") -> None:
+    """Has the server end with this process."""
+    global _watched  # noqa: PLW0603
+    if process.pid == _watched:
         return
-    _close_watcher()
-    _watcher = subprocess.Popen(
-        ["/bin/sh", "-c", _WATCH, "sh", str(process.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this program
-    )
+    if _ended:
+        process.terminate()  # nobody ends it any more
+        return
+    _open_watcher()
+    assert _watcher is not None and _watcher.stdin is not None  # noqa: S101  (for the type checker)
+    _watcher.stdin.write(f"{process.pid}\n".encode())
+    _watcher.stdin.flush()
     _watched = process.pid
 
 

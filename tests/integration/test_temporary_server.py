@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -45,12 +46,7 @@ raise RuntimeError("the end of this program")
 
 def test_one_process_has_one_server_and_none_is_left(tmp_path: Path) -> None:
     # given a new Prefect home, and two programs at once
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
-    environment |= {
-        "PREFECT_HOME": str(tmp_path / "home"),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_JOBS_DATABASE_URL": f"sqlite:///{tmp_path / 'jobs.db'}",
-    }
+    environment = _environment(tmp_path)
     logs = [(tmp_path / f"{number}.log").open("w+") for number in range(2)]
     programs = [
         subprocess.Popen(
@@ -96,6 +92,46 @@ def test_one_process_has_one_server_and_none_is_left(tmp_path: Path) -> None:
                 server.kill()
         for log in logs:
             log.close()
+
+
+def test_a_program_that_is_killed_while_its_server_starts_leaves_none(tmp_path: Path) -> None:
+    # given two programs whose servers lay out new databases
+    programs: list[subprocess.Popen[bytes]] = []
+    servers: list[psutil.Process] = []
+    try:
+        for name in ("ended", "killed"):
+            (tmp_path / name).mkdir()
+            command = [sys.executable, "-c", "from prefect_jobs import list_schedulers; list_schedulers(timeout=100)"]
+            programs.append(subprocess.Popen(command, env=_environment(tmp_path / name), cwd=tmp_path / name))
+
+        def at_it(program: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+            return [found for found in _servers(program.pid) if time.time() - found.create_time() > 0.2]
+
+        # when they are killed as soon as the servers are there
+        for program, number in zip(programs, (signal.SIGTERM, signal.SIGKILL), strict=True):
+            servers += eventually(lambda program=program: at_it(program), "its server starts", 60) or []
+            program.send_signal(number)
+            assert program.wait(20) == -number
+        # then
+        assert len(servers) == 2
+        eventually(lambda: not [server for server in servers if server.is_running()], "no server is left", 60)
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+        for server in servers:
+            if server.is_running():
+                server.kill()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """A new Prefect home, and no API."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    return environment | {
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_JOBS_DATABASE_URL": f"sqlite:///{folder / 'jobs.db'}",
+    }
 
 
 def _servers(pid: int) -> list[psutil.Process]:
