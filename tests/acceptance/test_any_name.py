@@ -1,21 +1,17 @@
 """Users and names of any kind: folders, tags, runs and files that work everywhere."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs import JobManager, SchedulerConnectionError
+from prefect_jobs import JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.condor_job import condor_job
 from prefect_jobs.naming import folder_name
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.workflows import node, workflow_of
-from tests.support import eventually
 
 LIMIT = 90
 #: Names of schedules that are alike where they are cut, or where Prefect takes no character of theirs.
@@ -105,24 +101,8 @@ def test_a_flow_and_a_schedule_with_the_longest_names(
     )
     (job,) = manager.list_jobs()
     assert job.cached_status == "Complete" and prefect_view.run(job)["name"] == name
-    schedules = [
-        _patiently(partial(manager.schedule_job, other, "jane@example.org", "BASIC", interval=3600)) for other in ALIKE
-    ]
+    schedules = [manager.schedule_job(other, "jane@example.org", "BASIC", interval=3600) for other in ALIKE]
     assert len({schedule.deployment_id for schedule in schedules}) == len(ALIKE)
     for schedule in schedules:
         assert prefect_view.get(f"/deployments/{schedule.deployment_id}")["name"] == schedule.name.partition("/")[2]
-        _patiently(schedule.delete)
-
-
-def _patiently(call: Callable[[], Any]) -> Any:
-    """Prefect on SQLite answers 503 now and then."""
-
-    def once() -> tuple[Any] | None:
-        try:
-            return (call(),)
-        except SchedulerConnectionError:
-            return None
-
-    answer = eventually(once, "Prefect answers")
-    assert answer is not None
-    return answer[0]
+        schedule.delete()
