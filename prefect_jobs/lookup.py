@@ -125,7 +125,7 @@ class Lookup:
 
 
 def answered(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
-    """What Prefect answers, however long it takes to load.
+    """What Prefect answers; where its server is there, however long it takes to load.
 
     Raises:
         SchedulerConnectionError: it does not within ``patience`` seconds.

@@ -16,6 +16,8 @@ T = TypeVar("T")
 PATIENCE = 3.0
 #: Seconds that Prefect has for its answer at least, once it is loaded.
 _ANSWER = 1.0
+#: Seconds that Prefect's server has to show that it is there.
+_PROBE = 2.0
 
 _lock = threading.Lock()
 _loaded = threading.Event()
@@ -45,8 +47,8 @@ def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = 
 
     Args:
         call: asks Prefect; it goes on where nobody waits for it any more.
-        patience: seconds, the import of Prefect included. Where that takes nearly all of them, there is one more; where
-            the machine is so slow that it takes more, they begin after it: Prefect is not away for that.
+        patience: seconds, the import of Prefect included. Where that takes nearly all of them though Prefect's server
+            answers, there is one more; where the machine is so slow that it takes more, they begin after it.
         strict: no more seconds in any case.
 
     Raises:
@@ -63,13 +65,41 @@ def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = 
 
     began = time.monotonic()
     deadline = began + patience
+    there = threading.Event()
+    if not strict and not _loaded.is_set():
+        threading.Thread(target=_probe, args=(there,), name="prefect-jobs-probe", daemon=True).start()
     threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
     if not strict and not _loaded.is_set():
         while not (_loaded.wait(0.02) or outcome.done()):
-            pass
-        slow = time.monotonic() - began > PATIENCE - _ANSWER
-        deadline = max(deadline, time.monotonic() + min(patience, PATIENCE if slow else _ANSWER))
+            if time.monotonic() > deadline and not there.is_set():
+                raise TimeoutError
+        if there.is_set():
+            slow = time.monotonic() - began > PATIENCE - _ANSWER
+            deadline = max(deadline, time.monotonic() + min(patience, PATIENCE if slow else _ANSWER))
     return outcome.result(max(0.0, deadline - time.monotonic()))
+
+
+def _probe(there: threading.Event) -> None:
+    """Finds out whether Prefect's server answers, without Prefect: it is not away only because its import takes long.
+
+    Where the environment names no server, this counts as so: what Prefect's profiles say, or whether it starts a
+    temporary server, it knows itself alone.
+    """
+    import ssl
+    import urllib.error
+    import urllib.request
+    from http.client import HTTPException
+
+    url = os.environ.get("PREFECT_API_URL")
+    try:
+        if url:
+            urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_PROBE).close()  # noqa: S310
+    except urllib.error.HTTPError as error:  # such as one that wants to know who we are
+        error.close()
+    except (OSError, ValueError, HTTPException) as error:
+        if not isinstance(getattr(error, "reason", error), ssl.SSLError):  # a certificate that Prefect may trust
+            return
+    there.set()
 
 
 def _after_fork() -> None:

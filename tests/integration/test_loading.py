@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,33 @@ timed("delete", job.delete)
 print(json.dumps(seconds))
 """
 
+EXECUTE = """
+import importlib.machinery, json, sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "prefect":
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            load = spec.loader.exec_module
+            # Not in this method, for which other imports wait.
+            spec.loader.exec_module = lambda module: (time.sleep(float(sys.argv[1])), load(module))
+            return spec
+
+sys.meta_path.insert(0, Slow())
+from prefect_jobs import App, PrefectJobsError
+
+class Tests(App):
+    name = package = "tests"
+
+commands = {"executable": "/bin/true"}
+job = Tests.get_job_manager().create_job("x", "alice", job_type="CONDOR", attributes=commands, scheduler="nobodys")
+began = time.monotonic()
+try:
+    job.execute()
+except PrefectJobsError as error:
+    print(json.dumps([time.monotonic() - began, job.cached_status, str(error)]))
+"""
+
 
 @pytest.mark.alone
 @pytest.mark.parametrize("hangs", [True, False])
@@ -72,3 +101,55 @@ def test_no_call_waits_for_the_import_of_prefect(tmp_path: Path, hangs: bool) ->
     assert max(seconds.values()) < 4, seconds
     assert sum(seconds.values()) < 8, seconds
     assert "Traceback" not in done.stderr
+
+
+def execute(folder: Path, url: str, seconds: float) -> tuple[float, str, str]:
+    """How long the first execute() of a process takes, and how it ends, where Prefect's import takes some seconds."""
+    database = f"sqlite:///{folder / 'jobs.db'}"
+    environment = {**os.environ, "PREFECT_API_URL": url, "PREFECT_JOBS_DATABASE_URL": database}
+    command = [sys.executable, "-c", EXECUTE, str(seconds)]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    took, status, error = json.loads(done.stdout)
+    return took, status, error
+
+
+@pytest.mark.alone
+def test_execute_does_not_wait_for_the_import_where_prefect_is_away(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        took, status, error = execute(tmp_path, f"http://{LOOPBACK}:{listener.getsockname()[1]}/api", 7)
+    assert took < 4 and status == "Pending" and "later" in error, (took, error)
+
+
+def test_execute_waits_for_the_import_where_prefect_is_there(tmp_path: Path) -> None:
+    with _Nobody() as server:
+        _, status, error = execute(tmp_path, f"http://{LOOPBACK}:{server.server_port}/api", 7)
+    # it has got Prefect's answer
+    assert status == "Error" and "no scheduler 'nobodys'" in error
+
+
+class _Nobody(ThreadingHTTPServer):
+    """A server that knows nothing of anything, as a new one of Prefect."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.send_response(404)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_POST = do_PATCH = _answer  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    def __init__(self) -> None:
+        super().__init__((LOOPBACK, 0), self.Handler)
+
+    def __enter__(self) -> "_Nobody":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.shutdown()
+        self.server_close()
