@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -109,7 +110,7 @@ def test_a_program_that_is_killed_while_its_server_starts_leaves_none(tmp_path: 
 
         # when they are killed as soon as the servers are there
         for program, number in zip(programs, (signal.SIGTERM, signal.SIGKILL), strict=True):
-            servers += eventually(lambda program=program: at_it(program), "its server starts", 60) or []
+            servers += eventually(partial(at_it, program), "its server starts", 60) or []
             program.send_signal(number)
             assert program.wait(20) == -number
         # then
