@@ -110,7 +110,14 @@ def test_a_resubmit_from_another_folder_finds_the_same_files(
 def test_a_program_that_is_set_elsewhere_is_that_of_the_other_folder(
     manager: JobManager, shell_job: ShellJob, here: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = shell_job("", attributes={"executable": "forcing.sh", "transfer_input_files": ["data/forcing.txt"]})
+    job = shell_job(
+        "",
+        attributes={
+            "transfer_executable": True,
+            "executable": "forcing.sh",
+            "transfer_input_files": ["data/forcing.txt"],
+        },
+    )
     job.save()
     monkeypatch.chdir(elsewhere)
     job.set_attribute("executable", "forcing.sh")
