@@ -16,7 +16,7 @@ from prefect_jobs.local.prefect_server import LocalPrefectServer
 
 if TYPE_CHECKING:
     from prefect_jobs import CondorScheduler, JobManager
-    from prefect_jobs.runtime import Runtime
+    from prefect_jobs.runtime.wiring import Runtime
 
 #: Seconds after which nothing is waited for any more.
 PATIENCE = 600.0
@@ -70,7 +70,7 @@ def parts() -> Iterator[Parts]:
         # Prefect reads its settings when it is first imported.
         from prefect_jobs import App, create_condor_scheduler
         from prefect_jobs.blocks import register_blocks
-        from prefect_jobs.runtime import get_runtime
+        from prefect_jobs.runtime.wiring import get_runtime
         from prefect_jobs.schedulers.condor.client import close_clients
 
         class Bench(App):

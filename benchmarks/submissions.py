@@ -20,7 +20,7 @@ from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.proxy import Proxy, proxy
 from benchmarks.results import Row
 from prefect_jobs import CondorJob
-from prefect_jobs.schedulers.condor import description, outputs
+from prefect_jobs.schedulers.condor.submit import description, outputs
 
 REPEATS = 20
 MANY = int(os.environ.get("BENCH_MANY", "1000"))
@@ -30,7 +30,7 @@ _SMALL = {"request_memory": "16MB", "request_disk": "1MB"}
 CLIENT = """
 import sys
 from prefect_jobs import App
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 class Bench(App):
     name = "Benchmarks"
     package = "benchmarks"

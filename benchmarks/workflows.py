@@ -11,12 +11,15 @@ from benchmarks.meters import Cpu, requests, timed
 from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
-from prefect_jobs.jobs import condor_watch, condor_workflow
+from prefect_jobs.jobs.condor import poll as condor_watch
 from prefect_jobs.jobs.lifecycle import poll_once
-from prefect_jobs.schedulers.condor import dag, dagman, outputs
+from prefect_jobs.jobs.workflow import job as condor_workflow
+from prefect_jobs.jobs.workflow.node_states import PROJECTION
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.dag_observation import PROJECTION
-from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.dag import dagman
+from prefect_jobs.schedulers.condor.dag import model as dag
+from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.submit import outputs
 
 LARGE, REAL = 1000, 100
 REPEATS = 3

@@ -14,7 +14,7 @@ from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.flows.run_job import has_job, run_job
 from prefect_jobs.jobs import lifecycle, submission
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.dask import DaskJob
+from prefect_jobs.jobs.dask.job import DaskJob
 from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
 
 

@@ -16,15 +16,15 @@ _WHERE = {
     "Schedule": "schedule",
     "Job": "jobs.base",
     "BasicJob": "jobs.basic",
-    "CondorJob": "jobs.condor",
-    "DaskJob": "jobs.dask",
-    "CondorWorkflow": "jobs.condor_workflow",
-    "CondorWorkflowNode": "jobs.workflow_nodes",
-    "CondorWorkflowJobNode": "jobs.workflow_nodes",
-    "CondorWorkflowFinalNode": "jobs.workflow_nodes",
-    "CondorWorkflowServiceNode": "jobs.workflow_nodes",
-    "CondorWorkflowSubdagNode": "jobs.workflow_nodes",
-    "CondorWorkflowSpliceNode": "jobs.workflow_nodes",
+    "CondorJob": "jobs.condor.job",
+    "DaskJob": "jobs.dask.job",
+    "CondorWorkflow": "jobs.workflow.job",
+    "CondorWorkflowNode": "jobs.workflow.nodes",
+    "CondorWorkflowJobNode": "jobs.workflow.nodes",
+    "CondorWorkflowFinalNode": "jobs.workflow.nodes",
+    "CondorWorkflowServiceNode": "jobs.workflow.nodes",
+    "CondorWorkflowSubdagNode": "jobs.workflow.nodes",
+    "CondorWorkflowSpliceNode": "jobs.workflow.nodes",
     "register_job_type": "jobs.registry",
     "CondorScheduler": "blocks",
     "DaskScheduler": "blocks",
@@ -63,16 +63,16 @@ if TYPE_CHECKING:
     from prefect_jobs.errors import SubmissionError as SubmissionError
     from prefect_jobs.jobs.base import Job as Job
     from prefect_jobs.jobs.basic import BasicJob as BasicJob
-    from prefect_jobs.jobs.condor import CondorJob as CondorJob
-    from prefect_jobs.jobs.condor_workflow import CondorWorkflow as CondorWorkflow
-    from prefect_jobs.jobs.dask import DaskJob as DaskJob
+    from prefect_jobs.jobs.condor.job import CondorJob as CondorJob
+    from prefect_jobs.jobs.dask.job import DaskJob as DaskJob
     from prefect_jobs.jobs.registry import register_job_type as register_job_type
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowFinalNode as CondorWorkflowFinalNode
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowJobNode as CondorWorkflowJobNode
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode as CondorWorkflowNode
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowServiceNode as CondorWorkflowServiceNode
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowSpliceNode as CondorWorkflowSpliceNode
-    from prefect_jobs.jobs.workflow_nodes import CondorWorkflowSubdagNode as CondorWorkflowSubdagNode
+    from prefect_jobs.jobs.workflow.job import CondorWorkflow as CondorWorkflow
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowFinalNode as CondorWorkflowFinalNode
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowJobNode as CondorWorkflowJobNode
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode as CondorWorkflowNode
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowServiceNode as CondorWorkflowServiceNode
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowSpliceNode as CondorWorkflowSpliceNode
+    from prefect_jobs.jobs.workflow.nodes import CondorWorkflowSubdagNode as CondorWorkflowSubdagNode
     from prefect_jobs.manager import JobManager as JobManager
     from prefect_jobs.schedule import Schedule as Schedule
 

@@ -11,7 +11,7 @@ from prefect_jobs.errors import (
     SchedulerNotAssigned,
     SchedulerSettingDoesNotExist,
 )
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 
 if TYPE_CHECKING:
     from prefect_jobs.manager import JobManager

@@ -11,11 +11,12 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import callbacks, clock, folders
 from prefect_jobs.errors import SchedulerEngineMismatch
-from prefect_jobs.jobs import hooks, local_files, registry, submission_many
+from prefect_jobs.jobs import hooks, registry, submission_many
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.schedule import Schedule
 from prefect_jobs.store.filters import JobQuery
 

@@ -63,6 +63,6 @@ class Schedule:
 
     @staticmethod
     def _ask(question: Any) -> None:
-        from prefect_jobs.runtime import get_runtime
+        from prefect_jobs.runtime.wiring import get_runtime
 
         get_runtime().ask_prefect(question, patience=10.0)

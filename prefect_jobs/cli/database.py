@@ -3,7 +3,7 @@
 import typer
 
 from prefect_jobs.cli.output import command, say
-from prefect_jobs.runtime import default_database_url
+from prefect_jobs.runtime.wiring import default_database_url
 from prefect_jobs.settings import get_settings
 from prefect_jobs.store import Database
 

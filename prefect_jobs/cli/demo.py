@@ -185,7 +185,7 @@ def _verdict(acts: list[Act]) -> list[str]:
 
     from prefect.client.orchestration import get_client
 
-    from prefect_jobs.runtime import get_runtime
+    from prefect_jobs.runtime.wiring import get_runtime
 
     get_runtime().projector.flush(10.0)
     problems: list[str] = []
@@ -218,7 +218,7 @@ def _graph(client: Any, job: Any) -> dict[str, set[str]]:
 
 
 def _close_runtime() -> None:
-    from prefect_jobs.runtime import get_runtime
+    from prefect_jobs.runtime.wiring import get_runtime
     from prefect_jobs.schedulers.condor import client
     from prefect_jobs.schedulers.dask import connection
 

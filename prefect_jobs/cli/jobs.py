@@ -11,12 +11,12 @@ import typer
 from prefect_jobs import statuses
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import condor_logs
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor_workflow import CondorWorkflow
+from prefect_jobs.jobs.condor import logs as condor_logs
 from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.records import Message
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.store.filters import JobQuery
 
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The job's id.", min=1)]

@@ -132,7 +132,7 @@ def _open_runtime() -> list[Callable[[], object]]:
     Returns:
         What closes all that will be opened.
     """
-    from prefect_jobs.runtime import get_runtime
+    from prefect_jobs.runtime.wiring import get_runtime
     from prefect_jobs.schedulers.condor import client
     from prefect_jobs.schedulers.dask import connection
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import CondorJob
-from prefect_jobs.jobs.dask import DaskJob
+from prefect_jobs.jobs.condor import poll as condor_watch
+from prefect_jobs.jobs.condor.job import CondorJob
+from prefect_jobs.jobs.dask.job import DaskJob
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError

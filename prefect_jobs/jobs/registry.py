@@ -13,9 +13,9 @@ ENTRY_POINTS = "prefect_jobs.job_types"
 #: Name → where the class is; loaded when first asked for.
 _BUILT_IN = {
     "BASIC": "prefect_jobs.jobs.basic:BasicJob",
-    "CONDOR": "prefect_jobs.jobs.condor:CondorJob",
-    "DASK": "prefect_jobs.jobs.dask:DaskJob",
-    "CONDORWORKFLOW": "prefect_jobs.jobs.condor_workflow:CondorWorkflow",
+    "CONDOR": "prefect_jobs.jobs.condor.job:CondorJob",
+    "DASK": "prefect_jobs.jobs.dask.job:DaskJob",
+    "CONDORWORKFLOW": "prefect_jobs.jobs.workflow.job:CondorWorkflow",
 }
 _ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC", "DASKJOB": "DASK"}
 _registered: dict[str, "type[Job]"] = {}

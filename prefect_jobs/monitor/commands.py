@@ -17,7 +17,7 @@ from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)

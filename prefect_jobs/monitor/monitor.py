@@ -14,7 +14,7 @@ from prefect_jobs.monitor.commands import Commands
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
-from prefect_jobs.runtime import Runtime, own_runtime
+from prefect_jobs.runtime.wiring import Runtime, own_runtime
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone, RunSeen
 from prefect_jobs.records import Change, JobRecord
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import lifecycle
-from prefect_jobs.jobs.access_point import HOST
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor.access_point import HOST
 from prefect_jobs.jobs.group import GROUPS, Group
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.database import is_database_error
 
 log = logging.getLogger(__name__)

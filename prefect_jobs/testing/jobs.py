@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import ResultUnavailable
-from prefect_jobs.jobs import condor_logs, condor_watch, workflow_logs, workflow_watch
-from prefect_jobs.jobs.access_point import AccessPointJob
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import CondorJob
-from prefect_jobs.jobs.condor_workflow import CondorWorkflow
-from prefect_jobs.jobs.dask import DaskJob
+from prefect_jobs.jobs.condor import logs as condor_logs
+from prefect_jobs.jobs.condor import poll as condor_watch
+from prefect_jobs.jobs.condor.access_point import AccessPointJob
+from prefect_jobs.jobs.condor.job import CondorJob
+from prefect_jobs.jobs.dask.job import DaskJob
 from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.workflow import logs as workflow_logs
+from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow import poll as workflow_watch
+from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import dag_observation, observation
+from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import Access
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorRefusal, Dagman, Submitted
 from prefect_jobs.schedulers.dask import values, work

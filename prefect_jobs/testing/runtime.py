@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.local import temporary_server
-from prefect_jobs.lookup import Lookup
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime import Runtime, installed
+from prefect_jobs.runtime.lookup import Lookup
+from prefect_jobs.runtime.wiring import Runtime, installed
 from prefect_jobs.settings import Settings
 from prefect_jobs.store import Database
 from prefect_jobs.testing.jobs import fake_of

@@ -10,9 +10,9 @@ from typing import Any
 from prefect_jobs import clock
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor_workflow import CondorWorkflow
+from prefect_jobs.jobs.workflow.job import CondorWorkflow
+from prefect_jobs.jobs.workflow.node_states import WORK
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.dag_observation import WORK
 
 #: JobStatus, as HTCondor numbers it.
 IDLE, RUNNING, REMOVED, COMPLETED, HELD = 1, 2, 3, 4, 5

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from prefect_jobs import callbacks
 from prefect_jobs.app import App
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web.status_callback import StatusCallback
 
 #: Grants people more than their own jobs.

@@ -11,10 +11,11 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from prefect_jobs import callbacks, checks, statuses
+from prefect_jobs import callbacks, statuses
 from prefect_jobs.jobs import lifecycle
 from prefect_jobs.manager import number_of
-from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.runtime import checks
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.store.errors import JobGone
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from prefect_jobs.blocks import CondorScheduler, DaskScheduler
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.runtime import Runtime, get_runtime
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
 from tests.dask_cluster import DaskCluster
 from tests.support import PostgresServer, eventually, missing, postgres_programs

@@ -22,15 +22,15 @@ from prefect_jobs import (
 )
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
-from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor import poll as condor_watch
 from prefect_jobs.jobs.submission import GRACE
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.local.processes import read_record
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.watch import LEASE
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient, Submitted
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from prefect_jobs import App, Job, JobManager, clock, create_condor_scheduler
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.local.processes import LOOPBACK, free_port
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.web import create_app, routes
 from tests.acceptance.conftest import ShellJob, TestApp
 from tests.support import eventually

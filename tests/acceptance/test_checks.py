@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from prefect_jobs import BasicJob, Job, JobManager, SchedulerConnectionError, checks, clock
+from prefect_jobs import BasicJob, Job, JobManager, SchedulerConnectionError, clock
 from prefect_jobs.records import Change
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime import checks
+from prefect_jobs.runtime.wiring import Runtime
 from tests.support import eventually
 
 

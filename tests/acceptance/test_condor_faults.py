@@ -15,7 +15,7 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.records import Change
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import eventually
 
@@ -301,7 +301,7 @@ def test_a_cluster_that_vanished_is_an_error_that_says_so(
 ) -> None:
     from datetime import timedelta
 
-    from prefect_jobs.jobs import condor_watch
+    from prefect_jobs.jobs.condor import poll as condor_watch
 
     monkeypatch.setattr(condor_watch, "MISSING_TIME", timedelta(seconds=1))
     job = shell_job("sleep 600")

@@ -8,7 +8,7 @@ import pytest
 from prefect_jobs import CondorJob, JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.local.condor_pool import PersonalPool
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import eventually
 

@@ -9,7 +9,7 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.lifecycle import poll_once
 from prefect_jobs.local.processes import free_port
 from prefect_jobs.records import Change
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import eventually
 

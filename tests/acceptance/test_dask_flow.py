@@ -19,7 +19,7 @@ from prefect_jobs.flows.dask_job import dask_job
 from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.processes import free_port
 from prefect_jobs.projection.prefect_api import PrefectApi
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.dask import connection
 from tests.acceptance.conftest import PrefectView
 from tests.support import eventually

@@ -20,7 +20,7 @@ from prefect_jobs.flows.condor_job import condor_job
 from prefect_jobs.flows.run_job import run_job
 from prefect_jobs.jobs import registry
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_monitor import known
 from tests.acceptance.test_prefect_away import frozen

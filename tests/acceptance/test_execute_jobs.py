@@ -26,7 +26,7 @@ from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.monitor import Monitor
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor.client import CondorClient
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_monitor import running

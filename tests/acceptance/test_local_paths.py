@@ -6,7 +6,7 @@ import pytest
 
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store import Store
 from tests.acceptance.conftest import ShellJob
 from tests.acceptance.workflows import SMALL, workflow_of, written

@@ -27,7 +27,7 @@ from prefect_jobs import (
     list_schedulers,
 )
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView
 

@@ -12,11 +12,12 @@ from dask.delayed import delayed
 
 from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import condor_watch, group
+from prefect_jobs.jobs import group
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor import poll as condor_watch
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.records import Change
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob
 from tests.support import eventually, log_lines

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from prefect_jobs.local.processes import LOOPBACK, free_port
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import ShellJob
 from tests.support import PostgresServer, eventually
 

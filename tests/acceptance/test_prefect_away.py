@@ -11,7 +11,7 @@ import pytest
 
 from prefect_jobs import JobManager
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import draft, eventually
 

@@ -12,7 +12,7 @@ from prefect_jobs import JobManager, SchedulerSetting, create_condor_scheduler, 
 from prefect_jobs.blocks.schedulers import aget_scheduler, alist_schedulers
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.test_monitor import running
 from tests.support import eventually, log_lines

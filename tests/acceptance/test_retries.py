@@ -26,7 +26,7 @@ from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.projection.prefect_api import PrefectApi, RunSeen
 from prefect_jobs.records import Change, StatusState
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import becomes, known, running

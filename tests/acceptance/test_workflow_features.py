@@ -18,7 +18,7 @@ from prefect_jobs import (
 )
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.workflows import diamond, node, workflow_of, written

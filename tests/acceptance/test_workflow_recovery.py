@@ -6,7 +6,7 @@ import pytest
 
 from prefect_jobs import CondorWorkflow, CondorWorkflowSubdagNode, JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import condor_watch
+from prefect_jobs.jobs.condor import poll as condor_watch
 from prefect_jobs.jobs.lifecycle import poll_once
 from tests.acceptance.test_workflow_steering import in_queue, polled, runs_of, until
 from tests.acceptance.workflows import crash_when_submitted, node, workflow_of, written

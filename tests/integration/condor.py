@@ -12,9 +12,9 @@ import psutil
 
 from prefect_jobs.local import condor_tools
 from prefect_jobs.local.condor_pool import PersonalPool
-from prefect_jobs.schedulers.condor import outputs
 from prefect_jobs.schedulers.condor.client import Access, CondorClient
-from prefect_jobs.schedulers.condor.description import Description, Request, describe
+from prefect_jobs.schedulers.condor.submit import outputs
+from prefect_jobs.schedulers.condor.submit.description import Description, Request, describe
 from tests.support import eventually
 
 #: So that many jobs fit into a small pool.

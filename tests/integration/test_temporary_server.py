@@ -18,7 +18,7 @@ pytestmark = pytest.mark.prefect
 SCRIPT = """
 import signal, sys, threading, time
 from prefect_jobs import App, PrefectJobsError, list_schedulers
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 
 class Tests(App):
     name = package = "tests"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect_jobs.schedulers.condor.description import Description, Request, describe
+from prefect_jobs.schedulers.condor.submit.description import Description, Request, describe
 
 JOB = Path("/data/job")
 SH = {"executable": "/bin/sh"}

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Host, Mount, Route
 from starlette.testclient import TestClient
 
 from prefect_jobs import App, callbacks
-from prefect_jobs.checks import retry_delay
+from prefect_jobs.runtime.checks import retry_delay
 from prefect_jobs.web import create_app, routes
 from prefect_jobs.web.status_callback import parse_delay
 

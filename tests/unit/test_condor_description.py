@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_jobs.naming import slug
-from prefect_jobs.schedulers.condor.description import (
-    TEMPLATES,
-    Request,
-    check_command,
-    describe,
-    incoming,
-)
-from prefect_jobs.schedulers.condor.input_files import DescriptionError
+from prefect_jobs.schedulers.condor.submit.description import TEMPLATES, Request, check_command, describe, incoming
+from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
 from tests.unit.submit_texts import JOB, SH, commands, description, htcondor
 
 # -- commands ----------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs.schedulers.condor.description import Request, describe
-from prefect_jobs.schedulers.condor.input_files import DescriptionError, expand, items
+from prefect_jobs.schedulers.condor.submit.description import Request, describe
+from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError, expand, items
 
 Describe = Callable[..., dict[str, str]]
 

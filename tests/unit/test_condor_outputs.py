@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_jobs.schedulers.condor import outputs
-from prefect_jobs.schedulers.condor.streams import flat_name, path_of
+from prefect_jobs.schedulers.condor.submit import outputs
+from prefect_jobs.schedulers.condor.submit.streams import flat_name, path_of
 
 
 def arrive(directory: Path, name: str, proc: int = 0) -> None:

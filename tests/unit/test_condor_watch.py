@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from prefect_jobs import CondorJob, clock
-from prefect_jobs.jobs.condor_watch import ARRIVAL, observe
+from prefect_jobs.jobs.condor.poll import ARRIVAL, observe
 from prefect_jobs.records import JobRecord, StatusState
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
 from prefect_jobs.schedulers.condor.observation import HOLD_FORGOTTEN

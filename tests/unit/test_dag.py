@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs.schedulers.condor import dag
-from prefect_jobs.schedulers.condor.dag import (
+from prefect_jobs.schedulers.condor.dag import model as dag
+from prefect_jobs.schedulers.condor.dag.model import (
     KINDS,
     DagError,
     DagNode,

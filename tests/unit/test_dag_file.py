@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs.schedulers.condor.dag import DagNode
-from prefect_jobs.schedulers.condor.dag_file import submit_file, write_dag
-from prefect_jobs.schedulers.condor.dag_references import files_of
+from prefect_jobs.schedulers.condor.dag.file import submit_file, write_dag
+from prefect_jobs.schedulers.condor.dag.model import DagNode
+from prefect_jobs.schedulers.condor.dag.references import files_of
 
 STATUS = "NODE_STATUS_FILE dag/workflow.status 30"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_jobs import statuses
+from prefect_jobs.jobs.workflow.node_states import apply_ads, count, finish, outcome_of, tries_of
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor.dag_observation import apply_ads, count, finish, outcome_of, tries_of
 
 IDLE: dict[str, Any] = {"JobStatus": 1}
 RUNNING: dict[str, Any] = {"JobStatus": 2, "RemoteHost": "host"}

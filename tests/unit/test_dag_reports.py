@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_jobs.schedulers.condor.dag_reports import complaints, read_rescue, read_status, rescue_files
+from prefect_jobs.schedulers.condor.dag.reports import complaints, read_rescue, read_status, rescue_files
 
 STATUS = r"""[
   Type = "DagStatus";

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs.schedulers.condor.dag import DagNode
-from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
-from prefect_jobs.schedulers.condor.input_files import DescriptionError
+from prefect_jobs.schedulers.condor.dag.model import DagNode
+from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
 
 
 class Site:

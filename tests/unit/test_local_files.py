@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs.jobs.local_files import Places, settled
+from prefect_jobs.jobs.condor.local_files import Places, settled
 
 
 @pytest.mark.parametrize(

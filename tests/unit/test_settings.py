@@ -8,7 +8,7 @@ from traceback import format_exception
 import pytest
 
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.runtime import Runtime
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import SettingsError, get_settings
 
 

@@ -26,7 +26,7 @@ from prefect_jobs import (
     create_condor_scheduler,
     list_schedulers,
 )
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers, fake_schedulers
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from prefect_jobs.jobs.workflow_logs import read, tails
+from prefect_jobs.jobs.workflow.logs import read, tails
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
 

@@ -10,10 +10,10 @@ import pytest
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.observation import OUTCOME, Observation
-from prefect_jobs.jobs.workflow_watch import conclude, marked, newest_in_history, observe
+from prefect_jobs.jobs.workflow.node_states import progress
+from prefect_jobs.jobs.workflow.poll import conclude, marked, newest_in_history, observe
 from prefect_jobs.records import JobRecord, NodeRecord, StatusState
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.dag_observation import progress
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 MINE = 'ClusterId == 40 && PrefectJobsToken == "token"'

@@ -20,7 +20,7 @@ import psutil
 from prefect_jobs import JobManager, PrefectJobsError, statuses
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.schedulers.condor.client import close_clients
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.soak import plan, verdict, work

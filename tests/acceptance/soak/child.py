@@ -9,7 +9,7 @@ import prefect.client.orchestration
 import prefect.context  # noqa: F401
 
 from prefect_jobs import PrefectJobsError
-from prefect_jobs.runtime import get_runtime
+from prefect_jobs.runtime.wiring import get_runtime
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.soak import plan, work
 

@@ -5,12 +5,12 @@ from pathlib import Path, PurePosixPath
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import local_files
-from prefect_jobs.jobs.access_point import DIRECTORY, AccessPointJob
+from prefect_jobs.jobs.condor import local_files
+from prefect_jobs.jobs.condor.access_point import DIRECTORY, AccessPointJob
 from prefect_jobs.jobs.ports import Backend
-from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode, nodes_of
+from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode, nodes_of
 from prefect_jobs.records import JobRecord, NodeRecord
-from prefect_jobs.schedulers.condor.dag import DagError
+from prefect_jobs.schedulers.condor.dag.model import DagError
 
 
 class WorkflowGraph(AccessPointJob):

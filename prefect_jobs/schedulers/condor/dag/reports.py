@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, STATUS_NAME
+from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, STATUS_NAME
 
 _BLOCK = re.compile(r"\[(.*?)^\]", re.DOTALL | re.MULTILINE)
 _NODE = re.compile(r'^\s*Node\s*=\s*"((?:[^"\\]|\\.)*)";', re.MULTILINE)

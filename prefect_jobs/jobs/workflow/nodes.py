@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs.jobs import local_files, submit_commands
-from prefect_jobs.jobs.submit_commands import SubmitCommands
+from prefect_jobs.jobs.condor import local_files, submit_commands
+from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
+from prefect_jobs.jobs.workflow import node_states as dag_observation
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import dag, dag_observation, observation
-from prefect_jobs.schedulers.condor.dag import DagError, DagNode
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.dag import model as dag
+from prefect_jobs.schedulers.condor.dag.model import DagError, DagNode
 
 if TYPE_CHECKING:
-    from prefect_jobs.jobs.workflow_graph import WorkflowGraph
+    from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 
 T = TypeVar("T")
 #: What a node is given besides its submit commands, with what it is without.

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect_jobs.jobs import local_files
-from prefect_jobs.schedulers.condor import description
+from prefect_jobs.jobs.condor import local_files
+from prefect_jobs.schedulers.condor.submit import description
 
 #: Keyword arguments that give submit commands, with their defaults.
 DEFAULTS: dict[str, Any] = {

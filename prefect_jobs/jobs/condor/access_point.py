@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from prefect_jobs import folders
 from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatch
-from prefect_jobs.jobs import condor_watch
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor import poll as condor_watch
 from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord

@@ -6,7 +6,16 @@ bindings in the process that writes; so these lines are ours. Syntax: HTCondor m
 
 from collections.abc import Mapping, Sequence
 
-from prefect_jobs.schedulers.condor.dag import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, script_arguments
+from prefect_jobs.schedulers.condor.dag.model import (
+    FINAL,
+    JOB,
+    PROGRAMS,
+    SERVICE,
+    SPLICE,
+    SUBDAG,
+    DagNode,
+    script_arguments,
+)
 
 #: The folder in the spool that holds the DAG and the nodes' directories, and comes back.
 FOLDER = "dag"

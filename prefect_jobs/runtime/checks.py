@@ -18,7 +18,7 @@ from prefect_jobs.store.database import is_database_error
 from prefect_jobs.store.leases import kept_up
 
 if TYPE_CHECKING:
-    from prefect_jobs.runtime import Runtime
+    from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
 

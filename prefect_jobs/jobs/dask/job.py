@@ -20,8 +20,9 @@ from prefect_jobs.errors import (
     SchedulerEngineMismatch,
     SubmissionError,
 )
-from prefect_jobs.jobs import dask_watch, hooks
+from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.dask import poll as dask_watch
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
 from prefect_jobs.jobs.submission import TransientSubmissionError
 from prefect_jobs.schedulers.dask import connection, values, work

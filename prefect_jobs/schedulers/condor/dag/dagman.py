@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor.client import Dagman
-from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER
-from prefect_jobs.schedulers.condor.dag_staging import INPUTS
-from prefect_jobs.schedulers.condor.description import incoming, write_environment
-from prefect_jobs.schedulers.condor.input_files import literal
+from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER
+from prefect_jobs.schedulers.condor.dag.staging import INPUTS
+from prefect_jobs.schedulers.condor.submit.description import incoming, write_environment
+from prefect_jobs.schedulers.condor.submit.input_files import literal
 
 #: What comes back: all that is in the folder of the DAG.
 EVERYTHING = f"{FOLDER}/"
@@ -40,7 +40,7 @@ def describe(
 
     Args:
         program: DAGMan at the access point.
-        stage: the folder that is sent (see :mod:`~prefect_jobs.schedulers.condor.dag_staging`).
+        stage: the folder that is sent (see :mod:`~prefect_jobs.schedulers.condor.dag.staging`).
         directory: the workflow's own directory.
         name: the workflow's name.
         token: how the job is found again.

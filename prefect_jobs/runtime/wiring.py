@@ -11,19 +11,19 @@ from functools import cache
 from typing import Any, TypeVar
 
 from prefect_jobs import clock, folders
-from prefect_jobs.checks import Checker
 from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import OutputsNotFetched
 from prefect_jobs.jobs.submission import GRACE
-from prefect_jobs.lookup import Lookup, answered
 from prefect_jobs.naming import folder_name
 from prefect_jobs.projection import loading, result_storage
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
 from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord
+from prefect_jobs.runtime.checks import Checker
+from prefect_jobs.runtime.lookup import Lookup, answered
 from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.jobs.condor_watch import MISSING_POLLS, MISSING_TIME, constraint, let_go_on, mark_forgotten
+from prefect_jobs.jobs.condor.poll import MISSING_POLLS, MISSING_TIME, constraint, let_go_on, mark_forgotten
 from prefect_jobs.jobs.observation import OUTCOME, Observation
+from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow.node_states import DAGMAN_UNIVERSE, PROJECTION
 from prefect_jobs.records import JobRecord, NodeRecord
-from prefect_jobs.schedulers.condor import dag_observation, observation
+from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.dag import SERVICE, SPLICE
-from prefect_jobs.schedulers.condor.dag_observation import DAGMAN_UNIVERSE, PROJECTION
+from prefect_jobs.schedulers.condor.dag.model import SERVICE, SPLICE
 
 #: Lines about single nodes in one poll.
 _LINES = 50

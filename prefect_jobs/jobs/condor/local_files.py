@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs import folders
-from prefect_jobs.schedulers.condor import description
-from prefect_jobs.schedulers.condor.input_files import URL, items
+from prefect_jobs.schedulers.condor.submit import description
+from prefect_jobs.schedulers.condor.submit.input_files import URL, items
 
 #: Key in a spec: the folder in which it was made.
 FOLDER = "folder"

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from prefect_jobs.schedulers.condor import dag_references
-from prefect_jobs.schedulers.condor.dag import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
-from prefect_jobs.schedulers.condor.dag_file import DAG_NAME, FOLDER, submit_file, write_dag
-from prefect_jobs.schedulers.condor.description import Request, describe_node
-from prefect_jobs.schedulers.condor.input_files import SEPARATORS, DescriptionError, InputFiles, expand, literal
+from prefect_jobs.schedulers.condor.dag import references as dag_references
+from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER, submit_file, write_dag
+from prefect_jobs.schedulers.condor.dag.model import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
+from prefect_jobs.schedulers.condor.submit.description import Request, describe_node
+from prefect_jobs.schedulers.condor.submit.input_files import SEPARATORS, DescriptionError, InputFiles, expand, literal
 
 INPUTS = "inputs"
 RESCUE_NAME = f"{DAG_NAME}.rescue001"

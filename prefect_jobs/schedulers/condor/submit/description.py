@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs.naming import slug
-from prefect_jobs.schedulers.condor import commands, quantities, streams
-from prefect_jobs.schedulers.condor.input_files import (
+from prefect_jobs.schedulers.condor.submit import commands, quantities, streams
+from prefect_jobs.schedulers.condor.submit.input_files import (
     SEPARATORS,
     URL,
     DescriptionError,

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.input_files import URL, expand, items
+from prefect_jobs.schedulers.condor.submit.input_files import URL, expand, items
 
 #: What is asked for :func:`add`.
 ATTRIBUTES = ("ProcId", "StreamOut", "StreamErr", "Out", "Err", "SpooledOutputFiles")

@@ -12,15 +12,25 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import condor_watch, local_files, submission, workflow_logs, workflow_rescue, workflow_watch
-from prefect_jobs.jobs.access_point import first_line
+from prefect_jobs.jobs import submission
+from prefect_jobs.jobs.condor import local_files
+from prefect_jobs.jobs.condor import poll as condor_watch
+from prefect_jobs.jobs.condor.access_point import first_line
 from prefect_jobs.jobs.observation import OUTCOME, Observation, OutputsNotFetched
-from prefect_jobs.jobs.workflow_graph import WorkflowGraph
+from prefect_jobs.jobs.workflow import logs as workflow_logs
+from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow import poll as workflow_watch
+from prefect_jobs.jobs.workflow import rescue as workflow_rescue
+from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import dag, dag_observation, dag_reports, dagman, observation, outputs
+from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorError
-from prefect_jobs.schedulers.condor.dag_file import STATUS_NAME
-from prefect_jobs.schedulers.condor.dag_staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.dag import dagman
+from prefect_jobs.schedulers.condor.dag import model as dag
+from prefect_jobs.schedulers.condor.dag import reports as dag_reports
+from prefect_jobs.schedulers.condor.dag.file import STATUS_NAME
+from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.submit import outputs
 
 log = logging.getLogger(__name__)
 

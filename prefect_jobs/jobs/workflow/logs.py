@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.condor_logs import tail_line
+from prefect_jobs.jobs.condor.logs import tail_line
+from prefect_jobs.jobs.workflow import node_states as dag_observation
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import dag_observation, outputs
-from prefect_jobs.schedulers.condor.dag import JOB, PROGRAMS
-from prefect_jobs.schedulers.condor.dag_file import DAG_NAME
-from prefect_jobs.schedulers.condor.description import default_logs, incoming
+from prefect_jobs.schedulers.condor.dag.file import DAG_NAME
+from prefect_jobs.schedulers.condor.dag.model import JOB, PROGRAMS
+from prefect_jobs.schedulers.condor.submit import outputs
+from prefect_jobs.schedulers.condor.submit.description import default_logs, incoming
 
 #: The workflow's entry in what :func:`read` gives. No node can be named so.
 WORKFLOW = "the workflow"

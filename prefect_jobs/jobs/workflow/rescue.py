@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs import workflow_watch
-from prefect_jobs.jobs.workflow_nodes import CondorWorkflowNode
+from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow import poll as workflow_watch
+from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import dag, dag_observation, dag_reports
+from prefect_jobs.schedulers.condor.dag import model as dag
+from prefect_jobs.schedulers.condor.dag import reports as dag_reports
 
 
 def done_before(nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRecord], directory: Path) -> list[str]:

@@ -12,13 +12,16 @@ from typing import Any, ClassVar
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import condor_logs, condor_watch, local_files, submit_commands
-from prefect_jobs.jobs.access_point import DIRECTORY, AccessPointJob, first_line
-from prefect_jobs.jobs.local_files import Places
+from prefect_jobs.jobs.condor import local_files, submit_commands
+from prefect_jobs.jobs.condor import logs as condor_logs
+from prefect_jobs.jobs.condor import poll as condor_watch
+from prefect_jobs.jobs.condor.access_point import DIRECTORY, AccessPointJob, first_line
+from prefect_jobs.jobs.condor.local_files import Places
+from prefect_jobs.jobs.condor.submit_commands import SubmitCommands, count_of
 from prefect_jobs.jobs.observation import Observation, OutputsNotFetched
-from prefect_jobs.jobs.submit_commands import SubmitCommands, count_of
-from prefect_jobs.schedulers.condor import description, observation, outputs, streams
+from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, Submission, Submitted
+from prefect_jobs.schedulers.condor.submit import description, outputs, streams
 
 log = logging.getLogger(__name__)
 

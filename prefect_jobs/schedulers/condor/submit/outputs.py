@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from prefect_jobs.schedulers.condor.description import incoming
-from prefect_jobs.schedulers.condor.streams import path_of
+from prefect_jobs.schedulers.condor.submit.description import incoming
+from prefect_jobs.schedulers.condor.submit.streams import path_of
 
 
 def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import outputs
-from prefect_jobs.schedulers.condor.description import incoming
-from prefect_jobs.schedulers.condor.streams import flat_name
+from prefect_jobs.schedulers.condor.submit import outputs
+from prefect_jobs.schedulers.condor.submit.description import incoming
+from prefect_jobs.schedulers.condor.submit.streams import flat_name
 
 #: Processes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10

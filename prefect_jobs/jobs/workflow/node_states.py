@@ -9,7 +9,7 @@ from typing import Any
 from prefect_jobs import statuses
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.dag import JOB, SERVICE, SPLICE, SUBDAG
+from prefect_jobs.schedulers.condor.dag.model import JOB, SERVICE, SPLICE, SUBDAG
 from prefect_jobs.schedulers.condor.observation import Proc
 
 #: The attributes that a poll asks for, of DAGMan's job and of the nodes' alike.

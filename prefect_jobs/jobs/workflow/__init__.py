@@ -1,0 +1,1 @@
+"""DAGs of nodes, run by DAGMan at an HTCondor access point."""
