@@ -18,7 +18,7 @@ from benchmarks.meters import requests
 from benchmarks.parts import Parts
 from benchmarks.results import Row
 from prefect_jobs import DaskJob
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.processes import LOOPBACK, free_port
 
 REPEATS, RESULTS, MANY = 20, 30, 1000
@@ -197,12 +197,12 @@ def many(given: Parts) -> list[Row]:
         for number, job in enumerate(jobs):
             job.execute(delayed(work)(str(flag), dask_key_name=f"work-{number}"))
         executed = time.perf_counter() - began
-        client = jobs[0]._client()
+        client = jobs[0].engine.client()
         for job in jobs:
             poll_once(job)  # now Prefect shows what has begun
         polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
         answer = client.ask()
-        found = [job.judged(answer.of(job._token(), 1)).status for job in jobs]
+        found = [job.engine.judge(answer.of(job.handle.token, 1)).status for job in jobs]
         if set(found) - {"Submitted", "Running"}:
             raise RuntimeError(f"The jobs are {set(found)}.")
         polled, cpu, polls = time.perf_counter() - began, time.process_time() - cpu, client.polls - polls

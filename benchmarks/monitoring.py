@@ -22,9 +22,9 @@ from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from benchmarks.submissions import _deployment, _remove, monitor
 from prefect_jobs import App, CondorJob, JobManager, clock, statuses
-from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs import polling
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.group import CondorGroup
+from prefect_jobs.jobs.condor.group import CondorGroup
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.records import JobRecord, StatusState
 from prefect_jobs.store.tables import JobRow
@@ -193,14 +193,14 @@ def ends(given: Parts) -> list[Row]:
             check(time.monotonic() < deadline, "all jobs are over, and shown")
             time.sleep(1)
         for job in jobs:
-            job._take(store.get(job._record.id) or job._record)
+            job.handle.take(store.get(job.handle.record.id) or job.handle.record)
             check(job.cached_status == statuses.COMPLETE, f"it is complete: {job.status_message}")
             ended = float(str(job.get_logs()["output"]).split()[-1])
             state = api.read_flow_run(UUID(job.flow_run_id)).state
             check(state is not None and state.is_completed(), f"Prefect says so: {state}")
             late.append(state.timestamp.timestamp() - ended if state is not None else 0.0)
     for job in jobs:
-        store.delete(job._record.id)
+        store.delete(job.handle.record.id)
     what = f"End of a Condor job until it is Completed in Prefect, polls every 2 s, {ENDING} jobs"
     ordered = sorted(late)
     return [
@@ -222,11 +222,11 @@ def _active(given: Parts, number: int) -> list[Job]:
         raise TypeError(warm)
     warm.execute()
     deployment = _deployment(given, warm)
-    lifecycle.poll_once(warm)
+    polling.poll_once(warm)
     with bare(given) as engine:
         made = engine.ask("idle", count=number, deployment=deployment)
     _remove_one(given, warm)
-    pattern, now = warm._record, clock.now()
+    pattern, now = warm.handle.record, clock.now()
     _insert(
         given,
         [
@@ -261,7 +261,7 @@ def _insert(given: Parts, records: list[JobRecord]) -> None:
 
 def _remove_one(given: Parts, job: CondorJob) -> None:
     given.scheduler.get_client().act("Remove", f"ClusterId == {job.cluster_id}", "measured")
-    given.runtime.store.delete(job._record.id)
+    given.runtime.store.delete(job.handle.record.id)
 
 
 def _apply(group: CondorGroup, jobs: list[Job]) -> float:
@@ -269,9 +269,12 @@ def _apply(group: CondorGroup, jobs: list[Job]) -> float:
     began = time.perf_counter()
     found = group.poll(jobs)
     for job in jobs:
-        news = found.get(job._record.id)
-        if news is not None and lifecycle.is_news(job._record, news):
-            lifecycle.observed(job, news, fetch=False)
+        news = found.get(job.handle.record.id)
+        if news is None:
+            continue
+        change = polling.change_by(news, job.handle.record)
+        if polling.is_news(job.handle.record, change(job.handle.record)):
+            polling.observed(job, news, fetch=False, change=change)
     return time.perf_counter() - began
 
 
@@ -323,7 +326,7 @@ def _ending(given: Parts, path: Path, seconds: float) -> CondorJob:
 
 
 def _records(given: Parts, jobs: list[CondorJob]) -> list[JobRecord]:
-    return given.runtime.store.records([job._record.id for job in jobs])
+    return given.runtime.store.records([job.handle.record.id for job in jobs])
 
 
 @contextmanager

@@ -42,7 +42,7 @@ for line in sys.stdin:
     if not watched:
         job.wait(600)
     else:
-        while get_runtime().get(job.id).state.completion_time is None:
+        while get_runtime().jobs.get(job.id).state.completion_time is None:
             __import__("time").sleep(0.2)
     get_runtime().projector.flush(60)
     print(job.id, flush=True)
@@ -306,7 +306,7 @@ def _deployment(given: Parts, job: CondorJob) -> str:
     from prefect.client.orchestration import get_client
 
     given.settle()
-    job._refresh()
+    job.handle.refresh()
     with get_client(sync_client=True) as api:
         return str(api.read_flow_run(UUID(job.flow_run_id)).deployment_id)
 

@@ -11,8 +11,8 @@ from benchmarks.meters import Cpu, requests, timed
 from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
-from prefect_jobs.jobs.condor import poll as condor_watch
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.condor.ads import constraint
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.jobs.workflow import job as condor_workflow
 from prefect_jobs.jobs.workflow.node_states import PROJECTION
 from prefect_jobs.schedulers.condor.client import CondorClient
@@ -55,7 +55,7 @@ def building(given: Parts) -> list[Row]:
         for _ in range(REPEATS):
             began = time.perf_counter()
             workflow = layered(given, "building", LARGE, 10, noop=True)
-            dag.check_graph([node._dag_node() for node in workflow.nodes])
+            dag.check_graph([node.handle.dag_node() for node in workflow.nodes])
             made.append(time.perf_counter() - began)
             began = time.perf_counter()
             workflow.save()
@@ -82,7 +82,7 @@ def submission(given: Parts) -> list[Row]:
             total.append(time.perf_counter() - began)
             cluster = _submit_bare(workflow)
             bare.append(transfer.pop())  # that one was not ours
-            workflow._client().act("Remove", f"ClusterId == {cluster}", "measured")
+            workflow.engine.client().act("Remove", f"ClusterId == {cluster}", "measured")
             given.settle()
     ours = [whole - moved for whole, moved in zip(total, transfer, strict=True)]
     what = f"Submission of {LARGE} NOOP nodes"
@@ -104,15 +104,15 @@ def polls(given: Parts) -> list[Row]:
     _warm_up(given)
     workflow = layered(given, "polls", LARGE, 10, noop=True)
     workflow.execute()
-    client, cluster = workflow._client(), workflow.cluster_id
+    client, cluster = workflow.engine.client(), workflow.cluster_id
     wall: list[float] = []
     bare: list[float] = []
     spent: list[Cpu] = []
     over, deadline = False, time.monotonic() + PATIENCE
     while not over:
         check(time.monotonic() < deadline, "the workflow is over")
-        cursor = workflow._record.native.get("history")
-        mine = condor_watch.constraint(workflow._record)
+        cursor = workflow.handle.record.native.get("history")
+        mine = constraint(workflow.handle.record)
         cpu, began = Cpu.now(), time.perf_counter()
         over = poll_once(workflow)
         wall.append(time.perf_counter() - began)
@@ -174,7 +174,7 @@ def watching(given: Parts) -> list[Row]:
         wall, spent = time.perf_counter() - began, Cpu.now() - cpu
         late = _shown(given, workflow)
     bare = _run_bare(workflow)
-    what = f"{REAL} nodes of `sleep 1`, wait() every {given.runtime.poll_interval:g} s"
+    what = f"{REAL} nodes of `sleep 1`, wait() every {given.runtime.settings.poll_interval:g} s"
     own, all_of_it = spent.own + spent.helpers, spent.own + spent.helpers + spent.showing
     return [
         Row(
@@ -206,9 +206,9 @@ def _real(given: Parts, name: str, program: str, words: tuple[str, ...]) -> Cond
 
 def _submit_bare(workflow: CondorWorkflow) -> int:
     """The same DAG, staged and described anew, handed over by the client; its cluster."""
-    client, directory = workflow._client(), Path(workflow.initial_dir)
+    client, directory = workflow.engine.client(), Path(workflow.initial_dir)
     with TemporaryDirectory(prefix="pj-bench-") as folder:
-        nodes = [node._dag_node() for node in workflow.nodes]
+        nodes = [node.handle.dag_node() for node in workflow.nodes]
         stage(DagRequest(nodes, {}, directory, (), Path(folder)))
         outputs.prepare(directory, 1, ("",))
         text = dagman.describe(
@@ -220,9 +220,9 @@ def _submit_bare(workflow: CondorWorkflow) -> int:
 def _run_bare(workflow: CondorWorkflow) -> float:
     """Seconds from the return of a submission until DAGMan has ended, asked for as often as we do."""
     cluster, began = _submit_bare(workflow), time.perf_counter()
-    while not workflow._client().query(f"ClusterId == {cluster} && JobStatus == 4", ("ClusterId",)):
+    while not workflow.engine.client().query(f"ClusterId == {cluster} && JobStatus == 4", ("ClusterId",)):
         check(time.perf_counter() < began + PATIENCE, "DAGMan has ended")
-        time.sleep(workflow._backend.poll_interval)
+        time.sleep(workflow.handle.backend.site.poll_interval)
     return time.perf_counter() - began
 
 
@@ -236,7 +236,7 @@ def _shown(given: Parts, workflow: CondorWorkflow) -> float:
     """Seconds from now until Prefect shows the workflow and all of its nodes as they are."""
     began = time.perf_counter()
     store = given.runtime.store
-    while store.behind([workflow._record.id]) or store.count_nodes_behind(workflow._record.id):
+    while store.behind([workflow.handle.record.id]) or store.count_nodes_behind(workflow.handle.record.id):
         check(time.perf_counter() < began + PATIENCE, "Prefect shows the workflow")
         time.sleep(0.05)
     check(workflow.cached_status == "Complete", f"it is {workflow.cached_status}: {workflow.status_message}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from prefect_jobs.flows.run_job import run_job
+from prefect_jobs.flows.run_job import run_type
 
 
 @flow(name="basic-job", flow_run_name="{name}", description="A job without a scheduler: its status is set by hand.")
@@ -31,16 +31,4 @@ def basic_job(
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
-    return run_job(
-        "BASIC",
-        app=app,
-        name=name,
-        user=user,
-        timeout=timeout,
-        options={
-            "description": description,
-            "extended_properties": extended_properties,
-            "process_results_function": process_results_function,
-            "workspace": workspace,
-        },
-    )
+    return run_type("BASIC", locals())

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from prefect import flow
 from pydantic import Field
 
-from prefect_jobs.flows.run_job import run_job
+from prefect_jobs.flows.run_job import run_type
 
 
 @flow(name="condor-job", flow_run_name="{name}", description="A program on an HTCondor pool, outputs fetched.")
@@ -47,26 +47,4 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
-    commands = dict(attributes)
-    if executable:
-        commands["executable"] = executable
-    if arguments:
-        commands["arguments"] = arguments
-    return run_job(
-        "CONDOR",
-        app=app,
-        name=name,
-        user=user,
-        timeout=timeout,
-        options={
-            "attributes": commands,
-            "condorpy_template_name": condorpy_template_name,
-            "remote_input_files": remote_input_files,
-            "num_jobs": num_jobs,
-            "scheduler": scheduler,
-            "description": description,
-            "workspace": workspace,
-            "extended_properties": extended_properties,
-            "process_results_function": process_results_function,
-        },
-    )
+    return run_type("CONDOR", locals())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from prefect_jobs.flows.run_job import run_job
+from prefect_jobs.flows.run_job import run_type
 
 
 @flow(
@@ -45,20 +45,4 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
-    return run_job(
-        "CONDORWORKFLOW",
-        app=app,
-        name=name,
-        user=user,
-        timeout=timeout,
-        options={
-            "nodes": nodes,
-            "max_jobs": max_jobs,
-            "config": config,
-            "scheduler": scheduler,
-            "description": description,
-            "workspace": workspace,
-            "extended_properties": extended_properties,
-            "process_results_function": process_results_function,
-        },
-    )
+    return run_type("CONDORWORKFLOW", locals())

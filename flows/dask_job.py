@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow, task
@@ -11,8 +12,8 @@ from pydantic import Field
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.flows.run_job import has_job, run_job
-from prefect_jobs.jobs import lifecycle, submission
+from prefect_jobs.flows.run_job import has_job, run_type
+from prefect_jobs.jobs import polling, submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask.job import DaskJob
 from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
@@ -55,32 +56,20 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
         timeout: Seconds to wait, after which the job is stopped; 0: for ever.
         app: Label of the app that the job belongs to.
     """
+    parameters = dict(locals())
     own = function != "" or not has_job()
     if own and (not all(part.isidentifier() for part in function.split(".")) or "." not in function):
         raise ValueError(f"The function is an import path as in 'module.function', not {function!r}.")
     if map_over is not None and not map_over:
         raise ValueError("map_over is an empty list: there is nothing to call the function with.")
     calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]
-    return run_job(
-        "DASK",
-        app=app,
-        name=name,
-        user=user,
-        timeout=timeout,
-        options={
-            "scheduler": scheduler,
-            "forget": forget,
-            "description": description,
-            "extended_properties": extended_properties,
-            "process_results_function": process_results_function,
-        },
-        # The job of an app has its work, which the run's parameters do not say.
-        submit=(lambda job: _submit(job, function, calls, keyword_arguments, mapped=bool(map_over))) if own else None,
-    )
+    # The job of an app has its work, which the run's parameters do not say.
+    submit = partial(_submit, function, calls, keyword_arguments, mapped=bool(map_over)) if own else None
+    return run_type("DASK", parameters, submit)
 
 
 def _submit(
-    job: Job, function: str, calls: list[list[Any]], keyword_arguments: dict[str, Any], *, mapped: bool
+    function: str, calls: list[list[Any]], keyword_arguments: dict[str, Any], job: Job, *, mapped: bool
 ) -> None:
     """Hands the calls to the cluster as task runs, and to the job what they return.
 
@@ -94,7 +83,7 @@ def _submit(
     assert isinstance(job, DaskJob)  # noqa: S101  (run_job makes it)
     job.save()
     if job.cached_status == statuses.PENDING:
-        lifecycle.poll_once(job)  # finds calls that were submitted by a process that died
+        polling.poll_once(job)  # finds calls that were submitted by a process that died
         if job.cached_status != statuses.PENDING:
             return
     try:

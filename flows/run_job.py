@@ -13,8 +13,10 @@ from prefect.states import Cancelled
 from prefect_jobs import statuses
 from prefect_jobs.app import App
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SubmissionError
-from prefect_jobs.jobs import submission
+from prefect_jobs.jobs import registry, submission
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.job_type import filled
+from prefect_jobs.jobs.summary import outcome
 from prefect_jobs.manager import JobManager, known_run
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
 
@@ -42,7 +44,7 @@ def run_job(
     options: Mapping[str, Any],
     submit: Callable[[Job], None] | None = None,
 ) -> dict[str, Any] | Any:
-    """Runs a job whose face is the present flow run.
+    """Runs the job of the present flow run.
 
     A run that is retried goes on with its job: one that is still active is waited for, one that is over is
     submitted again.
@@ -53,7 +55,7 @@ def run_job(
         name: the job's name.
         user: whose job it is.
         timeout: seconds to wait; 0: for ever.
-        options: more keyword arguments of ``create_job``; empty ones are left out.
+        options: more keyword arguments of ``create_job``.
         submit: submits the job, a new one or one that is over; by default ``execute`` and ``resubmit`` do.
 
     Returns:
@@ -69,19 +71,18 @@ def run_job(
     if context is None or context.flow_run is None:
         raise JobFailed("This function runs inside a flow run only.")
     manager = JobManager(_app(app))
-    given = {key: value for key, value in options.items() if value not in ("", [], {}, None, False)}
+    given = filled(options)
     job, known = manager.job_of_run(
         str(context.flow_run.id), lambda: manager.create_job(name, user, job_type=job_type, **given)
     )
-    job._engine = True
-    status = job._record.state.as_status
-    over = known and status.kind.terminal and status.text != statuses.RESULTS_READY
+    job.handle.engine_run = True
+    over = known and job.handle.record.final
     if over and not _asked_for(str(context.flow_run.id)):
-        log.warning("%s is not submitted again: the retry of its run was acted on already", job._title())
+        log.warning("%s is not submitted again: the retry of its run was acted on already", job.handle.title)
         return _result(job)
     deadline = time.monotonic() + timeout if timeout else None
     try:
-        if over or status.text == statuses.PENDING:
+        if over or job.cached_status == statuses.PENDING:
             _submit(job, submit or (_resubmit if over else Job.execute), deadline)
         job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except SubmissionError:
@@ -91,6 +92,15 @@ def run_job(
         _stop(job)
         raise
     return _result(job)
+
+
+def run_type(
+    job_type: str, parameters: Mapping[str, Any], submit: Callable[[Job], None] | None = None
+) -> dict[str, Any] | Any:
+    """As :func:`run_job`, with the parameters of the type's own flow; the type knows what they mean."""
+    _, cls = registry.job_class(job_type)
+    common = {name: parameters[name] for name in ("app", "name", "user", "timeout")}
+    return run_job(job_type, **common, options=cls.options_of_run(parameters), submit=submit)
 
 
 def has_job() -> bool:
@@ -110,15 +120,15 @@ def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> 
     """
     pause = _PAUSES[0]
     while True:
-        before = job._record
+        before = job.handle.record
         try:
             submit(job)
         except (JobStateError, NotImplementedError) as error:
-            job._refresh()
-            moved = job._record.state.attempt != before.state.attempt or submission.is_going_on(job._record)
-            if not moved and not statuses.is_final(job._record.state.as_status):
+            job.handle.refresh()
+            moved = job.handle.record.state.attempt != before.state.attempt or job.handle.record.submitting
+            if not moved and not job.handle.record.final:
                 raise
-            log.warning("%s is not submitted by this run: %s", job._title(), error)
+            log.warning("%s is not submitted by this run: %s", job.handle.title, error)
         except SubmissionError as error:
             if not submission.may_be_tried_again(error.__cause__):
                 raise
@@ -127,8 +137,8 @@ def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> 
             log.warning("%s It is tried again in %.0f s.", error, pause)
             Event().wait(pause)
             pause = min(pause * 2, _PAUSES[1])
-            job._refresh()
-            if not statuses.is_final(job._record.state.as_status) or job._record.state == before.state:
+            job.handle.refresh()
+            if not job.handle.record.final or job.handle.record.state == before.state:
                 continue  # else it was stopped meanwhile
         return
 
@@ -167,9 +177,9 @@ def _stop(job: Job) -> None:
     try:
         job.stop()
     except JobStateError:
-        log.info("%s was over already", job._title())  # it ended at that moment
+        log.info("%s was over already", job.handle.title)  # it ended at that moment
     except PrefectJobsError as error:
-        log.error("%s could not be stopped and goes on: %s", job._title(), error)
+        log.error("%s could not be stopped and goes on: %s", job.handle.title, error)
 
 
 def _app(label: str) -> type[App]:
@@ -179,16 +189,10 @@ def _app(label: str) -> type[App]:
 def _result(job: Job) -> dict[str, Any] | Any:
     if job.cached_status == statuses.ABORTED:
         return Cancelled(message=job.status_message or "The job was stopped.")
-    if job._record.state.as_status.kind.state_type in ("FAILED", "CRASHED", "CANCELLED"):
-        raise JobFailed(f"{job._title()} ended as {job.cached_status}: {job.status_message}")
-    found: dict[str, Any] = {"job_id": job.id, "status": job.cached_status, "message": job.status_message}
-    exit_codes = getattr(job, "exit_codes", None)
-    if exit_codes is not None:
-        found["exit_codes"] = {str(proc): code for proc, code in exit_codes.items()}
-    nodes = getattr(job, "node_statuses", None)
-    if nodes is not None:
-        found["nodes"] = nodes
-    directory = job._directory()
+    if job.handle.record.state.as_status.kind.state_type in ("FAILED", "CRASHED", "CANCELLED"):
+        raise JobFailed(f"{job.handle.title} ended as {job.cached_status}: {job.status_message}")
+    found = outcome(job)
+    directory = job.directory
     if directory is not None:
         paths = sorted(path for path in Path(directory).rglob("*") if path.is_file())
         found["directory"] = str(directory)

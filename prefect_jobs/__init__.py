@@ -26,6 +26,10 @@ _WHERE = {
     "CondorWorkflowSubdagNode": "jobs.workflow.nodes",
     "CondorWorkflowSpliceNode": "jobs.workflow.nodes",
     "register_job_type": "jobs.registry",
+    "Submitted": "jobs.observation",
+    "Observation": "jobs.observation",
+    "OutputsNotFetched": "jobs.observation",
+    "TransientSubmissionError": "jobs.observation",
     "CondorScheduler": "blocks",
     "DaskScheduler": "blocks",
     "create_condor_scheduler": "blocks",
@@ -65,6 +69,10 @@ if TYPE_CHECKING:
     from prefect_jobs.jobs.basic import BasicJob as BasicJob
     from prefect_jobs.jobs.condor.job import CondorJob as CondorJob
     from prefect_jobs.jobs.dask.job import DaskJob as DaskJob
+    from prefect_jobs.jobs.observation import Observation as Observation
+    from prefect_jobs.jobs.observation import OutputsNotFetched as OutputsNotFetched
+    from prefect_jobs.jobs.observation import Submitted as Submitted
+    from prefect_jobs.jobs.observation import TransientSubmissionError as TransientSubmissionError
     from prefect_jobs.jobs.registry import register_job_type as register_job_type
     from prefect_jobs.jobs.workflow.job import CondorWorkflow as CondorWorkflow
     from prefect_jobs.jobs.workflow.nodes import CondorWorkflowFinalNode as CondorWorkflowFinalNode

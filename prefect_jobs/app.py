@@ -4,17 +4,15 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from prefect_jobs.errors import (
     SchedulerEngineMismatch,
     SchedulerNotAssigned,
     SchedulerSettingDoesNotExist,
 )
+from prefect_jobs.manager import JobManager
 from prefect_jobs.runtime.wiring import get_runtime
-
-if TYPE_CHECKING:
-    from prefect_jobs.manager import JobManager
 
 _PACKAGE = re.compile(r"^[A-Za-z0-9_.-]+$")
 
@@ -47,10 +45,8 @@ class App:
         return ()
 
     @classmethod
-    def get_job_manager(cls) -> "JobManager":
+    def get_job_manager(cls) -> JobManager:
         """The app's jobs."""
-        from prefect_jobs.manager import JobManager
-
         return JobManager(cls)
 
     @classmethod
@@ -67,9 +63,9 @@ class App:
             SchedulerConnectionError: Prefect, which keeps assignments and blocks, cannot be reached.
         """
         setting = cls._setting(name)
-        runtime = get_runtime()
-        assigned = runtime.read_variable(cls._variable(setting))
-        block = runtime.find_scheduler(assigned or setting.name)
+        prefect = get_runtime().prefect
+        assigned = prefect.read_variable(cls._variable(setting))
+        block = prefect.find_scheduler(assigned or setting.name)
         if block is None:
             if assigned:
                 raise SchedulerNotAssigned(
@@ -98,16 +94,16 @@ class App:
             SchedulerEngineMismatch: the scheduler is of the other engine.
         """
         wanted = cls._setting(setting)
-        runtime = get_runtime()
+        prefect = get_runtime().prefect
         name = getattr(scheduler, "name", scheduler)
         if name is None:
-            runtime.write_variable(cls._variable(wanted), "")
+            prefect.write_variable(cls._variable(wanted), "")
             return
-        block = runtime.find_scheduler(str(name))
+        block = prefect.find_scheduler(str(name))
         if block is None:
             raise ValueError(f"There is no saved scheduler {name!r}. Save it first: block.save()")
         cls._check_engine(wanted, block)
-        runtime.write_variable(cls._variable(wanted), str(block.name))
+        prefect.write_variable(cls._variable(wanted), str(block.name))
 
     @classmethod
     def check_package(cls) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from anyio.to_thread import run_sync
 
@@ -13,15 +13,12 @@ from prefect_jobs import callbacks, clock, folders
 from prefect_jobs.errors import SchedulerEngineMismatch
 from prefect_jobs.jobs import hooks, registry, submission_many
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import local_files
+from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.schedule import Schedule
 from prefect_jobs.store.filters import JobQuery
-
-if TYPE_CHECKING:
-    from prefect_jobs.app import App
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +26,19 @@ log = logging.getLogger(__name__)
 COMMON = ("description", "workspace", "extended_properties", "process_results_function")
 
 
+class Owner(Protocol):
+    """The app that owns jobs, as its manager sees it; see :class:`prefect_jobs.App`."""
+
+    @classmethod
+    def check_package(cls) -> str:
+        """The label of the app's jobs."""
+        ...
+
+
 class JobManager:
     """The jobs of ``app``. Every method that waits has an async twin with an ``a`` in front."""
 
-    def __init__(self, app: "type[App]") -> None:
+    def __init__(self, app: type[Owner]) -> None:
         """
         Raises:
             ValueError: the app has no valid ``package``.
@@ -59,8 +65,8 @@ class JobManager:
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
-        job = get_runtime().make(cls, self._draft(name, user, groups, type_name, cls, kwargs))
-        job._check_fields()
+        job = cls(get_runtime(), self._draft(name, user, groups, type_name, cls, kwargs))
+        job.check_fields()
         if groups is not None:
             job.save()
         return job
@@ -171,13 +177,13 @@ class JobManager:
         """
         every = list(jobs)
 
-        def told(job: Job, problem: Exception | None) -> None:
+        def report(job: Job, problem: Exception | None) -> None:
             if problem is not None:
                 log.warning("%s", problem)
             if progress is not None:
                 progress(job, problem)
 
-        submission_many.execute_many(every, told)
+        submission_many.execute_many(every, report)
         return every
 
     async def aexecute_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
@@ -225,12 +231,12 @@ class JobManager:
         # The runs are made by other processes, in other folders.
         if parameters.get("workspace"):
             parameters["workspace"] = self._workspace(parameters["workspace"], owner)
-        parameters = local_files.settled(parameters, local_files.Places())
+        parameters = cls.portable(parameters)
         parameters.update(cls.check_flow_parameters(own))
         scheduler = parameters.get("scheduler")
         if scheduler is not None:
             parameters["scheduler"] = _scheduler_name(scheduler)
-        return get_runtime().ask_prefect(
+        return get_runtime().prefect.ask(
             lambda api: Schedule.create(
                 api, self.label, name, cls.flow_entrypoint, parameters, cron=cron, interval=interval, timezone=timezone
             ),
@@ -254,7 +260,7 @@ class JobManager:
         if found:
             return runtime.job(found[0]), True
         job = make()
-        job._record = replace(job._record, flow_run_id=flow_run_id, engine_run=True)
+        job.handle.record = replace(job.handle.record, flow_run_id=flow_run_id, engine_run=True)
         return job, False
 
     # -- inside -----------------------------------------------------------------------------------------
@@ -295,7 +301,7 @@ class JobManager:
         )
 
     def _workspace(self, given: str | os.PathLike[str] | None, user: str) -> str:
-        return folders.absolute(given or "", get_runtime().default_workspace(self.label, user))
+        return folders.absolute(given or "", get_runtime().site.default_workspace(self.label, user))
 
     def _query(self, user: Any, groups: Any, filters: Mapping[str, Any] | None, **more: Any) -> JobQuery:
         if user is not None and groups is not None:
@@ -314,17 +320,6 @@ def known_run(flow_run_id: str) -> bool:
     return bool(get_runtime().store.records_of_runs([flow_run_id]))
 
 
-def number_of(value: Any) -> int | None:
-    """The id that an integer or a string of digits stands for; ``None``: no job can have it."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if 0 < value < 2**31 else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
-        return number_of(int(value))
-    return None
-
-
 def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
     """The name by which other processes find the scheduler.
 
@@ -334,7 +329,7 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
     """
     if isinstance(scheduler, str):
         if engine is not None:
-            get_runtime().lookup.check(scheduler, engine)
+            get_runtime().prefect.lookup.check(scheduler, engine)
         return scheduler
     name = getattr(scheduler, "name", None)
     if not name or not getattr(scheduler, "saved", False):

@@ -1,7 +1,8 @@
-"""Names for files and folders, made from what people call things."""
+"""Names for files and folders, made from what people call things; and the numbers that they call jobs."""
 
 import hashlib
 import re
+from typing import Any
 
 #: Characters of a readable part; a file name holds 255 bytes, and extensions and numbers follow.
 _LIMIT = 60
@@ -23,6 +24,17 @@ def unique_name(name: str, readable: str) -> str:
     # No readable name has a "~" in it, so that nobody can be called as somebody else's folder is.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}~{digest[:_DIGITS]}"
+
+
+def number_of(value: Any) -> int | None:
+    """The id that an integer or a string of digits stands for; ``None``: no job can have it."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if 0 < value < 2**31 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
+        return number_of(int(value))
+    return None
 
 
 def folder_name(name: str) -> str:

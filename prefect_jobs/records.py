@@ -1,10 +1,15 @@
 """The job as a value: what SQL keeps of it, without SQL. Everything below jobs and store speaks of these."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from prefect_jobs import clock, statuses
+from prefect_jobs.noted import Noted
 from prefect_jobs.statuses import Status, StatusClass
+
+#: Time after which a submission whose mark is not renewed counts as interrupted: its process died.
+GRACE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class JobRecord:
     #: When the intent to submit was committed, until the submission's outcome is known.
     submitting_since: datetime | None = None
     flow_run_id: str | None = None
-    #: An engine executes the flow run (a flow made the job): its end is the engine's to write.
+    #: A flow engine executes the flow run: Prefect's final state of it is the engine's to write.
     engine_run: bool = False
     #: Id of the Prefect state that we wrote last.
     flow_state_id: str | None = None
@@ -90,6 +95,41 @@ class JobRecord:
     def behind(self) -> bool:
         """Whether Prefect does not show the job as it is."""
         return self.face_done < self.face_seq
+
+    @property
+    def final(self) -> bool:
+        """Whether the job is over, its results fetched; see :func:`prefect_jobs.statuses.is_final`."""
+        return statuses.is_final(self.state.as_status)
+
+    @property
+    def noted(self) -> Noted:
+        """What every room may read of :attr:`native`."""
+        return Noted(self.native)
+
+    @property
+    def run_made_here(self) -> bool:
+        """Whether the flow run was made to show this job. Others are made in Prefect, by a person, a schedule or a
+        flow, and the job is made for them. Who writes the run's end is another question: :attr:`engine_run`."""
+        return self.flow_run_id is None or (bool(self.face_shown) and not self.face_shown.get(ADOPTED))
+
+    @property
+    def submitting(self) -> bool:
+        """Whether a process submits the job at this moment."""
+        return self.submitting_since is not None and clock.now() - self.submitting_since < GRACE
+
+    @property
+    def submission_unknown(self) -> bool:
+        """Whether the intent to submit was committed and the outcome was not."""
+        return self.submission_token is not None and self.remote_id is None
+
+    @property
+    def submission_interrupted(self) -> bool:
+        """Whether the outcome of the submission is unknown, and no process is at it any more."""
+        return self.submission_unknown and self.state.status == statuses.PENDING and not self.submitting
+
+
+#: Key in ``face_shown``: the flow run was not made to show the job.
+ADOPTED = "adopted"
 
 
 @dataclass(frozen=True)
@@ -134,3 +174,12 @@ class Change:
     messages: tuple[tuple[int, str], ...] = ()
     #: Nodes that changed, by name: ``status``, ``message``, ``native`` and ``seq`` are written.
     nodes: tuple[NodeRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one write did: the job before it and after it, and what was written (``None``: nothing)."""
+
+    before: JobRecord
+    after: JobRecord
+    change: Change | None

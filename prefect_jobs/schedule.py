@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.runtime.wiring import get_runtime
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,4 @@ class Schedule:
 
     @staticmethod
     def _ask(question: Any) -> None:
-        from prefect_jobs.runtime.wiring import get_runtime
-
-        get_runtime().ask_prefect(question, patience=10.0)
+        get_runtime().prefect.ask(question, patience=10.0)

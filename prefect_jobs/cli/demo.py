@@ -132,7 +132,7 @@ def _watch(acts: list[Act]) -> None:
     Raises:
         TimeoutError: they are not over in time.
     """
-    from prefect_jobs.jobs.lifecycle import poll_once
+    from prefect_jobs.jobs.polling import poll_once
 
     deadline = time.monotonic() + DEADLINE
     with _screen(acts) as refresh:

@@ -219,7 +219,7 @@ def _by_hand(job: "Job", acts: list[Act]) -> bool:
 
     if job.cached_status == statuses.SUBMITTED:
         job.status = statuses.RUNNING
-    others = (act.job._record.state.as_status for act in acts if act.job is not job)
+    others = (act.job.handle.record.state.as_status for act in acts if act.job is not job)
     if job.cached_status == statuses.RUNNING and all(statuses.is_final(status) for status in others):
         job.status = statuses.COMPLETE
     return False

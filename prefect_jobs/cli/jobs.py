@@ -13,7 +13,8 @@ from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_d
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import logs as condor_logs
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
+from prefect_jobs.jobs.summary import details, summary
 from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.records import Message
 from prefect_jobs.runtime.wiring import get_runtime
@@ -54,7 +55,7 @@ def list_(
     query = JobQuery(label=app, user=user, filters=filters, order_by="-id", limit=limit)
     runtime = get_runtime()
     found = [runtime.job(record) for record in runtime.store.find(query)]
-    rows = [_summary(job) for job in found]
+    rows = [summary(job) for job in found]
     columns = ("id", "app", "user", "type", "name", "status", "remote_id", "execute_time", "run_time")
     print_data(
         rows,
@@ -88,7 +89,7 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
     """Show everything known of a job, and what was said about it."""
     job = _job(id)
     job.update_status()
-    found = _details(job)
+    found = details(job)
     print_data(
         found,
         as_json=as_json,
@@ -109,10 +110,10 @@ def wait(
     """Wait until a job is over, and say how it is when that changes; exit status 0 only if it ended as Complete."""
     job = _job(id)
     job.wait(timeout, progress=_tell, until_held=until_held)
-    print_data(_summary(job) if as_json else job.cached_status, as_json=as_json)
+    print_data(summary(job) if as_json else job.cached_status, as_json=as_json)
     if job.cached_status in (statuses.HELD, statuses.PAUSED):
         raise fail(f"job {id} is {job.cached_status}: {job.status_message}")
-    if job._record.state.as_status.kind.state_type != "COMPLETED":
+    if job.handle.record.state.as_status.kind.state_type != "COMPLETED":
         raise fail(f"job {id} ended as {job.cached_status}: {job.status_message}")
 
 
@@ -130,21 +131,21 @@ def logs(
     """Print what was said about a job, then its logs (standard output and error, HTCondor's log)."""
     job = _job(id)
     if as_json and not follow:
-        said = [{"time": m.time, "level": m.level, "text": m.text} for m in job._backend.messages(id)]
+        said = [{"time": m.time, "level": m.level, "text": m.text} for m in job.handle.backend.jobs.messages(id)]
         print_data({"messages": said, "logs": _called(job.get_logs())}, as_json=True)
         return
     seen = 0
     ends: list[Message] = []  # of the logs, which follow as a whole
     while True:
         over = poll_once(job) if follow else True
-        for message in job._backend.messages(id):
+        for message in job.handle.backend.jobs.messages(id):
             if message.id > seen:
                 seen = message.id
                 ends.append(message) if condor_logs.is_tail(message.text) else _write_message(message)
         sys.stdout.flush()
         if over:
             break
-        Event().wait(job._backend.poll_interval)
+        Event().wait(job.handle.backend.site.poll_interval)
     found = _called(job.get_logs())
     _write_logs(found)
     if not any(_texts(found)):  # the files are gone: their ends are what is left
@@ -220,54 +221,10 @@ def _each(ids: list[int], done: str | None, action: Callable[[Job], None]) -> No
 
 def _job(job_id: int) -> Job:
     runtime = get_runtime()
-    record = runtime.get(job_id)
+    record = runtime.jobs.get(job_id)
     if record is None:
         raise LookupError(f"There is no job {job_id} in {runtime.store.database.name}.")
     return runtime.job(record)
-
-
-def _summary(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "app": job.label,
-        "user": job.user,
-        "type": job.type,
-        "name": job.name,
-        "status": job.cached_status,
-        "status_message": job.status_message,
-        "remote_id": job.remote_id,
-        "execute_time": job.execute_time,
-        "run_time": job.run_time,
-        "flow_run_id": job._record.flow_run_id,
-    }
-
-
-def _details(job: Job) -> dict[str, Any]:
-    more = {
-        "groups": list(job.groups),
-        "description": job.description,
-        "workspace": job.workspace,
-        "scheduler": job._record.scheduler,
-        "creation_time": job.creation_time,
-        "start_time": job.start_time,
-        "completion_time": job.completion_time,
-        "last_status_update": job.last_status_update,
-        "extended_properties": job.extended_properties,
-        "process_results_function": job.process_results_function,
-        "initial_dir": getattr(job, "initial_dir", None),
-        "statuses": getattr(job, "statuses", None),
-        "exit_codes": getattr(job, "exit_codes", None),
-        "nodes": _nodes(job),
-        "flow_run_url": job.flow_run_url,
-    }
-    return {**_summary(job), **more}
-
-
-def _nodes(job: Job) -> dict[str, str] | None:
-    """What became of each node of a workflow."""
-    if not isinstance(job, CondorWorkflow):
-        return None
-    return {node.name: f"{node.status}. {node.status_message}".rstrip(" .") for node in job.nodes}
 
 
 def _called(logs: dict[str, Any]) -> dict[str, Any]:

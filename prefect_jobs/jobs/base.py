@@ -1,53 +1,66 @@
-"""The job as people use it: attributes, actions, and an explicit async twin for each call that waits."""
+"""The job as people use it: its actions, an explicit async twin for each that waits, and the hooks of a type."""
 
 import inspect
-import math
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any, ClassVar
 
-import anyio
 from anyio.to_thread import run_sync
 
-from prefect_jobs import statuses
-from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs import changes, hooks, lifecycle, submission
-from prefect_jobs.jobs.fields import JobFields
-from prefect_jobs.jobs.observation import Observation
+from prefect_jobs import folders, statuses
+from prefect_jobs.jobs import deletion, hooks, polling, results, submission
+from prefect_jobs.jobs.engine import Engine
+from prefect_jobs.jobs.fields import MAX_NAME_LENGTH, JobFields
+from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.jobs.job_type import JobType
+from prefect_jobs.jobs.observation import Fetched, Observation, Submitted
+from prefect_jobs.jobs.ports import Backend
+from prefect_jobs.jobs.possible import Abilities
+from prefect_jobs.jobs.steering import STEERED, steered
+from prefect_jobs.jobs.type_hooks import TypeHooks
 from prefect_jobs.jobs.waiting import Progress, Waiting
+from prefect_jobs.records import JobRecord
 from prefect_jobs.transition import News, Source
 
-_OVERRIDABLE = ("stop", "pause", "resume")
 
-
-class Job(JobFields):
+class Job(JobFields, JobType):
     """A long-running job. Made by :meth:`prefect_jobs.JobManager.create_job`, never directly.
 
     A type of your own subclasses this and overrides ``_execute``, ``_update_status``, ``_process_results``,
-    ``_resubmit``, ``_get_logs``, ``stop``, ``pause`` or ``resume``, each plain or ``async def``.
+    ``_resubmit``, ``_find_submission``, ``_get_logs``, ``_clean_up``, ``stop``, ``pause`` or ``resume``, each plain or
+    ``async def``.
     """
 
-    #: Least time between two questions to the scheduler by :meth:`update_status`.
-    update_status_interval: ClassVar[timedelta] = timedelta(seconds=10)
-    #: Keyword arguments of ``create_job`` for this type beyond the common ones, with their defaults.
-    spec_defaults: ClassVar[Mapping[str, Any]] = {}
-    #: The flow that Prefect runs for a job of this type when it is started there: ``module:function``.
-    flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
-    #: What that flow takes besides the keyword arguments of ``create_job``.
-    flow_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The engine of the scheduler that jobs of this type take; none: they take none.
-    scheduler_engine: ClassVar[str | None] = None
+    #: What does the work of this type at its engine.
+    engine_type: ClassVar[type[Engine]] = Engine
+    #: What jobs of this type can do; made from what the type overrides.
+    abilities: ClassVar[Abilities] = Abilities()
+
+    engine: Engine
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # stop, pause and resume are public and overridable at once: what a subclass writes becomes the hook
-        # that the public call runs between checking the status and setting it.
-        for name in _OVERRIDABLE:
+        for name in STEERED:
             if name in cls.__dict__:
-                setattr(cls, f"_{name}", cls.__dict__[name])
-                delattr(cls, name)
+                setattr(cls, name, steered(name)(cls.__dict__[name]))
+        cls.abilities = Abilities(
+            polls=cls.polls_itself() or defined_by(cls.engine_type, "poll") is not Engine,
+            refused={**_not_overridden(cls), **cls.engine_type.refused},
+            held_parts=cls.engine_type.held_parts,
+        )
+
+    def __init__(self, backend: Backend, record: JobRecord) -> None:
+        engine = backend.site.engine_type(self.engine_type)
+
+        def workspace_of(old: JobRecord) -> str:
+            return engine.workspace_of(old, backend.site.default_workspace(old.label, old.user))
+
+        self.handle = Handle(backend, record, workspace_of)
+        self.engine = engine(self.handle)
+        #: Whether :meth:`delete` removes the job's own directory, too.
+        self.clean_on_delete = False
+
+    # -- attributes that ask ----------------------------------------------------------------------------
 
     @property
     def status(self) -> str:
@@ -66,8 +79,8 @@ class Job(JobFields):
         Raises:
             SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
         """
-        name = self._record.scheduler
-        return None if name is None else self._backend.scheduler(name)
+        name = self.handle.record.scheduler
+        return None if name is None else self.handle.backend.site.scheduler(name)
 
     # -- calls ------------------------------------------------------------------------------------------
 
@@ -78,13 +91,10 @@ class Job(JobFields):
             ValueError: a blank name or one over 1,024 characters.
             JobStateError: the job was deleted meanwhile.
         """
-        self._check_fields()
-        if self.id is None:
-            self._take(self._backend.insert(self._drafted(self._record)), keep=False)
-        else:
-            self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
-        self._save_parts()
-        self._wait_shown()
+        self.check_fields()
+        self.handle.save()
+        self.engine.save_parts()
+        self.handle.wait_shown()
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Saves and submits the job; what it takes depends on its type.
@@ -98,25 +108,26 @@ class Job(JobFields):
 
     def update_status(self, status: str | None = None) -> None:
         """Sets the status by hand, or asks the scheduler where the job is not over and
-        ``update_status_interval`` has passed since anybody asked.
+        ``update_status_interval`` has passed since the last question.
 
         Raises:
             ValueError: a blank status or one over 255 characters.
         """
         if status is None:
-            lifecycle.update(self)
+            polling.update(self, timedelta(0) if self.engine.asks_freely else self.update_status_interval)
             return
         statuses.check_text(status)
         if self.id is None:
             self.save()
         if statuses.parse(status).text == statuses.COMPLETE and self.scheduler_engine is None:
-            # Nobody but the one who says so knows that the work is over: the results function is called as ever.
-            self._apply(News(Source.HAND, statuses.RESULTS_READY))
-            lifecycle.process_results(self)
+            # Only the caller knows that the work is over: the results function is called as for any other type.
+            self.handle.apply(News(Source.HAND, statuses.RESULTS_READY))
+            results.process_results(self)
             return
-        self._apply(News(Source.HAND, status))
-        self._wait_shown()
+        self.handle.apply(News(Source.HAND, status))
+        self.handle.wait_shown()
 
+    @steered("stop")
     def stop(self) -> Any:  # an override may be async, and may return a status
         """Stops the work; the job ends as Aborted (or Various-Complete where some of it was done).
 
@@ -124,8 +135,9 @@ class Job(JobFields):
             JobStateError: the job is over already.
             SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
         """
-        lifecycle.act(self, "stop")
+        return self.engine.stop()
 
+    @steered("pause")
     def pause(self) -> Any:  # an override may be async, and may return a status
         """Holds the work until :meth:`resume`.
 
@@ -133,15 +145,16 @@ class Job(JobFields):
             JobStateError: the job is not active.
             NotImplementedError: jobs of this type cannot be paused.
         """
-        lifecycle.act(self, "pause")
+        return self.engine.pause()
 
+    @steered("resume")
     def resume(self) -> Any:  # an override may be async, and may return a status
         """Lets paused or held work go on.
 
         Raises:
             JobStateError: the job is neither paused nor held.
         """
-        lifecycle.act(self, "resume")
+        return self.engine.resume()
 
     def resubmit(self) -> None:
         """Submits a job that is over once more, as it is now.
@@ -154,10 +167,10 @@ class Job(JobFields):
 
     def get_logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
-        self._refresh()
-        found: dict[str, Any] = self._hook(self._get_logs)
-        if self._noted:
-            self._apply(None)
+        self.handle.refresh()
+        found = self.hooks.get_logs()
+        if self.handle.has_noted:
+            self.handle.apply(None)
         return found
 
     def process_results(self) -> None:
@@ -166,7 +179,7 @@ class Job(JobFields):
         Raises:
             JobStateError: the work is not over yet.
         """
-        lifecycle.process_results(self)
+        results.process_results(self)
 
     def delete(self) -> None:
         """Stops the job if it is active and its type can be stopped; removes it and its flow run, and with
@@ -175,7 +188,7 @@ class Job(JobFields):
         Raises:
             SchedulerConnectionError: it is active and its scheduler cannot be reached: nothing was deleted.
         """
-        lifecycle.delete(self)
+        deletion.delete(self, files=self.clean_on_delete)
 
     def wait(self, timeout: float | None = None, progress: Progress | None = None, until_held: bool = False) -> str:
         """Blocks until the job is over: Complete, Various-Complete, Error, Aborted, or a custom terminal status.
@@ -194,7 +207,7 @@ class Job(JobFields):
         waiting = Waiting(self, timeout, progress, until_held)
         while not waiting.over():
             hooks.call(waiting.tell)
-            self._await_change(waiting.pause())
+            self.engine.wait_change(waiting.pause())
         return self.cached_status
 
     # -- async twins ------------------------------------------------------------------------------------
@@ -256,170 +269,105 @@ class Job(JobFields):
             answer = waiting.tell()
             if inspect.isawaitable(answer):
                 await answer
-            await self._aawait_change(waiting.pause())
+            await self.engine.await_change(waiting.pause())
         return self.cached_status
 
-    @classmethod
-    def check_flow_parameters(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the type's flow takes besides the keyword arguments of ``create_job``, as a schedule keeps it: JSON.
-
-        Args:
-            given: those of :attr:`flow_parameters` that were given.
-
-        Raises:
-            ValueError: one of them is missing or has a bad value.
-        """
-        timeout = given.get("timeout", 0)
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < math.inf:
-            raise ValueError(f"timeout is a number of seconds, 0 for none, not {timeout!r}.")
-        return dict(given)
+    def submits_together(self) -> bool:
+        """Whether jobs of this type are submitted several at once, by :meth:`Engine.submit_many`."""
+        return self.engine.together and defined_by(type(self), "_execute") is Job
 
     @classmethod
-    def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What is stored of the type's own keyword arguments.
+    def polls_itself(cls) -> bool:
+        """Whether the type has a way of its own to find out how a job is, instead of its engine's."""
+        return defined_by(cls, "_update_status") is not Job
 
-        Raises:
-            ValueError: one of them has a bad value.
-        """
-        return dict(given)
-
-    # -- hooks ------------------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        """What needs no scheduler: what it sets here is written with the intent to submit."""
-
-    def _unprepare(self) -> None:
-        """Undoes what :meth:`_prepare` did just now: the job is not submitted."""
-
-    def _origin(self) -> dict[str, Any]:
-        """What is noted, with the intent to submit, of where this happens."""
-        return {}
-
-    @classmethod
-    def _together(cls) -> bool:
-        """Whether :meth:`_execute_many` submits several jobs of this very class at once."""
-        return cls._execute is Job._execute
-
-    @classmethod
-    def _execute_many(cls, jobs: Sequence[Any]) -> list[Exception | None]:
-        """Submits several jobs of this very class, each as :meth:`_execute` without arguments does.
-
-        Returns:
-            For each what went wrong with it.
-        """
-        return [None] * len(jobs)
+    # -- hooks: a type overrides them ---------------------------------------------------------------------
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Submits the work. Raises on failure."""
-
-    def _update_status(self) -> "str | Observation | Any | None":
-        """A status, or ``None`` for no news."""
-        return None
-
-    def _process_results(self) -> Any:
-        """Fetches what the work left behind; what it returns is given to ``process_results_function``
-        where it is not ``None`` (else the job is)."""
-        return None
+        """Submits the work, and returns a :class:`Submitted`. Raises on failure."""
+        return self.handle.from_engine(self.engine.submit(*args, **kwargs))
 
     def _resubmit(self) -> Any:
-        """Submits the work again; by default as the first time, with the same arguments."""
+        """Submits the work again; by default as the first time."""
         return self._execute()
+
+    def _find_submission(self) -> "Submitted | Any | None":
+        """Looks for work that was submitted under ``submission_token`` by a process that died then."""
+        return self.handle.from_engine(self.engine.find())
+
+    def _update_status(self) -> "str | Observation | Any | None":
+        """A status, or an :class:`Observation`, or ``None`` for no news."""
+        return self.handle.from_engine(self.engine.poll())
+
+    def _process_results(self) -> "Fetched | Any":
+        """Fetches what the work left behind; what it returns is given to ``process_results_function``
+        where it is not ``None`` (else the job is)."""
+        return self.handle.from_engine(self.engine.fetch())
 
     def _get_logs(self) -> Any:
         """Log name → text."""
-        return {}
-
-    def _stop(self) -> Any:
-        """Stops the work; may return the status that the job has then."""
-        raise NotImplementedError(f"Jobs of the type {self.type} cannot be stopped.")
-
-    def _pause(self) -> Any:
-        """Holds the work."""
-        raise NotImplementedError(f"Jobs of the type {self.type} cannot be paused.")
-
-    def _resume(self) -> Any:
-        """Lets the work go on; may return the status that the job has then."""
-        raise NotImplementedError(f"Jobs of the type {self.type} cannot be resumed.")
+        return self.engine.logs()
 
     def _clean_up(self) -> Any:
         """Removes what is left of an ended job at its scheduler, before the job is deleted."""
+        return self.engine.clean_up()
 
-    def _check_known(self, action: str) -> None:
-        """Refuses an action on a job whose type this process does not know."""
+    # -- for those who extend this package ------------------------------------------------------------------
 
-    def _check_supported(self, action: str) -> None:
-        """Refuses what no job of this type can do, whatever its status.
+    @property
+    def hooks(self) -> TypeHooks:
+        """The hooks as the core calls them."""
+        return TypeHooks(
+            self.handle,
+            self._execute,
+            self._resubmit,
+            self._find_submission,
+            self._update_status,
+            self._process_results,
+            self._get_logs,
+            self._clean_up,
+        )
 
-        Raises:
-            NotImplementedError: with the reason.
-        """
-        name = f"_{action}"
-        if action != "stop" and getattr(type(self), name) is getattr(Job, name):
-            getattr(self, name)()
+    def check_known(self, what: str) -> None:
+        """Nothing: this type is known."""
 
-    def _can_resume(self) -> bool:
-        """Whether there is something to be let go on."""
-        return self.cached_status in (statuses.PAUSED, statuses.HELD)
-
-    def _for_function(self, result: Any) -> Any:
-        """What ``process_results_function`` is called with."""
-        return self if result is None else result
-
-    def _reach(self) -> None:
-        """Finds out whether the scheduler answers.
-
-        Raises:
-            SchedulerConnectionError: it does not.
-        """
-
-    def _results_done(self) -> None:
-        """Removes what was kept at the scheduler until the results were processed."""
-
-    def _keeps_results(self) -> bool:
-        """Whether what the work left behind is there afterwards."""
-        return True
-
-    def _await_change(self, seconds: float) -> None:
-        """Waits until it is time to ask again, ``seconds`` at most."""
-        Event().wait(seconds)  # never set: a wait that a signal can end
-
-    async def _aawait_change(self, seconds: float) -> None:
-        """As :meth:`_await_change`; holds no thread."""
-        await anyio.sleep(seconds)
-
-    def _save_parts(self) -> None:
-        """Writes what is kept beside the job's row, once that is written."""
-
-    def _directory(self) -> Path | None:
-        """The job's own directory, if it has one."""
-        return None
-
-    def _find_submission(self) -> bool:
-        """Looks for work that was submitted with ``submission_token`` before the process died, and adopts it."""
-        return False
-
-    # -- inside -----------------------------------------------------------------------------------------
-
-    def _apply(self, event: Any, *, native: dict[str, Any] | None = None, **more: Any) -> None:
-        """Applies an event to the job through the one door; see :func:`changes.change_for`."""
-        change = self._with_noted(lambda fresh: changes.change_for(fresh, event, native=native, **more))
-        record = self._backend.update(self._record.id, change)
-        self._take(record)
-
-    def _refresh(self) -> None:
-        """Reads the job anew.
+    def check_fields(self) -> None:
+        """Checks what was set, and makes paths absolute, before it is stored.
 
         Raises:
-            JobStateError: it was deleted, or never saved.
+            ValueError: a field has a bad value.
         """
-        if self.id is None:
-            raise JobStateError(f"{self._title()} must be saved first.")
-        record = self._backend.get(self._record.id)
-        if record is None:
-            raise JobStateError(f"{self._title()} does not exist any more: it was deleted.")
-        self._take(record)
+        drafts, record = self.handle.drafts, self.handle.record
+        if not isinstance(drafts.name, str) or not drafts.name.strip():
+            raise ValueError("A job needs a name that is not blank.")
+        # A name that is stored may be longer by its id, which takes the place of {id}.
+        if len(drafts.name) > MAX_NAME_LENGTH and (self.id is None or drafts.name != record.name):
+            raise ValueError(f"The job's name has {len(drafts.name)} characters; the limit is {MAX_NAME_LENGTH}.")
+        if not isinstance(drafts.extended_properties, dict):
+            raise ValueError(f"extended_properties is a dict, not {drafts.extended_properties!r}.")
+        default = self.handle.backend.site.default_workspace(self.label, self.user)
+        drafts.workspace = folders.absolute(drafts.workspace or "", default)
+        self.engine.settle()
 
-    def _wait_shown(self) -> None:
-        record = self._backend.shown(self._record.id)
-        if record is not None:
-            self._take(record)
+    @property
+    def directory(self) -> Path | None:
+        """The job's own directory; ``None``: it has none (yet)."""
+        return self.engine.directory
+
+
+def defined_by(cls: type, name: str) -> type:
+    """The class in the line of descent of ``cls`` that defines a method."""
+    return next(each for each in cls.__mro__ if name in each.__dict__)
+
+
+def _not_overridden(cls: type[Job]) -> dict[str, str]:
+    """Action → why no job of a class can do it: neither the class nor its engine has a way to."""
+    verbs = {"stop": "stopped", "pause": "paused", "resume": "resumed"}
+    return {
+        name: f"Jobs of the type {cls.__name__} cannot be {verb}."
+        for name, verb in verbs.items()
+        if defined_by(cls, name) is Job and defined_by(cls.engine_type, name) is Engine
+    }
+
+
+Job.abilities = Abilities(refused=_not_overridden(Job))

@@ -14,11 +14,11 @@ class BasicJob(Job):
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
 
-    def _stop(self) -> None:
-        """Nothing runs anywhere: the status is all there is."""
+    def stop(self) -> None:
+        """Sets the status: there is no scheduler at which anything runs."""
 
-    def _pause(self) -> None:
-        """As :meth:`_stop`."""
+    def pause(self) -> None:
+        """As :meth:`stop`."""
 
-    def _resume(self) -> None:
-        """As :meth:`_stop`."""
+    def resume(self) -> None:
+        """As :meth:`stop`."""

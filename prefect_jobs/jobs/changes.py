@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
+from prefect_jobs.noted import STANDING
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, transition, visible_change
 
 OTHER_STATUS_KEY = "__other_status__"
-#: Key in ``native``: for how many seconds work that had begun has not run, and since when it does not.
-STANDING = "standing"
 #: Statuses in which work that has begun does not run: it is held, or was evicted and waits.
 _NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
 

@@ -53,6 +53,15 @@ def finish(awaitable: Awaitable[Any]) -> Any:
     return outcome["value"]
 
 
+def import_place(place: str) -> Any:
+    """What is at ``module:attribute``."""
+    module, _, attribute = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def dotted_path(function: Callable[..., Any] | str) -> str:
     """The importable path of a function.
 

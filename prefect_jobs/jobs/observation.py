@@ -1,13 +1,35 @@
-"""What a job's type found out at its scheduler."""
+"""What an engine, or a hook of a job type, answers: a submission, an observation, what was fetched."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.records import NodeRecord
 
-#: Key in ``native`` of what the job will be once its outputs are fetched: ``status``, ``message``, ``ended``.
-OUTCOME = "outcome"
+
+class Todo(Enum):
+    """What follows from an observation and is yet to be done at the scheduler."""
+
+    #: Remove the work: it was held for longer than ``HELD_TIMEOUT``.
+    GIVE_UP = "give up"
+    #: Release the work: its inputs arrived, and the schedd was killed before it noted that.
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Work that a scheduler has accepted; the hook ``_execute`` may return one."""
+
+    #: The id at the scheduler, at most 255 characters.
+    remote_id: str | int | None = None
+    #: To be kept with the job, as JSON; ``job.native`` gives it.
+    native: dict[str, Any] = field(default_factory=dict)
+    #: For people: the status message.
+    message: str = ""
+    #: The nodes of a workflow as they are when it begins.
+    nodes: tuple[NodeRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -17,7 +39,7 @@ class Observation:
     #: ``None``: nothing new about the status.
     status: str | None
     message: str | None = None
-    #: To be kept of what the scheduler said (merged into ``native``).
+    #: To be kept of what the scheduler said (merged into ``native``; a value of ``None`` removes its key).
     native: dict[str, Any] = field(default_factory=dict)
     started: datetime | None = None
     ended: datetime | None = None
@@ -25,13 +47,39 @@ class Observation:
     crashed: bool = False
     #: Lines for the Logs tab, each with its level as :mod:`logging` numbers it.
     messages: tuple[tuple[int, str], ...] = ()
-    #: Nodes of a workflow as they are now, those that changed; they are told from the job as it was at ``version``.
+    #: Nodes of a workflow that changed, as they are now.
     nodes: tuple[NodeRecord, ...] = ()
-    #: The version of the job's record that was looked at; where it is another one by now, all of this is dropped
-    #: and found again by the next poll. ``None``: it holds whatever was written meanwhile.
+    #: The version of the job's record that was observed. Where the record has another one by now, all of this is
+    #: dropped and observed again by the next poll. ``None``: it holds whatever was written meanwhile.
     version: int | None = None
+    #: What the engine does at the scheduler before it returns the observation.
+    todo: frozenset[Todo] = frozenset()
+
+
+#: The scheduler was asked and had nothing to say.
+NOTHING_NEW = Observation(None)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What the work left behind, once it is in its place."""
+
+    #: For ``process_results_function``; ``None``: there is none.
+    result: Any = None
+    #: To be kept with the job.
+    native: dict[str, Any] = field(default_factory=dict)
+    #: Lines for the Logs tab, each with its level.
+    messages: tuple[tuple[int, str], ...] = ()
+    #: Nodes of a workflow that changed.
+    nodes: tuple[NodeRecord, ...] = ()
+    #: For people: added to the message of the outcome.
+    note: str = ""
 
 
 class OutputsNotFetched(Exception):
     """Outputs could not be fetched now (no space, no connection): the job stays Results-Ready, and it is tried
-    again. Raised by ``_process_results`` hooks."""
+    again. The hook ``_process_results`` may raise it."""
+
+
+class TransientSubmissionError(PrefectJobsError):
+    """Nothing was submitted, and trying again may help. The hook ``_execute`` may raise it."""

@@ -1,12 +1,11 @@
 """The job types by name: built in, registered by :func:`register_job_type`, or by an entry point."""
 
-import importlib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.group import Group
 
 ENTRY_POINTS = "prefect_jobs.job_types"
 
@@ -17,19 +16,22 @@ _BUILT_IN = {
     "DASK": "prefect_jobs.jobs.dask.job:DaskJob",
     "CONDORWORKFLOW": "prefect_jobs.jobs.workflow.job:CondorWorkflow",
 }
+#: Engine → the group that polls its jobs; loaded when first asked for. Jobs of other types are polled one by one.
+_GROUPS = {
+    "htcondor": "prefect_jobs.jobs.condor.group:CondorGroup",
+    "dask": "prefect_jobs.jobs.dask.group:DaskGroup",
+}
 _ALIASES = {"CONDORJOB": "CONDOR", "BASICJOB": "BASIC", "DASKJOB": "DASK"}
-_registered: dict[str, "type[Job]"] = {}
+_registered: dict[str, type[Job]] = {}
 
 
-def register_job_type(name: str, cls: "type[Job]") -> None:
+def register_job_type(name: str, cls: type[Job]) -> None:
     """Makes ``create_job(job_type=name)`` give jobs of ``cls`` in this process.
 
     Raises:
         ValueError: the name is taken by another class, or is none.
         TypeError: not a subclass of Job.
     """
-    from prefect_jobs.jobs.base import Job
-
     if not (isinstance(cls, type) and issubclass(cls, Job)):
         raise TypeError(f"A job type is a subclass of prefect_jobs.Job, not {cls!r}.")
     key = name.strip().upper() if isinstance(name, str) else ""
@@ -47,41 +49,38 @@ def job_type_names() -> list[str]:
 
 
 @cache
-def _plugged() -> "dict[str, EntryPoint]":
+def _plugged() -> dict[str, EntryPoint]:
     """Types of installed packages; read once, since that takes milliseconds."""
     return {point.name.upper(): point for point in entry_points(group=ENTRY_POINTS)}
 
 
-def find(name: str) -> "type[Job] | None":
+def find(name: str) -> type[Job] | None:
     """The class of a registered name; ``None`` if this process does not know it."""
     key = name.strip().upper()
     key = _ALIASES.get(key, key)
     if key in _registered:
         return _registered[key]
     if key in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[key].partition(":")
-        found: Any = getattr(importlib.import_module(module), attribute)
-        return found  # type: ignore[no-any-return]
+        found: type[Job] = hooks.import_place(_BUILT_IN[key])
+        return found
     if key in _plugged():
         register_job_type(key, _plugged()[key].load())
         return _registered[key]
     return None
 
 
-def known_types() -> "list[type[Job]]":
+def known_types() -> list[type[Job]]:
     """Every class that this process can make jobs of."""
     found = (find(name) for name in job_type_names())
     return list(dict.fromkeys(cls for cls in found if cls is not None))
 
 
-def job_class(job_type: "str | type[Job] | None") -> "tuple[str, type[Job]]":
+def job_class(job_type: str | type[Job] | None) -> tuple[str, type[Job]]:
     """The registered name and the class meant by ``job_type``.
 
     Raises:
         ValueError: unknown, or ``None``; the message lists the valid names.
     """
-    from prefect_jobs.jobs.base import Job
-
     if isinstance(job_type, type) and issubclass(job_type, Job):
         return name_of(job_type), job_type
     if isinstance(job_type, str):
@@ -94,7 +93,7 @@ def job_class(job_type: "str | type[Job] | None") -> "tuple[str, type[Job]]":
     )
 
 
-def name_of(cls: "type[Job]") -> str:
+def name_of(cls: type[Job]) -> str:
     """The name under which jobs of a class are stored; a class given directly is known by its path."""
     for name, known in _registered.items():
         if known is cls:
@@ -105,30 +104,35 @@ def name_of(cls: "type[Job]") -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def has_own_flow(cls: "type[Job]") -> bool:
+def group_type(engine: str | None) -> type[Group]:
+    """What polls the jobs of an engine together."""
+    if engine not in _GROUPS:
+        return Group
+    found: type[Group] = hooks.import_place(_GROUPS[engine])
+    return found
+
+
+def has_own_flow(cls: type[Job]) -> bool:
     """Whether the class' flow runs jobs of this class, and not of the one that it inherits it from."""
     built_in = f"{cls.__module__}:{cls.__qualname__}" in _BUILT_IN.values()
     return built_in or "flow_entrypoint" in cls.__dict__
 
 
-def load(name: str) -> "type[Job] | None":
+def load(name: str) -> type[Job] | None:
     """The class of a stored job; ``None`` where this process does not know the type."""
     if ":" not in name:
         return find(name)
-    module, _, attribute = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = hooks.import_place(name)
     except (ImportError, AttributeError):
         return _seen.get(name)
     return found if isinstance(found, type) else None
 
 
 #: Classes used directly in this process that cannot be imported by path (defined in a function or a script).
-_seen: "dict[str, type[Job]]" = {}
+_seen: dict[str, type[Job]] = {}
 
 
-def remember(cls: "type[Job]") -> None:
+def remember(cls: type[Job]) -> None:
     """Notes a class that was used directly, so that its jobs can be read back in this process."""
     _seen[name_of(cls)] = cls

@@ -1,38 +1,27 @@
-"""Submission: intent, hand-over, outcome, each committed, so that a crash in between loses and doubles nothing."""
+"""Submission: intent, hand-over, outcome, each committed, so that a crash in between loses no job and doubles none."""
 
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prefect_jobs import clock, statuses
+from prefect_jobs import clock
 from prefect_jobs.errors import (
     DatabaseError,
     JobStateError,
-    PrefectJobsError,
     SchedulerConnectionError,
     SchedulerMissing,
     SubmissionError,
 )
-from prefect_jobs.jobs import changes, hooks
-from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.jobs import changes
+from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
+from prefect_jobs.jobs.ports import ChangeOf
+from prefect_jobs.jobs.possible import at_scheduler, has_run, possible
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.noted import RAN
+from prefect_jobs.records import GRACE, Change, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
-
-if TYPE_CHECKING:
-    from prefect_jobs.jobs.base import Job
-
-#: Time after which a submission whose mark is not renewed is taken for interrupted: its process died.
-GRACE = timedelta(seconds=30)
-
-
-#: Key in what is known of a job: an earlier submission of it was taken, so that to submit it again is to run it again.
-_RAN = "ran"
-
-
-class TransientSubmissionError(PrefectJobsError):
-    """Raised by ``_execute`` hooks: nothing was submitted, and trying again may help."""
 
 
 def may_be_tried_again(error: BaseException | None) -> bool:
@@ -42,87 +31,71 @@ def may_be_tried_again(error: BaseException | None) -> bool:
     )
 
 
-def execute(job: "Job", args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False) -> None:
+# -- one job ----------------------------------------------------------------------------------------------------
+
+
+def execute(job: AnyJob, args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False) -> None:
     """See :meth:`Job.execute`; with ``again`` also a job that is over."""
     check(job, again=again)
-    if job.id is None:
-        job._take(job._backend.insert(job._drafted(job._record)), keep=False)
-    else:
-        job._take(job._backend.update(job._record.id, job._user_changes), keep=False)
-    job._save_parts()
-    _submit(job, lambda: job._hook(job._execute, *args, **kwargs))
+    job.handle.save()
+    job.engine.save_parts()
+    _submit(job, lambda: job.hooks.execute(*args, **kwargs))
 
 
-def check(job: "Job", *, again: bool = False) -> None:
+def check(job: AnyJob, *, again: bool = False) -> None:
     """
     Raises:
         JobStateError: the job is active, or, unless ``again``, it is over.
         ValueError: as it is, it cannot be saved.
     """
-    if job.id is not None:
-        job._refresh()
-    _check_not_active(job, "executed")
-    if not again and statuses.is_final(job._record.state.as_status) and _has_run(job._record):
-        raise JobStateError(
-            f"{job._title()} is over: it is {job.cached_status!r}. Call resubmit() to run it once more, or create a "
-            "new job."
-        )
-    job._check_fields()
+    handle = job.handle
+    if handle.id is not None:
+        handle.refresh()
+    refusal = possible("execute", handle.record, job.abilities)
+    if refusal is not None and not (again and handle.record.final):
+        raise JobStateError(refusal.reason)
+    job.check_fields()
 
 
-def _has_run(record: JobRecord) -> bool:
-    """Whether a scheduler has ever taken a job that is over. One that is refused keeps no token."""
-    return record.submission_token is not None or bool(record.native.get(_RAN))
-
-
-def has_past(job: "Job") -> bool:
+def has_past(job: AnyJob) -> bool:
     """Whether something may be left at the scheduler of an earlier submission, which must be looked for first."""
-    lost = job._record.submission_token is not None and job._record.remote_id is None
-    return lost or bool(job._record.native.get("in_queue"))
+    return job.handle.record.submission_unknown or job.handle.record.noted.in_queue
 
 
-def resubmit(job: "Job", **options: Any) -> None:
+def resubmit(job: AnyJob, **options: Any) -> None:
     """See :meth:`Job.resubmit`; ``options`` are for the hook."""
-    job._refresh()
-    if job.cached_status == statuses.PENDING:
-        raise JobStateError(f"{job._title()} was not submitted yet: execute() it.")
-    if job.cached_status == statuses.RESULTS_READY:
-        raise JobStateError(f"The outputs of {job._title()} are still being fetched: wait() for them, or delete() it.")
-    _check_not_active(job, "resubmitted")
-    if not job._record.state.as_status.kind.terminal:
-        raise JobStateError(f"{job._title()} is {job.cached_status!r} and cannot be resubmitted: stop() it first.")
-    job.save()
-    _submit(job, lambda: job._hook(job._resubmit, **options))
+    job.handle.refresh()
+    refusal = possible("resubmit", job.handle.record, job.abilities)
+    if refusal is not None:
+        raise JobStateError(refusal.reason)
+    job.check_fields()
+    job.handle.save()
+    job.engine.save_parts()
+    _submit(job, lambda: job.hooks.resubmit(**options))
 
 
-def submit_again(job: "Job") -> None:
+def submit_again(job: AnyJob) -> None:
     """Submits a job whose resubmission was interrupted before anything was submitted.
 
     Raises:
         JobStateError: it is active meanwhile.
         SubmissionError: as :meth:`Job.resubmit`.
     """
-    job._refresh()
-    _check_not_active(job, "submitted")
-    _submit(job, lambda: job._hook(job._resubmit))
+    job.handle.refresh()
+    _check_not_there(job, job.handle.record)
+    _submit(job, job.hooks.resubmit)
 
 
-def _check_not_active(job: "Job", what: str) -> None:
-    _check_record(job, job._record, what)
+def _check_not_there(job: AnyJob, record: JobRecord) -> None:
+    why = at_scheduler(record, "submitted")
+    if why:
+        raise JobStateError(f"{job.handle.title} {why}")
 
 
-def _check_record(job: "Job", record: JobRecord, what: str) -> None:
-    status = record.state.as_status
-    held = status.text in (statuses.PAUSED, statuses.HELD)
-    at_work = record.remote_id is not None and status.text != statuses.PENDING and not status.kind.terminal
-    if status.kind.active or held or at_work or status.text == statuses.RESULTS_READY:
-        remote = f", at its scheduler as {record.remote_id}" if record.remote_id else ""
-        raise JobStateError(f"{job._title()} is {status.text!r}{remote} and cannot be {what} now: stop() it first.")
-
-
-def _submit(job: "Job", submit: Any) -> None:
-    """Intent, submission, outcome: each committed, so that a crash in between loses and doubles nothing."""
-    if job._record.submission_token and job._record.remote_id is None:
+def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
+    """Intent, submission, outcome: each committed."""
+    handle = job.handle
+    if handle.record.submission_unknown:
         try:
             adopted = adopt(job)
         except SchedulerConnectionError as error:
@@ -130,30 +103,30 @@ def _submit(job: "Job", submit: Any) -> None:
         if adopted:
             return
     token = new_token()
-    if job._record.native.get("in_queue"):
+    if handle.record.noted.in_queue:
         # What is left of an earlier submission goes first: it would be forgotten, not stopped.
         try:
-            hooks.call(job._clean_up)
+            job.hooks.clean_up()
         except SchedulerConnectionError as error:
-            raise SubmissionError(f"{job._title()} was not submitted: {error} Nothing was changed.") from error
+            raise SubmissionError(f"{handle.title} was not submitted: {error} Nothing was changed.") from error
     prepare(job)
     try:
-        job._take(job._backend.update(job._record.id, intention(job, token)))
+        handle.update(intention(job, token))
     except JobStateError:
-        job._unprepare()
+        job.engine.unprepare()
         raise
     try:
-        with job._backend.submission_lease({job._record.id: token}):
-            submit()
+        with handle.backend.jobs.submission_lease({handle.record.id: token}):
+            submitted = submit()
     except DatabaseError:
-        raise  # it did not refuse the job; should it have got through, it is found by the token once the mark is old
+        raise  # the scheduler did not refuse the job; if it took it, the token finds it once the mark is old
     except Exception as error:
         raise refused(job, error) from error
     except BaseException:
-        # Interrupted (Ctrl-C): whether it got through is found out by the token, at the next look.
-        job._backend.update(job._record.id, interrupted)
+        # Interrupted (Ctrl-C): the next look finds out by the token whether it got through.
+        handle.update(interrupted)
         raise
-    accepted(job)
+    accepted(job, submitted)
 
 
 def new_token() -> str:
@@ -161,34 +134,34 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def prepare(job: "Job") -> None:
-    """What can be done before the intent is committed; where it is not possible, the hook that submits says so."""
+def prepare(job: AnyJob) -> None:
+    """Does what can be done before the intent is committed; where it is not possible, the submission says so."""
     with suppress(OSError):
-        job._prepare()
+        job.engine.prepare()
 
 
-def intention(job: "Job", token: str) -> Callable[[JobRecord], Change | None]:
+def intention(job: AnyJob, token: str) -> ChangeOf:
     """The change that commits the intent to submit a job under a token."""
-    attempt = job._record.state.attempt
+    handle = job.handle
+    attempt = handle.record.state.attempt
 
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
-        _check_record(job, fresh, "submitted")
+        _check_not_there(job, fresh)
         if fresh.state.attempt != attempt:
             raise JobStateError(
-                f"{job._title()} was submitted by another process meanwhile; it is {fresh.state.status!r}."
+                f"{handle.title} was submitted by another process meanwhile; it is {fresh.state.status!r}."
             )
         state = transition(fresh.state, Intent(), clock.now())
-        ran = statuses.is_final(fresh.state.as_status) and _has_run(fresh)
         values = {
             "state": state,
             "submission_token": token,
             "submitting_since": clock.now(),
             "remote_id": None,
-            "native": {**job._origin(), **({_RAN: True} if ran else {})},
-            "engine_run": job._engine,
+            "native": {**job.engine.origin(), **({RAN: True} if fresh.final and has_run(fresh) else {})},
+            "engine_run": handle.engine_run,
         }
-        wanted = job._user_changes(fresh)  # such as the directory that was made for it just now
+        wanted = handle.user_changes(fresh)  # such as the directory that was made for it just now
         if wanted is not None:
             values = {**wanted.values, **values}
         if visible_change(fresh.state, state):
@@ -203,7 +176,10 @@ def interrupted(fresh: JobRecord) -> Change:
     return Change({"submitting_since": None})
 
 
-def failed(job: "Job", error: Exception) -> tuple[Callable[[JobRecord], Change | None], SubmissionError]:
+# -- the outcome ------------------------------------------------------------------------------------------------
+
+
+def failed(job: AnyJob, error: Exception) -> tuple[ChangeOf, SubmissionError]:
     """The change that notes why a job was not submitted, and the error for its caller."""
     cause = str(error) or type(error).__name__
     event: News | Refused
@@ -212,95 +188,112 @@ def failed(job: "Job", error: Exception) -> tuple[Callable[[JobRecord], Change |
         # meanwhile, it stays stopped.
         event = News(Source.SCHEDULER, None, f"Not submitted: {cause}")
         values: dict[str, Any] = {"submitting_since": None}
-        answer = SubmissionError(f"{job._title()} was not submitted: {cause} Execute it again later.")
+        answer = SubmissionError(f"{job.handle.title} was not submitted: {cause} Execute it again later.")
     else:
         event = Refused(cause)
         values = {"submitting_since": None, "submission_token": None}
-        answer = SubmissionError(f"{job._title()} was refused: {cause}")
+        answer = SubmissionError(f"{job.handle.title} was refused: {cause}")
     answer.__cause__ = error
     return lambda fresh: changes.change_for(fresh, event, values=values), answer
 
 
-def refused(job: "Job", error: Exception) -> SubmissionError:
+def refused(job: AnyJob, error: Exception) -> SubmissionError:
     """Notes why a job was not submitted; the error for its caller."""
     change, answer = failed(job, error)
-    job._take(job._backend.update(job._record.id, job._with_noted(change)))
-    job._wait_shown()
+    job.handle.update(job.handle.with_noted(change))
+    job.handle.wait_shown()
     return answer
 
 
-def accepted(job: "Job") -> None:
-    """Commits that the scheduler has the job; what the hook noted in ``job._submitted`` is kept."""
-    change, noted = acceptance(job)
+def accepted(job: AnyJob, submitted: Submitted) -> None:
+    """Commits that the scheduler has the job.
+
+    Raises:
+        JobStateError: the job was deleted meanwhile; its work is removed.
+    """
+    handle = job.handle
+    change = handle.with_noted(acceptance(submitted))
+    answer: Written | Exception
     try:
-        answer: JobRecord | Exception = job._backend.update(job._record.id, job._with_noted(change))
+        answer = handle.backend.jobs.update(handle.record.id, change, handle.record)
     except JobStateError as error:
         answer = error
-    committed(job, noted, answer)
-    job._wait_shown()
+    committed(job, submitted, answer)
+    handle.wait_shown()
 
 
-def acceptance(job: "Job") -> tuple[Callable[[JobRecord], Change | None], dict[str, Any]]:
-    """The change that notes that the scheduler has the job, and the values that it writes: what the hook noted in
-    ``job._submitted``."""
-    noted, job._submitted = dict(job._submitted), {}
-    message = str(noted.pop("message", ""))
-    remote_id = noted.pop("remote_id", None)
-    nodes = tuple(noted.pop("nodes", ()))
-    values: dict[str, Any] = {"submitting_since": None}
-    if remote_id is not None:
-        values["remote_id"] = str(remote_id)
+def acceptance(submitted: Submitted) -> ChangeOf:
+    """The change that notes that the scheduler has a job."""
+    values: dict[str, Any] = {"submitting_since": None, **_remote_id(submitted)}
 
     def accept(fresh: JobRecord) -> Change | None:
-        return changes.change_for(fresh, Accepted(message), native=noted, values=values, nodes=nodes)
+        event = Accepted(submitted.message)
+        return changes.change_for(fresh, event, native=submitted.native, values=values, nodes=submitted.nodes)
 
-    return accept, {"native": noted, **values}
+    return accept
 
 
-def committed(job: "Job", noted: dict[str, Any], answer: JobRecord | Exception) -> None:
+def _remote_id(submitted: Submitted) -> dict[str, Any]:
+    return {} if submitted.remote_id is None else {"remote_id": str(submitted.remote_id)}
+
+
+def committed(job: AnyJob, submitted: Submitted, answer: Written | Exception) -> None:
     """After an :func:`acceptance` was committed, or could not be.
 
     Args:
         job: the job.
-        noted: the values that it should write.
-        answer: the record as written, or why it was not.
+        submitted: what the scheduler has of it.
+        answer: what was written, or why nothing was.
 
     Raises:
-        JobStateError: the job was deleted meanwhile.
+        JobStateError: the job was deleted meanwhile; its work is removed.
     """
+    handle = job.handle
     if isinstance(answer, Exception):
-        # Deleted while it was being submitted: nobody else knows of the work.
-        job._record = replace(job._record, **noted)
-        hooks.call(job._clean_up)
+        # No row names the work any more.
+        handle.record = replace(handle.record, native=submitted.native, **_remote_id(submitted))
+        job.hooks.clean_up()
         raise answer
-    job._take(answer)
-    if statuses.is_final(job._record.state.as_status):
+    handle.take(answer.after)
+    if handle.record.final:
         # Stopped while it was being submitted: what has got through since must not run.
-        hooks.call(job._clean_up)
+        job.hooks.clean_up()
 
 
-def adopt(job: "Job") -> bool:
-    """Looks for an earlier submission whose end this database never saw; whether it was found and adopted.
+# -- interrupted submissions ------------------------------------------------------------------------------------
+
+
+def adopt(job: AnyJob) -> bool:
+    """Looks for an earlier submission whose outcome was not committed; whether it was found and adopted.
 
     Raises:
         JobStateError: it is going on: another process is at it.
-        SchedulerConnectionError: nobody can tell now.
+        SchedulerConnectionError: the scheduler does not answer.
     """
-    _check_not_submitting(job, job._record)
-    if not job._hook(job._find_submission):
+    _check_not_submitting(job, job.handle.record)
+    found = job.hooks.find_submission()
+    if found is None:
         return False
-    accepted(job)
+    accepted(job, found)
     return True
 
 
-def is_going_on(record: JobRecord) -> bool:
-    """Whether a process submits the job just now."""
-    return record.submitting_since is not None and clock.now() - record.submitting_since < GRACE
+def forget(job: AnyJob) -> None:
+    """Notes that nothing got through, unless another submission has begun since it was looked for."""
+    known = job.handle.record
+
+    def nothing(fresh: JobRecord) -> Change | None:
+        same = (fresh.submission_token, fresh.submitting_since) == (known.submission_token, known.submitting_since)
+        if not same or fresh.remote_id is not None:
+            return None
+        return Change({"submission_token": None, "submitting_since": None})
+
+    job.handle.update(job.handle.with_noted(nothing))
 
 
-def _check_not_submitting(job: "Job", record: JobRecord) -> None:
-    if is_going_on(record):
+def _check_not_submitting(job: AnyJob, record: JobRecord) -> None:
+    if record.submitting:
         raise JobStateError(
-            f"{job._title()} is being submitted by another process. Should that one have died, this will be found "
-            f"out {GRACE.total_seconds():.0f} s after its last sign of life."
+            f"{job.handle.title} is being submitted by another process. If that process has died, try again "
+            f"{GRACE.total_seconds():.0f} s after its last heartbeat."
         )

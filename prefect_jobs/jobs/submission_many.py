@@ -2,59 +2,57 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs import submission
-from prefect_jobs.records import JobRecord
+from prefect_jobs.jobs.observation import Submitted
+from prefect_jobs.jobs.ports import ChangeOf, Jobs
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.records import Written
 
-if TYPE_CHECKING:
-    from prefect_jobs.jobs.base import Job
-    from prefect_jobs.jobs.ports import Backend
-
-#: Jobs whose intents are committed together, and of which the outcome is told together.
+#: Jobs whose intents are committed together, and whose outcomes are committed together.
 CHUNK = 50
-#: What may be wrong with one job, and must keep no other.
+#: What may be wrong with one job, and does not concern the others.
 _PROBLEMS = (PrefectJobsError, NotImplementedError, ValueError)
 
-Told = Callable[["Job", Exception | None], None]
+Report = Callable[[Any, Exception | None], None]
 
 
-def execute_many(jobs: Sequence["Job"], told: Told) -> None:
-    """Executes jobs as :meth:`Job.execute` without arguments does, one being no other's trouble.
+def execute_many(jobs: Sequence[AnyJob], report: Report) -> None:
+    """Executes jobs as :meth:`Job.execute` without arguments does; one that fails does not affect the others.
 
     Args:
         jobs: the jobs.
-        told: called for each once its outcome is committed, with the error where there was one.
+        report: called for each once its outcome is committed, with the error where there was one.
 
     Raises:
         DatabaseError: the database cannot be used; what was submitted is found again by its token.
     """
-    submitted: list[Job] = []
+    submitted: list[AnyJob] = []
     for chunk in _chunks(jobs):
-        if not chunk[0]._together():
-            told(chunk[0], _alone(chunk[0]))
+        if not chunk[0].submits_together():
+            report(chunk[0], _alone(chunk[0]))
             continue
         batch = _Batch(chunk)
         batch.run()
         submitted += batch.ready
         for number, job in enumerate(chunk):
-            told(job, batch.problems.get(number))
-    for backend in dict.fromkeys(job._backend for job in submitted):
-        mine = [job for job in submitted if job._backend is backend]
-        records = {record.id: record for record in backend.shown_all([job._record.id for job in mine])}
-        for job in mine:
-            if job._record.id in records:
-                job._take(records[job._record.id])
+            report(job, batch.problems.get(number))
+    for backend in dict.fromkeys(job.handle.backend for job in submitted):
+        mine = [job.handle for job in submitted if job.handle.backend is backend]
+        records = {record.id: record for record in backend.jobs.shown_all([handle.record.id for handle in mine])}
+        for handle in mine:
+            if handle.record.id in records:
+                handle.take(records[handle.record.id])
 
 
-def _chunks(jobs: Sequence["Job"]) -> Iterator[list["Job"]]:
-    """Jobs, in their order, that take their steps together; those of types that submit one by one are alone: what was
+def _chunks(jobs: Sequence[AnyJob]) -> Iterator[list[AnyJob]]:
+    """Jobs, in their order, that take their steps together. Those of types that submit one by one are alone: what was
     submitted is then noted before the next one is."""
-    chunk: list[Job] = []
+    chunk: list[AnyJob] = []
     for job in jobs:
-        fits = chunk and job._together() and chunk[0]._together() and job._backend is chunk[0]._backend
-        if chunk and not (fits and len(chunk) < CHUNK):
+        if chunk and not (_go_together(chunk[0], job) and len(chunk) < CHUNK):
             yield chunk
             chunk = []
         chunk.append(job)
@@ -62,7 +60,12 @@ def _chunks(jobs: Sequence["Job"]) -> Iterator[list["Job"]]:
         yield chunk
 
 
-def _alone(job: "Job") -> Exception | None:
+def _go_together(first: AnyJob, other: AnyJob) -> bool:
+    together = first.submits_together() and other.submits_together()
+    return together and first.handle.backend is other.handle.backend
+
+
+def _alone(job: AnyJob) -> Exception | None:
     """Executes a job; what went wrong with it."""
     try:
         job.execute()
@@ -74,16 +77,17 @@ def _alone(job: "Job") -> Exception | None:
 
 
 class _Batch:
-    """Jobs that take each step together; whoever fails takes no further one."""
+    """Jobs that take each step together; one that fails takes no further step."""
 
-    def __init__(self, jobs: Sequence["Job"]) -> None:
+    def __init__(self, jobs: Sequence[AnyJob]) -> None:
         self._jobs = jobs
+        self._keeper: Jobs = jobs[0].handle.backend.jobs
         #: By number in ``jobs``: what went wrong.
         self.problems: dict[int, Exception] = {}
-        self._going: dict[int, Job] = {}
+        self._going: dict[int, AnyJob] = {}
 
     @property
-    def ready(self) -> list["Job"]:
+    def ready(self) -> list[AnyJob]:
         """The jobs that were submitted together."""
         return list(self._going.values())
 
@@ -91,9 +95,9 @@ class _Batch:
         """All steps."""
         alone = self._choose()
         if self._going:
-            self._save(next(iter(self._going.values()))._backend)
+            self._save()
         if self._going:
-            self._submit(next(iter(self._going.values()))._backend)
+            self._submit()
         for number in alone:
             self._try(number, self._jobs[number].execute)
 
@@ -117,88 +121,74 @@ class _Batch:
                     self._going[number] = job
         return alone
 
-    def _save(self, backend: "Backend") -> None:
-        new = {number: job for number, job in self._going.items() if job.id is None}
-        old = {number: job for number, job in self._going.items() if job.id is not None}
+    def _save(self) -> None:
+        new = {number: job for number, job in self._going.items() if job.handle.id is None}
+        old = {number: job for number, job in self._going.items() if job.handle.id is not None}
         try:
-            written = backend.insert_all([job._drafted(job._record) for job in new.values()])
+            records = self._keeper.insert_all([job.handle.drafted() for job in new.values()])
         except DatabaseError:
             raise
         except _PROBLEMS:  # one of them cannot be stored: which one?
             for number, job in new.items():
-                self._try(number, partial(self._insert, backend, job))
+                self._try(number, job.handle.save)
         else:
-            for job, record in zip(new.values(), written, strict=True):
-                job._take(record, keep=False)
-        self._write(backend, old, lambda job: job._user_changes, keep=False)
+            for job, record in zip(new.values(), records, strict=True):
+                job.handle.take(record, keep=False)
+        self._write(old, {number: job.handle.user_changes for number, job in old.items()}, keep=False)
         for number, job in list(self._going.items()):
-            self._try(number, job._save_parts)
+            self._try(number, job.engine.save_parts)
 
-    @staticmethod
-    def _insert(backend: "Backend", job: "Job") -> None:
-        job._take(backend.insert(job._drafted(job._record)), keep=False)
-
-    def _submit(self, backend: "Backend") -> None:
-        tokens = {number: submission.new_token() for number in self._going}
+    def _submit(self) -> None:
         for number, job in list(self._going.items()):
             self._try(number, partial(submission.prepare, job))
-        intents = {id(job): submission.intention(job, tokens[number]) for number, job in self._going.items()}
-        self._write(backend, self._going, lambda job: intents[id(job)])
+        tokens = {number: submission.new_token() for number in self._going}
+        intents = {number: submission.intention(job, tokens[number]) for number, job in self._going.items()}
+        self._write(self._going, intents)
         going = dict(self._going)
-        ids = {job._record.id: tokens[number] for number, job in going.items()}
-        errors: dict[int, Exception] = {}
+        ids = {job.handle.record.id: tokens[number] for number, job in going.items()}
+        answers: dict[int, Submitted | Exception] = {}
         try:
-            with backend.submission_lease(ids):
-                for cls in dict.fromkeys(type(job) for job in going.values()):
-                    numbers = [number for number, job in going.items() if type(job) is cls]
-                    found = self._hand_over(cls, [going[number] for number in numbers])
-                    errors.update({number: error for number, error in zip(numbers, found, strict=True) if error})
+            with self._keeper.submission_lease(ids):
+                for engine in dict.fromkeys(type(job.engine) for job in going.values()):
+                    numbers = [number for number, job in going.items() if type(job.engine) is engine]
+                    found = _hand_over(engine, [going[number].engine for number in numbers])
+                    answers.update(zip(numbers, found, strict=True))
         except DatabaseError:
-            raise  # what got through is found by the tokens once the marks are old
+            raise  # the tokens find what got through once the marks are old
         except BaseException:
-            # Interrupted (Ctrl-C): what got through is found out by the tokens, at the next look.
-            backend.update_all([(job_id, submission.interrupted) for job_id in ids])
+            # Interrupted (Ctrl-C): the next look finds out by the tokens what got through.
+            self._keeper.update_all([(job_id, submission.interrupted) for job_id in ids])
             raise
-        self._commit(backend, errors)
+        self._commit(answers)
 
-    @staticmethod
-    def _hand_over(kind: "type[Job]", jobs: list["Job"]) -> list[Exception | None]:
-        try:
-            return kind._execute_many(jobs)
-        except DatabaseError:
-            raise
-        except Exception as error:  # no disk, no memory: none of these is better off
-            return [error] * len(jobs)
-
-    def _commit(self, backend: "Backend", errors: dict[int, Exception]) -> None:
+    def _commit(self, outcomes: dict[int, Submitted | Exception]) -> None:
         """Writes what became of the submissions."""
-        changes: list[tuple[int, Any]] = []
-        noted: dict[int, dict[str, Any]] = {}
+        changes: list[tuple[int, ChangeOf]] = []
         for number, job in self._going.items():
-            if number in errors:
-                change, self.problems[number] = submission.failed(job, errors[number])
+            outcome = outcomes[number]
+            if isinstance(outcome, Submitted):
+                change = submission.acceptance(outcome)
             else:
-                change, noted[number] = submission.acceptance(job)
-            changes.append((job._record.id, change))
-        answers = backend.update_all(changes)
+                change, self.problems[number] = submission.failed(job, outcome)
+            changes.append((job.handle.record.id, change))
+        answers = self._keeper.update_all(changes)
         for (number, job), answer in zip(self._going.items(), answers, strict=True):
+            outcome = outcomes[number]
             try:
-                if number in noted:
-                    submission.committed(job, noted[number], answer)
-                elif isinstance(answer, JobRecord):
-                    job._take(answer)
+                if isinstance(outcome, Submitted):
+                    submission.committed(job, outcome, answer)
+                elif isinstance(answer, Written):
+                    job.handle.take(answer.after)
             except _PROBLEMS as error:
                 self.problems[number] = error
 
-    def _write(
-        self, backend: "Backend", jobs: dict[int, "Job"], change: Callable[["Job"], Any], *, keep: bool = True
-    ) -> None:
-        answers = backend.update_all([(job._record.id, change(job)) for job in jobs.values()])
+    def _write(self, jobs: dict[int, AnyJob], changes: dict[int, ChangeOf], *, keep: bool = True) -> None:
+        answers = self._keeper.update_all([(job.handle.record.id, changes[number]) for number, job in jobs.items()])
         for (number, job), answer in zip(list(jobs.items()), answers, strict=True):
-            if isinstance(answer, JobRecord):
-                job._take(answer, keep=keep)
+            if isinstance(answer, Written):
+                job.handle.take(answer.after, keep=keep)
             else:
-                job._unprepare()
+                job.engine.unprepare()
                 self._fails(number, answer)
 
     def _try(self, number: int, step: Callable[[], Any]) -> bool:
@@ -214,3 +204,13 @@ class _Batch:
     def _fails(self, number: int, error: Exception) -> None:
         self.problems[number] = error
         self._going.pop(number, None)
+
+
+def _hand_over(engine: Any, engines: list[Any]) -> list[Submitted | Exception]:
+    try:
+        found: list[Submitted | Exception] = engine.submit_many(engines)
+    except DatabaseError:
+        raise
+    except Exception as error:  # no disk, no memory: that concerns all of them
+        return [error] * len(engines)
+    return found

@@ -11,26 +11,24 @@ class UnknownJob(Job):
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Refused."""
-        raise self._refusal("executed")
+        self.check_known("executed")
 
     def resubmit(self) -> None:
         """Refused."""
-        raise self._refusal("resubmitted")
+        self.check_known("resubmitted")
 
     def process_results(self) -> None:
         """Refused."""
-        raise self._refusal("processed")
+        self.check_known("processed")
 
     def delete(self) -> None:
         """Removes job and flow run; what runs at its scheduler cannot be stopped from here."""
         if self.id is not None:
-            self._backend.delete(self._record.id)
+            self.handle.backend.jobs.delete(self.id)
 
-    def _check_known(self, action: str) -> None:
-        raise self._refusal(f"made to {action}")
-
-    def _refusal(self, what: str) -> JobStateError:
-        return JobStateError(
-            f"{self._title()} is of the type {self._record.type!r}, which is not installed here: it cannot be {what}. "
-            "Install or register that job type (prefect_jobs.register_job_type)."
+    def check_known(self, what: str) -> None:
+        """Refused."""
+        raise JobStateError(
+            f"{self.handle.title} is of the type {self.handle.record.type!r}, which is not installed here: it cannot "
+            f"be {what}. Install or register that job type (prefect_jobs.register_job_type)."
         )

@@ -2,23 +2,21 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs import lifecycle
+from prefect_jobs.jobs import polling
+from prefect_jobs.jobs.type_hooks import AnyJob
 
-if TYPE_CHECKING:
-    from prefect_jobs.jobs.base import Job
-
-#: Called with the job when what is awaited changes; plain or ``async def``.
-Progress = Callable[["Job"], Any]
+#: Called with the job when its status or message changes; plain or ``async def``.
+Progress = Callable[[Any], Any]
 _HELD = (statuses.HELD, statuses.PAUSED)
 
 
 class Waiting:
     """One wait for a job; see :meth:`Job.wait`."""
 
-    def __init__(self, job: "Job", timeout: float | None, progress: Progress | None, until_held: bool) -> None:
+    def __init__(self, job: AnyJob, timeout: float | None, progress: Progress | None, until_held: bool) -> None:
         self._job = job
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._progress = progress
@@ -27,7 +25,7 @@ class Waiting:
 
     def over(self) -> bool:
         """Asks how the job is; whether the wait has ended."""
-        return lifecycle.poll_once(self._job) or (self._until_held and self._job.cached_status in _HELD)
+        return polling.poll_once(self._job) or (self._until_held and self._job.handle.status.text in _HELD)
 
     def tell(self) -> Any:
         """Says how the job is, if that has changed.
@@ -35,7 +33,8 @@ class Waiting:
         Returns:
             What the callable has returned.
         """
-        now = (self._job.cached_status, self._job.status_message)
+        state = self._job.handle.record.state
+        now = (state.status, state.status_message)
         if self._progress is None or now == self._told:
             return None
         self._told = now
@@ -47,13 +46,13 @@ class Waiting:
         Raises:
             TimeoutError: the deadline has passed.
         """
-        job = self._job
+        handle = self._job.handle
+        interval = handle.backend.site.poll_interval
         if self._deadline is None:
-            return job._backend.poll_interval
+            return interval
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(
-                f"{job._title()} is still {job.cached_status!r}"
-                f"{': ' + job.status_message if job.status_message else ''}. It goes on; wait again."
-            )
-        return min(job._backend.poll_interval, left)
+            state = handle.record.state
+            why = f": {state.status_message}" if state.status_message else ""
+            raise TimeoutError(f"{handle.title} is still {state.status!r}{why}. It goes on; wait again.")
+        return min(interval, left)

@@ -8,18 +8,20 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.submission import is_going_on
 from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
+from prefect_jobs.projection.states import STATUS_BY_TYPE
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 #: Seconds that the lease on looking at Prefect holds; it is kept up while a look takes its time.
@@ -68,6 +70,8 @@ class Commands:
         self._done: dict[int, str] = {}
         #: Job → the state of its run that could not be acted on yet, when it is tried again, and after how long then.
         self._later: dict[int, tuple[str, float, float]] = {}
+        #: Job → the state of its run of which the job's log says which button was pressed.
+        self._said: dict[int, str] = {}
         #: Jobs whose runs were not there at the last look.
         self._missed: set[int] = set()
 
@@ -212,7 +216,7 @@ class Commands:
         state = "deleted" if run is None else run.state_id
         done = False
         try:
-            record = self._runtime.get(job_id)
+            record = self._runtime.jobs.get(job_id)
             done = record is None or (self._stands(record, run) and self._do(self._runtime.job(record), run))
         except SchedulerConnectionError as error:
             # It stands in Prefect, and is taken up again.
@@ -230,15 +234,11 @@ class Commands:
         finally:
             if done:
                 self._later.pop(job_id, None)
-                self._done[job_id] = state
-                while len(self._done) > _REMEMBERED:
-                    self._done.pop(next(iter(self._done)))
+                _remember(self._done, job_id, state)
             else:
                 before = self._later.get(job_id)
                 pause = before[2] if before is not None and before[0] == state else _BACKOFF[0] / 2
-                self._later[job_id] = (state, time.monotonic() + pause, min(_BACKOFF[1], pause * 2))
-                while len(self._later) > _REMEMBERED:
-                    self._later.pop(next(iter(self._later)))
+                _remember(self._later, job_id, (state, time.monotonic() + pause, min(_BACKOFF[1], pause * 2)))
             with self._lock:
                 self._busy.discard(job_id)
 
@@ -255,7 +255,7 @@ class Commands:
 
     def _stands(self, before: JobRecord, run: RunSeen | None) -> bool:
         """Whether the run is still as it was seen, and that is not what we have written ourselves since."""
-        if is_going_on(before):
+        if before.submitting:
             return False  # its submission goes on: what is asked for is done after it
         if run is None:
             return True
@@ -264,20 +264,19 @@ class Commands:
             now = api.runs({"id": {"any_": [run.id]}})
         finally:
             api.close()
-        record = self._runtime.get(before.id)
+        record = self._runtime.jobs.get(before.id)
         if record is None or not now or now[0].state_id != run.state_id:
             return False
         if record.flow_state_id in (run.state_id,) or record.flow_state_id != before.flow_state_id:
             return False
         commanded = run.state_type in ("CANCELLING", "CANCELLED")
-        if is_going_on(record):
+        if record.submitting:
             return False
         return commanded or not record.behind
 
     def _do(self, job: Job, run: RunSeen | None) -> bool:
         """Does what the run's state asks for; whether nothing more is to be done on it."""
-        status = job._record.state.as_status
-        over = status.kind.terminal and status.text != statuses.RESULTS_READY
+        status, over = job.handle.status, job.handle.record.final
         if run is None:
             if over:
                 return True
@@ -288,21 +287,18 @@ class Commands:
         # A run that was made here is an engine's only while a worker executes it: the worker may be gone at the next
         # retry. Whoever claims that submits the job.
         ours = over and run.made_here and run.state_name == _RETRY
-        if job._record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
+        if job.handle.record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
             return True  # an engine executes the run: its states are the engine's
         if over:
             return self._retries.act(job, run) if run.state_name == _RETRY else self._show_again(job, run)
-        if job.scheduler_engine is None and not _asks(job):
+        if job.scheduler_engine is None and not job.abilities.polls:
             return self._set(job, run)
         if kind in ("CANCELLING", "CANCELLED"):
-            job.stop()
-            self._say(job, "Cancel was asked for in Prefect.")
+            self._do_as_asked(job, run, "Cancel", job.stop)
         elif kind == "PAUSED" and status.text not in (statuses.PAUSED, statuses.HELD):
-            job.pause()
-            self._say(job, "Pause was asked for in Prefect.")
+            self._do_as_asked(job, run, "Pause", job.pause)
         elif kind in ("RUNNING", "SCHEDULED", "PENDING") and status.text in (statuses.PAUSED, statuses.HELD):
-            job.resume()
-            self._say(job, "Resume was asked for in Prefect.")
+            self._do_as_asked(job, run, "Resume", job.resume)
         else:
             return self._show_again(job, run)
         return True
@@ -311,37 +307,37 @@ class Commands:
         """A job without a scheduler is what Prefect says that it is."""
         kind = "CANCELLED" if run.state_type == "CANCELLING" else run.state_type
         named = next((status for status in statuses.BY_CODE.values() if status.state_name == run.state_name), None)
-        new = named.name if named is not None and named.kind.state_type == kind else _BY_TYPE.get(kind)
+        new = named.name if named is not None and named.kind.state_type == kind else STATUS_BY_TYPE.get(kind)
         if new is None or new == job.cached_status:
             return self._show_again(job, run)
         self._say(job, f"Set to {run.state_name} in Prefect.")
         job.update_status(new)
         return True
 
+    def _do_as_asked(self, job: Job, run: RunSeen, button: str, action: Callable[[], object]) -> None:
+        """Notes which button was pressed, once however often it is tried, and then does it: its log line comes before
+        those of what follows."""
+        job_id = job.handle.record.id
+        if self._said.get(job_id) != run.state_id:
+            self._say(job, f"{button} was asked for in Prefect.")
+            _remember(self._said, job_id, run.state_id)
+        action()
+
     def _say(self, job: Job, text: str) -> None:
-        log.info("Job %s: %s", job._record.id, text)
-        job._apply(None, messages=((logging.INFO, text),))
+        log.info("Job %s: %s", job.id, text)
+        job.handle.apply(None, messages=((logging.INFO, text),))
 
     def _show_again(self, job: Job, run: RunSeen) -> bool:
-        return self._answer(job._record.id, run, "")
+        return self._answer(job.handle.record.id, run, "")
 
     def _answer(self, job_id: int, run: RunSeen | None, why: str) -> bool:
         self._retries.answer(job_id, None if run is None else run.state_id, why)
         return True
 
 
-def _asks(job: Job) -> bool:
-    return type(job)._update_status is not Job._update_status
-
-
-#: What a state's type says of a job that has no scheduler.
-_BY_TYPE = {
-    "SCHEDULED": statuses.PENDING,
-    "PENDING": statuses.SUBMITTED,
-    "RUNNING": statuses.RUNNING,
-    "PAUSED": statuses.PAUSED,
-    "COMPLETED": statuses.COMPLETE,
-    "FAILED": statuses.ERROR,
-    "CRASHED": statuses.ERROR,
-    "CANCELLED": statuses.ABORTED,
-}
+def _remember(known: dict[int, T], job_id: int, value: T) -> None:
+    """Notes something of a job, and drops what was noted first where there is too much of it."""
+    known.pop(job_id, None)
+    known[job_id] = value
+    while len(known) > _REMEMBERED:
+        known.pop(next(iter(known)))

@@ -44,10 +44,10 @@ class Retries:
             PrefectAway: Prefect does not answer.
         """
         if isinstance(job, UnknownJob):
-            log.warning("%s is of a type that is not installed here: its retry is left to workers", job._title())
+            log.warning("%s is of a type that is not installed here: its retry is left to workers", job.handle.title)
             return True
         submit = _ready(job)
-        record = job._record
+        record = job.handle.record
         name, owner = f"{_PREFIX}{record.id}:{record.state.attempt}", uuid.uuid4().hex
         if not self._runtime.store.claim_lease(name, owner, LEASE):
             return False  # another monitor is at it, or was: see interrupted()
@@ -82,7 +82,7 @@ class Retries:
         Raises:
             PrefectAway: Prefect does not answer; the lease stays.
         """
-        record = self._runtime.get(job_id)
+        record = self._runtime.jobs.get(job_id)
         attempt = int(name.rpartition(":")[2])
         if record is not None and _undecided(record, attempt):
             return  # whether it was submitted is found out by its token, at the next looks
@@ -102,7 +102,7 @@ class Retries:
             log.info("Job %s: its retry was interrupted before it was submitted; it is submitted now", record.id)
             self._submit(job, None, lambda: submission.submit_again(job))
             return
-        if record.state.attempt != attempt or not statuses.is_final(record.state.as_status):
+        if record.state.attempt != attempt or not record.final:
             return  # it was submitted
         claimed = self._claimed(str(record.flow_run_id), owner)
         if claimed is not None:
@@ -117,8 +117,8 @@ class Retries:
             raise  # the lease stays: it is taken up again
         except Exception as error:
             if not isinstance(error, PrefectJobsError | NotImplementedError):
-                log.exception("Job %s could not be submitted again", job._record.id)
-            self.answer(job._record.id, claimed, str(error) or type(error).__name__)
+                log.exception("Job %s could not be submitted again", job.id)
+            self.answer(job.handle.record.id, claimed, str(error) or type(error).__name__)
 
     def answer(self, job_id: int, state_id: str | None, why: str) -> None:
         """Has the run show the job as it is: the state that stands in Prefect counts as known, and is written over."""
@@ -129,12 +129,12 @@ class Retries:
             return Change({"face_seq": fresh.face_seq + 1, **known}, messages)
 
         with suppress(JobStateError):  # deleted meanwhile
-            self._runtime.update(job_id, change)
+            self._runtime.jobs.update(job_id, change)
 
     @staticmethod
     def _say(job: Job) -> None:
-        log.info("Job %s: Retry was asked for in Prefect.", job._record.id)
-        job._apply(None, messages=((logging.INFO, "Retry was asked for in Prefect."),))
+        log.info("Job %s: Retry was asked for in Prefect.", job.id)
+        job.handle.apply(None, messages=((logging.INFO, "Retry was asked for in Prefect."),))
 
     @staticmethod
     def _claim(run_id: str, owner: str) -> str | None:
@@ -160,7 +160,7 @@ def _ready(job: Job) -> Callable[[], None]:
         SchedulerConnectionError: it does not. Where there is no such scheduler any more, that is the answer.
     """
     try:
-        job._reach()
+        job.engine.reach()
     except Exception as error:
         if isinstance(error, SchedulerConnectionError) and submission.may_be_tried_again(error):
             raise

@@ -8,17 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from prefect_jobs import clock, statuses
-from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.jobs import lifecycle
+from prefect_jobs import statuses
+from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor.access_point import HOST
-from prefect_jobs.jobs.group import GROUPS, Group
-from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.jobs.observation import NOTHING_NEW
 from prefect_jobs.monitor.metrics import Metrics
-from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.store.database import is_database_error
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +53,7 @@ class Watch:
         self._host = runtime.settings.host_name if engine is not None and scheduler is None else None
         self.name = f"{engine or 'other'}:{scheduler or 'local'}" + (f"@{self._host}" if self._host else "")
         self._runtime = runtime
-        self._group = GROUPS.get(engine, Group)()
+        self._group = registry.group_type(engine)()
         self._submit = submit
         self._metrics = metrics
         self._lease = f"scheduler:{self.name}"[:255]
@@ -177,15 +173,13 @@ class Watch:
         active: list[Job] = []
         interrupted: list[Job] = []
         for job_id, job in self._jobs.items():
-            record = job._record
-            status = record.state.as_status
+            record, status = job.handle.record, job.handle.status
             if status.text == statuses.RESULTS_READY:
                 self._fetch(job_id)
             elif status.text == statuses.PENDING:
-                since = record.submitting_since
-                if record.submission_token and (since is None or clock.now() - since > GRACE):
+                if record.submission_interrupted:
                     interrupted.append(job)
-            elif status.kind.non_terminal and (record.remote_id is not None or _asks(job)):
+            elif status.kind.non_terminal and (record.remote_id is not None or _polls_without_scheduler(job)):
                 active.append(job)
         if active:
             self._poll(active)
@@ -193,8 +187,8 @@ class Watch:
             if self._ends():
                 return
             with self._alone(job):
-                job._refresh()
-                lifecycle.poll(job, fetch=False)
+                job.handle.refresh()
+                polling.poll(job, fetch=False)
 
     def _poll(self, active: list[Job]) -> None:
         try:
@@ -204,8 +198,8 @@ class Watch:
                 if self._ends():
                     return
                 with self._alone(job):
-                    if not lifecycle.unreachable(job._record):  # said once
-                        lifecycle.note_unreachable(job, error)
+                    if job.handle.record.noted.unreachable_since is None:  # said once
+                        polling.note_unreachable(job, error)
             raise
         if self._away_since is not None:
             log.info("%s: answers again after %.0f s", self.name, time.monotonic() - self._away_since)
@@ -213,33 +207,37 @@ class Watch:
         for job in active:
             if self._ends():
                 return
-            news = found.get(job._record.id)
-            if news is None and lifecycle.unreachable(job._record) and not self._group.failed(job):
-                news = lifecycle.NOTHING_NEW
-            if news is None or not (job._noted or lifecycle.is_news(job._record, news)):
+            record = job.handle.record
+            news = found.get(record.id)
+            if news is None and record.noted.unreachable_since is not None and not self._group.failed(job):
+                news = NOTHING_NEW
+            if news is None:
+                continue
+            change = polling.change_by(news, record)
+            if not (job.handle.has_noted or polling.is_news(record, change(record))):
                 continue
             with self._alone(job):
-                if not lifecycle.observed(job, news, fetch=False):
-                    self._group.look_again()  # somebody else wrote it at the same moment
+                if not polling.observed(job, news, fetch=False, change=change):
+                    self._group.look_again()  # another process wrote it at the same moment
                 if job.cached_status == statuses.RESULTS_READY:
-                    self._fetch(job._record.id)
+                    self._fetch(record.id)
 
     def _ends(self) -> bool:
         return self._stop.is_set() or not self._mine()
 
     @contextmanager
     def _alone(self, job: Job) -> Iterator[None]:
-        """One job's trouble is no other's."""
+        """Keeps what fails with one job from the others."""
         try:
             yield
         except JobStateError as error:
             log.info("%s: %s", self.name, error)  # deleted at this moment
+        except DatabaseError:
+            raise
         except PrefectJobsError as error:
-            if is_database_error(error):
-                raise
-            log.warning("%s: job %s: %s", self.name, job._record.id, error)
+            log.warning("%s: job %s: %s", self.name, job.id, error)
         except Exception:
-            log.exception("%s: job %s could not be looked at; trying again", self.name, job._record.id)
+            log.exception("%s: job %s could not be looked at; trying again", self.name, job.id)
 
     def _load(self) -> None:
         """Reads the jobs anew that others have written."""
@@ -251,19 +249,19 @@ class Watch:
         self._elsewhere = {job_id: known for job_id, known in self._elsewhere.items() if job_id in wanted}
         stale = [job_id for job_id, version in wanted.items() if self._version(job_id) < version]
         for record in self._runtime.store.records(stale):
-            if self._host not in (None, _host_of(record) or self._host):
+            if self._host not in (None, record.noted.host or self._host):
                 self._jobs.pop(record.id, None)
                 self._elsewhere[record.id] = record.version
                 continue
             self._elsewhere.pop(record.id, None)
             known = self._jobs.get(record.id)
-            if known is not None and known._record.submission_token != record.submission_token:
+            if known is not None and known.handle.record.submission_token != record.submission_token:
                 self._group.forget(known)
             self._jobs[record.id] = self._runtime.job(record)
 
     def _version(self, job_id: int) -> int:
         job = self._jobs.get(job_id)
-        return self._elsewhere.get(job_id, 0) if job is None else job._record.version
+        return self._elsewhere.get(job_id, 0) if job is None else job.handle.record.version
 
     # -- outputs ----------------------------------------------------------------------------------------
 
@@ -280,10 +278,8 @@ class Watch:
         try:
             if self._stop.is_set():
                 return
-            record = self._runtime.get(job_id)
-            over = record is None or lifecycle.fetch(self._runtime.job(record))
-        except SchedulerConnectionError as error:
-            log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
+            record = self._runtime.jobs.get(job_id)
+            over = record is None or results.fetch(self._runtime.job(record))
         except PrefectJobsError as error:
             log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
         except Exception:
@@ -297,12 +293,6 @@ class Watch:
             self._fetching.discard(job_id)
 
 
-def _host_of(record: JobRecord) -> str | None:
-    """The machine of whose own scheduler a job is; ``None``: not known."""
-    found = record.native.get(HOST) or (record.native.get("local") or {}).get("host")
-    return None if found is None else str(found)
-
-
-def _asks(job: Job) -> bool:
-    """Whether the type has a way of its own to find out how a job is."""
-    return job.scheduler_engine is None and type(job)._update_status is not Job._update_status
+def _polls_without_scheduler(job: Job) -> bool:
+    """Whether the type has a way of its own to find out how a job is, without a scheduler of ours."""
+    return job.scheduler_engine is None and job.abilities.polls

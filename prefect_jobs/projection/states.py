@@ -6,6 +6,18 @@ from dataclasses import dataclass
 from prefect_jobs import statuses
 from prefect_jobs.records import JobRecord, NodeRecord
 
+#: What a state's type says of a job that has no scheduler: the inverse of the table in
+#: :mod:`prefect_jobs.statuses`, as far as types go.
+STATUS_BY_TYPE = {
+    "SCHEDULED": statuses.PENDING,
+    "PENDING": statuses.SUBMITTED,
+    "RUNNING": statuses.RUNNING,
+    "PAUSED": statuses.PAUSED,
+    "COMPLETED": statuses.COMPLETE,
+    "FAILED": statuses.ERROR,
+    "CRASHED": statuses.ERROR,
+    "CANCELLED": statuses.ABORTED,
+}
 _TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 #: Prefect refuses longer state messages only by what its database takes; people read the first lines.
 _MESSAGE_LIMIT = 4000
@@ -93,6 +105,6 @@ def labels_of(record: JobRecord) -> dict[str, str | int]:
     }
     if record.remote_id:
         labels["prefect-jobs.remote-id"] = record.remote_id
-        if "cluster" in record.native:
-            labels["prefect-jobs.cluster-id"] = record.native["cluster"]
+        if record.noted.cluster is not None:
+            labels["prefect-jobs.cluster-id"] = record.noted.cluster
     return labels

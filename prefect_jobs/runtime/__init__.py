@@ -1,1 +1,1 @@
-"""The wiring of one process."""
+"""The wiring of one process, in parts: what keeps jobs and results, asks Prefect, and looks at jobs on request."""

@@ -6,21 +6,21 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.jobs import lifecycle
+from prefect_jobs.errors import DatabaseError
+from prefect_jobs.jobs import polling
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.records import JobRecord
-from prefect_jobs.store.database import is_database_error
+from prefect_jobs.store import Store
 from prefect_jobs.store.leases import kept_up
 
-if TYPE_CHECKING:
-    from prefect_jobs.runtime.wiring import Runtime
-
 log = logging.getLogger(__name__)
+
+OpenJob = Callable[[JobRecord], Job]
 
 #: Seconds that a claim on a check holds: after that, who has it counts as dead.
 _CLAIM = 60.0
@@ -36,50 +36,16 @@ _THREADS = 3
 _PATIENCE = 1.0
 
 
-def look(runtime: "Runtime", record: JobRecord) -> Job:
-    """Asks a job's scheduler now, however short ago it was asked before.
-
-    Returns:
-        The job as it is then; see :func:`prefect_jobs.jobs.lifecycle.was_reached`.
+def look(job: Job) -> None:
+    """Asks a job's scheduler now, however short ago it was asked before. Whether it answered:
+    :func:`prefect_jobs.jobs.polling.was_reached`.
 
     Raises:
-        JobStateError: it was deleted, or its type is not known to this process.
-        Exception: whatever a job type of somebody else's raises.
+        JobStateError: the job was deleted, or its type is not known to this process.
+        Exception: whatever the job's type raises.
     """
-    job = runtime.job(record)
-    job._check_known("tell its status")
-    lifecycle.poll_once(job)
-    return job
-
-
-def schedule(runtime: "Runtime", job_id: int, delay_seconds: float) -> None:
-    """Has a job looked at in ``delay_seconds``, by whichever process is there then.
-
-    The moment is rounded up to a whole second, and who asks twice for the same one gets one look: whoever may
-    ask without limit fills no table.
-
-    Raises:
-        JobGone: the job was deleted.
-    """
-    due = clock.now() + timedelta(seconds=delay_seconds)
-    if due.microsecond:
-        due = due.replace(microsecond=0) + timedelta(seconds=1)
-    runtime.store.add_check(job_id, due)
-    runtime.checker.wake()
-
-
-def run_due(runtime: "Runtime") -> float | None:
-    """Looks at the jobs whose time has come, one after the other.
-
-    Where the scheduler does not answer, the check is put off, for longer each time, until the job is over.
-
-    Returns:
-        Seconds until the next one is due; ``None`` where there is none.
-
-    Raises:
-        DatabaseError: the database cannot be used; nothing is lost.
-    """
-    return runtime.checker.run_due()
+    job.check_known("asked for its status")
+    polling.poll_once(job)
 
 
 def retry_delay(tries: int) -> float:
@@ -95,8 +61,14 @@ class Checker:
     One for each runtime: ``runtime.checker``.
     """
 
-    def __init__(self, runtime: "Runtime") -> None:
-        self._runtime = runtime
+    def __init__(self, store: Store, open_job: OpenJob) -> None:
+        """
+        Args:
+            store: keeps the checks.
+            open_job: makes the job of a record.
+        """
+        self._store = store
+        self._open_job = open_job
         self._owner = uuid.uuid4().hex
         #: How often each check has failed. In memory: after a restart it is tried sooner, which does no harm.
         self._tries: dict[int, int] = {}
@@ -104,6 +76,21 @@ class Checker:
         self._woken = 0
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    def schedule(self, job_id: int, delay_seconds: float) -> None:
+        """Has a job looked at in ``delay_seconds``, by whichever process is there then.
+
+        The moment is rounded up to a whole second, and two requests for the same one lead to one look: callers without
+        a limit do not fill the table.
+
+        Raises:
+            JobGone: the job was deleted.
+        """
+        due = clock.now() + timedelta(seconds=delay_seconds)
+        if due.microsecond:
+            due = due.replace(microsecond=0) + timedelta(seconds=1)
+        self._store.add_check(job_id, due)
+        self.wake()
 
     def start(self) -> None:
         """Starts the threads if they do not run; what other processes have left is taken up then."""
@@ -144,8 +131,17 @@ class Checker:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def run_due(self, stop: threading.Event | None = None) -> float | None:
-        """See :func:`run_due`; ends early where ``stop`` is set."""
-        store = self._runtime.store
+        """Looks at the jobs whose time has come, one after the other; ends early where ``stop`` is set.
+
+        Where the scheduler does not answer, the check is put off, for longer each time, until the job is over.
+
+        Returns:
+            Seconds until the next one is due; ``None`` where there is none.
+
+        Raises:
+            DatabaseError: the database cannot be used; nothing is lost.
+        """
+        store = self._store
         away: set[str] = set()
         while not (stop is not None and stop.is_set()):
             claimed = store.claim_check(self._owner, _CLAIM)
@@ -168,19 +164,20 @@ class Checker:
 
     def _done(self, job_id: int, away: set[str]) -> bool:
         """Looks at a job, unless its scheduler is among those that are ``away``; whether no other look is needed."""
-        record = self._runtime.store.get(job_id)
-        if record is None or statuses.is_final(record.state.as_status):
+        record = self._store.get(job_id)
+        if record is None or record.final:
             return True
         if record.scheduler in away:
             return False  # each question would wait in vain for as long as the first one did
         try:
-            job = look(self._runtime, record)
+            job = self._open_job(record)
+            look(job)
+        except DatabaseError:
+            raise
         except Exception as error:  # whatever a job type raises; it must not keep the others' checks
-            if is_database_error(error):
-                raise
             log.warning("Job %s could not be looked at; that is tried again: %s", job_id, error)
             return False
-        if not lifecycle.was_reached(job):
+        if not polling.was_reached(job):
             if record.scheduler is not None:
                 away.add(record.scheduler)
             return False

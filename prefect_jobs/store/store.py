@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
-from prefect_jobs.records import Change, JobRecord, Message, StatusState
+from prefect_jobs.records import Change, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.database import Database
@@ -161,37 +161,58 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         with self.database.reading() as connection:
             return [str(text) for text in connection.execute(wanted).scalars()]
 
-    def update(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord:
+    def update(
+        self, job_id: int, change: Callable[[JobRecord], Change | None], known: JobRecord | None = None
+    ) -> Written:
         """Applies ``change`` to the job as it is now.
 
-        ``change`` is given the fresh record and returns what to write (``None``: nothing). Where another
-        process writes in between, it is called again with what that one wrote, so that no write is lost.
+        ``change`` is given the record and returns what to write (``None``: nothing). Where another process writes in
+        between, it is called again with what that one wrote, so that no write is lost.
+
+        Args:
+            job_id: the job.
+            change: what to write.
+            known: the record as read before. It is tried first, which saves reading it; where it is not the newest
+                any more, or nothing is to be done by it, the newest one is read.
 
         Raises:
             JobGone: the job was deleted.
         """
+        if known is not None and (written := self._try_known(known, change)) is not None:
+            return written
         for _ in range(_RACES):
             record = self.get(job_id)
             if record is None:
                 raise job_gone(job_id)
             wanted = change(record)
-            if wanted is None or not (wanted.values or wanted.messages or wanted.nodes):
-                return record
-            written = self._write(record, wanted)
-            if written is not None:
-                return written
+            if _is_empty(wanted):
+                return Written(record, record, None)
+            after = self._write(record, cast("Change", wanted))
+            if after is not None:
+                return Written(record, after, wanted)
         raise JobStateError(f"Job {job_id} is written by others without end; try again later.")
+
+    def _try_known(self, known: JobRecord, change: Callable[[JobRecord], Change | None]) -> Written | None:
+        """Writes on top of a record that was read before; ``None`` where the newest one must be read."""
+        try:
+            wanted = change(known)
+        except JobStateError:
+            return None  # not possible any more, or possible by now
+        if _is_empty(wanted):
+            return None
+        after = self._write(known, cast("Change", wanted))
+        return None if after is None else Written(known, after, wanted)
 
     def update_all(
         self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
-    ) -> list[JobRecord | Exception]:
+    ) -> list[Written | Exception]:
         """As :meth:`update`, of many jobs in one transaction; what is not possible with one of them keeps no other.
 
         Returns:
-            For each the record as written, or what ``change`` (or the lack of the job) raised.
+            For each what was written, or what ``change`` (or the lack of the job) raised.
         """
         fresh = {record.id: record for record in self.records(sorted({job_id for job_id, _ in changes}))}
-        found: list[JobRecord | Exception | None] = [None] * len(changes)
+        found: list[Written | Exception | None] = [None] * len(changes)
         with self.database.writing() as connection:
             # In the order of ids, as everybody locks many jobs: else two would wait for each other.
             for number in sorted(range(len(changes)), key=lambda number: changes[number][0]):
@@ -201,16 +222,16 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
                     if record is None:
                         raise job_gone(job_id)
                     wanted = change(record)
-                    if wanted is None or not (wanted.values or wanted.messages or wanted.nodes):
-                        found[number] = record
-                    else:
-                        found[number] = self._write_to(connection, record, wanted)
+                    if _is_empty(wanted):
+                        found[number] = Written(record, record, None)
+                    elif (after := self._write_to(connection, record, cast("Change", wanted))) is not None:
+                        found[number] = Written(record, after, wanted)
                 except (PrefectJobsError, ValueError) as error:
                     found[number] = error
         # Written by another meanwhile: by itself, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
-    def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> JobRecord | Exception:
+    def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> Written | Exception:
         try:
             return self.update(job_id, change)
         except JobStateError as error:
@@ -319,6 +340,10 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         connection.execute(delete(GroupRow).where(GroupRow.job_id == job_id))
         if groups:
             connection.execute(insert(GroupRow), [{"job_id": job_id, "name": name} for name in groups])
+
+
+def _is_empty(change: Change | None) -> bool:
+    return change is None or not (change.values or change.messages or change.nodes)
 
 
 @lru_cache(256)

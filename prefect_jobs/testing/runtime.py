@@ -7,20 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.local import temporary_server
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.projector import Projector
-from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.lookup import Lookup
-from prefect_jobs.runtime.wiring import Runtime, installed
+from prefect_jobs.runtime.prefect import PrefectAccess
+from prefect_jobs.runtime.wiring import LocalSite, Runtime, installed
 from prefect_jobs.settings import Settings
 from prefect_jobs.store import Database
-from prefect_jobs.testing.jobs import fake_of
+from prefect_jobs.testing.engines import FAKES
 from prefect_jobs.testing.schedulers import FakeSchedulers
+
+E = TypeVar("E")
 
 
 class _AnyEngine(str):
@@ -93,19 +96,13 @@ class FakeLookup(Lookup):
         return "The test names those there are: fake_schedulers(schedulers={…})."
 
 
-class FakeRuntime(Runtime):
-    """See :class:`Runtime`."""
+class FakePrefect(PrefectAccess):
+    """Prefect, as far as jobs ask it: blocks and variables; nothing else is there."""
 
-    def __init__(self, settings: Settings, schedulers: FakeSchedulers, engines: Mapping[str, str] | None) -> None:
-        super().__init__(settings, patient=False)
-        self.projector = NoProjector(self.store, lambda _: Job.flow_entrypoint)
-        self.lookup = FakeLookup(self.projector, engines)
-        self.schedulers = schedulers
+    def __init__(self, projector: Projector, engines: Mapping[str, str] | None) -> None:
+        super().__init__(projector)
+        self.lookup = FakeLookup(projector, engines)
         self._variables: dict[str, str] = {}
-
-    def make(self, cls: type[Job], record: JobRecord) -> Job:
-        """A job whose scheduler is a fake."""
-        return fake_of(cls)(self, record)
 
     def read_variable(self, name: str) -> str | None:
         """What was assigned."""
@@ -115,12 +112,38 @@ class FakeRuntime(Runtime):
         """Assigns."""
         self._variables[name] = value
 
-    def ask_prefect(self, question: Callable[[Any], Any], patience: float = PATIENCE) -> NoReturn:
+    def ask(self, question: Callable[[Any], Any], patience: float = PATIENCE) -> NoReturn:
         """
         Raises:
             SchedulerConnectionError: there is no Prefect.
         """
         raise SchedulerConnectionError(_NO_PREFECT.format("a schedule"))
+
+
+class FakeSite(LocalSite):
+    """An installation whose engines are fakes."""
+
+    def engine_type(self, wanted: type[E]) -> type[E]:
+        """The engine that stands for one of a built-in type; that of a type of one's own is what it is."""
+        return cast("type[E]", FAKES.get(cast("type[Engine]", wanted), wanted))
+
+
+class FakeRuntime(Runtime):
+    """See :class:`Runtime`."""
+
+    def __init__(self, settings: Settings, schedulers: FakeSchedulers, engines: Mapping[str, str] | None) -> None:
+        self.schedulers = schedulers
+        self._engines = engines
+        super().__init__(settings, patient=False)
+
+    def _make_projector(self) -> Projector:
+        return NoProjector(self.store, lambda _: Job.flow_entrypoint)
+
+    def _make_prefect(self) -> PrefectAccess:
+        return FakePrefect(self.projector, self._engines)
+
+    def _make_site(self) -> LocalSite:
+        return FakeSite(self.settings, self.prefect)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import Any
 from prefect_jobs import clock
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.workflow.job import CondorWorkflow
+from prefect_jobs.jobs.engine import Engine
+from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.jobs.workflow.node_states import WORK
 from prefect_jobs.schedulers.condor import observation
 
@@ -57,14 +58,14 @@ class Work:
 
     def start(self, node: str, proc: int) -> None:
         """A process begins to run."""
-        ad = self.ads.setdefault((node, proc), self._new(node, proc))
+        ad = self.ads.setdefault((node, proc), self.new(node, proc))
         ad.update(JobStatus=RUNNING, JobStartDate=_now(), RemoteHost="slot1@fake", EnteredCurrentStatus=_now())
 
     def add(self, node: str, proc: int) -> None:
         """A process is in the queue."""
-        self.ads[node, proc] = self._new(node, proc)
+        self.ads[node, proc] = self.new(node, proc)
 
-    def _new(self, node: str, proc: int) -> dict[str, Any]:
+    def new(self, node: str, proc: int) -> dict[str, Any]:
         # A node's job is a cluster of its own; that of a later try has another number.
         number = self.cluster + 1 + len(self.ads) if node else self.cluster
         ad = {"ClusterId": number, "ProcId": proc, "JobStatus": IDLE, "EnteredCurrentStatus": _now()}
@@ -108,7 +109,7 @@ class FakeSchedulers:
             work = self._work(job)
             for leaf in work.leaves:
                 leaf.begun = True
-            for name, proc in self._chosen(job, work, process, node):
+            for name, proc in self._chosen(job.engine, work, process, node):
                 work.start(name, proc)
 
     def hold(
@@ -126,9 +127,9 @@ class FakeSchedulers:
         with self._lock:
             work = self._work(job)
             if work.graph:
-                raise ValueError(f"{job._title()} is a Dask job: Dask holds no work.")
-            for key in self._chosen(job, work, process, node):
-                work.ads.setdefault(key, work._new(*key)).update(
+                raise ValueError(f"{job.handle.title} is a Dask job: Dask holds no work.")
+            for key in self._chosen(job.engine, work, process, node):
+                work.ads.setdefault(key, work.new(*key)).update(
                     JobStatus=HELD, HoldReason=reason, HoldReasonCode=code, EnteredCurrentStatus=_now()
                 )
 
@@ -165,23 +166,22 @@ class FakeSchedulers:
             work.outputs.update(
                 {path: text.encode() if isinstance(text, str) else text for path, text in (outputs or {}).items()}
             )
-            _finish_leaves(work, result, exception)
-            while chosen := self._chosen(job, work, process, node):
-                for key in chosen:
-                    work.ads.setdefault(key, work._new(*key)).update(
-                        JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
-                    )
-                    work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
-            if isinstance(job, CondorWorkflow):
-                _end_dagman(job, work)
+            self._finish(
+                job.engine,
+                work,
+                exit_code=exit_code,
+                process=process,
+                node=node,
+                stdout=stdout,
+                stderr=stderr,
+                result=result,
+                exception=exception,
+            )
 
     def fail(self, job: Job, why: str = "it failed", *, process: int | None = None, node: str | None = None) -> None:
         """The work fails: exit code 1 with ``why`` as error output, or on Dask a RuntimeError with it."""
         with self._lock:
-            if self._work(job).graph:
-                self.finish(job, exception=RuntimeError(why))
-            else:
-                self.finish(job, exit_code=1, process=process, node=node, stderr=f"{why}\n")
+            self._fail(job.engine, self._work(job), why, process=process, node=node)
 
     @staticmethod
     def _check_fits(job: Job, work: Work, exit_code: int, result: Any, exception: BaseException | None) -> None:
@@ -190,11 +190,11 @@ class FakeSchedulers:
             ValueError: an end that jobs of this type do not have.
         """
         if work.graph and exit_code:
-            raise ValueError(f"{job._title()} is a Dask job: it fails with an exception, not with an exit code.")
+            raise ValueError(f"{job.handle.title} is a Dask job: it fails with an exception, not with an exit code.")
         if not work.graph and (result is not _UNSET or exception is not None):
-            raise ValueError(f"{job._title()} is no Dask job: it ends with an exit code and outputs.")
+            raise ValueError(f"{job.handle.title} is no Dask job: it ends with an exit code and outputs.")
         if result is not _UNSET and len(work.leaves) > 1:
-            raise ValueError(f"{job._title()} has several parts: give no result, so that each is computed.")
+            raise ValueError(f"{job.handle.title} has several parts: give no result, so that each is computed.")
 
     def remove(self, job: Job, reason: str = "removed by an administrator") -> None:
         """Somebody takes the work out of the scheduler."""
@@ -233,7 +233,7 @@ class FakeSchedulers:
         """Why submissions are refused; empty: they are not."""
         return self._refusal
 
-    def take(self, job: Job, *, processes: int = 0, graph: Iterable[Any] = (), dagman: bool = False) -> Work:
+    def take(self, engine: Engine, *, processes: int = 0, graph: Iterable[Any] = (), dagman: bool = False) -> Work:
         """Takes a submission of a job."""
         with self._lock:
             self._clusters += 1000  # the numbers in between are for nodes
@@ -243,11 +243,11 @@ class FakeSchedulers:
                 work.add("", number)
             if dagman:
                 work.dagman = {"ClusterId": work.cluster, "ProcId": 0, "JobStatus": RUNNING, "ShadowBday": _now()}
-            self._works[job._record.id] = work
-            self.submissions.append(job._record.id)
+            self._works[engine.handle.record.id] = work
+            self.submissions.append(engine.handle.record.id)
             return work
 
-    def look(self, job: Job) -> Work | None:
+    def look(self, engine: Engine) -> Work | None:
         """What there is of a job; ``None``: nothing.
 
         Raises:
@@ -255,42 +255,79 @@ class FakeSchedulers:
         """
         self.reach()
         with self._lock:
-            work = self._works.get(job._record.id)
+            work = self._works.get(engine.handle.record.id)
             if work is not None and self._outcome is not None and not _over(work):
-                self.finish(job) if self._outcome == "Complete" else self.fail(job)
+                self._finish(engine, work) if self._outcome == "Complete" else self._fail(engine, work, "it failed")
             return work
 
-    def stop(self, job: Job) -> None:
+    def stop(self, engine: Engine) -> None:
         """Takes what is not over of a job out of the queue."""
         self.reach()
         with self._lock:
-            if (work := self._works.get(job._record.id)) is not None:
+            if (work := self._works.get(engine.handle.record.id)) is not None:
                 self._remove(work, "stopped by prefect-jobs")
 
-    def pause(self, job: Job) -> None:
+    def pause(self, engine: Engine) -> None:
         """Holds a job."""
-        self._each(job, (IDLE, RUNNING), JobStatus=HELD, HoldReasonCode=observation.HOLD_BY_USER, HoldReason="paused")
+        self._each(
+            engine, (IDLE, RUNNING), JobStatus=HELD, HoldReasonCode=observation.HOLD_BY_USER, HoldReason="paused"
+        )
 
-    def resume(self, job: Job) -> None:
+    def resume(self, engine: Engine) -> None:
         """Releases a job."""
-        self._each(job, (HELD,), JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
+        self._each(engine, (HELD,), JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
 
-    def forget(self, job: Job) -> None:
+    def forget(self, engine: Engine) -> None:
         """Removes all that there is of a job."""
-        self._works.pop(job._record.id, None)
+        self._works.pop(engine.handle.record.id, None)
 
     # -- inside -------------------------------------------------------------------------------------------
 
     def _work(self, job: Job) -> Work:
-        work = self._works.get(job._record.id)
+        work = self._works.get(job.handle.record.id)
         if work is None or _over(work):
-            raise JobStateError(f"{job._title()} is at no scheduler: it is {job.cached_status!r}. execute() it first.")
+            raise JobStateError(
+                f"{job.handle.title} is at no scheduler: it is {job.cached_status!r}. execute() it first."
+            )
         return work
 
-    def _each(self, job: Job, statuses: tuple[int, ...], **values: Any) -> None:
+    def _finish(
+        self,
+        engine: Engine,
+        work: Work,
+        *,
+        exit_code: int = 0,
+        process: int | None = None,
+        node: str | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        result: Any = _UNSET,
+        exception: BaseException | None = None,
+    ) -> None:
+        """See :meth:`finish`."""
+        _finish_leaves(work, result, exception)
+        while chosen := self._chosen(engine, work, process, node):
+            for key in chosen:
+                work.ads.setdefault(key, work.new(*key)).update(
+                    JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
+                )
+                work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
+        if isinstance(engine, WorkflowEngine):
+            _end_dagman(engine, work)
+
+    def _fail(
+        self, engine: Engine, work: Work, why: str, *, process: int | None = None, node: str | None = None
+    ) -> None:
+        """See :meth:`fail`."""
+        if work.graph:
+            self._finish(engine, work, exception=RuntimeError(why))
+        else:
+            self._finish(engine, work, exit_code=1, process=process, node=node, stderr=f"{why}\n")
+
+    def _each(self, engine: Engine, statuses: tuple[int, ...], **values: Any) -> None:
         self.reach()
         with self._lock:
-            work = self._works.get(job._record.id)
+            work = self._works.get(engine.handle.record.id)
             if work is None:
                 return
             for ad in [work.dagman] if work.dagman is not None else list(work.ads.values()):
@@ -306,17 +343,17 @@ class FakeSchedulers:
                 ad.pop("ShadowBday", None)
         work.leaves.clear()
 
-    def _chosen(self, job: Job, work: Work, process: int | None, node: str | None) -> list[tuple[str, int]]:
+    def _chosen(self, engine: Engine, work: Work, process: int | None, node: str | None) -> list[tuple[str, int]]:
         """The processes that are meant, of those that are not over."""
-        if isinstance(job, CondorWorkflow):
-            return [(name, 0) for name in _nodes(job, work, node)]
+        if isinstance(engine, WorkflowEngine):
+            return [(name, 0) for name in _nodes(engine, work, node)]
         if node is not None:
-            raise ValueError(f"{job._title()} is no workflow and has no node {node!r}.")
+            raise ValueError(f"{engine.handle.title} is no workflow and has no node {node!r}.")
         open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in _OVER]
         if process is None:
             return open_
         if ("", process) not in work.ads:
-            raise ValueError(f"{job._title()} has no process {process}.")
+            raise ValueError(f"{engine.handle.title} has no process {process}.")
         return [key for key in open_ if key[1] == process]
 
 
@@ -346,34 +383,37 @@ def _computed(thing: Any) -> Any:
     return result
 
 
-def _nodes(job: CondorWorkflow, work: Work, node: str | None) -> list[str]:
+def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
     """The nodes that are meant, of those that are not over and whose parents are done.
 
     Raises:
         ValueError: the node that is named is none of these.
     """
-    every = {each.name: each for each in job.nodes}
+    every = {each.name: each for each in engine.graph.nodes()}
+    states = engine.graph.states()
     over = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] in _OVER}
     done = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED and not ad["ExitCode"]}
-    done |= {name for name, each in every.items() if each.status == "Complete" and name not in over}
+    done |= {name for name in every if states[name].status == "Complete" and name not in over}
     if node is None:
         return [
             name
             for name, each in every.items()
-            if each.kind in WORK and name not in over | done and done.issuperset(each.spec["parents"])
+            if each.kind in WORK and name not in over | done and done.issuperset(each.parents)
         ]
     if node not in every:
-        raise ValueError(f"{job._title()} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
-    missing = [parent for parent in every[node].spec["parents"] if parent not in done]
+        raise ValueError(f"{engine.handle.title} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
+    missing = [parent for parent in every[node].parents if parent not in done]
     if missing:
-        raise ValueError(f"The node {node!r} of {job._title()} does not begin before {', '.join(missing)} is done.")
+        raise ValueError(
+            f"The node {node!r} of {engine.handle.title} does not begin before {', '.join(missing)} is done."
+        )
     return [] if node in over | done else [node]
 
 
-def _end_dagman(job: CondorWorkflow, work: Work) -> None:
+def _end_dagman(engine: WorkflowEngine, work: Work) -> None:
     """DAGMan ends once no node can be run any more."""
     assert work.dagman is not None  # noqa: S101  (it is a workflow's)
-    if _nodes(job, work, None):
+    if _nodes(engine, work, None):
         return
     failed = any(ad.get("ExitCode") for ad in work.ads.values() if ad["JobStatus"] == COMPLETED)
     work.dagman.update(JobStatus=COMPLETED, ExitCode=1 if failed else 0, CompletionDate=_now())

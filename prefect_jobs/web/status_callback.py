@@ -11,9 +11,9 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from prefect_jobs import callbacks, statuses
-from prefect_jobs.jobs import lifecycle
-from prefect_jobs.manager import number_of
+from prefect_jobs import callbacks
+from prefect_jobs.jobs import polling
+from prefect_jobs.naming import number_of
 from prefect_jobs.runtime import checks
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.store.errors import JobGone
@@ -96,7 +96,7 @@ class StatusCallback:
             record = runtime.store.get(job_id)
             if record is None or record.label not in self._labels:
                 return 404
-            checks.schedule(runtime, job_id, delay)
+            runtime.checker.schedule(job_id, delay)
         except JobGone:
             return 404
         except Exception as error:  # the database is away; what it says is for the log alone
@@ -128,12 +128,12 @@ class StatusCallback:
             record = runtime.store.get(job_id)
             if record is None or record.label not in self._labels:
                 return 404, True
-            job = checks.look(runtime, record)
+            job = runtime.job(record)
+            checks.look(job)
         except Exception as error:  # whatever a job type raises, or the database; it is for the log alone
             log.warning("Job %s could not be looked at: %s", job_id, error)
             return 502, False
-        over = statuses.is_final(job._record.state.as_status)
-        return (200 if lifecycle.was_reached(job) else 502), over
+        return (200 if polling.was_reached(job) else 502), job.handle.record.final
 
 
 def _json(status: int, success: bool | str = True, **more: str) -> JSONResponse:

@@ -186,8 +186,8 @@ class PrefectView:
         for which calls wait, and the claim of a process that was killed while it showed the job holds for 60."""
 
         def shown() -> bool:
-            job._backend.shown(job.id)
-            return not job._backend.get(job.id).behind
+            job.handle.backend.jobs.shown(job.id)
+            return not job.handle.backend.jobs.get(job.id).behind
 
         eventually(shown, "Prefect shows the job as it is", 90)
         found: dict[str, Any] = self._api.get(f"/flow_runs/{job.flow_run_id}").raise_for_status().json()

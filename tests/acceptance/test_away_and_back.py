@@ -23,13 +23,13 @@ from prefect_jobs import (
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import poll as condor_watch
-from prefect_jobs.jobs.submission import GRACE
+from prefect_jobs.jobs.condor import spooling
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.local.processes import read_record
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.watch import LEASE
+from prefect_jobs.records import GRACE
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient, Submitted
@@ -165,7 +165,7 @@ def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # given a job whose inputs have arrived, which the schedd will note a second later
-    monkeypatch.setattr(condor_watch, "ARRIVAL", timedelta(seconds=3))
+    monkeypatch.setattr(spooling, "ARRIVAL", timedelta(seconds=3))
     given = tmp_path / "given.txt"
     given.write_text("what it needs")
     work = {

@@ -77,7 +77,7 @@ def answer(response: httpx.Response) -> tuple[int, Any]:
 
 def status(runtime: Runtime, job: Job) -> str:
     """As it is in SQL; nobody is asked."""
-    record = runtime.store.get(job._record.id)
+    record = runtime.store.get(job.handle.record.id)
     assert record is not None
     return record.state.status
 
@@ -169,7 +169,7 @@ def test_a_scheduler_that_is_away_is_a_failure_now_and_a_check_that_goes_on(
     job, block = submitted(manager, alice, "leaving")
     block.port = free_port()
     block.save(overwrite=True)
-    runtime.lookup._blocks.clear()  # as after the half minute for which blocks are kept
+    runtime.prefect.lookup._blocks.clear()  # as after the half minute for which blocks are kept
     # when it is called, then that failed, and the job is as it was
     assert answer(client.get(path(job))) == (502, NOTHING)
     assert status(runtime, job) == "Submitted"
@@ -180,7 +180,7 @@ def test_a_scheduler_that_is_away_is_a_failure_now_and_a_check_that_goes_on(
     eventually(lambda: (runtime.store.next_check() or first) > first, "the check was put off", 60)
     block.port = alice.port
     block.save(overwrite=True)
-    runtime.lookup._blocks.clear()
+    runtime.prefect.lookup._blocks.clear()
     eventually(lambda: status(runtime, job) == "Complete", "the check was done", 60)
     eventually(lambda: runtime.store.next_check() is None, "no check is left", 10)
 

@@ -9,7 +9,6 @@ import pytest
 
 from prefect_jobs import BasicJob, Job, JobManager, SchedulerConnectionError, clock
 from prefect_jobs.records import Change
-from prefect_jobs.runtime import checks
 from prefect_jobs.runtime.wiring import Runtime
 from tests.support import eventually
 
@@ -47,17 +46,17 @@ def job(manager: JobManager) -> Job:
 
 
 def status(runtime: Runtime, job: Job) -> str:
-    record = runtime.store.get(job._record.id)
+    record = runtime.store.get(job.handle.record.id)
     assert record is not None
     return record.state.status
 
 
 def test_a_check_is_done_when_it_is_due(runtime: Runtime, job: Job) -> None:
-    runtime.store.add_check(job._record.id, clock.now() + timedelta(hours=1))
-    left = checks.run_due(runtime)
+    runtime.store.add_check(job.handle.record.id, clock.now() + timedelta(hours=1))
+    left = runtime.checker.run_due()
     assert left is not None and 3590 < left <= 3600 and Watched.looks == []
-    runtime.store.add_check(job._record.id, clock.now())
-    left = checks.run_due(runtime)
+    runtime.store.add_check(job.handle.record.id, clock.now())
+    left = runtime.checker.run_due()
     assert left is not None and left > 3590 and len(Watched.looks) == 1
     assert status(runtime, job) == "Complete"
 
@@ -65,30 +64,30 @@ def test_a_check_is_done_when_it_is_due(runtime: Runtime, job: Job) -> None:
 def test_the_scheduler_is_asked_however_short_ago_it_was(runtime: Runtime, job: Job) -> None:
     Watched.answers = ["Running", "Running"]
     for looks in (1, 2):
-        runtime.store.add_check(job._record.id, clock.now())
-        assert checks.run_due(runtime) is None and len(Watched.looks) == looks
+        runtime.store.add_check(job.handle.record.id, clock.now())
+        assert runtime.checker.run_due() is None and len(Watched.looks) == looks
 
 
 @pytest.mark.parametrize("error", [SchedulerConnectionError("nobody answers"), RuntimeError("a mistake")])
 def test_a_check_in_vain_is_put_off_for_longer_each_time(runtime: Runtime, job: Job, error: Exception) -> None:
     # given a job, asked about in vain
     Watched.answers = [error] * 3
-    runtime.store.add_check(job._record.id, clock.now())
+    runtime.store.add_check(job.handle.record.id, clock.now())
     moment = clock.now()
     clock.set_clock(lambda: moment)
     waits = []
     for _ in range(3):
-        left = checks.run_due(runtime)
+        left = runtime.checker.run_due()
         assert left is not None
         waits.append(left)
         # when nothing is due
-        assert checks.run_due(runtime) == left
+        assert runtime.checker.run_due() == left
         moment += timedelta(seconds=left)
     # then it was asked later each time, and the status stays
     assert 3.75 <= waits[0] <= 5 and 7.5 <= waits[1] <= 10 and 15 <= waits[2] <= 20
     assert len(Watched.looks) == 3 and status(runtime, job) == "Submitted"
     # and done as soon as there is an answer
-    assert checks.run_due(runtime) is None and status(runtime, job) == "Complete"
+    assert runtime.checker.run_due() is None and status(runtime, job) == "Complete"
 
 
 def test_of_many_jobs_of_a_scheduler_that_is_away_one_is_asked(runtime: Runtime, manager: JobManager) -> None:
@@ -96,10 +95,10 @@ def test_of_many_jobs_of_a_scheduler_that_is_away_one_is_asked(runtime: Runtime,
     for _ in range(5):
         job = manager.create_job("a job", "alice", job_type=Watched)
         job.execute()
-        runtime.store.update(job._record.id, lambda _: Change({"scheduler": "far-away"}))
-        runtime.store.add_check(job._record.id, clock.now())
+        runtime.store.update(job.handle.record.id, lambda _: Change({"scheduler": "far-away"}))
+        runtime.store.add_check(job.handle.record.id, clock.now())
     Watched.looks.clear()
-    left = checks.run_due(runtime)
+    left = runtime.checker.run_due()
     assert len(Watched.looks) == 1 and left is not None and left > 3
 
 
@@ -107,24 +106,24 @@ def test_a_check_of_a_job_that_is_over_or_gone_is_done(runtime: Runtime, manager
     gone = manager.create_job("gone", "alice", job_type="BASIC")
     gone.save()
     for each in (job, gone):
-        runtime.store.add_check(each._record.id, clock.now())
+        runtime.store.add_check(each.handle.record.id, clock.now())
     job.update_status("Aborted")
     gone.delete()
-    assert checks.run_due(runtime) is None
+    assert runtime.checker.run_due() is None
     assert Watched.looks == [] and status(runtime, job) == "Aborted"
 
 
 def test_a_job_of_an_unknown_type_is_left_for_who_knows_it(runtime: Runtime, job: Job) -> None:
-    runtime.store.update(job._record.id, lambda _: Change({"type": "nowhere:Nothing"}))
-    runtime.store.add_check(job._record.id, clock.now())
-    assert checks.run_due(runtime) is not None
+    runtime.store.update(job.handle.record.id, lambda _: Change({"type": "nowhere:Nothing"}))
+    runtime.store.add_check(job.handle.record.id, clock.now())
+    assert runtime.checker.run_due() is not None
 
 
 def test_who_asks_again_and_again_fills_no_table(runtime: Runtime, job: Job) -> None:
     moment = clock.now()
     clock.set_clock(lambda: moment)
     for _ in range(20):
-        checks.schedule(runtime, job._record.id, 30.5)
+        runtime.checker.schedule(job.handle.record.id, 30.5)
     with runtime.store.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM job_checks").scalar() == 1
     due = runtime.store.next_check()
@@ -132,7 +131,7 @@ def test_who_asks_again_and_again_fills_no_table(runtime: Runtime, job: Job) -> 
 
 
 def test_the_thread_does_what_is_scheduled_and_starts_again(runtime: Runtime, manager: JobManager, job: Job) -> None:
-    checks.schedule(runtime, job._record.id, 0.1)
+    runtime.checker.schedule(job.handle.record.id, 0.1)
     eventually(lambda: status(runtime, job) == "Complete", "the job was looked at", 10)
     assert Watched.looks == ["prefect-jobs-checker"]
     runtime.checker.close()
@@ -140,7 +139,7 @@ def test_the_thread_does_what_is_scheduled_and_starts_again(runtime: Runtime, ma
     # and what was left meanwhile is taken up at the next start
     other = manager.create_job("another", "alice", job_type=Watched)
     other.execute()
-    runtime.store.add_check(other._record.id, clock.now())
+    runtime.store.add_check(other.handle.record.id, clock.now())
     for _ in range(3):
         runtime.checker.start()
     eventually(lambda: status(runtime, other) == "Complete", "the job was looked at", 10)
@@ -158,7 +157,7 @@ def test_the_thread_survives_that_the_database_is_away(
     # when it is there again
     with runtime.store.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE moved RENAME TO job_checks")
-    checks.schedule(runtime, job._record.id, 0.1)
+    runtime.checker.schedule(job.handle.record.id, 0.1)
     # then it goes on
     eventually(lambda: status(runtime, job) == "Complete", "the job was looked at", 20)
 
@@ -167,5 +166,5 @@ def test_jobs_without_a_scheduler_are_left_as_they_are(runtime: Runtime, manager
     job = manager.create_job("by hand", "alice", job_type="BASIC")
     job.execute()
     assert isinstance(job, BasicJob)
-    runtime.store.add_check(job._record.id, clock.now())
-    assert checks.run_due(runtime) is None and status(runtime, job) == job.cached_status
+    runtime.store.add_check(job.handle.record.id, clock.now())
+    assert runtime.checker.run_due() is None and status(runtime, job) == job.cached_status

@@ -12,7 +12,7 @@ import pytest
 
 from prefect_jobs import JobManager, SchedulerConnectionError, SubmissionError, create_condor_scheduler
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
@@ -145,13 +145,13 @@ def test_a_scheduler_that_goes_away_leaves_the_status_and_says_since_when(
     job.execute()
     # given that nobody answers from now on
     away = alice.model_copy(update={"port": unused_port})
-    runtime.lookup._blocks["pool-of-alice"] = (float("inf"), away)
+    runtime.prefect.lookup._blocks["pool-of-alice"] = (float("inf"), away)
     poll_once(job)
     poll_once(job)
     assert job.cached_status == "Submitted"
     assert "No answer from the scheduler since" in job.status_message
     # when it is back
-    runtime.lookup._blocks.clear()
+    runtime.prefect.lookup._blocks.clear()
     assert job.wait(LIMIT) == "Complete"
     assert "No answer" not in job.status_message
 
@@ -237,7 +237,7 @@ def test_a_crash_between_submission_and_commit_is_adopted_not_doubled(
     assert job.id is not None
 
     def forget(_: Any) -> Change:
-        state = job._record.state.__class__(attempt=job._record.state.attempt)
+        state = job.handle.record.state.__class__(attempt=job.handle.record.state.attempt)
         return Change({"remote_id": None, "native": {}, "state": state, "submitting_since": None})
 
     runtime.store.update(job.id, forget)
@@ -246,7 +246,7 @@ def test_a_crash_between_submission_and_commit_is_adopted_not_doubled(
     # then it is the same one
     assert job.cluster_id == cluster and "Found again" in job.status_message
     assert job.wait(LIMIT) == "Complete"
-    token = job._record.submission_token
+    token = job.handle.record.submission_token
     ads = alice.get_client().history(f'PrefectJobsToken == "{token}"', ("ClusterId",))
     assert [ad["ClusterId"] for ad in ads] == [cluster]
 
@@ -270,7 +270,7 @@ def test_a_half_sent_submission_is_replaced(
         "executable = /bin/true\ntransfer_executable = False\nshould_transfer_files = YES\n"
         f'My.PrefectJobsToken = "{token}"\n'
     )
-    folder = Path(job._backend.default_workspace("x", "y")).parent
+    folder = Path(job.handle.backend.site.default_workspace("x", "y")).parent
     folder.mkdir(parents=True, exist_ok=True)
     tokens = folder / "tokens"
     tokens.mkdir(mode=0o700)
@@ -301,9 +301,9 @@ def test_a_cluster_that_vanished_is_an_error_that_says_so(
 ) -> None:
     from datetime import timedelta
 
-    from prefect_jobs.jobs.condor import poll as condor_watch
+    from prefect_jobs.jobs.condor import limits
 
-    monkeypatch.setattr(condor_watch, "MISSING_TIME", timedelta(seconds=1))
+    monkeypatch.setattr(limits, "MISSING_TIME", timedelta(seconds=1))
     job = shell_job("sleep 600")
     job.execute()
     cluster = job.cluster_id
@@ -315,7 +315,7 @@ def test_a_cluster_that_vanished_is_an_error_that_says_so(
     assert job.wait(LIMIT) == "Error"
     assert "999999" in job.status_message and "resubmit" in job.status_message
     assert prefect_view.state(job)[:2] == ("CRASHED", "Crashed")
-    job._client().act("Remove", f"ClusterId == {cluster}", "test is over")
+    job.engine.client().act("Remove", f"ClusterId == {cluster}", "test is over")
 
 
 @pytest.fixture

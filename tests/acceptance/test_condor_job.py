@@ -162,7 +162,7 @@ def test_stop_removes_the_work_from_the_pool(
 ) -> None:
     job = shell_job("sleep 600")
     job.execute()
-    eventually(lambda: job._backend.get(job.id or 0) and _polled(job) == "Running", "the job runs", LIMIT)
+    eventually(lambda: job.handle.backend.jobs.get(job.id or 0) and _polled(job) == "Running", "the job runs", LIMIT)
     job.stop()
     assert job.cached_status == "Aborted"
     assert prefect_view.state(job)[:2] == ("CANCELLED", "Cancelled")
@@ -281,7 +281,7 @@ def test_without_a_scheduler_this_machines_htcondor_is_used(
     )
     assert isinstance(job, CondorJob)
     job.save()
-    directory = job._make_directory()
+    directory = job.engine.make_directory()
     (directory / "logs").mkdir()
     for folder in (workspace, directory, directory / "logs"):
         folder.chmod(0o777)
@@ -294,7 +294,7 @@ def test_without_a_scheduler_this_machines_htcondor_is_used(
 
 def _polled(job: CondorJob) -> str:
     """The status, asked for now."""
-    from prefect_jobs.jobs.lifecycle import poll_once
+    from prefect_jobs.jobs.polling import poll_once
 
     poll_once(job)
     return job.cached_status

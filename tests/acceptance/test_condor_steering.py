@@ -6,7 +6,7 @@ import pytest
 
 from prefect_jobs import JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.processes import free_port
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
@@ -50,7 +50,7 @@ def test_a_job_whose_scheduler_is_gone_can_be_deleted(
     assert job.wait(LIMIT) == "Error"
     assert job.id is not None
     runtime.store.update(job.id, lambda fresh: Change({"native": {**fresh.native, "in_queue": True}}))
-    runtime.lookup._blocks["pool-of-alice"] = (float("inf"), alice.model_copy(update={"port": free_port()}))
+    runtime.prefect.lookup._blocks["pool-of-alice"] = (float("inf"), alice.model_copy(update={"port": free_port()}))
     job.delete()
     assert manager.get_job(job.id or 0) is None
 

@@ -239,7 +239,7 @@ def test_a_module_that_the_cluster_lacks_is_an_error_that_says_so(
     # then
     assert other.wait(LIMIT) == "Error"
     assert "only_here" in other.status_message and "install it on them" in other.status_message
-    token = other._token()
+    token = other.handle.token
     other.delete()
     assert not [name for name in job.client.list_datasets() if token in name]
 
@@ -293,13 +293,13 @@ def test_a_submission_that_got_through_in_part_is_taken_back(
     with pytest.raises(KeyboardInterrupt):
         job.execute([delayed(work)(str(tmp_path)) for _ in range(2)])
     monkeypatch.undo()
-    job.client.unpublish_dataset(f"{PREFIX}{job._record.submission_token}-1")
+    job.client.unpublish_dataset(f"{PREFIX}{job.handle.record.submission_token}-1")
     # when
     found = _interrupted(manager, job)
     found.update_status()
     # then it was not submitted, and can be
     assert found.cached_status == "Pending"
-    assert not [name for name in job.client.list_datasets() if str(job._record.submission_token) in name]
+    assert not [name for name in job.client.list_datasets() if str(job.handle.record.submission_token) in name]
     found.execute(delayed(work)(str(tmp_path)))
     assert found.wait(LIMIT) == "Complete"
 
@@ -310,7 +310,7 @@ def _die(*_: Any, **__: Any) -> None:
 
 def _interrupted(manager: JobManager, job: DaskJob) -> DaskJob:
     """The job as another process finds it after the grace time."""
-    job._backend.update(job._record.id, lambda fresh: Change({"submitting_since": None}))
+    job.handle.backend.jobs.update(job.handle.record.id, lambda fresh: Change({"submitting_since": None}))
     found = manager.get_job(job.id or 0)
     assert isinstance(found, DaskJob) and found.cached_status == "Pending"
     return found

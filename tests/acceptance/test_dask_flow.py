@@ -277,7 +277,7 @@ def test_the_dashboard_is_linked_on_the_runs_page_once(manager: JobManager, pref
     link = "http://dask.example.org:8787/status"
     job = manager.create_job("linked", "alice", job_type="BASIC")
     job.save()
-    job._apply(None, native={"dashboard": link})
+    job.handle.apply(None, native={"dashboard": link})
     for status in ("Running", "Paused", "Running", "Complete"):
         job.status = status
         prefect_view.run(job)

@@ -54,7 +54,7 @@ def _nothing_seen() -> None:
 
 def published(job: DaskJob, token: str = "") -> list[str]:
     """What the cluster keeps of a job."""
-    return [name for name in job.client.list_datasets() if (token or job._token()) in name]
+    return [name for name in job.client.list_datasets() if (token or job.handle.token) in name]
 
 
 def leave(job: DaskJob, status: str) -> DaskJob:
@@ -145,7 +145,7 @@ def test_a_future_that_is_cancelled_or_failed_already(dask_job: DaskJobs, dask: 
     assert job.cached_status == "Error"
     other.execute(failed)
     assert other.wait(LIMIT) == "Error" and "no water" in other.status_message
-    token = other._token()
+    token = other.handle.token
     other.delete()
     assert published(job, token) == [] and failed.status == "error"
 
@@ -182,7 +182,7 @@ def test_a_forgotten_result_is_given_to_the_function_alone(
     assert job.forget and SEEN == ["secret words"]
     with pytest.raises(ResultUnavailable, match="forget=True"):
         _ = job.result
-    assert published(job) == [] and job._backend.get_blob(job.id or 0, "result") is None
+    assert published(job) == [] and job.handle.backend.results.get_blob(job.id or 0, "result") is None
 
 
 def test_a_large_result_goes_to_prefects_storage(
@@ -198,10 +198,10 @@ def test_a_large_result_goes_to_prefects_storage(
     job.execute(delayed(Path.read_bytes)(what))
     assert job.wait(LIMIT) == "Complete", job.status_message
     # then
-    kept = job._record.native["result"]
+    kept = job.handle.record.native["result"]
     storage = Path(os.environ["PREFECT_HOME"]) / "storage"
     assert kept["storage"] == f"folder:{storage}"
-    assert kept["where"] == "prefect" and job._backend.get_blob(job.id or 0, "result") is None
+    assert kept["where"] == "prefect" and job.handle.backend.results.get_blob(job.id or 0, "result") is None
     assert job.result == b"x" * 100_000
     assert (storage / kept["path"]).exists()
     # when a later result is small
@@ -287,7 +287,7 @@ def test_stop_and_delete_leave_nothing_on_the_cluster(
         leave(job, "Submitted")
     stopped.stop()
     assert stopped.cached_status == "Aborted" and prefect_view.state(stopped)[0] == "CANCELLED"
-    identifier, token, keys = deleted.id, deleted._token(), [*stopped._record.native["keys"], deleted.key]
+    identifier, token, keys = deleted.id, deleted.handle.token, [*stopped.handle.record.native["keys"], deleted.key]
     deleted.delete()
     assert manager.get_job(identifier or 0) is None
     assert published(stopped) == published(stopped, token) == []
@@ -304,7 +304,7 @@ def test_work_that_somebody_else_cancels_is_aborted(dask_job: DaskJobs, dask_clu
     job.execute(delayed(slow)(1, 5))
     leave(job, "Submitted")
     with Client(dask_cluster.address, set_as_default=False) as other:
-        name = next(name for name in other.list_datasets() if job._token() in name)
+        name = next(name for name in other.list_datasets() if job.handle.token in name)
         other.cancel([other.get_dataset(name)], force=True)
     assert job.wait(LIMIT) == "Aborted"
     assert "Cancelled on the cluster" in job.status_message
@@ -366,7 +366,7 @@ def test_many_jobs_cost_few_calls_and_leave_nothing_open(dask_job: DaskJobs, das
     assert client.polls - polls < 200
     assert [job.result for job in jobs] == list(range(200))
     assert not any(published(job) for job in jobs[:3])
-    kept = {job._token() for job in jobs}
+    kept = {job.handle.token for job in jobs}
     assert not kept & client._futures.keys() and not kept & client._ends.keys()
     eventually(lambda: process.num_fds() < files + 20 and process.num_threads() < threads + 20, "nothing is left open")
 

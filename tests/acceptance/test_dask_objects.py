@@ -64,7 +64,7 @@ def test_a_result_of_200_megabytes(dask_job: DaskJobs) -> None:
     job = dask_job()
     job.execute(delayed(numpy.ones)(25_000_000))
     assert job.wait(LIMIT) == "Complete", job.status_message
-    kept = job._record.native["result"]
+    kept = job.handle.record.native["result"]
     assert kept["where"] == "prefect" and kept["bytes"] > 200_000_000
     assert job.result.shape == (25_000_000,) and job.result.sum() == 25_000_000
     job.delete()
@@ -110,7 +110,7 @@ def test_a_large_result_stays_where_it_was_put(
         job.execute(delayed(bytes)(5000))
         assert job.wait(LIMIT) == "Complete", job.status_message
     # then it is there, also where another storage is the default by now
-    assert job._record.native["result"]["storage"] == "block:local-file-system/bucket"
+    assert job.handle.record.native["result"]["storage"] == "block:local-file-system/bucket"
     assert [path.stat().st_size > 5000 for path in (tmp_path / "bucket").iterdir()] == [True]
     assert job.result == bytes(5000)
 

@@ -91,7 +91,7 @@ def test_a_result_that_another_process_fetched_is_released(dask_job: DaskJobs, d
     job, key = dask_job(), ""
     job.execute(delayed(slow)(1, 1))
     key = job.key or ""
-    job._end()
+    job.engine.end()
     assert key in tasks(dask_cluster)
     # when
     assert "Complete" in elsewhere(job, "print(job.wait(60))")
@@ -161,12 +161,12 @@ def test_a_connection_that_breaks_while_fetching_is_no_verdict(
 def test_after_a_break_the_end_is_told_again(dask_job: DaskJobs, tmp_path: Path) -> None:
     job = dask_job()
     job.execute(delayed(until)(str(tmp_path / "flag"), 5))
-    job._end()
-    client = job._client()
+    job.engine.end()
+    client = job.engine.client()
     client.client.loop.add_callback(client.client.scheduler_comm.comm.abort)
-    eventually(lambda: all(future.cancelled() for future in client._futures[job._token()]), "it is broken")
+    eventually(lambda: all(future.cancelled() for future in client._futures[job.handle.token]), "it is broken")
     eventually(lambda: client.client.status == "running", "it is mended")
-    ended = job._end()
+    ended = job.engine.end()
     assert ended is not None and not ended.is_set()
     (tmp_path / "flag").touch()
     assert ended.wait(10)
@@ -182,7 +182,7 @@ def test_a_forgotten_result_is_there_until_the_function_had_it(
     job.execute(delayed(slow)(3))
     elsewhere(job, "job.wait(60)", DIE="1")
     # when its lease has ended
-    owner = job._backend.get(job.id or 0).results_owner  # type: ignore[union-attr]
+    owner = job.handle.backend.jobs.get(job.id or 0).results_owner  # type: ignore[union-attr]
     job._backend.store.release_results(job.id, owner)
     # then another one does it
     assert job.wait(LIMIT) == "Complete", job.status_message
@@ -311,8 +311,8 @@ def test_adopting_takes_none_of_the_works_modules(
     job = dask_job()
     job.execute(delayed(doubles.double)(4))
     # when the process died before it noted that, and one looks that does not have it
-    job._apply(None, values={"remote_id": None, "native": {}, "submitting_since": None})
-    job._backend.update(job.id or 0, _pending)
+    job.handle.apply(None, values={"remote_id": None, "native": {}, "submitting_since": None})
+    job.handle.backend.jobs.update(job.id or 0, _pending)
     sys.path.remove(str(tmp_path))
     # then
     assert "Complete 8" in elsewhere(job, "print(job.wait(60), job.result)")
@@ -388,8 +388,8 @@ def test_many_looks_of_another_process_are_few_questions(dask_job: DaskJobs, tmp
         job.execute(delayed(until)(str(tmp_path / "flag"), 1))
     looked = elsewhere(
         jobs[0],
-        "jobs = TestApp.get_job_manager().list_jobs(); client = jobs[0]._client(); before = client.polls; "
-        "[client.look(job._token(), 1) for job in jobs]; print('questions:', client.polls - before)",
+        "jobs = TestApp.get_job_manager().list_jobs(); client = jobs[0].engine.client(); before = client.polls; "
+        "[client.look(job.handle.token, 1) for job in jobs]; print('questions:', client.polls - before)",
     )
     (tmp_path / "flag").touch()
     assert "questions: 1\n" in looked or "questions: 2\n" in looked, looked

@@ -54,9 +54,9 @@ def test_a_job_that_is_over_is_not_executed_again(manager: JobManager, end: str)
     problems: list[Any] = []
     manager.execute_jobs([job], progress=lambda _, problem: problems.append(problem))
     assert [type(problem) for problem in problems] == [JobStateError]
-    assert job.cached_status == end and job._record.state.attempt == 1
+    assert job.cached_status == end and job.handle.record.state.attempt == 1
     job.resubmit()
-    assert job.cached_status == "Submitted" and job._record.state.attempt == 2
+    assert job.cached_status == "Submitted" and job.handle.record.state.attempt == 2
 
 
 def test_many_that_are_over(manager: JobManager, shell_job: ShellJob) -> None:
@@ -98,10 +98,10 @@ def test_a_job_that_another_process_ran_meanwhile_is_not_run_twice(manager: JobM
         other.execute()
         other.status = "Complete"
 
-    mine._prepare = prepare  # type: ignore[method-assign]
+    mine.engine.prepare = prepare  # type: ignore[method-assign]
     with pytest.raises(JobStateError, match="another process"):
         mine.execute()
-    assert other._backend.get(mine._record.id).state.attempt == 1  # type: ignore[union-attr]
+    assert other.handle.backend.jobs.get(mine.handle.record.id).state.attempt == 1  # type: ignore[union-attr]
 
 
 # -- schedulers -----------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_mistyped_scheduler_is_found_when_the_job_is_made(
         manager.schedule_job("x", "alice", "CONDOR", cron="0 3 * * *", scheduler="nowhere")
     # and one that was read not long ago costs no call
     manager.create_job("x", "alice", job_type="CONDOR", scheduler="pool_of_alice")
-    runtime.lookup.find = None  # type: ignore[method-assign, assignment]
+    runtime.prefect.lookup.find = None  # type: ignore[method-assign, assignment]
     manager.create_job("x", "alice", job_type="CONDOR", scheduler="pool_of_alice")
 
 
@@ -183,7 +183,7 @@ def test_a_run_whose_scheduler_is_away_says_so_as_its_job_does_and_goes_on(
         (job,) = eventually(manager.list_jobs, "the job is there")
         eventually(lambda: "Nobody is there" in prefect_view.state(job)[2], "the run says so")
         assert prefect_view.state(job)[:2] == ("RUNNING", "Pending")
-        job._refresh()
+        job.handle.refresh()
         assert job.cached_status == "Pending" and "Nobody is there" in job.status_message
     finally:
         monkeypatch.setattr(Away, "problem", None)

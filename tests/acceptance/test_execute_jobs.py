@@ -20,9 +20,9 @@ from prefect_jobs import (
     JobStateError,
     SubmissionError,
     create_condor_scheduler,
+    records,
 )
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.monitor import Monitor
@@ -63,7 +63,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def in_the_queue(client: CondorClient, job: Job) -> int:
-    return len(client.query(f'PrefectJobsToken == "{job._record.submission_token}"', ("ClusterId",)))
+    return len(client.query(f'PrefectJobsToken == "{job.handle.record.submission_token}"', ("ClusterId",)))
 
 
 def test_many_jobs_need_few_calls(
@@ -91,7 +91,7 @@ def test_many_jobs_need_few_calls(
     with running(Monitor()):
         eventually(lambda: [_status(job) for job in jobs[:2]] == ["Complete", "Various-Complete"], "they end", LIMIT)
     for job in jobs[2:]:
-        job._clean_up()
+        job.engine.clean_up()
 
 
 def test_each_bad_job_is_told_of_and_keeps_no_other(
@@ -149,7 +149,7 @@ def test_jobs_of_a_pool_that_is_away_wait_for_another_try(
     away.save(overwrite=True)
     lost = [shell_job("true", name=f"lost {number}") for number in range(3)]
     for job in lost:
-        job._record = replace(job._record, scheduler="away")
+        job.handle.record = replace(job.handle.record, scheduler="away")
     good = shell_job("true", name="good")
     told = Told()
     manager.execute_jobs([*lost, good], progress=told)
@@ -192,7 +192,7 @@ manager.execute_jobs(jobs)
     eventually(lambda: not any(helper.is_running() for helper in helpers), "its helpers have ended", LIMIT)
     assert _queued(client, runtime, ids) < len(jobs), "it was killed in the middle"
     # when somebody looks for them, and executes again what was not submitted
-    monkeypatch.setattr(submission, "GRACE", timedelta(0))
+    monkeypatch.setattr(records, "GRACE", timedelta(0))
     mine = [one for one in manager.list_jobs() if one.id in ids]
     again = [one for one in mine if one.status == "Pending"]
     told = Told()
@@ -216,7 +216,7 @@ def test_ctrl_c_leaves_what_can_be_found_again(
         patched.setattr(CondorJob, "_execute_many", classmethod(press))
         manager.execute_jobs(jobs)
     fresh = [one for one in manager.list_jobs() if one.id in {job.id for job in jobs}]
-    assert [one._record.submitting_since for one in fresh] == [None] * 3
+    assert [one.handle.record.submitting_since for one in fresh] == [None] * 3
     manager.execute_jobs(fresh)
     assert [one.wait(LIMIT) for one in fresh] == ["Complete"] * 3
     client = alice.get_client()
@@ -262,7 +262,7 @@ def test_an_error_of_this_machine_is_told_of_each(
 
 
 def in_the_history(client: CondorClient, job: Job) -> int:
-    return len(client.history(f'PrefectJobsToken == "{job._record.submission_token}"', ("ClusterId",)))
+    return len(client.history(f'PrefectJobsToken == "{job.handle.record.submission_token}"', ("ClusterId",)))
 
 
 def _queued(client: CondorClient, runtime: Runtime, ids: list[int]) -> int:
@@ -272,6 +272,6 @@ def _queued(client: CondorClient, runtime: Runtime, ids: list[int]) -> int:
 
 
 def _status(job: Job) -> str:
-    record = job._backend.get(job._record.id)
+    record = job.handle.backend.jobs.get(job.handle.record.id)
     assert record is not None
     return record.state.status

@@ -8,10 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from prefect_jobs import CondorJob, JobManager
+from prefect_jobs import CondorJob, JobManager, records
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import lifecycle, submission
-from prefect_jobs.monitor import Monitor, watch
+from prefect_jobs.monitor import Monitor
 from tests.acceptance.conftest import ShellJob
 from tests.acceptance.test_away_and_back import execute
 from tests.acceptance.test_monitor import running
@@ -125,8 +124,7 @@ def test_killed_at_any_step_it_is_submitted_once(
     assert 10 < len(jobs) < STEPS - 1, "there are so many steps"
     # when a monitor, which need not wait to know that they have died, finds what got through
     with monkeypatch.context() as known, running(Monitor()):
-        for module in (submission, lifecycle, watch):
-            known.setattr(module, "GRACE", timedelta(0))
+        known.setattr(records, "GRACE", timedelta(0))
         eventually(lambda: all(_settled(job) for job in jobs), "it is known of each whether it was submitted", LIMIT)
     # and the user executes again what did not
     again = [job for job in jobs if job.cached_status == "Pending"]
@@ -149,5 +147,5 @@ def test_killed_at_any_step_it_is_submitted_once(
 
 def _settled(job: CondorJob) -> bool:
     """Whether it is at work, over, or known not to have been submitted."""
-    job._refresh()
-    return job.cached_status != "Pending" or job._record.submission_token is None
+    job.handle.refresh()
+    return job.cached_status != "Pending" or job.handle.record.submission_token is None

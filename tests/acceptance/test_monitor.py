@@ -12,9 +12,8 @@ from dask.delayed import delayed
 
 from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, JobManager
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs import group
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import poll as condor_watch
+from prefect_jobs.jobs.condor import group, limits
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
@@ -48,20 +47,20 @@ def monitor(manager: JobManager) -> Iterator[Monitor]:
 
 def known(job: Job) -> Any:
     """The job as SQL has it: nobody is asked."""
-    return job._backend.get(job._record.id)
+    return job.handle.backend.jobs.get(job.handle.record.id)
 
 
 def becomes(job: Job, status: str) -> None:
     try:
         eventually(lambda: known(job).state.status == status, f"job {job.id} is {status}", LIMIT)
     except pytest.fail.Exception as error:
-        queue = job._client().query(f"ClusterId == {job.cluster_id}") if isinstance(job, CondorJob) else None
+        queue = job.engine.client().query(f"ClusterId == {job.cluster_id}") if isinstance(job, CondorJob) else None
         pytest.fail(f"{error}\nin SQL: {known(job)}\nin the queue: {queue}")
 
 
 def leaves_the_queue(job: CondorJob) -> None:
     mine = f"ClusterId == {job.cluster_id}"
-    eventually(lambda: not job._client().query(mine, ("ClusterId",)), "it has left the queue")
+    eventually(lambda: not job.engine.client().query(mine, ("ClusterId",)), "it has left the queue")
 
 
 @pytest.fixture
@@ -225,14 +224,14 @@ def test_a_job_that_was_removed_behind_our_back(monitor: Monitor, shell_job: She
     job = shell_job("sleep 300")
     job.execute()
     becomes(job, "Running")
-    job._client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
+    job.engine.client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
     becomes(job, "Aborted")
 
 
 def test_a_job_that_vanished_is_an_error_that_says_so(
     monitor: Monitor, shell_job: ShellJob, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(condor_watch, "MISSING_TIME", timedelta(seconds=1))
+    monkeypatch.setattr(limits, "MISSING_TIME", timedelta(seconds=1))
     monkeypatch.setattr(group, "FULL", 2.0)  # what vanished is found by looks at everything, and three of them
     job, other = shell_job("sleep 300"), shell_job("true")
     job.execute()
@@ -244,7 +243,7 @@ def test_a_job_that_vanished_is_an_error_that_says_so(
     becomes(other, "Complete")
     eventually(lambda: known(job).state.status == "Error", "it is an error", 2 * LIMIT)
     assert "neither the queue nor the history" in known(job).state.status_message
-    job._client().act("Remove", f"ClusterId == {cluster}", "the test is over")
+    job.engine.client().act("Remove", f"ClusterId == {cluster}", "the test is over")
 
 
 def test_a_job_that_is_held_for_too_long_is_given_up(

@@ -82,8 +82,8 @@ def test_another_one_takes_over_from_one_that_was_killed(
     # then
     eventually(lambda: second.said("watched here"), "the second one watches", LIMIT)
     assert time.monotonic() - killed < 15
-    job._client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
-    eventually(lambda: runtime.get(job.id or 0).state.status == "Aborted", "it sees what happens", LIMIT)  # type: ignore[union-attr]
+    job.engine.client().act("Remove", f"ClusterId == {job.cluster_id}", "by somebody else")
+    eventually(lambda: runtime.jobs.get(job.id or 0).state.status == "Aborted", "it sees what happens", LIMIT)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -154,7 +154,7 @@ def test_serve_watches_too(start: Callable[..., Process], shell_job: ShellJob, r
     job = shell_job("true")
     job.execute()
     # then
-    eventually(lambda: runtime.get(job.id or 0).state.status == "Complete", "it was watched", LIMIT)  # type: ignore[union-attr]
+    eventually(lambda: runtime.jobs.get(job.id or 0).state.status == "Complete", "it was watched", LIMIT)  # type: ignore[union-attr]
     told = httpx.get(f"http://{LOOPBACK}:{port}/metrics", timeout=30).text
     assert 'prefect_jobs_scheduler_up{scheduler="htcondor:pool-of-alice"} 1.0' in told
     assert served.end(signal.SIGTERM) == 0

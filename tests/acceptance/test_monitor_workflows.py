@@ -52,12 +52,12 @@ def press(prefect_view: PrefectView) -> Press:
 
 def leaves_the_queue(job: CondorWorkflow) -> None:
     mine = f"ClusterId == {job.remote_id} || DAGManJobId == {job.remote_id}"
-    eventually(lambda: not job._client().query(mine, ("ClusterId",)), "nothing of it is in the queue", LIMIT)
+    eventually(lambda: not job.engine.client().query(mine, ("ClusterId",)), "nothing of it is in the queue", LIMIT)
 
 
 def first_runs(job: CondorWorkflow) -> None:
     which = f"DAGManJobId == {job.remote_id} && JobStatus == 2"
-    eventually(lambda: job._client().query(which, ("ClusterId",)), "its first node runs", LIMIT)
+    eventually(lambda: job.engine.client().query(which, ("ClusterId",)), "its first node runs", LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["CANCELLING", "CANCELLED"])

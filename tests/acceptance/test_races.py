@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect_jobs import JobManager
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from tests.acceptance.conftest import ShellJob
 from tests.support import eventually, race
 
@@ -26,7 +26,7 @@ def test_a_job_executed_by_two_processes_at_once_is_submitted_once(shell_job: Sh
     assert sorted("done" in text for text in said) == [False, True], said
     assert any("by another process" in text or "Submitted" in text for text in said)
     assert job.wait(LIMIT) == "Complete"
-    ads = alice.get_client().history(f'PrefectJobsToken == "{job._record.submission_token}"', ("ClusterId",))
+    ads = alice.get_client().history(f'PrefectJobsToken == "{job.handle.record.submission_token}"', ("ClusterId",))
     assert len(ads) == 1
 
 

@@ -204,8 +204,8 @@ def test_a_monitor_that_is_killed_after_its_claim(
 def test_a_monitor_that_is_killed_before_anything_is_submitted(over: Job, runtime: Runtime) -> None:
     # given a job whose second attempt was intended, and that was found not to be submitted
     runtime.store.claim_lease(f"prefect-retry:{over.id}:1", uuid.uuid4().hex, -1)
-    over._backend.update(
-        over._record.id, lambda fresh: Change({"state": StatusState(attempt=2), "submission_token": None})
+    over.handle.backend.jobs.update(
+        over.handle.record.id, lambda fresh: Change({"state": StatusState(attempt=2), "submission_token": None})
     )
     # then
     with running(Monitor()):
@@ -260,12 +260,12 @@ def test_the_scheduler_of_a_retry_is_gone(manager: JobManager, runtime: Runtime,
     job = manager.create_job("x", "alice", job_type="CONDOR", scheduler="going", attributes=QUICK)
     job.save()
     state = StatusState("COM", "Complete", statuses.BY_CODE["COM"].kind.encode(), attempt=1)
-    job._backend.update(job._record.id, lambda fresh: Change({"state": state}))
+    job.handle.backend.jobs.update(job.handle.record.id, lambda fresh: Change({"state": state}))
     CondorScheduler.delete("going")
-    runtime.lookup._blocks.clear()  # as it is in a process of its own
+    runtime.prefect.lookup._blocks.clear()  # as it is in a process of its own
     # when
     press_retry(prefect_view, job)
     assert Retries(runtime).act(job, seen(prefect_view, job))
     # then the answer says so
-    assert any("no scheduler 'going'" in message.text for message in runtime.messages(job._record.id))
+    assert any("no scheduler 'going'" in message.text for message in runtime.jobs.messages(job.handle.record.id))
     assert not runtime.store.ended_leases("prefect-retry:")

@@ -30,8 +30,8 @@ def job(manager: JobManager) -> Job:
 
 def become(job: Job, status: str, message: str = "") -> None:
     """What another process finds out about the job."""
-    job._backend.update(
-        job._record.id, lambda fresh: changes.change_for(fresh, News(Source.SCHEDULER, status, message))
+    job.handle.backend.jobs.update(
+        job.handle.record.id, lambda fresh: changes.change_for(fresh, News(Source.SCHEDULER, status, message))
     )
 
 

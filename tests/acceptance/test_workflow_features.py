@@ -250,7 +250,7 @@ def test_a_branch_that_fails_makes_it_various_complete(ended: dict[str, CondorWo
     assert workflow.node_statuses == {"A": "Complete", "B": "Complete", "C": "Error", "D": "Pending"}
     assert "C: Exit code 3 on " in workflow.status_message
     assert "2 of 4 nodes are done" in workflow.status_message
-    assert workflow._backend.nodes(workflow._record.id)[3].message.startswith("Not run: ")
+    assert workflow.handle.backend.nodes.nodes(workflow.handle.record.id)[3].message.startswith("Not run: ")
 
 
 def test_it_goes_on_from_the_rescue_dag_once_inputs_are_mended(

@@ -18,7 +18,7 @@ from prefect_jobs import (
     SubmissionError,
 )
 from prefect_jobs.blocks import CondorScheduler
-from tests.acceptance.workflows import diamond, node, shell, workflow_of
+from tests.acceptance.workflows import diamond, node, node_of, shell, workflow_of
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_circle_is_named_at_once(workflow: CondorWorkflow, save: bool) -> None
     if save:
         workflow.save()
     diamond(workflow)
-    a, b, d = (workflow._node(name) for name in "ABD")
+    a, b, d = (node_of(workflow, name) for name in "ABD")
 
     # when, then
     with pytest.raises(ValueError, match=r"'D' cannot be a parent of 'A'.* in a circle, A → (B|C) → D → A\."):
@@ -107,7 +107,7 @@ def test_another_object_of_the_same_workflow_gives_parents_too(manager: JobManag
     child.save()
 
     # then
-    assert parents(again(manager, saved)._node("B")) == ["A"]
+    assert parents(node_of(again(manager, saved), "B")) == ["A"]
 
 
 # -- making ------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_nodes_are_there_in_another_process_as_they_were_made(
     assert (z.retry, z.variables, z.priority, z.num_jobs, z.noop) == (2, {"x": "1"}, 0, 3, False)
     assert z.attributes == first.attributes
     assert (found.num_jobs, found.max_jobs) == (10, {"big": 2})
-    assert found._node("D").remote_input_files == [str(tmp_path / "in")]
+    assert node_of(found, "D").remote_input_files == [str(tmp_path / "in")]
     assert set(found.node_statuses.values()) == {"Pending"}
     assert (found.statuses["Unexpanded"], sum(found.statuses.values())) == (8, 8)
     assert (z.status, z.tries, z.exit_codes) == ("Pending", 0, {})
@@ -204,7 +204,7 @@ def test_submit_commands_of_a_node(manager: JobManager, saved: CondorWorkflow) -
     made.save()
 
     # then
-    found = again(manager, saved)._node("A")
+    found = node_of(again(manager, saved), "A")
     assert found.get_attribute("request_memory") == "64MB"
     assert found.get_attribute("arguments") is None
     assert found.post_script == "/bin/true"
@@ -221,9 +221,9 @@ def test_nodes_are_taken_out_again(manager: JobManager, workflow: CondorWorkflow
 
     # when, then
     with pytest.raises(ValueError, match=r"Nodes come after 'A': B, C\. Take them out first"):
-        workflow._node("A").delete()
+        node_of(workflow, "A").delete()
     for name in "DB":
-        workflow._node(name).delete()
+        node_of(workflow, name).delete()
     node(workflow, "E", after="C")
     workflow.save()
     assert [made.name for made in again(manager, workflow).nodes] == ["A", "C", "E"]
@@ -255,7 +255,7 @@ def test_nodes_may_be_given_with_the_workflow(manager: JobManager, alice: Condor
     ]
     assert "nodes" not in found.spec
     with pytest.raises(ValueError, match="would go round in a circle"):
-        found._node("A").add_parent(found._node("C"))
+        node_of(found, "A").add_parent(node_of(found, "C"))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_what_was_made_wrong_by_hand_is_refused_before_it_is_submitted(
     # given
     workflow = workflow_of(manager, alice, "a circle made by hand")
     diamond(workflow)
-    workflow._node("A").spec["parents"] = ["D"]
+    node_of(workflow, "A").spec["parents"] = ["D"]
 
     # when
     with pytest.raises(SubmissionError, match=r"The nodes go round in a circle: .*A.* → .*Take one of these"):
@@ -311,7 +311,7 @@ def test_what_was_made_wrong_by_hand_is_refused_before_it_is_submitted(
     assert workflow.cached_status == "Error"
     assert "circle" in workflow.status_message
     assert workflow.cluster_id is None
-    assert workflow._client().query('JobBatchName == "a-circle-made-by-hand"', ("ClusterId",)) == []
+    assert workflow.engine.client().query('JobBatchName == "a-circle-made-by-hand"', ("ClusterId",)) == []
     assert set(workflow.node_statuses.values()) == {"Pending"}
 
 

@@ -8,7 +8,7 @@ from prefect_jobs import CondorWorkflow, JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.condor_workflow import condor_workflow
 from prefect_jobs.flows.run_job import JobFailed
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.workflows import diamond, node, shell, workflow_of, written
 from tests.support import eventually

@@ -1,13 +1,15 @@
 """Workflows in awkward moments: nothing is lost, nothing stays for ever, nobody's changes are undone."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prefect_jobs import CondorWorkflow, CondorWorkflowSubdagNode, JobManager, JobStateError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs.condor import poll as condor_watch
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.condor.ads import constraint
+from prefect_jobs.jobs.polling import poll_once
+from prefect_jobs.schedulers.condor.dag import reports
 from tests.acceptance.test_workflow_steering import in_queue, polled, runs_of, until
 from tests.acceptance.workflows import crash_when_submitted, node, workflow_of, written
 from tests.support import eventually
@@ -84,11 +86,11 @@ def test_halting_reaches_a_dag_within_the_dag(workflow: CondorWorkflow, tmp_path
     subdag(workflow, tmp_path, lines)
     workflow.execute()
     inner = "JobUniverse =!= 7"
-    client = workflow._client()
+    client = workflow.engine.client()
 
     def inside() -> list[str]:
         poll_once(workflow)
-        dags = workflow._record.native.get("inner", ())
+        dags = workflow.handle.record.native.get("inner", ())
         wanted = " || ".join(f"DAGManJobId == {number}" for number in dags) or "false"
         return [str(ad["DAGNodeName"]) for ad in client.query(f"{inner} && ({wanted})", ("DAGNodeName", "JobStatus"))]
 
@@ -137,7 +139,7 @@ def test_what_was_lost_with_dagman_is_run_again(workflow: CondorWorkflow) -> Non
     )
     workflow.execute()
     until(workflow, A="Complete", B="Running")
-    client, mine = workflow._client(), condor_watch.constraint(workflow._record)
+    client, mine = workflow.engine.client(), constraint(workflow.handle.record)
     client.act("Remove", mine, "by somebody else")
     gone = f"({mine}) && ShadowBday =?= undefined"
     eventually(lambda: client.query(gone, ("ClusterId",)), "DAGMan has ended")
@@ -165,14 +167,13 @@ def test_a_late_look_does_not_undo_what_is_fetched(
     node(workflow, "A", "echo from A > a.txt")
     workflow.execute()
     late = same(workflow, manager)
-    conclude = CondorWorkflow._conclude
+    read_status = reports.read_status
 
-    def slowly(job: CondorWorkflow, directory: Path, *, lost: bool) -> object:
-        if job is workflow:
-            poll_once(late)
-        return conclude(job, directory, lost=lost)
+    def slowly(directory: Path) -> Any:
+        poll_once(late)
+        return read_status(directory)
 
-    monkeypatch.setattr(CondorWorkflow, "_conclude", slowly)
+    monkeypatch.setattr(reports, "read_status", slowly)
     # when
     workflow.wait(60)
     # then

@@ -11,7 +11,7 @@ import pytest
 
 from prefect_jobs import CondorWorkflow, JobManager, SubmissionError
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.jobs.lifecycle import poll_once
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
 from tests.acceptance.workflows import crash_when_submitted, diamond, node, workflow_of, written
 from tests.support import eventually
@@ -34,12 +34,12 @@ def in_queue(workflow: CondorWorkflow, which: str = "true") -> list[dict[str, An
     """Jobs of the workflow, DAGMan's among them."""
     cluster = workflow.cluster_id
     mine = f"(ClusterId == {cluster} || DAGManJobId == {cluster}) && {which}"
-    return workflow._client().query(mine, ("ClusterId", "DAGNodeName", "JobStatus"))
+    return workflow.engine.client().query(mine, ("ClusterId", "DAGNodeName", "JobStatus"))
 
 
 def runs_of(workflow: CondorWorkflow) -> list[str]:
     """The names of nodes, once for each job of theirs that ended in the present run."""
-    found = workflow._client().history(f"DAGManJobId == {workflow.cluster_id}", ("ClusterId", "DAGNodeName"))
+    found = workflow.engine.client().history(f"DAGManJobId == {workflow.cluster_id}", ("ClusterId", "DAGNodeName"))
     return sorted(str(ad["DAGNodeName"]) for ad in found)
 
 
@@ -189,7 +189,7 @@ def test_deleting_a_workflow_at_work_removes_all_of_it(workflow: CondorWorkflow)
     workflow.clean_on_delete = True
     workflow.execute()
     until(workflow, A="Running")
-    client, cluster, directory = workflow._client(), workflow.cluster_id, Path(workflow.initial_dir)
+    client, cluster, directory = workflow.engine.client(), workflow.cluster_id, Path(workflow.initial_dir)
     # when
     workflow.delete()
     # then

@@ -54,6 +54,13 @@ def node(
     return made
 
 
+def node_of(workflow: CondorWorkflow, name: str) -> CondorWorkflowNode:
+    """The node of that name, which there is."""
+    found = workflow.get_job(name)
+    assert found is not None
+    return found
+
+
 def diamond(workflow: CondorWorkflow, *, b: str = "true", c: str = "true") -> None:
     """A before B and C, both before D; each hands on what it wrote. B and C run a line of shell more."""
     node(workflow, "A", "echo from A > a.txt")
@@ -75,6 +82,6 @@ def crash_when_submitted(workflow: CondorWorkflow, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         workflow.execute()
     monkeypatch.undo()
-    arrived = f'PrefectJobsToken == "{workflow._record.submission_token}" && StageInFinish > 0'
-    eventually(lambda: workflow._client().query(arrived, ("ClusterId",)), "its files have arrived")
-    workflow._backend.update(workflow._record.id, lambda fresh: Change({"submitting_since": None}))
+    arrived = f'PrefectJobsToken == "{workflow.handle.record.submission_token}" && StageInFinish > 0'
+    eventually(lambda: workflow.engine.client().query(arrived, ("ClusterId",)), "its files have arrived")
+    workflow.handle.backend.jobs.update(workflow.handle.record.id, lambda fresh: Change({"submitting_since": None}))

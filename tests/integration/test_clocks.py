@@ -56,7 +56,7 @@ def test_marks_of_another_host_mean_what_they_say(at_host: Opened) -> None:
     # given a host whose clock is ahead, which submits a job and fetches another's results
     ahead = at_host(timedelta(hours=2))
     job = ahead.insert(draft())
-    job = ahead.update(job.id, lambda _: Change({"submitting_since": clock.now()}))
+    job = ahead.update(job.id, lambda _: Change({"submitting_since": clock.now()})).after
     assert ahead.claim_results(job.id, "ahead", 60)
     assert ahead.claim_lease("scheduler:x", "ahead", 60)
     # when one looks whose clock is behind

@@ -155,7 +155,7 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
         older.setattr(database_module, "SCHEMA_HEAD", "0001")
         store = Store(database)
         job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
-        job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),)))
+        job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),))).after
         identity = store.identity
     before = contents(empty_database_url)
     assert "job_nodes" not in before

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.records import Change, JobRecord, StatusState
+from prefect_jobs.records import Change, JobRecord, StatusState, Written
 from prefect_jobs.store import Database, DatabaseError, JobGone, Store
 from tests.support import draft
 
@@ -170,7 +170,7 @@ def test_the_record_handed_back_holds_what_a_reader_will_find(shared: Store) -> 
     given = {"size": (1, 2), 7: "seven", "list": [1]}
 
     stored = shared.insert(draft(extended_properties=given, groups=("b", "a", "b")))
-    changed = shared.update(stored.id, lambda _: Change({"spec": {"pair": (3, 4)}, "groups": ("z", "y", "z")}))
+    changed = shared.update(stored.id, lambda _: Change({"spec": {"pair": (3, 4)}, "groups": ("z", "y", "z")})).after
     given["list"].append(2)  # type: ignore[attr-defined]
 
     assert stored.extended_properties == {"size": [1, 2], "7": "seven", "list": [1]}
@@ -235,7 +235,7 @@ def test_a_time_without_a_zone_is_refused(shared: Store) -> None:
 def test_a_change_raises_the_version_and_leaves_the_other_fields(store: Store) -> None:
     before = store.insert(full_record())
 
-    after = store.update(before.id, lambda _: Change({"description": "new"}))
+    after = store.update(before.id, lambda _: Change({"description": "new"})).after
 
     assert after == replace(before, version=2, description="new")
     assert store.get(before.id) == after
@@ -256,7 +256,7 @@ def test_a_change_of_state_is_written_whole(store: Store) -> None:
 def test_a_change_of_nothing_writes_nothing(shared: Store, nothing: Change | None) -> None:
     before = shared.insert(draft())
 
-    assert shared.update(before.id, lambda _: nothing) == before
+    assert shared.update(before.id, lambda _: nothing) == Written(before, before, None)
 
     assert shared.get(before.id) == before
 
@@ -271,7 +271,7 @@ def test_a_lost_race_is_run_again_on_what_the_winner_wrote(shared: Store) -> Non
             shared.update(job.id, lambda other: Change({"extended_properties": {"count": 10}, "name": "the winner's"}))
         return Change({"extended_properties": {"count": job.extended_properties["count"] + 1}})
 
-    after = shared.update(stored.id, count)
+    after = shared.update(stored.id, count).after
 
     assert seen == [1, 2]
     assert (after.version, after.name, after.extended_properties) == (3, "the winner's", {"count": 11})
@@ -329,7 +329,7 @@ def test_messages_are_kept_in_the_order_in_which_they_were_said(store: Store) ->
     stored, other = store.insert(draft()), store.insert(draft())
     clock.set_clock(lambda: NOON)
 
-    after = store.update(stored.id, lambda _: Change({}, ((20, "first"), (40, "second"))))
+    after = store.update(stored.id, lambda _: Change({}, ((20, "first"), (40, "second")))).after
     store.update(stored.id, lambda _: Change({"name": "new"}, ((30, "third"),)))
 
     assert after.version == 2

@@ -25,7 +25,7 @@ def read(store: Store, job: JobRecord) -> JobRecord:
 
 def changed(store: Store, job: JobRecord) -> JobRecord:
     """The job after a change that Prefect must show."""
-    return store.update(job.id, lambda fresh: Change({"name": "changed", "face_seq": fresh.face_seq + 1}))
+    return store.update(job.id, lambda fresh: Change({"name": "changed", "face_seq": fresh.face_seq + 1})).after
 
 
 # -- results -----------------------------------------------------------------------------------------------

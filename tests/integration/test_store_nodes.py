@@ -129,7 +129,8 @@ def test_a_change_of_nodes_alone_is_written_and_raises_the_version(store: Store)
     assert before is not None
     seen = replace(full_node(), status="Complete", message="", native={"exit_code": 0}, seq=4)
 
-    after = store.update(job.id, lambda _: Change(nodes=(replace(seen, position=7, spec={"not": "written"}, shown=0),)))
+    what = Change(nodes=(replace(seen, position=7, spec={"not": "written"}, shown=0),))
+    after = store.update(job.id, lambda _: what).after
 
     assert after == replace(before, version=before.version + 1)
     assert store.get(job.id) == after
@@ -141,7 +142,7 @@ def test_a_change_of_everything_is_written_as_one(store: Store) -> None:
     job = workflow(store, NodeRecord("a"), NodeRecord("b"))
     nodes = (NodeRecord("b", status="Failed", seq=1), NodeRecord("a", status="Complete", seq=1))
 
-    after = store.update(job.id, lambda _: Change({"description": "new"}, ((20, "said"),), nodes))
+    after = store.update(job.id, lambda _: Change({"description": "new"}, ((20, "said"),), nodes)).after
 
     assert store.get(job.id) == after
     assert after.description == "new"

@@ -7,8 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from prefect_jobs import CondorJob, clock
-from prefect_jobs.jobs.condor.poll import ARRIVAL, observe
+from prefect_jobs import clock
+from prefect_jobs.jobs.condor.engine import CondorEngine
+from prefect_jobs.jobs.condor.poll import observe
+from prefect_jobs.jobs.condor.spooling import ARRIVAL
+from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.records import JobRecord, StatusState
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
 from prefect_jobs.schedulers.condor.observation import HOLD_FORGOTTEN
@@ -94,7 +97,7 @@ def test_a_schedd_that_waits_for_inputs_that_it_has_is_told_so(code: int) -> Non
     # by its own clock, and as it does: files that are newer than this are outputs
     assert schedd.done[:2] == [("StageInFinish", "1699999999"), ("HoldReasonCode", str(HOLD_FORGOTTEN))]
     assert schedd.done[2][0] == "Release"
-    assert found.status == "Submitted" and "interrupted" in found.messages[0][1]
+    assert found.status == "Submitted" and "spooling the inputs" in found.messages[0][1]
     assert "forgotten" not in found.native
 
 
@@ -113,7 +116,7 @@ def test_a_schedd_that_does_not_let_it_go_on_leaves_it_held() -> None:
     found = observe(accepted(ARRIVAL * 2), cast(CondorClient, schedd), None)
 
     assert found.status == "Held"
-    assert "Attributes may not be set. stop() and resubmit()" in (found.message or "")
+    assert "Attributes may not be set. Call stop(), then resubmit()." in (found.message or "")
 
     # it stays so, is not told again at once, and is given up as whatever is held
     held = accepted(ARRIVAL * 2)
@@ -156,10 +159,8 @@ HERE = {"ClusterId": 40, "JobStatus": 1, "LastHoldReasonCode": 16, "StageInStart
         ([[HERE]], True),
     ],
 )
-def test_what_never_arrived_is_not_taken_for_submitted(
-    monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]], there: bool
-) -> None:
-    job = CondorJob(cast(Any, None), replace(RECORD, workspace="/work", spec={"attributes": {}}))
-    monkeypatch.setattr(job, "_client", lambda: Queue(*looks))
+def test_what_never_arrived_is_not_taken_for_submitted(looks: list[list[dict[str, Any]]], there: bool) -> None:
+    record = replace(RECORD, workspace="/work", spec={"attributes": {}})
+    engine = CondorEngine(Handle(cast(Any, None), record, lambda record: record.workspace))
 
-    assert job._found() is there
+    assert (engine.found(cast(CondorClient, Queue(*looks))) is not None) is there

@@ -17,6 +17,7 @@ from prefect_jobs import (
     SchedulerConnectionError,
     SubmissionError,
 )
+from prefect_jobs.jobs.observation import Submitted
 from prefect_jobs.records import Change
 from prefect_jobs.testing import FakeSchedulers, fake_schedulers
 
@@ -288,7 +289,7 @@ def test_the_longest_name_with_an_id_in_it(manager: JobManager, schedulers: Fake
     job = manager.create_job("{id}" + "x" * 1020, "alice", job_type="BASIC")
     job.save()
     # as it is stored where the id has ten digits
-    job._backend.update(job._record.id, lambda _: Change({"name": "1234567890" + "x" * 1020}))
+    job.handle.backend.jobs.update(job.handle.record.id, lambda _: Change({"name": "1234567890" + "x" * 1020}))
     read = manager.get_job(job.id or 0)
     assert read is not None
 
@@ -315,16 +316,15 @@ def test_extended_properties_that_are_none_are_a_clear_error(manager: JobManager
 class Lost(Job):
     """A type that looks for its interrupted submission."""
 
-    def _find_submission(self) -> bool:
+    def _find_submission(self) -> Submitted:
         self.extended_properties["found"] = True
-        self._submitted = {"remote_id": "7"}
-        return True
+        return Submitted("7")
 
 
 def test_what_the_hook_sets_that_finds_a_submission_is_saved(manager: JobManager) -> None:
     job = manager.create_job("lost", "alice", job_type=Lost)
     job.save()
-    job._record = job._backend.update(job._record.id, lambda _: Change({"submission_token": "t"}))
+    job.handle.update(lambda _: Change({"submission_token": "t"}))
 
     job.execute()
 

@@ -1,8 +1,10 @@
 """How long a job has run: the time in which it is held or paused does not count."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -35,7 +37,10 @@ class Times:
     def run_time(self, minute: int) -> timedelta | str:
         """As a person reads it then."""
         self.minute = minute
-        return BasicJob(cast(Any, None), self.record).run_time
+        backend = SimpleNamespace(
+            site=SimpleNamespace(engine_type=lambda wanted: wanted, default_workspace=os.path.join)
+        )
+        return BasicJob(cast(Any, backend), self.record).run_time
 
 
 @pytest.fixture

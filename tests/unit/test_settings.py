@@ -37,7 +37,7 @@ def test_the_workspace_never_depends_on_the_working_directory(
     monkeypatch.chdir(tmp_path / "elsewhere")
     runtime = Runtime(get_settings().model_copy(update={"database_url": "sqlite:///unused.db"}))
     try:
-        assert runtime.default_workspace("an_app", "alice") == str(tmp_path / base / "an_app" / "alice")
+        assert runtime.site.default_workspace("an_app", "alice") == str(tmp_path / base / "an_app" / "alice")
     finally:
         runtime.close()
 

@@ -9,9 +9,10 @@ import pytest
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.jobs.observation import OUTCOME, Observation
+from prefect_jobs.jobs.observation import Observation, Todo
 from prefect_jobs.jobs.workflow.node_states import progress
 from prefect_jobs.jobs.workflow.poll import conclude, marked, newest_in_history, observe
+from prefect_jobs.noted import OUTCOME
 from prefect_jobs.records import JobRecord, NodeRecord, StatusState
 from prefect_jobs.schedulers.condor.client import CondorClient
 
@@ -88,7 +89,7 @@ def seen(ad: dict[str, Any], known: Sequence[NodeRecord], timeout: float | None 
         (dagman(0), {"A": "Pending"}, "Submitted", "Waiting for DAGMan."),
         (dagman(5, HoldReasonCode=16, HoldReason="Spooling"), {"A": "Pending"}, "Submitted", "Waiting for DAGMan."),
         (dagman(5, HoldReasonCode=1), {"A": "Running"}, "Paused", "1 at work go on to their end. resume() goes on."),
-        (dagman(5, HoldReasonCode=1), {"A": "Held"}, "Paused", "Halted: no new nodes are started. resume()"),
+        (dagman(5, HoldReasonCode=1), {"A": "Held"}, "Paused", "On hold: no new nodes are started. resume()"),
         (dagman(5, HoldReasonCode=13, HoldReason="gone"), {"A": "Running"}, "Held", "gone"),
         (dagman(3, ShadowBday=5), {"A": "Running"}, None, "Being removed: DAGMan ends its nodes."),
         (dagman(3), {"A": "Running"}, "Results-Ready", "outputs are being fetched"),
@@ -175,7 +176,7 @@ def test_what_is_held_for_too_long_is_given_up(time: Time, ad: dict[str, Any]) -
     time.pass_(1)
     given_up = seen(ad, known, 60, **found.native)
     assert given_up.status is None
-    assert given_up.native["give_up"]
+    assert Todo.GIVE_UP in given_up.todo
     assert given_up.native["gave_up"].startswith("Removed: held for longer than 60 s (HELD_TIMEOUT). ")
     assert "why" in given_up.native["gave_up"]
     assert given_up.messages[-1][1] == given_up.native["gave_up"]
@@ -312,7 +313,7 @@ def test_a_schedd_that_waits_for_files_that_it_has_is_told_so() -> None:
     # then
     assert ("StageInFinish", "1699999999") in schedd.asked
     assert schedd.asked[-1][0] == "Release"
-    assert found.status == "Submitted" and "interrupted" in found.messages[-1][1]
+    assert found.status == "Submitted" and "spooling the inputs" in found.messages[-1][1]
 
 
 @pytest.mark.parametrize("queue", [[], [dagman(PrefectJobsToken="another")], [ad("A", 42, 2)]])

@@ -1,4 +1,4 @@
-"""What every job at an HTCondor access point has: a scheduler, a number there, a directory of its own."""
+"""What every job at an HTCondor access point has: a number there, and a directory of its own here."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,30 +7,185 @@ from typing import Any, ClassVar
 from prefect_jobs import folders
 from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatch
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import poll as condor_watch
-from prefect_jobs.jobs.submission import TransientSubmissionError
+from prefect_jobs.jobs.condor.ads import asking, constraint
+from prefect_jobs.jobs.condor.state import encode
+from prefect_jobs.jobs.engine import Engine
+from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor.client import (
-    Access,
-    CondorClient,
-    CondorError,
-    CondorRefusal,
-    Submitted,
-    client_for,
-)
+from prefect_jobs.schedulers.condor import client as condor
+from prefect_jobs.schedulers.condor.access import Access
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, CondorRefusal, client_for
 
+#: Key in ``spec``: the job's own directory, once it was made.
 DIRECTORY = "initial_dir"
-#: Key in what is known of a job that has no scheduler block: the machine whose HTCondor has it.
-HOST = "host"
+
+
+class AccessPointEngine(Engine):
+    """A job at an access point."""
+
+    #: What a job is called where HTCondor refuses it.
+    word: ClassVar[str] = "job"
+
+    #: The directory that was made for a submission whose intent is not committed yet.
+    _made: Path | None = None
+
+    # -- where it is ------------------------------------------------------------------------------------
+
+    def client(self) -> CondorClient:
+        """The client for the access point.
+
+        Raises:
+            SchedulerConnectionError: the job is at another machine's own HTCondor, or its block cannot be read.
+            SchedulerEngineMismatch: the block is not an HTCondor one.
+        """
+        record = self.handle.record
+        if record.scheduler is None:
+            host = record.noted.host
+            if host not in (None, self.site.host_name):
+                raise SchedulerConnectionError(
+                    f"{self.handle.title} was submitted to the HTCondor of the machine {host}, which only programs "
+                    "there can ask. Do this there (or here with PREFECT_JOBS_HOST_NAME set to that, if this machine "
+                    "had that name before). A job with a scheduler block can be asked about anywhere."
+                )
+            return client_for(Access())
+        block = self.site.scheduler(record.scheduler)
+        client = block.get_client() if hasattr(block, "get_client") else None
+        if not isinstance(client, CondorClient):
+            raise SchedulerEngineMismatch(
+                f"The scheduler {record.scheduler!r} is not an HTCondor one, as {self.handle.title} needs."
+            )
+        return client
+
+    @property
+    def mine(self) -> str:
+        """The constraint that is true of the job's own ads."""
+        return constraint(self.handle.record)
+
+    def origin(self) -> dict[str, Any]:
+        """The machine, where the job goes to its own HTCondor: those of other machines do not know it."""
+        return encode(host=self.site.host_name) if self.handle.record.scheduler is None else {}
+
+    def reach(self) -> None:
+        """Asks for nothing."""
+        with asking():
+            self.client().query("false", ("ClusterId",))
+
+    # -- its directory ----------------------------------------------------------------------------------
+
+    @property
+    def directory(self) -> Path | None:
+        """The job's own directory; ``None``: it is made when the job is submitted."""
+        known = self.handle.drafts.spec.get(DIRECTORY)
+        return Path(known) if known else None
+
+    @property
+    def initial_dir(self) -> Path:
+        """The job's own directory, whether it was made yet or not."""
+        return self.directory or self.workspace / self._directory_name()
+
+    @property
+    def workspace(self) -> Path:
+        """The folder under which the directory is made."""
+        record = self.handle.record
+        default = self.site.default_workspace(record.label, record.user)
+        return Path(folders.absolute(self.handle.drafts.workspace or "", default))
+
+    @staticmethod
+    def workspace_of(record: JobRecord, default: str) -> str:
+        """That of the directory, where there is one."""
+        known = record.spec.get(DIRECTORY)
+        return str(Path(known).parent) if known else Engine.workspace_of(record, default)
+
+    def _directory_name(self) -> str:
+        name = slug(self.handle.name)
+        return f"{name}-{self.handle.id}" if self.handle.id else name
+
+    def prepare(self) -> None:
+        """Makes the directory."""
+        self._made = None if self.directory else self.make_directory(keep=False)
+
+    def unprepare(self) -> None:
+        """Removes it, if it was made just now and is empty."""
+        made, self._made = self._made, None
+        if made is not None:
+            self.handle.drafts.spec.pop(DIRECTORY, None)
+            with suppress(OSError):  # another process has put something into it
+                made.rmdir()
+
+    def make_directory(self, *, keep: bool = True) -> Path:
+        """The job's own directory; made once, never one that was there before (it may be another's).
+
+        Args:
+            keep: whether to write in SQL at once which it is.
+        """
+        known = self.directory
+        if known is not None:
+            known.mkdir(parents=True, exist_ok=True)
+            return known
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            path = self.workspace / (self._directory_name() + (f"-{number}" if number > 1 else ""))
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            self.handle.drafts.spec[DIRECTORY] = str(path)
+            if keep:
+                self.handle.save()
+            return path
+        raise OSError(f"No name is left for a directory in {self.workspace}.")
+
+    # -- submission -------------------------------------------------------------------------------------
+
+    def taken(self, client: CondorClient, answer: condor.Submitted | Exception) -> condor.Submitted | Submitted:
+        """What became of a submission: the cluster; or what was found by the token, where the answer was lost.
+
+        Raises:
+            CondorRefusal: HTCondor refuses it as it is.
+            TransientSubmissionError: nothing was submitted; trying again may help.
+            SchedulerConnectionError: not reached: nothing was submitted.
+        """
+        if isinstance(answer, condor.Submitted):
+            return answer
+        if isinstance(answer, CondorRefusal):
+            raise CondorRefusal(f"HTCondor refuses the {self.word}: {answer}") from answer
+        if not isinstance(answer, CondorError):
+            raise answer
+        found = self.find()
+        if found is None:
+            raise TransientSubmissionError(str(answer)) from answer
+        return found
+
+    def hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool) -> condor.Submitted | Submitted:
+        """Submits a description; see :meth:`taken`."""
+        try:
+            answer: condor.Submitted | CondorError = client.submit(text, count, spool=spool)
+        except CondorError as error:
+            answer = error
+        return self.taken(client, answer)
+
+    def find(self) -> Submitted | None:
+        """Looks in queue and history."""
+        with asking():
+            return self.found(self.client())
+
+    def found(self, client: CondorClient) -> Submitted | None:
+        """What was submitted under the present token. What never arrived whole is removed.
+
+        Raises:
+            CondorError, SchedulerConnectionError: the schedd does not answer.
+        """
+        raise NotImplementedError
 
 
 class AccessPointJob(Job):
     """A job at an access point."""
 
     scheduler_engine: ClassVar[str | None] = "htcondor"
-    #: The directory that was made for a submission whose intent is not committed yet.
-    _made: Path | None = None
+    engine_type: ClassVar[type[Engine]] = AccessPointEngine
+
+    engine: AccessPointEngine
 
     @property
     def cluster_id(self) -> int | None:
@@ -40,121 +195,17 @@ class AccessPointJob(Job):
     @property
     def initial_dir(self) -> str:
         """The job's own directory, under its workspace; logs are in ``logs`` in it, outputs come back into it."""
-        known = self.spec.get(DIRECTORY)
-        return str(known) if known else str(Path(self._workspace()) / self._directory_name())
+        return str(self.engine.initial_dir)
 
-    # -- inside -----------------------------------------------------------------------------------------
 
-    def _hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool, what: str) -> Submitted | None:
-        """Submits a description.
+def submitted_text(cluster: condor.Submitted, client: CondorClient) -> str:
+    """What people are told of a submission."""
+    return f"Submitted as cluster {cluster.cluster_id} to {cluster.schedd or client.access.title}"
 
-        Returns:
-            The cluster; ``None`` where the answer was lost, and the work was found by its token.
 
-        Raises:
-            CondorRefusal: HTCondor refuses it as it is.
-            TransientSubmissionError: nothing was submitted; trying again may help.
-            SchedulerConnectionError: not reached: nothing was submitted.
-        """
-        try:
-            answer: Submitted | CondorError = client.submit(text, count, spool=spool)
-        except CondorError as error:
-            answer = error
-        return self._taken(answer, what)
-
-    def _taken(self, answer: Submitted | Exception, what: str) -> Submitted | None:
-        """What became of a submission; see :meth:`_hand_over`."""
-        if isinstance(answer, Submitted):
-            return answer
-        if isinstance(answer, CondorRefusal):
-            raise CondorRefusal(f"HTCondor refuses the {what}: {answer}") from answer
-        if not isinstance(answer, CondorError):
-            raise answer
-        if self._find_submission():
-            return None
-        raise TransientSubmissionError(str(answer)) from answer
-
-    def _reach(self) -> None:
-        with condor_watch.asking():
-            self._client().query("false", ("ClusterId",))
-
-    def _find_submission(self) -> bool:
-        with condor_watch.asking():
-            return self._found()
-
-    def _found(self) -> bool:
-        """Looks for the submission by its token, and notes it."""
-        raise NotImplementedError
-
-    def _origin(self) -> dict[str, Any]:
-        # Other machines' own HTCondor knows nothing of it.
-        return {HOST: self._backend.host_name} if self._record.scheduler is None else {}
-
-    def _directory(self) -> Path | None:
-        known = self.spec.get(DIRECTORY)
-        return Path(known) if known else None
-
-    def _client(self) -> CondorClient:
-        block = self.scheduler
-        if block is None:
-            host = self._record.native.get(HOST)
-            if host not in (None, self._backend.host_name):
-                raise SchedulerConnectionError(
-                    f"{self._title()} was submitted to the HTCondor of the machine {host}, which only programs there "
-                    "can ask. Do this there (or here with PREFECT_JOBS_HOST_NAME set to that, if this machine had that "
-                    "name before). A job with a scheduler block can be asked about anywhere."
-                )
-            return client_for(Access())
-        client = block.get_client() if hasattr(block, "get_client") else None
-        if not isinstance(client, CondorClient):
-            raise SchedulerEngineMismatch(
-                f"The scheduler {self._record.scheduler!r} is not an HTCondor one, as {self._title()} needs."
-            )
-        return client
-
-    def _workspace(self) -> str:
-        return folders.absolute(self.workspace or "", self._backend.default_workspace(self.label, self.user))
-
-    def _old_workspace(self, record: JobRecord) -> str:
-        known = record.spec.get(DIRECTORY)
-        return str(Path(known).parent) if known else super()._old_workspace(record)
-
-    def _directory_name(self) -> str:
-        return f"{slug(self.name)}-{self.id}" if self.id else slug(self.name)
-
-    def _prepare(self) -> None:
-        self._made = None if self.spec.get(DIRECTORY) else self._make_directory(keep=False)
-
-    def _unprepare(self) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            self.spec.pop(DIRECTORY, None)
-            with suppress(OSError):  # somebody has put something into it
-                made.rmdir()
-
-    def _make_directory(self, *, keep: bool = True) -> Path:
-        """The job's own directory; made once, never one that was there before (it may be another's).
-
-        Args:
-            keep: whether to write in SQL at once which it is.
-        """
-        known = self.spec.get(DIRECTORY)
-        if known:
-            Path(known).mkdir(parents=True, exist_ok=True)
-            return Path(known)
-        workspace = Path(self._workspace())
-        workspace.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 10_000):
-            path = workspace / (self._directory_name() + (f"-{number}" if number > 1 else ""))
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            self.spec[DIRECTORY] = str(path)
-            if keep:
-                self._take(self._backend.update(self._record.id, self._user_changes), keep=False)
-            return path
-        raise OSError(f"No name is left for a directory in {workspace}.")
+def found_text(cluster: int) -> str:
+    """What people are told of a submission that was found again."""
+    return f"Found again as cluster {cluster}; it was submitted before an interruption."
 
 
 def first_line(error: BaseException) -> str:

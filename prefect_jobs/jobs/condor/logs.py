@@ -4,6 +4,7 @@ import logging
 import re
 from pathlib import Path
 
+from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor.submit import outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
@@ -24,7 +25,7 @@ def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
 def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
     """The ends of standard output and error of the first few processes, as lines with their level."""
     lines: list[tuple[int, str]] = []
-    total = int(record.native.get("total", 1))
+    total = CondorState(record).total
     for proc in range(min(total, _SHOWN)):
         which = f" of process {proc}" if total > 1 else ""
         places = paths(record, directory, proc)
@@ -50,7 +51,7 @@ def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
     """The files as they were named at the submission, wherever they are by now."""
     macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
     found: dict[str, Path] = {}
-    for name, template in dict(record.native.get("logs", {})).items():
+    for name, template in CondorState(record).logs.items():
         text = str(template)
         for macro, value in macros.items():
             text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)

@@ -101,6 +101,18 @@ class SubmitCommands:
         self.spec["remote_input_files"] = [os.fspath(item) for item in files]
 
 
+class SpecView(SubmitCommands):
+    """The submit commands in a ``spec``."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec = spec
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Where they are kept."""
+        return self._spec
+
+
 def count_of(value: Any) -> int:
     """A number of processes.
 

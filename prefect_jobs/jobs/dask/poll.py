@@ -1,43 +1,45 @@
-"""From what a Dask scheduler says of a job's leaves to an observation: what is it now, what must people know."""
+"""From what a Dask scheduler says of a job's leaves to an observation: what it is now, what people must know."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.observation import OUTCOME, Observation
+from prefect_jobs.jobs.dask.state import DaskState, encode
+from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.noted import Outcome
 
 _AGAIN_TEXT = "resubmit() runs it again, where its graph is kept."
 FORGOTTEN = f"The Dask scheduler was restarted and has forgotten the work. {_AGAIN_TEXT}"
 
 
-def conclude(native: Mapping[str, Any], found: Mapping[str, Any]) -> Observation:
+def conclude(state: DaskState, found: Mapping[str, Any]) -> Observation:
     """What a job is. Pure.
 
     Args:
-        native: what is known of it.
+        state: what is known of it.
         found: what the scheduler says of its submission; without an id, its process has ended with its cluster.
     """
     if found["id"] is None:
         text = f"The process whose cluster on this machine computed it has ended. {_AGAIN_TEXT}"
-        return Observation(statuses.ERROR, text, {"released": True}, crashed=True)
-    if found["id"] != native.get("dask"):
-        return Observation(statuses.ERROR, FORGOTTEN, {"released": True}, crashed=True)
+        return Observation(statuses.ERROR, text, encode(released=True), crashed=True)
+    if found["id"] != state.scheduler_id:
+        return Observation(statuses.ERROR, FORGOTTEN, encode(released=True), crashed=True)
     leaves = found["leaves"]
     states = [_status_of(leaf) for leaf in leaves]
     kinds = set(states)
     if kinds == {statuses.ABORTED}:
         text = "Cancelled on the cluster, or forgotten by a restart of its workers (client.restart())."
-        return Observation(statuses.ABORTED, text, {"released": True})
+        return Observation(statuses.ABORTED, text, encode(released=True))
     over = kinds <= {statuses.COMPLETE, statuses.ERROR, statuses.ABORTED}
     if over and statuses.COMPLETE not in kinds:
-        return Observation(statuses.ERROR, _failures(leaves), {"failed": True})
+        return Observation(statuses.ERROR, _failures(leaves), encode(failed=True))
     if over:
-        outcome = statuses.COMPLETE if kinds == {statuses.COMPLETE} else statuses.VARIOUS_COMPLETE
-        message = "" if outcome == statuses.COMPLETE else _failures(leaves)
-        done = [number for number, state in enumerate(states) if state == statuses.COMPLETE]
-        more = {OUTCOME: {"status": outcome, "message": message}, "done": done}
-        return Observation(statuses.RESULTS_READY, "The work is over; its result is being fetched.", more)
+        status = statuses.COMPLETE if kinds == {statuses.COMPLETE} else statuses.VARIOUS_COMPLETE
+        outcome = Outcome(status, "" if status == statuses.COMPLETE else _failures(leaves))
+        done = [number for number, each in enumerate(states) if each == statuses.COMPLETE]
+        native = encode(outcome=outcome, done=done)
+        return Observation(statuses.RESULTS_READY, "The work is over; its result is being fetched.", native)
     if not found["workers"]:
         return Observation(_one_of(kinds), "The cluster has no workers at the moment.")
     failed = _failures(leaves).splitlines()[0] if statuses.ERROR in kinds else ""

@@ -1,159 +1,204 @@
-"""The nodes that a workflow has: read when they are asked for, kept true to what others write."""
+"""The nodes that a workflow has: read when they are asked for, kept true to what other processes write."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs.condor import local_files
-from prefect_jobs.jobs.condor.access_point import DIRECTORY, AccessPointJob
-from prefect_jobs.jobs.ports import Backend
-from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode, nodes_of
-from prefect_jobs.records import JobRecord, NodeRecord
+from prefect_jobs.jobs.condor.local_files import Places
+from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.jobs.workflow.node_handle import NodeHandle
+from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor.dag.model import DagError
 
 
-class WorkflowGraph(AccessPointJob):
-    """A job that has nodes."""
+class Folders(Protocol):
+    """Where a workflow's files are."""
 
-    def __init__(self, backend: Backend, record: JobRecord) -> None:
-        super().__init__(backend, record)
-        self._known: dict[str, CondorWorkflowNode] | None = None if self.id else {}
+    @property
+    def directory(self) -> Path | None:
+        """The workflow's own directory; ``None``: it is not made yet."""
+        ...
+
+    @property
+    def workspace(self) -> Path:
+        """The folder under which that is made."""
+        ...
+
+
+class WorkflowGraph:
+    """The nodes of one workflow."""
+
+    def __init__(self, handle: Handle, folders: Folders) -> None:
+        self._handle = handle
+        self._folders = folders
+        self._known: dict[str, NodeHandle] | None = None if handle.id else {}
         #: The nodes' states, and the version of the job at which they were read.
         self._seen: tuple[int, dict[str, NodeRecord]] = (-1, {})
         #: Names of nodes that come before others.
         self._above: set[str] = set()
-        given = self._spec.pop("nodes", None)  # kept in a table of their own
-        if given and self._known is not None:
-            for node in nodes_of(self, given):
-                self._known[node.name] = self._placed(node)
-                self._above.update(node.spec["parents"])
 
     @property
-    def nodes(self) -> list[CondorWorkflowNode]:
+    def title(self) -> str:
+        """The workflow for people."""
+        return self._handle.title
+
+    @property
+    def id(self) -> int | None:
+        """The workflow's id."""
+        return self._handle.id
+
+    def nodes(self) -> list[NodeHandle]:
         """The nodes, in the order in which they were saved."""
         return list(self._load().values())
 
-    @property
-    def num_jobs(self) -> int:
-        """The number of processes of all nodes."""
-        return sum(node.num_jobs for node in self.nodes)
-
-    def get_job(self, name: str) -> CondorWorkflowNode | None:
-        """The node of that name, or ``None``."""
+    def get(self, name: str) -> NodeHandle | None:
+        """The node of that name."""
         return self._load().get(name)
 
-    @property
-    def node_statuses(self) -> dict[str, str]:
-        """The status of each node, by its name."""
-        return {name: state.status for name, state in self._states().items()}
-
-    # -- inside -----------------------------------------------------------------------------------------
-
-    def _load(self) -> dict[str, CondorWorkflowNode]:
-        if self._known is None:
-            self._known = {
-                record.name: CondorWorkflowNode._of(self, record) for record in self._backend.nodes(self._record.id)
-            }
-            for node in self._known.values():
-                self._above.update(node.spec["parents"])
-        return self._known
-
-    def _states(self) -> dict[str, NodeRecord]:
+    def states(self) -> dict[str, NodeRecord]:
         """The nodes' states as of the job's record."""
-        if self.id is None:
-            return {name: node._record for name, node in self._load().items()}
-        if self._seen[0] != self._record.version:
-            found = {record.name: record for record in self._backend.nodes(self._record.id)}
-            self._seen = (self._record.version, found)
+        record = self._handle.record
+        if not record.id:
+            return {name: node.record for name, node in self._load().items()}
+        if self._seen[0] != record.version:
+            stored = self._handle.backend.nodes.nodes(record.id)
+            self._seen = (record.version, {node.name: node for node in stored})
         return self._seen[1]
 
-    def _node(self, name: str) -> CondorWorkflowNode:
-        return self._load()[name]
+    def is_of(self, other: "WorkflowGraph") -> bool:
+        """Whether both are the nodes of one workflow."""
+        return other is self or (self._handle.id is not None and other.id == self._handle.id)
 
-    def _has(self, name: str) -> bool:
-        return name in self._load()
+    # -- changes ----------------------------------------------------------------------------------------
 
-    def _same(self, other: "WorkflowGraph") -> bool:
-        return other is self or (self.id is not None and other.id == self.id)
+    def place(self, node: NodeHandle) -> None:
+        """Puts a new node behind the others; nothing is written."""
+        known = self._load()
+        last = next(reversed(known.values()), None)
+        node.record = replace(node.record, position=0 if last is None else last.record.position + 1)
+        known[node.name] = node
+        self._above.update(node.parents)
 
-    def _placed(self, node: CondorWorkflowNode) -> CondorWorkflowNode:
-        """The node with its place among the others."""
-        last = next(reversed((self._known or {}).values()), None)
-        node._record = replace(node._record, position=0 if last is None else last._record.position + 1)
-        return node
+    def keep(self, node: NodeHandle) -> None:
+        """Makes a node a part of the workflow, and writes it if the workflow is stored.
 
-    def _keep(self, node: CondorWorkflowNode) -> None:
+        Raises:
+            DagError: there is another one of that name, or a parent is no node of the workflow.
+            JobStateError: the workflow runs, or was deleted.
+        """
         known = self._load()
         there = known.get(node.name)
         if there is not None and there is not node:
-            raise DagError(f"{self._title()} has a node {node.name!r} already: get_job({node.name!r}) gives it.")
-        for parent in node.spec["parents"]:
+            raise DagError(f"{self.title} has a node {node.name!r} already: get_job({node.name!r}) gives it.")
+        for parent in node.parents:
             if parent not in known:
-                raise DagError(f"The node {node.name!r} comes after {parent!r}, which is no node of {self._title()}.")
+                raise DagError(f"The node {node.name!r} comes after {parent!r}, which is no node of {self.title}.")
         if there is None:
             self._check_at_rest(f"get the node {node.name!r}")
-            known[node.name] = self._placed(node)
-        if self.id is not None:
+            self.place(node)
+        if self._handle.id is not None:
             self._write([node])
 
-    def _remove(self, node: CondorWorkflowNode) -> None:
-        children = [other.name for other in self.nodes if node.name in other.spec["parents"]]
+    def remove(self, node: NodeHandle) -> None:
+        """Takes a node out of the workflow.
+
+        Raises:
+            DagError: other nodes come after it.
+            JobStateError: the workflow runs, or was deleted.
+        """
+        children = [other.name for other in self.nodes() if node.name in other.parents]
         if children:
             raise DagError(f"Nodes come after {node.name!r}: {', '.join(children[:5])}. Take them out first.")
         self._check_at_rest(f"lose the node {node.name!r}")
-        if self._load().pop(node.name, None) is not None and self.id is not None:
-            self._backend.delete_node(self._record.id, node.name)
+        if self._load().pop(node.name, None) is not None and self._handle.id is not None:
+            self._handle.backend.nodes.delete_node(self._handle.record.id, node.name)
             self._seen = (-1, {})
+
+    def add_parent(self, node: NodeHandle, parent: NodeHandle) -> None:
+        """Lets a node begin only when another one is done.
+
+        Raises:
+            DagError: the nodes would go round in a circle.
+        """
+        if parent.name in node.parents:
+            return
+        circle = self._path_down(node.name, parent.name) if node.name in self._above else None
+        if circle:
+            raise DagError(
+                f"{parent.name!r} cannot be a parent of {node.name!r}: the nodes would go round in a circle, "
+                f"{' → '.join([*circle, node.name])}."
+            )
+        node.parents.append(parent.name)
+        self._above.add(parent.name)
+
+    def reload(self) -> None:
+        """Takes in what others did to the nodes; what was changed here and not saved stays."""
+        known = self._load()
+        there = {record.name: record for record in self._handle.backend.nodes.nodes(self._handle.record.id)}
+        for name, record in there.items():
+            node = known.get(name)
+            if node is None:
+                known[name] = NodeHandle.of(record)
+            elif not node.touched:
+                node.take(record)
+        for name in [name for name, node in known.items() if name not in there and not node.touched]:
+            del known[name]
+        self._known = dict(sorted(known.items(), key=lambda item: item[1].record.position))
+        self._note_above()
+
+    def save_changed(self) -> None:
+        """Writes the nodes that were changed here, and no others: what others changed meanwhile stays."""
+        changed = [node for node in (self._known or {}).values() if node.touched]
+        if changed:
+            self._write(changed)
+
+    def places(self, node: NodeHandle) -> Places:
+        """Where the relative names of a node are looked for."""
+        known = self._folders.directory
+        own = [known / node.folder, known] if known else []
+        return Places(own, [self._folders.workspace], self._is_folder_of_node)
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _load(self) -> dict[str, NodeHandle]:
+        if self._known is None:
+            stored = self._handle.backend.nodes.nodes(self._handle.record.id)
+            self._known = {record.name: NodeHandle.of(record) for record in stored}
+            self._note_above()
+        return self._known
+
+    def _note_above(self) -> None:
+        for node in (self._known or {}).values():
+            self._above.update(node.parents)
+
+    def _write(self, nodes: list[NodeHandle]) -> None:
+        for node in nodes:
+            node.settle(self.places(node))
+        records = [replace(node.record, spec=node.spec) for node in nodes]
+        self._handle.backend.nodes.save_nodes(self._handle.record.id, records)
+        for node in nodes:
+            node.saved()
+        self._seen = (-1, {})
 
     def _check_at_rest(self, what: str) -> None:
         """
         Raises:
             JobStateError: DAGMan is at work on the nodes as they were.
         """
-        if self.id is None:
+        if self._handle.id is None:
             return
-        self._refresh()
-        status = self._record.state.as_status
-        if self._record.remote_id is not None and not statuses.is_final(status) and status.text != statuses.PENDING:
-            raise JobStateError(f"{self._title()} is {status.text!r} and cannot {what} now: stop() it first.")
-
-    def _reload(self) -> None:
-        """Takes in what others did to the nodes; what was changed here and not saved stays."""
-        known = self._load()
-        there = {record.name: record for record in self._backend.nodes(self._record.id)}
-        for name, record in there.items():
-            node = known.get(name)
-            if node is None:
-                known[name] = CondorWorkflowNode._of(self, record)
-            elif not node._touched:
-                node._take(record)
-        for name in [name for name, node in known.items() if name not in there and not node._touched]:
-            del known[name]
-        self._known = dict(sorted(known.items(), key=lambda item: item[1]._record.position))
-        for node in self._known.values():
-            self._above.update(node.spec["parents"])
-
-    def _places(self, node: CondorWorkflowNode) -> local_files.Places:
-        """Where the relative names of a node are looked for."""
-        known = self.spec.get(DIRECTORY)
-        folder = node.spec.get("dir") or node.name
-        own = [Path(known) / folder, Path(known)] if known else []
-        return local_files.Places(own, [Path(self._workspace())], self._is_folder_of_node)
+        self._handle.refresh()
+        record = self._handle.record
+        if record.remote_id is not None and not record.final and record.state.status != statuses.PENDING:
+            raise JobStateError(f"{self.title} is {record.state.status!r} and cannot {what} now: stop() it first.")
 
     def _is_folder_of_node(self, name: str) -> bool:
         known = self._load()
         return name in known or any(
             PurePosixPath(node.spec.get("dir") or ".").parts[:1] == (name,) for node in known.values()
         )
-
-    def _write(self, nodes: list[CondorWorkflowNode]) -> None:
-        for node in nodes:
-            node._settle()
-        self._backend.save_nodes(self._record.id, [replace(node._record, spec=node.spec) for node in nodes])
-        for node in nodes:
-            node._saved()
-        self._seen = (-1, {})
 
     def _path_down(self, ancestor: str, descendant: str) -> list[str] | None:
         """The names from a node down to one that comes after it; ``None`` where it does not."""
@@ -162,7 +207,7 @@ class WorkflowGraph(AccessPointJob):
         nodes = self._load()
         while waiting:
             name = waiting.pop()
-            for parent in nodes[name].spec["parents"] if name in nodes else ():
+            for parent in nodes[name].parents if name in nodes else ():
                 if parent in came:
                     continue
                 came[parent] = name
@@ -173,9 +218,3 @@ class WorkflowGraph(AccessPointJob):
                     return path
                 waiting.append(parent)
         return None
-
-    def _save_parts(self) -> None:
-        # Those alone that were changed here: what others changed meanwhile stays.
-        changed = [node for node in (self._known or {}).values() if node._touched]
-        if changed:
-            self._write(changed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.condor.logs import tail_line
-from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME
 from prefect_jobs.schedulers.condor.dag.model import JOB, PROGRAMS
@@ -111,7 +111,7 @@ def _paths(node: NodeRecord, directory: Path, cluster: int, proc: int) -> dict[s
 
 
 def _proc_numbers(node: NodeRecord) -> range:
-    return range(max((proc.proc for proc in dag_observation.procs_of(node)), default=0) + 1)
+    return range(max((proc.proc for proc in node_states.procs_of(node)), default=0) + 1)
 
 
 def _templates(node: NodeRecord) -> dict[str, str]:

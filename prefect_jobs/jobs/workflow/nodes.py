@@ -1,43 +1,40 @@
 """The nodes of a workflow as people make them. What they are becomes a DAG file when the workflow is submitted."""
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs.jobs.condor import local_files, submit_commands
+from prefect_jobs.jobs.condor import submit_commands
 from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
-from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs.jobs.workflow import node_states
+from prefect_jobs.jobs.workflow.graph import WorkflowGraph
+from prefect_jobs.jobs.workflow.node_handle import OPTIONS, NodeHandle
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.dag import model as dag
-from prefect_jobs.schedulers.condor.dag.model import DagError, DagNode
-
-if TYPE_CHECKING:
-    from prefect_jobs.jobs.workflow.graph import WorkflowGraph
+from prefect_jobs.schedulers.condor.dag import model
+from prefect_jobs.schedulers.condor.dag.model import DagError
 
 T = TypeVar("T")
-#: What a node is given besides its submit commands, with what it is without.
-OPTIONS: dict[str, Any] = {
-    "pre_script": None,
-    "pre_script_args": None,
-    "post_script": None,
-    "post_script_args": None,
-    "variables": {},
-    "priority": None,
-    "category": None,
-    "retry": None,
-    "retry_unless_exit_value": None,
-    "pre_skip": None,
-    "abort_dag_on": None,
-    "abort_dag_on_return_value": None,
-    "dir": None,
-    "noop": False,
-    "done": False,
-}
 _PATHS = ("pre_script", "post_script", "dir", "dag_file")
+
+
+class HasNodes(Protocol):
+    """A workflow, as its nodes see it."""
+
+    @property
+    def graph(self) -> WorkflowGraph:
+        """Its nodes."""
+        ...
+
+    def object_of(self, node: NodeHandle) -> "CondorWorkflowNode":
+        """The object for a node; the same one each time."""
+        ...
+
+    def remember(self, node: "CondorWorkflowNode") -> None:
+        """Makes an object the one for its node."""
+        ...
 
 
 class _Option(Generic[T]):
@@ -78,7 +75,7 @@ class CondorWorkflowNode(SubmitCommands):
     - ``noop``: no job is run, its scripts alone, when the node's turn comes. ``done``: it is done from the start.
     """
 
-    kind: ClassVar[str] = dag.JOB
+    kind: ClassVar[str] = model.JOB
 
     pre_script: _Option[str | None] = _Option()
     pre_script_args: _Option[Any] = _Option()
@@ -97,7 +94,7 @@ class CondorWorkflowNode(SubmitCommands):
     done: _Option[bool] = _Option()
     dag_file: _Option[str | None] = _Option()
 
-    def __init__(self, name: str, workflow: "WorkflowGraph", **given: Any) -> None:
+    def __init__(self, name: str, workflow: HasNodes, **given: Any) -> None:
         """
         Args:
             name: letters, digits, ``_`` and ``-``; DAGMan's, and that of the node's directory.
@@ -110,66 +107,57 @@ class CondorWorkflowNode(SubmitCommands):
         """
         if type(self) is CondorWorkflowNode:
             raise TypeError("Make a CondorWorkflowJobNode, or another of the kinds of CondorWorkflowNode.")
-        dag.check_name(name)
+        model.check_name(name)
         valid = (*submit_commands.DEFAULTS, *OPTIONS, "dag_file")
         unknown = sorted(set(given) - set(valid))
         if unknown:
             raise TypeError(
                 f"A node takes no {', '.join(map(repr, unknown))}. Valid: {', '.join(valid)}; parents by add_parent()."
             )
-        self._workflow = workflow
-        self._record = NodeRecord(name)
-        self._spec: dict[str, Any] = {
+        options = {**OPTIONS, "dag_file": None}
+        spec = {
             "kind": self.kind,
             "parents": [],
             **submit_commands.check({key: given[key] for key in submit_commands.DEFAULTS if key in given}),
-            **{key: _stored(key, given.get(key, default)) for key, default in {**OPTIONS, "dag_file": None}.items()},
+            **{key: _stored(key, given.get(key, default)) for key, default in options.items()},
         }
-        self._base: dict[str, Any] = {}
-        self._check()
-        self._settle()
+        self.bind(workflow, NodeHandle(NodeRecord(name), spec))
+        self.handle.check()
+        self.handle.settle(workflow.graph.places(self.handle))
+
+    def bind(self, workflow: HasNodes, handle: NodeHandle) -> None:
+        """Makes this the object for a node."""
+        self._workflow = workflow
+        #: What is asked for, stored and observed; for those who extend this package.
+        self.handle = handle
 
     @classmethod
-    def _of(cls, workflow: "WorkflowGraph", record: NodeRecord) -> "CondorWorkflowNode":
-        node = cls.__new__(_CLASSES[record.spec["kind"]])
-        node._workflow = workflow
-        node._take(record)
+    def of(cls, workflow: HasNodes, handle: NodeHandle) -> "CondorWorkflowNode":
+        """The object for a node that is a part of a workflow."""
+        node = cls.__new__(_CLASSES[handle.kind])
+        node.bind(workflow, handle)
         return node
-
-    def _take(self, record: NodeRecord) -> None:
-        """Makes ``record`` what this object knows."""
-        self._record = record
-        self._spec = {**copy.deepcopy(OPTIONS), "dag_file": None, **copy.deepcopy(record.spec)}
-        self._saved()
-
-    def _saved(self) -> None:
-        """Notes that the node is stored as it is."""
-        self._base = copy.deepcopy(self._spec)
-
-    @property
-    def _touched(self) -> bool:
-        """Whether something was changed here that is not stored."""
-        return self._spec != self._base
 
     @property
     def spec(self) -> dict[str, Any]:
         """What was asked for."""
-        return self._spec
+        return self.handle.spec
 
     @property
     def name(self) -> str:
         """The node's name."""
-        return self._record.name
+        return self.handle.name
 
     @property
-    def workflow(self) -> "WorkflowGraph":
+    def workflow(self) -> Any:
         """The workflow that it belongs to."""
         return self._workflow
 
     @property
     def parents(self) -> list["CondorWorkflowNode"]:
         """The nodes that must be done before this one begins."""
-        return [self._workflow._node(name) for name in self._spec["parents"]]
+        known = {node.name: node for node in self._workflow.graph.nodes()}
+        return [self._workflow.object_of(known[name]) for name in self.handle.parents]
 
     def add_parent(self, parent: "CondorWorkflowNode") -> None:
         """Lets this node begin only when another one is done.
@@ -180,24 +168,16 @@ class CondorWorkflowNode(SubmitCommands):
         """
         if not isinstance(parent, CondorWorkflowNode):
             raise DagError(f"The parent of the node {self.name!r} is a node, not {parent!r}.")
-        if not self._workflow._same(parent._workflow):
+        mine, theirs = self._workflow.graph, parent.workflow.graph
+        if not mine.is_of(theirs):
             raise DagError(
-                f"{parent.name!r} is a node of {parent._workflow._title()} and cannot be a parent of {self.name!r}, "
-                f"which is one of {self._workflow._title()}."
+                f"{parent.name!r} is a node of {theirs.title} and cannot be a parent of {self.name!r}, "
+                f"which is one of {mine.title}."
             )
-        if not self._workflow._has(parent.name):
+        if mine.get(parent.name) is None:
             raise DagError(f"The parent {parent.name!r} of the node {self.name!r} is not saved: save() it first.")
-        dag.check_edge(parent._dag_node(), self._dag_node())
-        if parent.name in self._spec["parents"]:
-            return
-        circle = self._workflow._path_down(self.name, parent.name) if self.name in self._workflow._above else None
-        if circle:
-            raise DagError(
-                f"{parent.name!r} cannot be a parent of {self.name!r}: the nodes would go round in a circle, "
-                f"{' → '.join([*circle, self.name])}."
-            )
-        self._spec["parents"].append(parent.name)
-        self._workflow._above.add(parent.name)
+        model.check_edge(parent.handle.dag_node(), self.handle.dag_node())
+        mine.add_parent(self.handle, parent.handle)
 
     def save(self) -> None:
         """Makes the node a part of its workflow, and writes it if the workflow was saved; else it is written with
@@ -207,8 +187,9 @@ class CondorWorkflowNode(SubmitCommands):
             ValueError: the workflow has a node of this name, or a field has a bad value.
             JobStateError: the workflow was deleted.
         """
-        self._check()
-        self._workflow._keep(self)
+        self.handle.check()
+        self._workflow.graph.keep(self.handle)
+        self._workflow.remember(self)
 
     async def asave(self) -> None:
         """As :meth:`save`."""
@@ -220,7 +201,7 @@ class CondorWorkflowNode(SubmitCommands):
         Raises:
             ValueError: other nodes come after it.
         """
-        self._workflow._remove(self)
+        self._workflow.graph.remove(self.handle)
 
     async def adelete(self) -> None:
         """As :meth:`delete`."""
@@ -241,33 +222,19 @@ class CondorWorkflowNode(SubmitCommands):
     @property
     def tries(self) -> int:
         """How many times it was submitted in the present run of the workflow."""
-        return dag_observation.tries_of(self._state())
+        return node_states.tries_of(self._state())
 
     @property
     def exit_codes(self) -> dict[int, int | None]:
         """The exit code of each process that has ended, by its number; ``None``: by a signal."""
-        procs = dag_observation.procs_of(self._state())
+        procs = node_states.procs_of(self._state())
         return {proc.proc: proc.exit_code for proc in procs if proc.state == observation.COMPLETED}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} of {self._workflow._title()}: {self.status}>"
-
-    # -- inside -----------------------------------------------------------------------------------------
+        return f"<{type(self).__name__} {self.name!r} of {self._workflow.graph.title}: {self.status}>"
 
     def _state(self) -> NodeRecord:
-        return self._workflow._states().get(self.name, self._record)
-
-    def _dag_node(self) -> DagNode:
-        return DagNode(
-            self.name, **{key: value for key, value in self._spec.items() if key != "condorpy_template_name"}
-        )
-
-    def _settle(self) -> None:
-        """Settles what relative paths mean, before they are stored."""
-        local_files.settle(self._spec, self._base, self._workflow._places(self))
-
-    def _check(self) -> None:
-        dag.check_node(self._dag_node())
+        return self._workflow.graph.states().get(self.name, self.handle.record)
 
 
 class CondorWorkflowJobNode(CondorWorkflowNode):
@@ -276,7 +243,7 @@ class CondorWorkflowJobNode(CondorWorkflowNode):
     def __init__(
         self,
         name: str,
-        workflow: "WorkflowGraph",
+        workflow: HasNodes,
         attributes: Mapping[str, Any] | None = None,
         condorpy_template_name: str | None = None,
         remote_input_files: Sequence[str | os.PathLike[str]] = (),
@@ -308,13 +275,13 @@ class CondorWorkflowJobNode(CondorWorkflowNode):
 class CondorWorkflowFinalNode(CondorWorkflowJobNode):
     """The node that runs after all others, whether they succeeded, failed or were removed. One at most."""
 
-    kind: ClassVar[str] = dag.FINAL
+    kind: ClassVar[str] = model.FINAL
 
 
 class CondorWorkflowServiceNode(CondorWorkflowJobNode):
     """A node that runs beside all others (something that watches or serves them) and is ended with the workflow."""
 
-    kind: ClassVar[str] = dag.SERVICE
+    kind: ClassVar[str] = model.SERVICE
 
 
 class CondorWorkflowSubdagNode(CondorWorkflowNode):
@@ -323,12 +290,12 @@ class CondorWorkflowSubdagNode(CondorWorkflowNode):
     ``dag_file`` is a local DAG file; it, what it names by relative paths, and ``remote_input_files`` are sent along.
     """
 
-    kind: ClassVar[str] = dag.SUBDAG
+    kind: ClassVar[str] = model.SUBDAG
 
     def __init__(
         self,
         name: str,
-        workflow: "WorkflowGraph",
+        workflow: HasNodes,
         dag_file: str | os.PathLike[str],
         remote_input_files: Sequence[str | os.PathLike[str]] = (),
         **options: Any,
@@ -347,7 +314,7 @@ class CondorWorkflowSubdagNode(CondorWorkflowNode):
 class CondorWorkflowSpliceNode(CondorWorkflowSubdagNode):
     """A DAG that is put into this one: its nodes are named ``<this node>+<its node>``, one DAGMan runs them all."""
 
-    kind: ClassVar[str] = dag.SPLICE
+    kind: ClassVar[str] = model.SPLICE
 
 
 _CLASSES: dict[str, type[CondorWorkflowNode]] = {
@@ -362,7 +329,7 @@ _CLASSES: dict[str, type[CondorWorkflowNode]] = {
 }
 
 
-def nodes_of(workflow: "WorkflowGraph", given: Any) -> list[CondorWorkflowNode]:
+def nodes_of(workflow: HasNodes, given: Any) -> list[CondorWorkflowNode]:
     """Nodes from a list of dicts, as flows and schedules give them: ``name``, ``kind`` (JOB if not given),
     ``parents`` (names), and the fields.
 
@@ -376,16 +343,16 @@ def nodes_of(workflow: "WorkflowGraph", given: Any) -> list[CondorWorkflowNode]:
         if not isinstance(item, Mapping) or "name" not in item:
             raise DagError(f"A node is a dict with a name, not {item!r}.")
         fields = {key: value for key, value in item.items() if key not in ("name", "kind", "parents")}
-        cls = _CLASSES[dag.check_kind(item.get("kind", dag.JOB))]
+        cls = _CLASSES[model.check_kind(item.get("kind", model.JOB))]
         try:
             node = cls(str(item["name"]), workflow, **fields)
         except TypeError as error:
             raise DagError(f"The node {item['name']!r}: {error}") from error
         parents = item.get("parents") or ()
         given_names = [parents] if isinstance(parents, str) else [str(name) for name in parents]
-        node.spec["parents"] = list(dict.fromkeys(given_names))
+        node.handle.spec["parents"] = list(dict.fromkeys(given_names))
         found.append(node)
-    dag.check_graph([node._dag_node() for node in found]) if found else None
+    model.check_graph([node.handle.dag_node() for node in found]) if found else None
     return found
 
 

@@ -3,24 +3,33 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from prefect_jobs import clock, statuses
-from prefect_jobs.jobs.condor.poll import MISSING_POLLS, MISSING_TIME, constraint, let_go_on, mark_forgotten
-from prefect_jobs.jobs.observation import OUTCOME, Observation
-from prefect_jobs.jobs.workflow import node_states as dag_observation
+from prefect_jobs import statuses
+from prefect_jobs.jobs.condor import limits, spooling
+from prefect_jobs.jobs.condor.ads import constraint
+from prefect_jobs.jobs.condor.state import Values, encode
+from prefect_jobs.jobs.observation import Observation, Todo
+from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow.node_states import DAGMAN_UNIVERSE, PROJECTION
+from prefect_jobs.jobs.workflow.state import (
+    DagmanEnd,
+    WorkflowState,
+    encode_end,
+    encode_gave_up,
+    encode_history,
+    encode_inner,
+)
+from prefect_jobs.noted import Outcome
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.dag.model import SERVICE, SPLICE
+from prefect_jobs.schedulers.condor.observation import Proc
 
 #: Lines about single nodes in one poll.
 _LINES = 50
-_CURSOR = "history"
-#: The DAGMans of DAGs within the DAG, as of the last poll: what they run is asked for, too.
-_INNER = "inner"
 
 
 def newest_in_history(client: CondorClient) -> str | None:
@@ -36,10 +45,10 @@ def observe(
     """Asks the schedd about one workflow: one query of the queue, and one of the history since the last poll.
 
     Raises:
-        SchedulerConnectionError: nobody can tell now.
+        SchedulerConnectionError: the schedd does not answer.
     """
     cluster = int(record.remote_id or 0)
-    dags = [cluster, *record.native.get(_INNER, ())]
+    dags = [cluster, *WorkflowState(record).inner]
     nodes_of = " || ".join(f"DAGManJobId == {number}" for number in dags)
     ads = client.query(f"({constraint(record)}) || {nodes_of}", PROJECTION)
     dagman = next((ad for ad in ads if ad.get("ClusterId") == cluster), None)
@@ -48,12 +57,12 @@ def observe(
     jobs = [ad for ad in ads if ad.get("DAGManJobId") == cluster]
     inner = sorted(int(ad["ClusterId"]) for ad in ads if _is_inner(ad, cluster))
     gone, cursor = _left(record, client, cluster)
-    now = dag_observation.apply_ads(nodes, jobs, gone, _by_node(ads, cluster))
+    now = node_states.apply_ads(nodes, jobs, gone, _by_node(ads, cluster))
     found = conclude(record, nodes, now, dagman, held_timeout)
-    if found.native.pop("give_up", False):
+    if Todo.GIVE_UP in found.todo:
         client.act("Remove", constraint(record), "held for too long")
-    found = let_go_on(record, found, client)
-    return replace(found, native={**found.native, _CURSOR: cursor, _INNER: inner or None})
+    found = spooling.release(record, found, client)
+    return replace(found, native={**found.native, **encode_history(cursor), **encode_inner(inner)})
 
 
 def inner_dagmans(client: CondorClient, cluster: int) -> list[int]:
@@ -87,7 +96,7 @@ def _by_node(ads: Sequence[Mapping[str, Any]], cluster: int) -> dict[str, list[M
 
 def _left(record: JobRecord, client: CondorClient, cluster: int) -> tuple[list[dict[str, Any]], str | None]:
     """What has left the queue since the last poll, and where the next one begins."""
-    known = record.native.get(_CURSOR)
+    known = WorkflowState(record).history
     if known is None:  # found again after an interruption: nothing is known of the history yet
         newest = newest_in_history(client)
         gone = client.history(f"DAGManJobId == {cluster}", PROJECTION)
@@ -117,50 +126,69 @@ def conclude(
         held_timeout: seconds after which a held workflow is given up; none: never.
     """
     proc = observation.read_ad(dagman, queued=True)
-    at_work = dagman.get("ShadowBday") is not None
-    native: dict[str, Any] = {"missing_since": None, "missing_polls": None, "held_since": None}
-    started = datetime.fromtimestamp(proc.started, UTC) if proc.started else None
-    changed = _changed(before, nodes)
-    lines = _lines(before, nodes)
-
-    in_vain = mark_forgotten(record, (proc,), native)
-
-    def seen(status: str | None, message: str | None, **more: Any) -> Observation:
-        begun = None if status == statuses.SUBMITTED else started  # DAGMan runs, but none of the work yet
-        return Observation(
-            status, message, native, started=begun, messages=lines, nodes=changed, version=record.version, **more
-        )
-
-    if proc.state == observation.REMOVED and at_work:
-        return seen(None, "Being removed: DAGMan ends its nodes.")
+    forgotten = spooling.is_forgotten(record, (proc,))
+    values: Values = {"missing_since": None, "missing_polls": None, "held_since": None}
+    if not forgotten and spooling.was_refused(record):
+        values["release_refused"] = None
+    seen = Observation(
+        None,
+        native=encode(**values),
+        started=datetime.fromtimestamp(proc.started, UTC) if proc.started else None,
+        messages=_lines(before, nodes),
+        nodes=_changed(before, nodes),
+        version=record.version,
+        todo=frozenset({Todo.RELEASE} if forgotten else ()),
+    )
+    if proc.state == observation.REMOVED and dagman.get("ShadowBday") is not None:
+        return replace(seen, message="Being removed: DAGMan ends its nodes.")
     if proc.state in (observation.REMOVED, observation.COMPLETED):
-        ended = datetime.fromtimestamp(proc.ended, UTC) if proc.ended else None
-        removed = proc.state == observation.REMOVED
-        native["dagman"] = {"removed": removed, "exit_code": proc.exit_code, "reason": proc.reason}
-        status, message = dag_observation.outcome_of(nodes, proc.exit_code, removed=removed)
-        native[OUTCOME] = {"status": status, "message": message, "ended": ended.isoformat() if ended else None}
-        return seen(statuses.RESULTS_READY, "DAGMan has ended; outputs are being fetched.", ended=ended)
+        return _ended(seen, proc, nodes)
     if proc.status == statuses.PAUSED:
         running = sum(node.status == statuses.RUNNING for node in nodes)
         ends = f" {running} at work go on to their end." if running else ""
-        return seen(statuses.PAUSED, f"Halted: no new nodes are started.{ends} resume() goes on.")
+        return replace(
+            seen, status=statuses.PAUSED, message=f"On hold: no new nodes are started.{ends} resume() goes on."
+        )
+    in_vain = forgotten and spooling.was_refused(record)
     held = _all_held(nodes) if proc.status != statuses.HELD else None
     if in_vain or proc.status == statuses.HELD or (held is not None and held.status == statuses.HELD):
-        text = proc.hold_text() if held is None else dag_observation.progress(nodes)
-        text = record.state.status_message if in_vain else text
-        since = record.native.get("held_since") or clock.now().isoformat()
-        native["held_since"] = since
-        if held_timeout is not None and clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout):
-            native["give_up"] = True
-            native["gave_up"] = f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {text}"
-            return replace(seen(None, None), messages=(*lines, (logging.WARNING, native["gave_up"])))
-        return seen(statuses.HELD, text)
+        text = proc.hold_text() if held is None else node_states.progress(nodes)
+        return _held(record, seen, record.state.status_message if in_vain else text, held_timeout)
     if held is not None:
-        return seen(statuses.PAUSED, dag_observation.progress(nodes))
+        return replace(seen, status=statuses.PAUSED, message=node_states.progress(nodes))
     if _begun(nodes, dagman):
-        return seen(statuses.VARIOUS, dag_observation.progress(nodes))
+        return replace(seen, status=statuses.VARIOUS, message=node_states.progress(nodes))
     message = record.state.status_message if record.state.status == statuses.SUBMITTED else "Waiting for DAGMan."
-    return seen(statuses.SUBMITTED, message)
+    # DAGMan runs, but none of the work yet.
+    return replace(seen, status=statuses.SUBMITTED, message=message, started=None)
+
+
+def _ended(seen: Observation, proc: Proc, nodes: Sequence[NodeRecord]) -> Observation:
+    """DAGMan has ended: its files are to be fetched."""
+    ended = datetime.fromtimestamp(proc.ended, UTC) if proc.ended else None
+    removed = proc.state == observation.REMOVED
+    status, message = node_states.outcome_of(nodes, proc.exit_code, removed=removed)
+    more = {
+        **encode_end(DagmanEnd(removed, proc.exit_code, proc.reason)),
+        **encode(outcome=Outcome(status, message, ended)),
+    }
+    text = "DAGMan has ended; outputs are being fetched."
+    return replace(seen, status=statuses.RESULTS_READY, message=text, native={**seen.native, **more}, ended=ended)
+
+
+def _held(record: JobRecord, seen: Observation, text: str, held_timeout: float | None) -> Observation:
+    """The workflow is held, and given up where that takes too long."""
+    since = limits.held_since(record)
+    native = {**seen.native, **encode(held_since=since)}
+    if not limits.is_given_up(since, held_timeout):
+        return replace(seen, status=statuses.HELD, message=text, native=native)
+    why = limits.given_up_text(held_timeout, text)
+    return replace(
+        seen,
+        native={**native, **encode_gave_up(why)},
+        messages=(*seen.messages, (logging.WARNING, why)),
+        todo=seen.todo | {Todo.GIVE_UP},
+    )
 
 
 def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
@@ -174,8 +202,8 @@ def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
 
 
 def _begun(nodes: Sequence[NodeRecord], dagman: Mapping[str, Any]) -> bool:
-    fresh = [node for node in nodes if not node.native.get(dag_observation.KEPT)]
-    if any(dag_observation.tries_of(node) for node in fresh):
+    fresh = [node for node in nodes if not node.native.get(node_states.KEPT)]
+    if any(node_states.tries_of(node) for node in fresh):
         return True
     if any(int(dagman.get(name) or 0) for name in ("DAG_NodesFailed", "DAG_NodesQueued")):
         return True
@@ -186,32 +214,26 @@ def _begun(nodes: Sequence[NodeRecord], dagman: Mapping[str, Any]) -> bool:
 
 
 def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) -> Observation:
-    """DAGMan is not in the queue: somebody else took it out, or the schedd has lost it."""
+    """DAGMan is not in the queue: it was taken out by others, or the schedd has lost it."""
     for ad in client.history(constraint(record), PROJECTION, match=1):
         proc = observation.read_ad(ad, queued=False)
-        reason = f": {proc.reason}" if proc.reason else ""
         if proc.state == observation.COMPLETED:
+            status, crashed = statuses.ERROR, True
             text = "DAGMan has ended and was taken out of the queue before its outputs were fetched: they are lost."
-            lost = _changed(nodes, dag_observation.lose(nodes))
-            return Observation(
-                statuses.ERROR, text, {"in_queue": None}, crashed=True, nodes=lost, version=record.version
-            )
-        ended = dag_observation.lose(dag_observation.finish(nodes, {}, removed=True))
-        text = f"Removed from the queue with what it had written{reason}."
-        changed = tuple(_changed(nodes, ended))
-        return Observation(statuses.ABORTED, text, {"in_queue": None}, nodes=changed, version=record.version)
-    since = record.native.get("missing_since") or clock.now().isoformat()
-    polls = int(record.native.get("missing_polls") or 0) + 1
-    native: dict[str, Any] = {"missing_since": since, "missing_polls": polls}
-    if polls < MISSING_POLLS or clock.now() - datetime.fromisoformat(since) < MISSING_TIME:
-        return Observation(None, None, native)
+            left = node_states.lose(nodes)
+        else:
+            status, crashed = statuses.ABORTED, False
+            text = f"Removed from the queue with what it had written{f': {proc.reason}' if proc.reason else ''}."
+            left = node_states.lose(node_states.finish(nodes, {}, removed=True))
+        changed = _changed(nodes, left)
+        native = encode(in_queue=None)
+        return Observation(status, text, native, crashed=crashed, nodes=changed, version=record.version)
     text = (
-        f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {since}. "
+        f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {{since}}. "
         "It was removed there, or the schedd lost its queue. What it wrote is not known; resubmit() runs it again."
     )
-    lost = _changed(nodes, dag_observation.lose(nodes))
-    native["in_queue"] = None
-    return Observation(statuses.ERROR, text, native, crashed=True, nodes=lost, version=record.version)
+    lost = _changed(nodes, node_states.lose(nodes))
+    return limits.missing(record, text, nodes=lost, version=record.version)
 
 
 def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
@@ -230,7 +252,7 @@ def _lines(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[tup
     """A line for each node whose status changed."""
     found: list[tuple[int, str]] = []
     for old, new in zip(before, now, strict=True):
-        if old.status == new.status and dag_observation.tries_of(old) == dag_observation.tries_of(new):
+        if old.status == new.status and node_states.tries_of(old) == node_states.tries_of(new):
             continue
         level = logging.WARNING if new.status in (statuses.ERROR, statuses.HELD) else logging.INFO
         found.append((level, f"Node {new.name}: {new.status}. {new.message}".rstrip(" .") + "."))

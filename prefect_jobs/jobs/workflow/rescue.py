@@ -5,15 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.workflow import node_states as dag_observation
-from prefect_jobs.jobs.workflow import poll as workflow_watch
-from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode
+from prefect_jobs.jobs.workflow import node_states, poll
+from prefect_jobs.jobs.workflow.node_handle import NodeHandle
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor.dag import model as dag
-from prefect_jobs.schedulers.condor.dag import reports as dag_reports
+from prefect_jobs.schedulers.condor.dag import model, reports
 
 
-def done_before(nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRecord], directory: Path) -> list[str]:
+def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], directory: Path) -> list[str]:
     """What is done: what the rescue DAG says, and what is known of the nodes besides.
 
     A node whose directory is gone is not done, whatever was said of it; nor is one that comes after such a node.
@@ -21,41 +19,41 @@ def done_before(nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRe
     Returns:
         DAGMan's names: nodes, and ``<splice>+<its node>``.
     """
-    rescued = dag_reports.read_rescue(directory) or []
+    rescued = reports.read_rescue(directory) or []
     inner: dict[str, list[str]] = {}
     for name in rescued:
         inner.setdefault(name.partition("+")[0], []).append(name)
     by_name = {node.name: node for node in nodes}
     judged: dict[str, bool] = {}
 
-    def is_done(node: CondorWorkflowNode) -> bool:
+    def is_done(node: NodeHandle) -> bool:
         state = states.get(node.name)
         complete = state is not None and state.status == statuses.COMPLETE
-        if node.kind == dag.SPLICE:
+        if node.kind == model.SPLICE:
             complete = complete and node.name in inner  # DAGMan knows a splice by its nodes only
         elif node.name in inner:
             complete = True
-        if complete and state is not None and dag_observation.tries_of(state):
-            complete = (directory / (node.dir or node.name)).is_dir()
-        return complete and all(judged.get(name, False) for name in node.spec["parents"])
+        if complete and state is not None and node_states.tries_of(state):
+            complete = (directory / node.folder).is_dir()
+        return complete and all(judged.get(name, False) for name in node.parents)
 
     found: list[str] = []
     for name in _in_order(by_name):
         node = by_name[name]
         judged[name] = is_done(node) or node.done
-        if node.kind == dag.SPLICE and all(judged[parent] for parent in node.spec["parents"]):
+        if node.kind == model.SPLICE and all(judged[parent] for parent in node.parents):
             found.extend(inner.get(name, ()))
-        elif judged[name] and node.kind in dag_observation.WORK:
+        elif judged[name] and node.kind in node_states.WORK:
             found.append(name)
     return found
 
 
-def _in_order(nodes: Mapping[str, CondorWorkflowNode]) -> list[str]:
+def _in_order(nodes: Mapping[str, NodeHandle]) -> list[str]:
     """Every node after its parents."""
-    waiting = {name: len(node.spec["parents"]) for name, node in nodes.items()}
+    waiting = {name: len(node.parents) for name, node in nodes.items()}
     children: dict[str, list[str]] = {name: [] for name in nodes}
     for name, node in nodes.items():
-        for parent in node.spec["parents"]:
+        for parent in node.parents:
             children[parent].append(name)
     ready = [name for name, number in waiting.items() if not number]
     for name in ready:  # grows while it is walked through
@@ -67,7 +65,7 @@ def _in_order(nodes: Mapping[str, CondorWorkflowNode]) -> list[str]:
 
 
 def begin(
-    nodes: Sequence[CondorWorkflowNode], states: Mapping[str, NodeRecord], done: Sequence[str] | None
+    nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], done: Sequence[str] | None
 ) -> tuple[NodeRecord, ...]:
     """The nodes at the beginning of a run, all to be shown.
 
@@ -79,14 +77,14 @@ def begin(
     over = set(done or ())
     found: list[NodeRecord] = []
     for node in nodes:
-        state = states.get(node.name, node._record)
-        splice = node.kind == dag.SPLICE and state.status == statuses.COMPLETE
+        state = states.get(node.name, node.record)
+        splice = node.kind == model.SPLICE and state.status == statuses.COMPLETE
         if node.name in over or (splice and any(name.startswith(f"{node.name}+") for name in over)):
-            native = {**state.native, dag_observation.KEPT: True}
-            found.append(workflow_watch.marked(state, replace(state, status=statuses.COMPLETE, native=native)))
+            native = {**state.native, node_states.KEPT: True}
+            found.append(poll.marked(state, replace(state, status=statuses.COMPLETE, native=native)))
         elif node.done:
             new = replace(state, status=statuses.COMPLETE, message="Done from the start.", native={})
-            found.append(workflow_watch.marked(state, new))
+            found.append(poll.marked(state, new))
         else:
             # Marked in any case: Prefect may show it as one that will never run.
             found.append(replace(state, status=statuses.PENDING, message="", native={}, seq=state.seq + 1))

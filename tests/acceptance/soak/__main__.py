@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from prefect_jobs import JobManager, PrefectJobsError, statuses
+from prefect_jobs import JobManager, PrefectJobsError
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import get_runtime
@@ -59,7 +59,7 @@ class Soak:
                 stack.enter_context(self._parts.up())
                 stack.callback(close_clients)
                 stack.callback(get_runtime().close)
-                stack.callback(get_runtime().scheduler(work.DASK_BLOCK).close)
+                stack.callback(get_runtime().site.scheduler(work.DASK_BLOCK).close)
                 self._say(f"all parts are up; {len(self._plans)} jobs, kills: {self._size.kills}")
                 self._work(inputs)
                 self._end()
@@ -115,7 +115,7 @@ class Soak:
         """The jobs by their plans' numbers; what was final must be so for ever."""
         jobs = {int(job.name.rpartition(" ")[2]): job for job in self._manager.list_jobs()}
         for number, job in jobs.items():
-            if statuses.is_final(job._record.state.as_status):
+            if job.handle.record.final:
                 first = self._seen.setdefault(number, job.cached_status)
                 if first != job.cached_status:
                     self._wrong.append(f"{job.name} was {first!r} and then {job.cached_status!r}")
@@ -137,7 +137,7 @@ class Soak:
         self._until(lambda: not get_runtime().store.backlog(), "Prefect shows all that is to be shown")
         jobs = self._look()
         self._until(lambda: not verdict.shown(jobs, self._plans, self._api_url), "no run disagrees")
-        pool = get_runtime().scheduler(work.CONDOR_BLOCK)
+        pool = get_runtime().site.scheduler(work.CONDOR_BLOCK)
         self._until(lambda: not pool.get_client().query("PrefectJobsToken =!= undefined"), "the queue is empty")
 
     def _until(self, there: Callable[[], bool], what: str) -> None:
@@ -162,9 +162,9 @@ class Soak:
             told = [*verdict.outcome(one, job)] if job is not None else ["it is not there"]
             self._wrong += [f"{one.name}, {one.engine} {one.codes}, job {job and job.id}: {text}" for text in told]
             if told and job is not None:
-                lines = [f"  {line.time} {line.text}" for line in get_runtime().messages(job._record.id)]
-                self._say("\n".join([f"what was said about {one.name}, {job._record.native}:", *lines]))
-        self._wrong += verdict.history(self._plans, jobs, get_runtime().scheduler(work.CONDOR_BLOCK))
+                lines = [f"  {line.time} {line.text}" for line in get_runtime().jobs.messages(job.handle.record.id)]
+                self._say("\n".join([f"what was said about {one.name}, {job.handle.record.native}:", *lines]))
+        self._wrong += verdict.history(self._plans, jobs, get_runtime().site.scheduler(work.CONDOR_BLOCK))
         self._wrong += verdict.shown(jobs, self._plans, self._api_url)
 
     def _left_behind(self) -> None:

@@ -74,7 +74,7 @@ def history(plans: Iterable[JobPlan], jobs: Mapping[int, Job], pool: CondorSched
 def _once(plan: JobPlan, job: Job | None, ads: list[dict[str, Any]]) -> Iterator[str]:
     if not isinstance(job, CondorJob):
         return  # that it is not there is told elsewhere
-    expected = {(job.cluster_id, process, job._record.submission_token) for process in range(len(plan.codes))}
+    expected = {(job.cluster_id, process, job.handle.record.submission_token) for process in range(len(plan.codes))}
     # A schedd that is killed while it moves a process to the history notes it there once more: the same run of it.
     runs = {tuple(ad.get(name) for name in (*_WHICH, "NumJobStarts", "CompletionDate")) for ad in ads}
     found = [run[: len(_WHICH)] for run in runs]

@@ -1,0 +1,307 @@
+"""A cluster of processes at an HTCondor access point: submitted, polled, steered, fetched."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
+from prefect_jobs.jobs.condor import local_files, logs, poll
+from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
+from prefect_jobs.jobs.condor.ads import asking, of_token
+from prefect_jobs.jobs.condor.local_files import Places
+from prefect_jobs.jobs.condor.state import CondorState, encode
+from prefect_jobs.jobs.condor.submit_commands import SpecView, count_of
+from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched, Submitted
+from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import client as condor
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, Submission
+from prefect_jobs.schedulers.condor.submit import description, outputs, streams
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a pause waits for the access point to have spooled the inputs.
+SPOOLING_PATIENCE = 15.0
+#: What is asked to find out whether the inputs of a submission have arrived.
+_ARRIVAL = (
+    "ClusterId",
+    "TotalSubmitProcs",
+    "JobStatus",
+    "HoldReasonCode",
+    "LastHoldReasonCode",
+    "StageInStart",
+    "StageInFinish",
+)
+_FETCHED = "outputs fetched by prefect-jobs"
+
+
+class CondorEngine(AccessPointEngine):
+    """A cluster of processes."""
+
+    @property
+    def state(self) -> CondorState:
+        """What is known of the cluster."""
+        return CondorState(self.handle.record)
+
+    @property
+    def commands(self) -> SpecView:
+        """The submit commands."""
+        return SpecView(self.handle.drafts.spec)
+
+    @staticmethod
+    def held_parts(record: JobRecord) -> bool:
+        """Whether a process is held."""
+        return any(proc.state == observation.HELD for proc in CondorState(record).procs.values())
+
+    def settle(self) -> None:
+        """Local files: they mean what they meant in the folder in which the job was made."""
+        handle = self.handle
+        own = [self.directory] if self.directory else []
+        base: dict[str, Any] = handle.record.spec
+        if handle.id is None:
+            base = {**base, "remote_input_files": ()}  # what was not there before may be there now
+        local_files.settle(handle.drafts.spec, base, Places(own, [Path(handle.drafts.workspace)]))
+
+    # -- submission -------------------------------------------------------------------------------------
+
+    def submit(self, queue: int | None = None, options: Mapping[str, Any] | None = None) -> Submitted:
+        """Submits the cluster.
+
+        Args:
+            queue: number of processes, for this submission only.
+            options: submit commands, for this submission only.
+        """
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"options are submit commands as a dict, not {options!r}.")
+        count = self.commands.num_jobs if queue is None else count_of(queue)
+        with _links() as links:
+            wanted = self.describe(links, count, options or {})
+            client = self.client()
+            return self.noted(client, wanted, self.hand_over(client, wanted.text, count, spool=wanted.spool))
+
+    @classmethod
+    def submit_many(cls, engines: Sequence["CondorEngine"]) -> list[Submitted | Exception]:
+        """Submits all of one access point in as few requests as there can be."""
+        answers: dict[int, Submitted | Exception] = {}
+        clients: dict[str | None, CondorClient | Exception] = {}
+        by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
+        with _links() as links:
+            for number, engine in enumerate(engines):
+                try:
+                    wanted = engine.describe(links / str(number), engine.commands.num_jobs, {})
+                    by_client.setdefault(_client_of(engine, clients), []).append((number, wanted))
+                except DatabaseError:
+                    raise
+                except Exception as error:  # of this one job
+                    answers[number] = error
+            for client, items in by_client.items():
+                requests = [
+                    Submission(wanted.text, engines[number].commands.num_jobs, wanted.spool) for number, wanted in items
+                ]
+                for (number, wanted), answer in zip(items, client.submit_all(requests), strict=True):
+                    try:
+                        answers[number] = engines[number].noted(client, wanted, engines[number].taken(client, answer))
+                    except Exception as error:  # of this one job
+                        answers[number] = error
+        return [answers[number] for number in range(len(engines))]
+
+    def describe(self, links: Path, count: int, options: Mapping[str, Any]) -> description.Description:
+        """The submit description; ``links`` must be there until it was submitted."""
+        directory, commands = self.make_directory(), self.commands
+        links.mkdir(exist_ok=True)
+        wanted = description.describe(
+            description.Request(
+                name=self.handle.name,
+                attributes=commands.attributes,
+                directory=directory,
+                search=(self.workspace, *local_files.search(self.handle.drafts.spec.get(local_files.FOLDER))),
+                input_files=commands.remote_input_files,
+                count=count,
+                token=self.handle.token,
+                links=links,
+                extra=options,
+            )
+        )
+        outputs.clear(directory)  # what an earlier submission left there is not this one's
+        outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
+        (directory / "logs").mkdir(exist_ok=True)
+        return wanted
+
+    @staticmethod
+    def noted(client: CondorClient, wanted: description.Description, done: condor.Submitted | Submitted) -> Submitted:
+        """What is kept of a submission."""
+        if isinstance(done, Submitted):
+            return done
+        native = encode(
+            cluster=done.cluster_id, total=done.num_procs, spool=wanted.spool, in_queue=True, logs=dict(wanted.logs)
+        )
+        return Submitted(done.cluster_id, native, submitted_text(done, client))
+
+    def found(self, client: CondorClient) -> Submitted | None:
+        """As told there."""
+        mine = of_token(self.handle.token)
+        ads = client.query(mine, _ARRIVAL)
+        if ads and not any(_arrived(ad) for ad in ads):
+            # Its inputs never arrived whole: it cannot run, and is replaced, unless they arrive at this moment.
+            client.act("Remove", f"{mine} && {observation.WAITING}", "its inputs were not sent completely")
+            ads = client.query(mine, _ARRIVAL)
+        # What was removed before its inputs had arrived was never a job.
+        ads = [ad for ad in ads or client.history(mine, _ARRIVAL, match=1) if _arrived(ad)]
+        if not ads:
+            return None
+        cluster = int(ads[0]["ClusterId"])
+        default = description.default_logs(self.handle.name)
+        native = encode(
+            cluster=cluster,
+            total=int(ads[0].get("TotalSubmitProcs", len(ads))),
+            spool=any("StageInStart" in ad for ad in ads),
+            in_queue=True,
+            logs={command: str(self.commands.get_attribute(command) or path) for command, path in default.items()},
+        )
+        return Submitted(cluster, native, found_text(cluster))
+
+    # -- while it is in the queue -----------------------------------------------------------------------
+
+    def poll(self) -> Observation:
+        """Asks the schedd."""
+        with asking():
+            return poll.observe(self.handle.record, self.client(), self.site.held_timeout)
+
+    def stop(self) -> Observation:
+        """Removes it from the queue."""
+        found = self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
+        # The history does not tell who removed a job; here it is known.
+        return replace(found, message="Stopped.") if found.status == statuses.ABORTED else found
+
+    def pause(self) -> Observation:
+        """Holds it. While the access point spools its inputs, HTCondor itself holds it, and no user can."""
+        deadline = time.monotonic() + SPOOLING_PATIENCE
+        while True:
+            found = self._steer(
+                "Hold", "(JobStatus == 1 || JobStatus == 2 || JobStatus == 7)", "paused by prefect-jobs"
+            )
+            states = {proc["state"] for proc in found.native.get("procs", ())}
+            # The spooling may end between the command and the question: then it is tried again at once.
+            if not states.intersection((observation.UNEXPANDED, observation.IDLE, observation.RUNNING)):
+                return found
+            if time.monotonic() > deadline:
+                if observation.UNEXPANDED not in states:
+                    return found
+                raise JobStateError(
+                    f"{self.handle.title} is still sending its inputs and cannot be paused yet; try again."
+                )
+            Event().wait(0.2)
+
+    def resume(self) -> Observation:
+        """Releases it."""
+        held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
+        return self._steer("Release", held, "resumed by prefect-jobs")
+
+    def _steer(self, action: condor.Action, which: str, reason: str) -> Observation:
+        client = self.client()
+        with asking():
+            client.act(action, f"{self.mine} && {which}", reason)
+            return poll.observe(self.handle.record, client, None)
+
+    def logs(self) -> dict[str, Any]:
+        """The logs of its processes, as they are now, where the schedd gives them."""
+        record, state = self.handle.record, self.state
+        if record.remote_id is None:
+            return {}
+        directory, procs = self.initial_dir, range(state.total)
+        if state.in_queue and state.spool and not record.final:
+            outputs.prepare(directory, len(procs), ("logs",))
+            try:
+                client, mine = self.client(), self.mine
+                done = f"{mine} && JobStatus == 4"
+                streams.add(client, done, client.query(done, streams.ATTRIBUTES))
+                client.retrieve(mine)
+            except (CondorError, SchedulerConnectionError) as error:
+                log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
+        found = {f"Process {proc}": logs.read_logs(record, directory, proc) for proc in procs}
+        return found["Process 0"] if len(found) == 1 else found
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def fetch(self) -> Fetched:
+        """Fetches the outputs, puts them in their place, and takes the job out of the queue."""
+        directory, state = self.initial_dir, self.state
+        notes: list[tuple[int, str]] = []
+        lost = ""
+        if state.spool:
+            waiting, shared = self._retrieve(directory)
+            if not waiting and not state.retrieved:
+                lost = "Its outputs are lost: the job was removed from the access point before they were fetched."
+                notes.append((logging.WARNING, lost))
+            for name, kept in shared.items():
+                text = f"{len(kept)} processes wrote {name!r}; they are kept as {', '.join(kept[:5])}"
+                notes.append((logging.WARNING, text))
+        notes.extend(logs.tails(self.handle.record, directory))
+        return Fetched(native=encode(in_queue=None), messages=tuple(notes), note=lost)
+
+    def _retrieve(self, directory: Path) -> tuple[bool, dict[str, list[str]]]:
+        """Fetches outputs.
+
+        Returns:
+            Whether there were any at the access point; and what :func:`outputs.put_in_place` returns.
+
+        Raises:
+            OutputsNotFetched: not possible now.
+        """
+        client, done = self.client(), f"{self.mine} && JobStatus == 4"
+        try:
+            waiting = client.query(done, streams.ATTRIBUTES)
+            if waiting:
+                self.make_directory()
+                outputs.prepare(directory, self.state.total, ("logs",))
+                streams.add(client, done, waiting)
+                client.retrieve(done)
+                self.handle.apply(None, native=encode(retrieved=True))
+            shared = outputs.put_in_place(directory)
+            if waiting:
+                client.act("Remove", done, _FETCHED)
+        except (CondorError, OSError) as error:
+            raise OutputsNotFetched(first_line(error)) from error
+        return bool(waiting), shared
+
+    def clean_up(self) -> None:
+        """Removes it from the queue."""
+        if self.handle.record.remote_id and self.state.in_queue:
+            with asking():
+                self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
+
+
+def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exception]) -> CondorClient:
+    """The client for a job's scheduler; where it cannot be had, that is found out once for all of its jobs."""
+    name = engine.handle.record.scheduler
+    if name not in known:
+        try:
+            known[name] = engine.client()
+        except SchedulerConnectionError as error:
+            known[name] = error
+    found = known[name]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@contextmanager
+def _links() -> Iterator[Path]:
+    """A folder for links to input files, as HTCondor shall see them, while they are sent."""
+    with tempfile.TemporaryDirectory(prefix="prefect-jobs-links-") as folder:
+        yield Path(folder)
+
+
+def _arrived(ad: Mapping[str, Any]) -> bool:
+    """Whether the inputs of a process are at the access point, or it needs none to be sent."""
+    # One that was removed while it waited for them says so no longer as the reason why it is held.
+    codes = (ad.get("HoldReasonCode"), ad.get("LastHoldReasonCode"))
+    sending = observation.HOLD_SPOOLING in codes or "StageInStart" in ad
+    return "StageInFinish" in ad or not sending

@@ -1,0 +1,160 @@
+"""Jobs at one access point, polled together."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.jobs.condor import limits, poll, spooling
+from prefect_jobs.jobs.condor.ads import asking
+from prefect_jobs.jobs.condor.engine import CondorEngine
+from prefect_jobs.jobs.condor.state import CondorState
+from prefect_jobs.jobs.group import Group
+from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.observation import Proc
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two questions for everything that is in the queue, not for what has changed alone.
+FULL = 15.0
+#: Seconds by which the questions for what has changed overlap: a schedd notes a change a moment after it happened.
+_OVERLAP = 5
+#: What tells whether a process is another than before.
+_LIGHT = ("ClusterId", "ProcId", "JobStatus", "LastJobStatus", "HoldReasonCode", "PrefectJobsToken", "ServerTime")
+_OURS = "PrefectJobsToken =!= undefined"
+#: Jobs that are asked about in one question.
+_CHUNK = 200
+#: Jobs that are looked for in the history in one poll.
+_LOST = 50
+
+#: Processes by the tokens of their jobs, and by number.
+Procs = dict[str, dict[int, Proc]]
+
+
+class CondorGroup(Group):
+    """Jobs at one access point under one identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Tokens of jobs that were polled.
+        self._seen: set[str] = set()
+        self._next_full = 0.0
+        #: The schedd's time at the last question.
+        self._time = 0
+
+    def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
+        """As told there: one question for what has changed, or, every :data:`FULL` seconds, for everything."""
+        self._failed.clear()
+        clusters: dict[str, CondorEngine] = {}
+        others: list[AnyJob] = []
+        for job in jobs:
+            if isinstance(job.engine, CondorEngine) and not job.polls_itself():
+                clusters[job.handle.token] = job.engine
+            else:
+                others.append(job)
+        found: dict[int, Observation] = {}
+        if clusters:
+            with asking():
+                found = self._poll(clusters, stop)
+        return {**found, **self._each(others, stop)}
+
+    def look_again(self) -> None:
+        """As told there."""
+        self._next_full = 0.0
+
+    def _poll(self, clusters: Mapping[str, CondorEngine], stop: Callable[[], bool]) -> dict[int, Observation]:
+        first = next(iter(clusters.values()))
+        client, timeout = first.client(), first.site.held_timeout
+        records = {token: engine.handle.record for token, engine in clusters.items()}
+        seen, lost = self._ask_for_news(client, records)
+        self._seen = set(records)
+        lost += [record for record in records.values() if _is_due(record, timeout)]
+        found: dict[int, Observation] = {}
+        for token, procs in seen.items():
+            if token in records and not stop():
+                found.update(self._one(records[token], client, procs, timeout))
+        # What is not in the queue is looked for in the history, one by one; where there are many, some at a time.
+        for record in lost[:_LOST]:
+            # Not twice: a held job that was given up a moment ago would now be a removed one.
+            if not stop() and record.id not in found:
+                found.update(self._one(record, client, None, timeout))
+        if len(lost) > _LOST:
+            self._next_full = 0.0
+        return found
+
+    def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
+        """Processes that may have changed, and jobs of which some are not in the queue any more."""
+        if time.monotonic() >= self._next_full or not self._time:
+            everything = self._ask(client, _OURS, _LIGHT)
+            changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
+            seen = self._of(client, changed)
+            self._next_full = time.monotonic() + FULL
+            return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
+        since = f"{_OURS} && EnteredCurrentStatus >= {self._time - _OVERLAP}"
+        seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
+        # Those that are new here may have changed long ago.
+        seen.update(self._of(client, [token for token in records.keys() - self._seen if token not in seen]))
+        return seen, []
+
+    def _one(
+        self, record: JobRecord, client: CondorClient, procs: dict[int, Proc] | None, timeout: float | None
+    ) -> dict[int, Observation]:
+        try:
+            if procs is None:
+                found = poll.observe(record, client, timeout)
+            else:
+                found = poll.observe_changed(record, procs, client, timeout)
+        except (CondorError, SchedulerConnectionError) as error:
+            self._failed.add(record.id)
+            self._next_full = 0.0
+            log.warning("Job %s could not be polled: %s", record.id, error)
+            return {}
+        return {record.id: replace(found, version=record.version)}
+
+    def _of(self, client: CondorClient, tokens: Sequence[str]) -> Procs:
+        """Everything about jobs by their tokens, many in one question."""
+        found: Procs = {}
+        for start in range(0, len(tokens), _CHUNK):
+            which = f'stringListMember(PrefectJobsToken, "{",".join(tokens[start : start + _CHUNK])}")'
+            found.update(self._ask(client, which, observation.PROJECTION))
+        return found
+
+    def _ask(self, client: CondorClient, constraint: str, projection: Sequence[str]) -> Procs:
+        found: Procs = {}
+        for ad in client.query(constraint, projection):
+            self._time = max(self._time, int(ad.get("ServerTime") or 0))
+            proc = observation.read_ad(ad, queued=True)
+            found.setdefault(str(ad.get("PrefectJobsToken")), {})[proc.proc] = proc
+        return found
+
+
+def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
+    state = CondorState(record)
+    known = state.procs
+    return len(known) < state.total or any(
+        ((procs[number].state, procs[number].hold_code) if number in procs else None) != (proc.state, proc.hold_code)
+        for number, proc in known.items()
+        if number in procs or not proc.final
+    )
+
+
+def _is_due(record: JobRecord, held_timeout: float | None) -> bool:
+    """Whether something is to be done about a job of which there is no news. Asked of each job at each poll."""
+    state = CondorState(record)
+    if limits.is_given_up(state.held_since, held_timeout):
+        return True
+    if not state.waits_for_inputs:
+        return False
+    return spooling.is_forgotten(record, state.procs.values()) and not spooling.refused_lately(record)
+
+
+def _lost(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
+    """Whether a process is not in the queue that is not known to have ended."""
+    state = CondorState(record)
+    known = state.procs
+    return any(number not in procs and not (number in known and known[number].final) for number in range(state.total))

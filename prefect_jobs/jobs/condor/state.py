@@ -1,0 +1,107 @@
+"""What is kept of a job at an access point: each key of ``JobRecord.native`` once, typed."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from prefect_jobs.noted import CLUSTER, HOST, IN_QUEUE, OUTCOME, Noted, Outcome
+from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.observation import Proc
+
+#: Keys by the name of the value in :class:`Values` where they differ.
+_KEYS = {"release_refused": "told", "cluster": CLUSTER, "host": HOST, "in_queue": IN_QUEUE, "outcome": OUTCOME}
+
+
+class AccessPointState(Noted):
+    """What is kept of any job at an access point. It reads what is asked for, and nothing else."""
+
+    __slots__ = ()
+
+    def __init__(self, record: JobRecord) -> None:
+        super().__init__(record.native)
+
+    @property
+    def missing_since(self) -> str | None:
+        """Since when the job is in neither queue nor history."""
+        return self._native.get("missing_since")
+
+    @property
+    def missing_polls(self) -> int:
+        """How many polls have not found it."""
+        return int(self._native.get("missing_polls") or 0)
+
+    @property
+    def held_since(self) -> str | None:
+        """Since when the system holds it."""
+        return self._native.get("held_since")
+
+    @property
+    def release_refused(self) -> datetime | None:
+        """When the schedd last refused to release the job though its inputs have arrived."""
+        value = self._native.get(_KEYS["release_refused"])
+        return datetime.fromisoformat(value) if value else None
+
+    @property
+    def retrieved(self) -> bool:
+        """Whether outputs were fetched, or there are none."""
+        return bool(self._native.get("retrieved"))
+
+
+class CondorState(AccessPointState):
+    """What is kept of a cluster of processes."""
+
+    __slots__ = ()
+
+    @property
+    def total(self) -> int:
+        """The number of processes that were submitted."""
+        return int(self._native.get("total", 1))
+
+    @property
+    def spool(self) -> bool:
+        """Whether inputs were sent and outputs are to be fetched."""
+        return bool(self._native.get("spool", True))
+
+    @property
+    def logs(self) -> dict[str, str]:
+        """Submit command (``log``, ``output``, ``error``) → path in the job's directory, with macros."""
+        return dict(self._native.get("logs", {}))
+
+    @property
+    def procs(self) -> dict[int, Proc]:
+        """The processes as last seen, by number."""
+        return observation.decode(self._native.get("procs", ()))
+
+    @property
+    def waits_for_inputs(self) -> bool:
+        """Whether a process waits for its inputs, as far as the schedd knows. Costs less than :attr:`procs`."""
+        return any(proc.get("hold_code") in observation.WAITING_CODES for proc in self._native.get("procs", ()))
+
+
+class Values(TypedDict, total=False):
+    """What can be noted; ``None`` removes a value."""
+
+    host: str
+    cluster: int
+    in_queue: bool | None
+    total: int
+    spool: bool
+    logs: dict[str, str]
+    procs: Mapping[int, Proc]
+    outcome: Outcome
+    missing_since: str | None
+    missing_polls: int | None
+    held_since: str | None
+    release_refused: str | None
+    retrieved: bool
+
+
+def encode(**values: Unpack[Values]) -> dict[str, Any]:
+    """Values by the keys under which they are kept."""
+    found: dict[str, Any] = {_KEYS.get(name, name): value for name, value in values.items()}
+    if "procs" in values:
+        found["procs"] = [values["procs"][number].encode() for number in sorted(values["procs"])]
+    if "outcome" in values:
+        found[OUTCOME] = values["outcome"].encode()
+    return found

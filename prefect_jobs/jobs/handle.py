@@ -1,0 +1,284 @@
+"""One job as this process knows it: its record, what was set here and is not saved yet, and how both stay true to what
+other processes write meanwhile."""
+
+import copy
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect_jobs.errors import JobStateError
+from prefect_jobs.jobs import changes, hooks
+from prefect_jobs.jobs.ports import Backend, ChangeOf
+from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.statuses import Status
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Drafts:
+    """What a user may set: the values as they will be saved. Dicts may be changed in place."""
+
+    name: str
+    description: str
+    workspace: str
+    extended_properties: dict[str, Any]
+    process_results_function: str | None
+    spec: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: JobRecord) -> "Drafts":
+        """The values that are stored."""
+        return cls(**copy.deepcopy({name: getattr(record, name) for name in DRAFTED}))
+
+    def values(self) -> dict[str, Any]:
+        """By field."""
+        return {name: getattr(self, name) for name in DRAFTED}
+
+
+#: The fields of a record that a user may set.
+DRAFTED = tuple(field.name for field in fields(Drafts))
+
+
+class Handle:
+    """A job's record, its drafts, and the only way in which they are read and written."""
+
+    def __init__(self, backend: Backend, record: JobRecord, workspace_of: Callable[[JobRecord], str]) -> None:
+        """
+        Args:
+            backend: keeps and shows jobs.
+            record: the job; one without an id is new.
+            workspace_of: the absolute workspace of a record of an earlier version, which may have none or a
+                relative one.
+        """
+        self.backend = backend
+        #: A flow engine executes the job's flow run at this moment.
+        self.engine_run = False
+        #: The action (``stop``, …) that is being done.
+        self.acting: str | None = None
+        #: What the built-in hook answered within the hook that runs now: one that overrides it need not return that.
+        self.inner: Any = None
+        self._workspace_of = workspace_of
+        #: What hooks have set that is not saved yet: field → before and after.
+        self._noted: dict[str, tuple[Any, Any]] = {}
+        self.record = self._with_workspace(record)
+        self._drafts: Drafts | None = None
+
+    # -- what it is -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int | None:
+        """Our id; ``None`` before the first save."""
+        return self.record.id or None
+
+    @property
+    def drafts(self) -> Drafts:
+        """What a user may set. Made when it is first asked for: of most jobs it never is."""
+        if self._drafts is None:
+            self._drafts = Drafts.of(self.record)
+        return self._drafts
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.record.name if self._drafts is None else self._drafts.name
+
+    @property
+    def title(self) -> str:
+        """The job for people."""
+        return f"the unsaved job {self.name!r}" if self.id is None else f"job {self.id} ({self.name!r})"
+
+    @property
+    def status(self) -> Status:
+        """The status as last known, with its class."""
+        return self.record.state.as_status
+
+    @property
+    def token(self) -> str:
+        """The token of the present submission; empty where there is none."""
+        return self.record.submission_token or ""
+
+    @property
+    def has_noted(self) -> bool:
+        """Whether a hook has set something that is not saved yet."""
+        return bool(self._noted)
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Reads the job anew.
+
+        Raises:
+            JobStateError: it was deleted, or never saved.
+        """
+        if self.id is None:
+            raise JobStateError(f"{self.title} must be saved first.")
+        record = self.backend.jobs.get(self.record.id)
+        if record is None:
+            raise JobStateError(f"{self.title} does not exist any more: it was deleted.")
+        self.take(record)
+
+    def take(self, record: JobRecord, *, keep: bool = True) -> None:
+        """Makes ``record`` what this object knows; with ``keep``, what was set here and is not saved stays."""
+        before, drafts = self._stored(), self._drafts
+        self.record = self._with_workspace(record)
+        self._drafts = None
+        if drafts is None or not keep:
+            return
+        mine, fresh = drafts.values(), Drafts.of(self.record)
+        if mine == before:
+            return
+        self._drafts = drafts
+        for name, value in fresh.values().items():
+            if mine[name] == before[name]:
+                setattr(drafts, name, value)
+            elif isinstance(value, dict) and isinstance(mine[name], dict):
+                # Key by key: a save must not remove what others have added meanwhile.
+                setattr(drafts, name, _merge(before[name], mine[name], value))
+
+    def _with_workspace(self, record: JobRecord) -> JobRecord:
+        if Path(record.workspace).is_absolute():
+            return record
+        return replace(record, workspace=self._workspace_of(record))  # written by an earlier version
+
+    def _stored(self) -> dict[str, Any]:
+        return {name: getattr(self.record, name) for name in DRAFTED}
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Writes what was set; a new job gets its id."""
+        if self.id is None:
+            self.take(self.backend.jobs.insert(self.drafted()), keep=False)
+        elif self._drafts is not None and self._drafts.values() != self._stored():
+            self.update(self.user_changes, keep=False)
+
+    def drafted(self) -> JobRecord:
+        """The record with what was set here."""
+        return replace(self.record, **copy.deepcopy(self.drafts.values()))
+
+    def user_changes(self, fresh: JobRecord) -> Change | None:
+        """What was set here, on top of what others wrote meanwhile: field by field, and key by key in dicts."""
+        if self._drafts is None:
+            return None
+        base, mine = self._stored(), copy.deepcopy(self._drafts.values())
+        set_here = {name: (base[name], value) for name, value in mine.items() if value != base[name]}
+        values = _merged(fresh, set_here)
+        if "name" in values:
+            values["name"] = str(values["name"]).replace("{id}", str(fresh.id))
+        return Change(values) if values else None
+
+    def update(self, change: ChangeOf, *, keep: bool = True) -> Change | None:
+        """Writes a change.
+
+        Returns:
+            What was written.
+
+        Raises:
+            JobStateError: the job was deleted.
+        """
+        written = self.backend.jobs.update(self.record.id, change, self.record)
+        self.take(written.after, keep=keep)
+        return written.change
+
+    def apply(self, event: Any, *, native: dict[str, Any] | None = None, **more: Any) -> None:
+        """Applies an event to the job through the one door; see :func:`changes.change_for`. What hooks have set is
+        saved with it."""
+        self.update(self.with_noted(lambda fresh: changes.change_for(fresh, event, native=native, **more)))
+
+    def wait_shown(self) -> None:
+        """Waits, 3 seconds at most, until Prefect shows the job as it is."""
+        record = self.backend.jobs.shown(self.record.id)
+        if record is not None:
+            self.take(record)
+
+    def forget(self) -> None:
+        """Makes the job an unsaved one: it was deleted."""
+        self.record = replace(self.record, id=0, version=0)
+
+    # -- hooks ------------------------------------------------------------------------------------------
+
+    def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a hook of the job's type. What it sets is saved with its outcome, see :meth:`with_noted`; what the
+        user has set before, and not saved, is not."""
+        before, self.inner = copy.deepcopy(self.drafts.values()), None
+        try:
+            return hooks.call(function, *args, **kwargs)
+        finally:
+            for name, value in self.drafts.values().items():
+                if value != before[name]:
+                    self._note_set(name, before[name], value)
+
+    def from_engine(self, answer: T) -> T:
+        """An engine's answer, which the hook that runs now may pass on or keep."""
+        self.inner = answer
+        return answer
+
+    def _note_set(self, name: str, before: Any, value: Any) -> None:
+        if isinstance(before, dict):
+            problem = _why_not_kept(value)
+            if problem:  # it must not keep the hook's outcome from being saved
+                log.error("%s: what a hook set in %s cannot be stored: %s", self.title, name, problem)
+                setattr(self.drafts, name, before)
+                return
+            value = json.loads(json.dumps(value))
+        first, _ = self._noted.get(name, (before, None))
+        if value != first:
+            self._noted[name] = (first, copy.deepcopy(value))
+
+    def with_noted(self, change: ChangeOf) -> ChangeOf:
+        """The change, and with it what hooks have set since the last one."""
+        noted, self._noted = self._noted, {}
+        return change if not noted else lambda fresh: _with_set(fresh, noted, change)
+
+
+def _why_not_kept(value: Any) -> str:
+    """Why JSON cannot keep what should be a dict; empty: it can."""
+    if not isinstance(value, dict):
+        return f"it is a dict, not {value!r}"
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _with_set(fresh: JobRecord, noted: dict[str, tuple[Any, Any]], change: ChangeOf) -> Change | None:
+    values = _merged(fresh, noted)
+    wanted = change(replace(fresh, **values))
+    if wanted is None:
+        return Change(values) if values else None
+    return Change({**values, **wanted.values}, wanted.messages, wanted.nodes)
+
+
+def _merged(fresh: JobRecord, changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """What is to be written of fields that were changed here.
+
+    Args:
+        fresh: the job as it is now.
+        changed: field → before and after.
+    """
+    values: dict[str, Any] = {}
+    for name, (before, after) in changed.items():
+        now = getattr(fresh, name)
+        merged = _merge(before, after, now) if isinstance(after, dict) else after
+        if merged != now:
+            values[name] = merged
+    if "name" in values:
+        values["face_seq"] = fresh.face_seq + 1  # the flow run is named after the job
+    return values
+
+
+def _merge(base: dict[str, Any], mine: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """``fresh`` with the keys that ``mine`` changed against ``base``."""
+    merged = dict(fresh)
+    for key in {*base, *mine}:
+        if key not in mine:
+            merged.pop(key, None)
+        elif key not in base or mine[key] != base[key]:
+            merged[key] = mine[key]
+    return merged

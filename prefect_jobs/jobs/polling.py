@@ -1,0 +1,165 @@
+"""Polls: one question to the scheduler, and what follows from the answer."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Any
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.jobs import changes, results, submission
+from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.noted import ASKED, UNREACHABLE_SINCE
+from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.transition import News, Source
+
+
+def update(job: AnyJob, interval: timedelta) -> None:
+    """See :meth:`Job.update_status`: asks if ``interval`` has passed since the last question."""
+    handle = job.handle
+    if handle.id is None:
+        return
+    _refresh(job)
+    if handle.record.final:
+        return
+    moments = (handle.record.state.last_status_update, handle.record.noted.asked)
+    last = max((moment for moment in moments if moment), default=None)
+    if last is None or abs(clock.now() - last) >= interval:
+        poll(job)
+
+
+def poll_once(job: AnyJob) -> bool:
+    """Asks now, however short ago it was asked before; whether the job is over."""
+    _refresh(job)
+    if not job.handle.record.final:
+        poll(job)
+    return job.handle.record.final
+
+
+def _refresh(job: AnyJob) -> None:
+    job.handle.refresh()
+    if job.handle.record.final or job.handle.status.text == statuses.RESULTS_READY:
+        job.engine.ended()
+
+
+def poll(job: AnyJob, *, fetch: bool = True) -> None:
+    """One question to the scheduler, and what follows from the answer; with ``fetch`` the outputs, too."""
+    record, status = job.handle.record, job.handle.status
+    try:
+        if status.text == statuses.RESULTS_READY:
+            if fetch:
+                results.fetch_and_end(job)
+            return
+        if record.submission_unknown and status.text == statuses.PENDING:
+            if record.submission_interrupted and not submission.adopt(job):
+                submission.forget(job)
+            return
+        if not status.kind.non_terminal or status.text == statuses.PENDING:
+            return
+        found = job.hooks.update_status()
+    except SchedulerConnectionError as error:
+        note_unreachable(job, error)
+        return
+    observed(job, found or NOTHING_NEW, fetch=fetch)
+
+
+# -- observations -----------------------------------------------------------------------------------------------
+
+
+def change_by(found: Observation, known: JobRecord) -> Callable[[JobRecord], Change | None]:
+    """What an observation changes of a job, computed once for the record that is known.
+
+    Args:
+        found: what was observed.
+        known: the record that was read before it. Nothing is written where the observation does not hold any more.
+    """
+    event, native = _as_news(known, found)
+
+    def compute(record: JobRecord) -> Change | None:
+        if found.version not in (None, record.version):
+            return None
+        return changes.change_for(record, event, native=native, messages=found.messages, nodes=found.nodes)
+
+    first = compute(known)
+    return lambda fresh: first if fresh is known else compute(fresh)
+
+
+def is_news(known: JobRecord, change: Change | None) -> bool:
+    """Whether a change says more than that the scheduler was asked."""
+    if change is None:
+        return False
+    state = change.values.get("state")
+    asked = state is not None and replace(state, last_status_update=known.state.last_status_update) == known.state
+    return bool(change.messages or change.nodes or change.values.keys() - ({"state"} if asked else set()))
+
+
+def _as_news(record: JobRecord, found: Observation) -> tuple[News, dict[str, Any]]:
+    """What was found as an event, and what is to be kept of it."""
+    native = dict(found.native)
+    message = found.message
+    if record.noted.unreachable_since is not None:
+        native[UNREACHABLE_SINCE] = native[ASKED] = None
+        message = message if message is not None else ""
+    event = News(
+        Source.SCHEDULER,
+        found.status,
+        message,
+        attempt=record.state.attempt,
+        started=found.started,
+        ended=found.ended,
+        crashed=found.crashed,
+    )
+    return event, native
+
+
+def observed(
+    job: AnyJob,
+    found: Observation,
+    *,
+    fetch: bool = True,
+    change: Callable[[JobRecord], Change | None] | None = None,
+) -> bool:
+    """Applies an observation, and goes on to fetch outputs if the work is over.
+
+    Args:
+        job: the job.
+        found: what was observed.
+        fetch: whether to fetch outputs.
+        change: what :func:`change_by` made of it, where that was asked for already.
+
+    Returns:
+        Whether it still held; what was observed of an older state of the job is dropped.
+    """
+    handle = job.handle
+    before = handle.record
+    written = handle.backend.jobs.update(before.id, handle.with_noted(change or change_by(found, before)), before)
+    handle.take(written.after)
+    if written.change is None and found.version not in (None, written.before.version):
+        return False
+    if handle.record.face_seq != before.face_seq and handle.status.text != statuses.RESULTS_READY:
+        handle.wait_shown()
+    if handle.status.text == statuses.RESULTS_READY and fetch:  # shown in the background if fetching takes its time
+        try:
+            results.fetch_and_end(job)
+        except SchedulerConnectionError as error:
+            note_unreachable(job, error)
+    return True
+
+
+# -- no answer --------------------------------------------------------------------------------------------------
+
+
+def note_unreachable(job: AnyJob, error: SchedulerConnectionError) -> None:
+    """Notes that the scheduler does not answer: the status stays, and the message says since when."""
+    since = job.handle.record.noted.unreachable_since
+    if since is None:
+        since = clock.now().astimezone(UTC).isoformat(timespec="seconds")
+    text = f"No answer from the scheduler since {since}; the status is the last one known. {error}"
+    asked = {UNREACHABLE_SINCE: since, ASKED: clock.now().isoformat()}
+    job.handle.apply(News(Source.SCHEDULER, None, text), native=asked)
+
+
+def was_reached(job: AnyJob) -> bool:
+    """Whether the last question had an answer, or needs none."""
+    return job.handle.record.final or job.handle.record.noted.unreachable_since is None

@@ -1,0 +1,130 @@
+"""What can be done to a job now, and why not: one pure table, for the API and for buttons."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from prefect_jobs import statuses
+from prefect_jobs.records import JobRecord
+
+ACTIONS = ("execute", "resubmit", "stop", "pause", "resume", "delete")
+
+
+def _nothing_held(record: JobRecord) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What jobs of a type can do."""
+
+    #: The type has a way to find out how a job is.
+    polls: bool = False
+    #: Action → why no job of this type can do it.
+    refused: Mapping[str, str] = field(default_factory=dict)
+    #: Whether parts of a job are held, whatever the status of the whole.
+    held_parts: Callable[[JobRecord], bool] = _nothing_held
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an action is not possible."""
+
+    #: For people; a sentence that names the job.
+    reason: str
+    #: No job of this type can do it, whatever its status.
+    by_type: bool = False
+
+
+def possible(action: str, record: JobRecord, abilities: Abilities, *, parts_held: bool | None = None) -> Refusal | None:
+    """Whether a job can do an action now. Pure.
+
+    Args:
+        action: one of :data:`ACTIONS`.
+        record: the job as last known.
+        abilities: its type's.
+        parts_held: whether parts of it are held; ``None``: as far as the record tells.
+
+    Returns:
+        ``None`` where it can; else why not.
+
+    Raises:
+        ValueError: there is no such action.
+    """
+    if action not in ACTIONS:
+        raise ValueError(f"There is no action {action!r}. Valid: {', '.join(ACTIONS)}.")
+    refusal = Refusal(abilities.refused[action], by_type=True) if action in abilities.refused else None
+    if refusal is not None and action != "stop":
+        return refusal
+    held = abilities.held_parts(record) if parts_held is None else parts_held
+    why = _why_not(action, record, held)
+    if why:
+        return Refusal(f"{title_of(record)} {why}")
+    # Of a job that is not submitted nothing is to be stopped, whatever its type.
+    return None if record.state.status == statuses.PENDING else refusal
+
+
+def _why_not(action: str, record: JobRecord, held: bool) -> str:
+    """Why an action is not possible in the job's status, as the end of a sentence; empty: it is."""
+    status = record.state.as_status
+    match action:
+        case "execute":
+            return _execute(record)
+        case "resubmit":
+            return _resubmit(record)
+        case "stop":
+            can = not status.kind.terminal
+        case "pause":
+            can = status.kind.active
+        case "resume":
+            can = (held or _is_held(record)) and not status.kind.terminal
+        case _:
+            return ""  # it can always be deleted
+    return "" if can else f"is {status.text!r}: it is not possible to {action} it now."
+
+
+def title_of(record: JobRecord) -> str:
+    """The job for people."""
+    return f"job {record.id} ({record.name!r})" if record.id else f"the unsaved job {record.name!r}"
+
+
+def has_run(record: JobRecord) -> bool:
+    """Whether a scheduler ever accepted a job that is over. A job that was refused keeps no token."""
+    return record.submission_token is not None or record.noted.ran
+
+
+def at_scheduler(record: JobRecord, done: str) -> str:
+    """Why a job cannot be submitted, since it is at its scheduler; empty: it is not.
+
+    Args:
+        record: the job.
+        done: what cannot be done to it, as a participle.
+    """
+    status = record.state.as_status
+    there = record.remote_id is not None and status.text != statuses.PENDING and not status.kind.terminal
+    if not (status.kind.active or _is_held(record) or there or status.text == statuses.RESULTS_READY):
+        return ""
+    remote = f", at its scheduler as {record.remote_id}" if record.remote_id else ""
+    return f"is {status.text!r}{remote} and cannot be {done} now: stop() it first."
+
+
+def _is_held(record: JobRecord) -> bool:
+    return record.state.status in (statuses.PAUSED, statuses.HELD)
+
+
+def _execute(record: JobRecord) -> str:
+    why = at_scheduler(record, "executed")
+    if why or not (record.final and has_run(record)):
+        return why
+    return f"is over: it is {record.state.status!r}. Call resubmit() to run it once more, or create a new job."
+
+
+def _resubmit(record: JobRecord) -> str:
+    status = record.state.as_status
+    if status.text == statuses.PENDING:
+        return "was not submitted yet: execute() it."
+    if status.text == statuses.RESULTS_READY:
+        return "has ended and its outputs are still being fetched: wait() for them, or delete() it."
+    why = at_scheduler(record, "resubmitted")
+    if why or status.kind.terminal:
+        return why
+    return f"is {status.text!r} and cannot be resubmitted: stop() it first."

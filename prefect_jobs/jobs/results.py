@@ -1,0 +1,100 @@
+"""Results: what the work left behind is fetched, given to the user's function, and then the job has its outcome."""
+
+import logging
+import traceback
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
+from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs.observation import Fetched, OutputsNotFetched
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.noted import Outcome
+from prefect_jobs.transition import News, Source
+
+log = logging.getLogger(__name__)
+
+_NOT_FETCHED = "The work is over; its outputs could not be fetched yet and are safe"
+
+
+def process_results(job: AnyJob) -> None:
+    """See :meth:`Job.process_results`."""
+    handle = job.handle
+    handle.refresh()
+    if handle.record.final:
+        return
+    if handle.status.text != statuses.RESULTS_READY:
+        raise JobStateError(f"{handle.title} is {handle.status.text!r}: it has no results before its work is over.")
+    fetch_and_end(job)
+
+
+def fetch(job: AnyJob) -> bool:
+    """Fetches what the work left behind, if the job waits for that; whether it is over now.
+
+    Raises:
+        SchedulerConnectionError: not reached: it waits on.
+    """
+    job.handle.refresh()
+    if job.handle.status.text == statuses.RESULTS_READY:
+        fetch_and_end(job)
+    return job.handle.record.final
+
+
+def fetch_and_end(job: AnyJob) -> None:
+    """Fetches outputs under the lease and ends the job; where that is not possible it stays Results-Ready, and it is
+    tried again.
+
+    Raises:
+        SchedulerConnectionError: the scheduler does not answer.
+    """
+    handle = job.handle
+    with handle.backend.results.lease(handle.record.id) as mine:
+        handle.refresh()
+        if not mine or handle.status.text != statuses.RESULTS_READY:
+            return
+        try:
+            fetched = job.hooks.process_results()
+        except OutputsNotFetched as error:
+            if not handle.record.state.status_message.startswith(_NOT_FETCHED):  # said once
+                handle.apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
+                handle.wait_shown()
+            return
+        except (SchedulerConnectionError, DatabaseError):
+            raise  # no verdict on the job: tried again
+        except Exception as error:  # of the type's hook, which is a user's code
+            text = _with_traceback("The results could not be processed", error)
+            handle.apply(News(Source.RESULTS, statuses.ERROR, text))
+        else:
+            _end(job, fetched)
+        _release(job)
+
+
+def _end(job: AnyJob, fetched: Fetched) -> None:
+    """Calls the user's function, and gives the job its outcome."""
+    handle = job.handle
+    outcome = handle.record.noted.outcome or Outcome(statuses.COMPLETE)
+    status, message = outcome.status, outcome.message
+    path = handle.record.process_results_function
+    if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
+        given = fetched.result if job.engine.gives_result or fetched.result is not None else job
+        try:
+            handle.run_hook(hooks.import_function(path), given)
+        except Exception as error:  # of the user's function
+            status = statuses.ERROR
+            kept = "the outputs are kept" if job.engine.keeps_results else "the result is not kept (forget=True)"
+            message = _with_traceback(f"The results function {path} failed; {kept}", error)
+    message = " ".join(filter(None, (message, fetched.note)))
+    event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=outcome.ended)
+    handle.apply(event, native=fetched.native, messages=fetched.messages, nodes=fetched.nodes)
+
+
+def _release(job: AnyJob) -> None:
+    """The outcome is written: what is left at the scheduler may go."""
+    try:
+        job.engine.release()
+    except Exception as error:  # the job is over, whatever becomes of what is left
+        log.warning("What is left of %s at its scheduler could not be removed: %s", job.handle.title, error)
+    job.handle.wait_shown()
+
+
+def _with_traceback(what: str, error: Exception) -> str:
+    return f"{what}: {error}\n{''.join(traceback.format_exception(error))}"

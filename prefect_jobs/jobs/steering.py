@@ -1,0 +1,102 @@
+"""Stop, pause and resume: at the scheduler first, then in the status."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import JobStateError
+from prefect_jobs.jobs import hooks, polling, submission
+from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.possible import possible
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.transition import News, Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The public methods that a type may override, and that are actions at the same time.
+STEERED = ("stop", "pause", "resume")
+#: Times that the scheduler is asked again after an action, where others write the job at the same moment.
+_RACES = 5
+_STATUS_AFTER = {"stop": statuses.ABORTED, "pause": statuses.PAUSED, "resume": statuses.SUBMITTED}
+_MESSAGE_AFTER = {"stop": "Stopped.", "pause": "Paused.", "resume": ""}
+
+
+def steered(action: str) -> Callable[[F], F]:
+    """Makes a method that steers the work, as a type writes it, the public call: it checks the status, calls the
+    method, and sets the status. Within it, ``super().stop()`` is the method of the class above, and no more."""
+
+    def decorate(method: F) -> F:
+        @functools.wraps(method)
+        def call(job: Any, *args: Any, **kwargs: Any) -> Any:
+            if job.handle.acting == action:
+                return job.handle.from_engine(hooks.call(method, job, *args, **kwargs))
+            return act(job, action, functools.partial(method, job, *args, **kwargs))
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
+    """Does an action.
+
+    Args:
+        job: the job.
+        action: ``stop``, ``pause`` or ``resume``.
+        hook: the type's method, which does it at the scheduler.
+
+    Raises:
+        JobStateError: not possible in the job's status.
+        NotImplementedError: not possible for this type.
+        SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
+    """
+    handle = job.handle
+    handle.refresh()
+    job.check_known(f"made to {action}")
+    check(job, action)
+    if handle.status.text == statuses.PENDING and handle.record.submission_unknown:
+        submission.adopt(job)
+    answer: Any = None
+    if handle.status.text != statuses.PENDING:
+        answer = _at_scheduler(job, action, hook)
+    if isinstance(answer, Observation):
+        _observed(job, answer)
+        return
+    status = answer if isinstance(answer, str) else _STATUS_AFTER[action]
+    if action == "resume" and answer is None and handle.record.state.has_run:
+        status = statuses.RUNNING
+    event = News(Source.SCHEDULER, status, _MESSAGE_AFTER[action], attempt=handle.record.state.attempt)
+    handle.apply(event, values={"submitting_since": None})
+    handle.wait_shown()
+
+
+def check(job: AnyJob, action: str) -> None:
+    """
+    Raises:
+        JobStateError: the action is not possible in the job's status, as last known.
+        NotImplementedError: it is not possible for this type.
+    """
+    held = job.engine.parts_held() if action == "resume" else False
+    refusal = possible(action, job.handle.record, job.abilities, parts_held=held)
+    if refusal is not None:
+        raise (NotImplementedError if refusal.by_type else JobStateError)(refusal.reason)
+
+
+def _at_scheduler(job: AnyJob, action: str, hook: Callable[[], Any]) -> Any:
+    """Runs the hook; its answer, or that of the built-in one within it."""
+    handle = job.handle
+    handle.acting = action
+    try:
+        answer = handle.run_hook(hook)
+    finally:
+        handle.acting = None
+    return handle.inner if answer is None else answer
+
+
+def _observed(job: AnyJob, found: Observation | None) -> None:
+    for _ in range(_RACES):
+        if found is None or polling.observed(job, found):
+            return
+        job.handle.refresh()  # another process observed it at the same moment
+        found = job.hooks.update_status()

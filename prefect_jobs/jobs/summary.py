@@ -1,0 +1,66 @@
+"""A job as plain values: for the command line, the web, and other programs."""
+
+from typing import Any
+
+from prefect_jobs.jobs.base import Job
+
+#: What only some types have: the attribute's name is the key.
+_OF_TYPES = ("initial_dir", "statuses", "exit_codes")
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """What a list shows of a job, as last known."""
+    return {
+        "id": job.id,
+        "app": job.label,
+        "user": job.user,
+        "type": job.type,
+        "name": job.name,
+        "status": job.cached_status,
+        "status_message": job.status_message,
+        "remote_id": job.remote_id,
+        "execute_time": job.execute_time,
+        "run_time": job.run_time,
+        "flow_run_id": job.handle.record.flow_run_id,
+    }
+
+
+def details(job: Job) -> dict[str, Any]:
+    """Everything that is known of a job."""
+    return {
+        **summary(job),
+        "groups": list(job.groups),
+        "description": job.description,
+        "workspace": job.workspace,
+        "scheduler": job.handle.record.scheduler,
+        "creation_time": job.creation_time,
+        "start_time": job.start_time,
+        "completion_time": job.completion_time,
+        "last_status_update": job.last_status_update,
+        "extended_properties": job.extended_properties,
+        "process_results_function": job.process_results_function,
+        **{name: getattr(job, name, None) for name in _OF_TYPES},
+        "nodes": _nodes(job),
+        "flow_run_url": job.flow_run_url,
+    }
+
+
+def outcome(job: Job) -> dict[str, Any]:
+    """What became of a job that is over, for the flow that ran it."""
+    exit_codes = getattr(job, "exit_codes", None)
+    nodes = getattr(job, "node_statuses", None)
+    return {
+        "job_id": job.id,
+        "status": job.cached_status,
+        "message": job.status_message,
+        **({} if exit_codes is None else {"exit_codes": {str(proc): code for proc, code in exit_codes.items()}}),
+        **({} if nodes is None else {"nodes": nodes}),
+    }
+
+
+def _nodes(job: Job) -> dict[str, str] | None:
+    """What became of each node of a workflow; ``None``: the job has no nodes."""
+    nodes = getattr(job, "nodes", None)
+    if nodes is None:
+        return None
+    return {node.name: f"{node.status}. {node.status_message}".rstrip(" .") for node in nodes}

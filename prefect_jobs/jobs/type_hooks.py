@@ -1,0 +1,125 @@
+"""The hooks of a job type as the core calls them: plain or ``async def``, they all answer in one form."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs.engine import Engine
+from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, Submitted
+from prefect_jobs.jobs.possible import Abilities
+
+
+@dataclass(frozen=True)
+class TypeHooks:
+    """The hooks of one job."""
+
+    handle: Handle
+    execute_hook: Callable[..., Any]
+    resubmit_hook: Callable[..., Any]
+    find_submission_hook: Callable[[], Any]
+    update_status_hook: Callable[[], Any]
+    process_results_hook: Callable[[], Any]
+    get_logs_hook: Callable[[], Any]
+    clean_up_hook: Callable[[], Any]
+
+    def execute(self, *args: Any, **kwargs: Any) -> Submitted:
+        """Submits the work."""
+        return self._submitted(self.handle.run_hook(self.execute_hook, *args, **kwargs))
+
+    def resubmit(self, **options: Any) -> Submitted:
+        """Submits the work again."""
+        return self._submitted(self.handle.run_hook(self.resubmit_hook, **options))
+
+    def find_submission(self) -> Submitted | None:
+        """Looks for work that was submitted under the present token."""
+        found = self.handle.run_hook(self.find_submission_hook)
+        return self._submitted(found) if found else None
+
+    def update_status(self) -> Observation | None:
+        """Asks how the work is; ``None``: nothing new, nor anything that a hook has set."""
+        news = self.handle.run_hook(self.update_status_hook)
+        if isinstance(news, Observation):
+            return news
+        if news is None:
+            return NOTHING_NEW if self.handle.has_noted else None
+        return Observation(news)
+
+    def process_results(self) -> Fetched:
+        """Fetches what the work left behind."""
+        found, inner = self.handle.run_hook(self.process_results_hook), self.handle.inner
+        if isinstance(found, Fetched):
+            return found
+        return replace(inner, result=found) if isinstance(inner, Fetched) else Fetched(found)
+
+    def get_logs(self) -> dict[str, Any]:
+        """The logs."""
+        found: dict[str, Any] = self.handle.run_hook(self.get_logs_hook)
+        return found
+
+    def clean_up(self) -> None:
+        """Removes what is left of the work at the scheduler."""
+        hooks.call(self.clean_up_hook)
+
+    def _submitted(self, answer: Any) -> Submitted:
+        """What a hook that submits returned, or the built-in hook within it; else there is no id at the scheduler."""
+        inner = self.handle.inner
+        return answer if isinstance(answer, Submitted) else inner if isinstance(inner, Submitted) else Submitted()
+
+
+class AnyJob(Protocol):
+    """A job as the core sees it: its handle, its engine, and the hooks of its type."""
+
+    @property
+    def handle(self) -> Handle:
+        """What this process knows of it."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What it is at its engine."""
+        ...
+
+    @property
+    def hooks(self) -> TypeHooks:
+        """The hooks of its type."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities:
+        """What jobs of its type can do."""
+        ...
+
+    def submits_together(self) -> bool:
+        """Whether jobs of this type are submitted several at once, by :meth:`Engine.submit_many`."""
+        ...
+
+    @classmethod
+    def polls_itself(cls) -> bool:
+        """Whether the type has a way of its own to find out how a job is, instead of its engine's."""
+        ...
+
+    def check_known(self, what: str) -> None:
+        """
+        Raises:
+            JobStateError: the type is not installed here, so that the job cannot be ``what``.
+        """
+        ...
+
+    def check_fields(self) -> None:
+        """Checks what was set, and makes paths absolute, before it is stored.
+
+        Raises:
+            ValueError: a field has a bad value.
+        """
+        ...
+
+    @property
+    def execute(self) -> Callable[..., None]:
+        """Saves and submits the job."""
+        ...
+
+    def stop(self) -> Any:
+        """Stops the work."""
+        ...

@@ -1,0 +1,300 @@
+"""A DAG at an HTCondor access point: submitted with a DAGMan to run it, polled, steered, fetched."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any, ClassVar
+
+from prefect_jobs import statuses
+from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.jobs.condor import local_files
+from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
+from prefect_jobs.jobs.condor.ads import asking, of_token
+from prefect_jobs.jobs.condor.state import encode
+from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, OutputsNotFetched, Submitted
+from prefect_jobs.jobs.workflow import logs, node_states, poll, rescue
+from prefect_jobs.jobs.workflow.graph import WorkflowGraph
+from prefect_jobs.jobs.workflow.state import WorkflowState, encode_history
+from prefect_jobs.noted import Outcome
+from prefect_jobs.records import NodeRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.dag import dagman, model, reports
+from prefect_jobs.schedulers.condor.dag.file import STATUS_NAME
+from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.submit import outputs
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a stop waits for DAGMan to have ended its nodes, and a pause for the inputs to be spooled.
+PATIENCE = 15.0
+#: What is asked to find out whether the files of a submission have arrived.
+_ARRIVAL = ("ClusterId", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish", "PrefectJobsRescue")
+_FETCHED = "outputs fetched by prefect-jobs"
+_NOT_WANTED = "no longer wanted by prefect-jobs"
+
+
+class WorkflowEngine(AccessPointEngine):
+    """A DAG of nodes, run by DAGMan."""
+
+    together: ClassVar[bool] = False
+    word: ClassVar[str] = "workflow"
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle)
+        self.graph = WorkflowGraph(handle, self)
+
+    @property
+    def state(self) -> WorkflowState:
+        """What is known of the DAG."""
+        return WorkflowState(self.handle.record)
+
+    @property
+    def cluster(self) -> int:
+        """HTCondor's number of DAGMan's job."""
+        return int(self.handle.record.remote_id or 0)
+
+    def save_parts(self) -> None:
+        """Writes the nodes that were changed."""
+        self.graph.save_changed()
+
+    # -- submission -------------------------------------------------------------------------------------
+
+    def submit(self) -> Submitted:
+        """Submits the workflow from its beginning."""
+        return self._start(fresh=True)
+
+    def resubmit(self, *, fresh: bool = False) -> Submitted:
+        """Submits what is not done; with ``fresh``, or where nothing is left to be done, all of it."""
+        states = self.graph.states()
+        work = [node for node in self.graph.nodes() if node.kind in node_states.WORK]
+        return self._start(fresh=fresh or all(states[node.name].status == statuses.COMPLETE for node in work))
+
+    def _start(self, *, fresh: bool) -> Submitted:
+        """Sends the DAG, and what its nodes read, to the access point, with a DAGMan to run it."""
+        self.graph.reload()
+        graph, states = self.graph.nodes(), self.graph.states()
+        dag_nodes = [node.dag_node() for node in graph]
+        model.check_graph(dag_nodes)
+        directory, spec = self.make_directory(), self.handle.drafts.spec
+        if fresh:
+            _forget_rescue(directory)
+        # All that may fail comes before the submission: after it, the work must be looked after.
+        done = None if fresh else rescue.done_before(graph, states, directory)
+        nodes = rescue.begin(graph, states, done)
+        with tempfile.TemporaryDirectory(prefix="prefect-jobs-dag-") as folder:
+            last = local_files.search(None)
+            stage(DagRequest(dag_nodes, spec["max_jobs"], directory, (self.workspace,), Path(folder), done, last))
+            outputs.clear(directory)
+            outputs.prepare(directory, 1, ("",))
+            (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's says nothing of this one
+            client = self.client()
+            with asking():
+                cursor, program = poll.newest_in_history(client), client.dagman()
+            text = dagman.describe(
+                program,
+                stage=Path(folder),
+                directory=directory,
+                name=self.handle.name,
+                token=self.handle.token,
+                config=spec["config"],
+                rescue=done is not None,
+            )
+            answer = self.hand_over(client, text, 1, spool=True)
+        if isinstance(answer, Submitted):
+            return answer
+        native = {**encode(cluster=answer.cluster_id, in_queue=True), **encode_history(cursor)}
+        return Submitted(answer.cluster_id, native, submitted_text(answer, client), nodes)
+
+    def found(self, client: CondorClient) -> Submitted | None:
+        """As told there."""
+        mine = of_token(self.handle.token)
+        ads = client.query(mine, _ARRIVAL)
+        if ads and "StageInFinish" not in ads[0]:
+            # Its files never arrived whole: it cannot run, and is replaced, unless they arrive at this moment.
+            why = "its inputs were not sent completely"
+            client.act("Remove", f"{mine} && {observation.WAITING}", why)
+            client.act("RemoveX", f"{mine} && JobStatus == 3 && StageInFinish =?= undefined", why)
+            ads = client.query(mine, _ARRIVAL)
+        ads = [ad for ad in ads or client.history(mine, _ARRIVAL, match=1) if "StageInFinish" in ad]
+        if not ads:
+            return None
+        cluster, directory = int(ads[0]["ClusterId"]), self.initial_dir
+        self.graph.reload()
+        graph, states = self.graph.nodes(), self.graph.states()
+        done: list[str] | None = None
+        if ads[0].get("PrefectJobsRescue"):
+            done = rescue.done_before(graph, states, directory)
+        else:
+            _forget_rescue(directory)
+        nodes = rescue.begin(graph, states, done)
+        return Submitted(cluster, encode(cluster=cluster, in_queue=True), found_text(cluster), nodes)
+
+    # -- while it is in the queue -----------------------------------------------------------------------
+
+    def parts_held(self) -> bool:
+        """Whether a node is held."""
+        return node_states.count(list(self.graph.states().values()))[observation.HELD] > 0
+
+    def poll(self) -> Observation:
+        """Asks the schedd."""
+        return self._observe(self.site.held_timeout)
+
+    def _observe(self, held_timeout: float | None) -> Observation:
+        self.handle.refresh()
+        record = self.handle.record
+        if record.final or record.state.status == statuses.RESULTS_READY:
+            return NOTHING_NEW  # another process has seen its end
+        nodes = self.handle.backend.nodes.nodes(record.id)
+        with asking():
+            return poll.observe(record, nodes, self.client(), held_timeout)
+
+    def stop(self) -> Observation:
+        """Removes DAGMan, which ends its nodes, runs the FINAL one, and writes down what is done."""
+        client, mine = self.client(), self.mine
+        with asking():
+            client.act("Remove", f"{mine} && JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
+            left = f"DAGManJobId == {self.cluster} || ({mine} && ShadowBday =!= undefined)"
+            deadline = time.monotonic() + PATIENCE
+            while client.query(left, ("ClusterId",)) and time.monotonic() < deadline:
+                Event().wait(0.2)
+        return self._observe(None)
+
+    def pause(self) -> Observation:
+        """Holds DAGMan, and those of DAGs within the DAG; nodes at work go on to their end."""
+        client, mine = self.client(), self.mine
+        deadline = time.monotonic() + PATIENCE
+        with asking():
+            # While the access point spools its files, HTCondor itself holds DAGMan, and no user can.
+            while not client.act("Hold", f"{mine} && (JobStatus == 1 || JobStatus == 2)", "paused by prefect-jobs"):
+                if not client.query(f"{mine} && {observation.WAITING}", ("ClusterId",)):
+                    break
+                if time.monotonic() > deadline:
+                    raise JobStateError(
+                        f"{self.handle.title} is still sending its files and cannot be paused yet; try again."
+                    )
+                Event().wait(0.2)
+            for inner in poll.inner_dagmans(client, self.cluster):
+                client.act("Hold", f"ClusterId == {inner} && JobStatus =!= 5", "paused by prefect-jobs")
+        return self._observe(None)
+
+    def resume(self) -> Observation:
+        """Releases DAGMan, those within, and nodes that are held."""
+        client = self.client()
+        held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
+        with asking():
+            dags = [self.cluster, *poll.inner_dagmans(client, self.cluster)]
+            everything = " || ".join([f"({self.mine})", *(f"DAGManJobId == {number}" for number in dags)])
+            client.act("Release", f"({everything}) && {held}", "resumed by prefect-jobs")
+        return self._observe(None)
+
+    def logs(self) -> dict[str, Any]:
+        """The logs of DAGMan and of each node, as they are now, where the schedd gives them."""
+        record = self.handle.record
+        if record.remote_id is None:
+            return {}
+        directory, states = self.initial_dir, self.graph.states()
+        if self.state.in_queue and not record.final:
+            with self.handle.backend.results.lease(record.id) as mine:
+                if mine:  # else another process fetches everything at this moment
+                    self._fetch_logs(directory, states)
+        return logs.read(states.values(), directory)
+
+    def _fetch_logs(self, directory: Path, states: Mapping[str, NodeRecord]) -> None:
+        """Fetches the logs so far, and nothing else of what may be large."""
+        begun = [state for state in states.values() if node_states.tries_of(state)]
+        try:
+            client = self.client()
+            outputs.prepare(directory, 1, ("",))
+            wanted = dagman.logs([logs.folder_of(state) for state in begun])
+            client.edit(self.mine, "TransferOutput", f'"{wanted}"')
+            try:
+                client.retrieve(self.mine)
+            finally:
+                client.edit(self.mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
+            logs.sort_in(states.values(), directory)
+        except (CondorError, SchedulerConnectionError, OSError) as error:
+            log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def fetch(self) -> Fetched:
+        """Fetches the folder of the DAG, judges each node by DAGMan's own reports, and takes DAGMan out of the
+        queue."""
+        directory = self.make_directory()
+        lost = not self._retrieve(directory) and not self.state.retrieved
+        before, nodes = self._judge(directory, lost=lost)
+        changed = tuple(poll.marked(old, new) for old, new in zip(before, nodes, strict=True) if old != new)
+        return Fetched(native=encode(in_queue=None), messages=tuple(logs.tails(nodes, directory)), nodes=changed)
+
+    def _retrieve(self, directory: Path) -> bool:
+        """Fetches outputs; whether there were any at the access point.
+
+        Raises:
+            OutputsNotFetched: not possible now.
+        """
+        client, mine = self.client(), self.mine
+        try:
+            over = f"{mine} && (JobStatus == 4 || JobStatus == 3)"
+            waiting = client.query(over, ("ClusterId", "JobStatus", "NumJobStarts"))
+            if waiting:
+                if any(ad["JobStatus"] == 4 or ad.get("NumJobStarts") for ad in waiting):
+                    client.edit(mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
+                    outputs.prepare(directory, 1, ("",))
+                    client.retrieve(mine)
+                # Else it was removed before it ran: there is nothing to fetch.
+                self.handle.apply(None, native=encode(retrieved=True))
+            outputs.put_in_place(directory)
+            if waiting:
+                client.act("Remove", f"{mine} && JobStatus == 4", _FETCHED)
+                client.act("RemoveX", f"{mine} && JobStatus == 3", _FETCHED)
+        except (CondorError, OSError) as error:
+            raise OutputsNotFetched(first_line(error)) from error
+        return bool(waiting)
+
+    def _judge(self, directory: Path, *, lost: bool) -> tuple[list[NodeRecord], list[NodeRecord]]:
+        """What the workflow, and each node, is at the end, now that DAGMan's own reports are here.
+
+        Returns:
+            The nodes before and now.
+        """
+        state = self.state
+        end, gave_up = state.dagman, state.gave_up
+        before = self.handle.backend.nodes.nodes(self.handle.record.id)
+        report = {} if lost else reports.read_status(directory)
+        nodes = node_states.finish(before, report, removed=end.removed)
+        if lost:
+            nodes = node_states.lose(nodes)
+        status, message = node_states.outcome_of(nodes, end.exit_code, removed=end.removed and not gave_up)
+        if gave_up:
+            message = f"{gave_up} {message}"
+        elif end.removed and end.reason:
+            by_us = "prefect-jobs" in end.reason
+            message = f"{'Stopped' if by_us else end.reason.rstrip('. ')}. {message}"
+        if status == statuses.ERROR and not report:
+            said = reports.complaints(directory)
+            message = f"DAGMan could not run the DAG (exit code {end.exit_code}). {said}".strip()
+        if lost:
+            message = f"{message} Its outputs are lost: DAGMan was taken out of the queue before they were fetched."
+        outcome = replace(state.outcome or Outcome(status), status=status, message=message)
+        self.handle.apply(None, native=encode(outcome=outcome))
+        return before, nodes
+
+    def clean_up(self) -> None:
+        """Removes DAGMan, and with it all nodes, from the queue."""
+        if self.handle.record.remote_id and self.state.in_queue:
+            with asking():
+                client = self.client()
+                client.act("Remove", self.mine, _NOT_WANTED)
+                client.act("RemoveX", f"{self.mine} && JobStatus == 3", _NOT_WANTED)
+
+
+def _forget_rescue(directory: Path) -> None:
+    """A rescue DAG of an earlier run says nothing about one that begins anew."""
+    for path in reports.rescue_files(directory):
+        path.unlink(missing_ok=True)

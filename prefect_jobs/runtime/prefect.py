@@ -1,0 +1,69 @@
+"""What this process asks of Prefect besides showing jobs there: blocks, variables, addresses."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.projection import loading
+from prefect_jobs.projection.loading import PATIENCE
+from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
+from prefect_jobs.projection.projector import Projector
+from prefect_jobs.runtime.lookup import Lookup, answered
+
+T = TypeVar("T")
+
+
+class PrefectAccess:
+    """Prefect's API, for calls that a user waits for."""
+
+    def __init__(self, projector: Projector) -> None:
+        self.lookup = Lookup(projector)
+
+    def ask(self, question: Callable[[PrefectApi], T], patience: float = PATIENCE) -> T:
+        """The answer of Prefect's API; asked again where it is busy, so the question may be repeated.
+
+        Raises:
+            SchedulerConnectionError: it cannot be reached within ``patience`` seconds.
+        """
+
+        def ask() -> T:
+            api = PrefectApi()
+            try:
+                return retried(lambda: question(api), patience)
+            finally:
+                api.close()
+
+        try:
+            return answered(ask, patience)
+        except PrefectAway as error:
+            raise SchedulerConnectionError(str(error)) from error
+
+    def scheduler(self, name: str) -> Any:
+        """The saved block of that name; see :meth:`Lookup.get`."""
+        return self.lookup.get(name)
+
+    def find_scheduler(self, name: str) -> Any:
+        """The saved block of that name, or ``None``; see :meth:`Lookup.find`."""
+        return self.lookup.find(name)
+
+    def read_variable(self, name: str) -> str | None:
+        """A Prefect variable."""
+        return self.ask(lambda api: api.read_variable(name))
+
+    def write_variable(self, name: str, value: str) -> None:
+        """Sets a Prefect variable."""
+        self.ask(lambda api: api.write_variable(name, value))
+
+    def flow_run_url(self, flow_run_id: str) -> str | None:
+        """The flow run's page, where a UI is configured."""
+        try:
+            base = loading.answer(_ui_url, strict=True)
+        except TimeoutError:
+            return None
+        return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
+
+
+def _ui_url() -> str:
+    from prefect.settings import PREFECT_UI_URL
+
+    return str(PREFECT_UI_URL.value() or "")

@@ -1,0 +1,110 @@
+"""Keeps results: in SQL, or in Prefect's result storage if they are large. The port
+:class:`prefect_jobs.jobs.ports.Results`."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from prefect_jobs.errors import ResultUnavailable
+from prefect_jobs.jobs.observation import OutputsNotFetched
+from prefect_jobs.projection import result_storage
+from prefect_jobs.runtime.prefect import PrefectAccess
+from prefect_jobs.store import Store
+from prefect_jobs.store.leases import kept_up
+
+T = TypeVar("T")
+
+#: Seconds that a lease on results holds without being renewed.
+LEASE = 60.0
+_BLOB = "result"
+
+
+class ResultKeeper:
+    """See :class:`prefect_jobs.jobs.ports.Results`."""
+
+    def __init__(self, store: Store, prefect: PrefectAccess, size_limit: int) -> None:
+        """
+        Args:
+            store: keeps small results.
+            prefect: knows the storage for large ones.
+            size_limit: bytes above which a result is large.
+        """
+        self._store = store
+        self._prefect = prefect
+        self._size_limit = size_limit
+
+    @contextmanager
+    def lease(self, job_id: int) -> Iterator[bool]:
+        """A lease that a thread renews while the context lasts, and that ends by itself if the process dies."""
+        owner = uuid.uuid4().hex
+        if not self._store.claim_results(job_id, owner, LEASE):
+            yield False
+            return
+        try:
+            with kept_up(lambda: self._store.claim_results(job_id, owner, LEASE), LEASE / 3):
+                yield True
+        finally:
+            self._store.release_results(job_id, owner)
+
+    def keep(self, job_id: int, data: bytes) -> dict[str, Any]:
+        """Keeps a result; tells where.
+
+        Raises:
+            OutputsNotFetched: the storage does not take it now.
+        """
+        if len(data) <= self._size_limit:
+            self._store.put_blob(job_id, _BLOB, data)
+            return {"where": "sql", "bytes": len(data)}
+        # One name for each job: what an earlier try or submission has left there is written over.
+        path = f"prefect-jobs-{self._store.identity}-{job_id}"
+        try:
+            block, folder = result_storage.configured()
+            storage = block or self._prefect.ask(result_storage.of_server) or folder
+            _without_loop(lambda: result_storage.write(storage, path, data))
+        except Exception as error:  # whatever a storage raises, or the question which one it is
+            raise OutputsNotFetched(f"Prefect's result storage does not take it: {error}") from error
+        return {"where": "prefect", "storage": storage, "path": path, "bytes": len(data)}
+
+    def read(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
+        """The result; ``None`` if it is not there any more.
+
+        Raises:
+            ResultUnavailable: its storage cannot be read now.
+        """
+        if kept["where"] == "sql":
+            return self._store.get_blob(job_id, _BLOB)
+        storage, path = str(kept["storage"]), str(kept["path"])
+        try:
+            return _without_loop(lambda: result_storage.read(storage, path))
+        except Exception as error:  # whatever a storage raises
+            raise ResultUnavailable(
+                f"The result of job {job_id} is in Prefect's result storage ({storage}), which cannot be read: {error}"
+            ) from error
+
+    def drop(self, job_id: int, kept: Mapping[str, Any]) -> None:
+        """Removes a result."""
+        if kept["where"] == "sql":
+            self._store.delete_blob(job_id, _BLOB)
+        else:
+            result_storage.delete(str(kept["storage"]), str(kept["path"]))
+
+    def forget(self, job_id: int, kept: Mapping[str, Any]) -> None:
+        """Removes what is left of the result of a job that was deleted: what is in SQL went with the job."""
+        if kept.get("where") == "prefect":
+            self.drop(job_id, kept)
+
+    def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
+        """Keeps bytes of a job."""
+        self._store.put_blob(job_id, kind, data)
+
+    def get_blob(self, job_id: int, kind: str) -> bytes | None:
+        """Bytes of a job, by their kind."""
+        return self._store.get_blob(job_id, kind)
+
+
+def _without_loop(call: Callable[[], T]) -> T:
+    """Calls where no event loop runs, whatever the caller's thread does: Prefect's storages take a loop of theirs."""
+    with ThreadPoolExecutor(1, "prefect-jobs-storage") as pool:
+        return pool.submit(call).result()
