@@ -18,6 +18,7 @@ from prefect_jobs import (
     CondorWorkflowJobNode,
     JobManager,
     SubmissionError,
+    Submitted,
     clock,
 )
 from prefect_jobs.blocks import CondorScheduler
@@ -32,7 +33,8 @@ from prefect_jobs.monitor.watch import LEASE
 from prefect_jobs.records import GRACE
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient, Submitted
+from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.condor.client import Submitted as Cluster
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block
 from tests.acceptance.test_monitor import becomes, known, running
 from tests.acceptance.test_prefect_away import frozen
@@ -186,7 +188,7 @@ def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
         )
     submit = CondorClient.submit
 
-    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Submitted:
+    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Cluster:
         answer = submit(self, text, count, spool=spool)
         with killed(condor_pool):
             pass
@@ -332,9 +334,9 @@ class Blinking(Job):
 
     blinks: ClassVar[set[str]] = set()
 
-    def _execute(self) -> None:
+    def _execute(self) -> Submitted:
         self._blink("execute")
-        self._submitted = {"remote_id": "one"}
+        return Submitted("one")
 
     def _update_status(self) -> str:
         return "Results-Ready"

@@ -1,19 +1,11 @@
 """The callback URL of jobs: whoever calls it makes us look, at once or later, and learns nothing."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 from pydantic import SecretStr
@@ -22,27 +14,14 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prefect_jobs import App, Job, JobManager, clock, create_condor_scheduler
+from prefect_jobs import Job, JobManager, clock
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.local.processes import LOOPBACK, free_port
+from prefect_jobs.local.processes import free_port
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.web import create_app, routes
+from tests.acceptance.callbacks import NOTHING, SCHEDULED, SUCCESS, OtherApp, answer, path, status, submitted
 from tests.acceptance.conftest import ShellJob, TestApp
 from tests.support import eventually
-
-SUCCESS, SCHEDULED, NOTHING = {"success": True}, {"success": "scheduled"}, {"success": False}
-
-SERVED = """
-from prefect_jobs import App
-class Served(App):
-    name = package = "test_app"
-"""
-
-
-class OtherApp(App):
-    """An app whose jobs are nobody else's business."""
-
-    name = package = "other_app"
 
 
 class Slow(Job):
@@ -65,32 +44,6 @@ def client(runtime: Runtime) -> Iterator[TestClient]:
     """The web app, in this process."""
     with TestClient(create_app(TestApp)) as made:
         yield made
-
-
-def path(job: Job | int) -> str:
-    return f"/update-job-status/{job if isinstance(job, int) else job.id}/"
-
-
-def answer(response: httpx.Response) -> tuple[int, Any]:
-    return response.status_code, response.json()
-
-
-def status(runtime: Runtime, job: Job) -> str:
-    """As it is in SQL; nobody is asked."""
-    record = runtime.store.get(job.handle.record.id)
-    assert record is not None
-    return record.state.status
-
-
-def submitted(manager: JobManager, pool: CondorScheduler, name: str) -> tuple[Job, CondorScheduler]:
-    """A job at a pool, by a block of its own that can be made to lead elsewhere."""
-    assert pool.token is not None
-    block = create_condor_scheduler(name, pool.host, port=pool.port, token=pool.token.get_secret_value())
-    block.save(overwrite=True)
-    attributes = {"executable": "/bin/true", "transfer_executable": False}
-    job = manager.create_job(name, "alice", job_type="CONDOR", scheduler=block, attributes=attributes)
-    job.execute()
-    return job, block
 
 
 # -- the endpoint, in this process ------------------------------------------------------------------------------------
@@ -241,163 +194,3 @@ def test_in_a_fastapi_app_under_a_prefix(manager: JobManager, runtime: Runtime) 
     assert answer(client.post(found + "?delay=2")) == (200, SCHEDULED)
     assert runtime.checker._threads, "the first request has started it"
     assert client.put(found).status_code == 405
-
-
-# -- served ------------------------------------------------------------------------------------------------------------
-
-
-class Serve:
-    """A ``prefect-jobs serve`` process."""
-
-    def __init__(self, folder: Path, *arguments: Any, **environment: str) -> None:
-        (folder / "served.py").write_text(SERVED)
-        self.log = folder / "serve.log"
-        self.port = free_port()
-        self.url = f"http://{LOOPBACK}:{self.port}"
-        self._folder, self._arguments = folder, arguments
-        self._environment = environment
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> "Serve":
-        """Returns when it listens."""
-        path = os.pathsep.join(sys.path)
-        command = [sys.executable, "-m", "prefect_jobs", "serve", *self._arguments, "--port", str(self.port)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--no-monitor"],
-                cwd=self._folder,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": path, **self._environment},
-            )
-        eventually(self._listens, "it listens", 120)
-        return self
-
-    def _listens(self) -> bool:
-        assert self.process is not None
-        said = self.log.read_text()
-        assert self.process.poll() is None, said
-        return f"Listening at {self.url}" in said
-
-    def end(self, number: int = signal.SIGTERM) -> float:
-        """Seconds that it took to end, with exit status 0."""
-        assert self.process is not None
-        began = time.monotonic()
-        self.process.send_signal(number)
-        assert self.process.wait(30) == 0, self.log.read_text()
-        assert "Traceback" not in self.log.read_text(), self.log.read_text()
-        return time.monotonic() - began
-
-    def kill(self) -> None:
-        """Ends it as a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
-ServeHere = Callable[..., Serve]
-
-
-@pytest.fixture
-def serve(tmp_path: Path, runtime: Runtime) -> Iterator[ServeHere]:
-    """Starts servers on the test's database."""
-    started: list[Serve] = []
-
-    def make(*arguments: Any, **environment: str) -> Serve:
-        started.append(Serve(tmp_path, *arguments, **environment))
-        return started[-1].start()
-
-    yield make
-    for server in started:
-        server.kill()
-
-
-def test_a_condor_job_that_calls_before_it_ends_is_complete_without_anybody_looking(
-    serve: ServeHere, shell_job: ShellJob, manager: JobManager, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given a job that knows its URL
-    server = serve("served:Served", PREFECT_JOBS_CALLBACK_SECRET="a key")
-    monkeypatch.setattr(runtime.settings, "public_url", server.url)
-    monkeypatch.setattr(runtime.settings, "callback_secret", SecretStr("a key"))
-    job = shell_job("")
-    job.save()
-    assert job.id is not None
-    url = manager.get_job_status_callback_url(None, job.id)
-    job.set_attribute("arguments", ["-c", f"echo done; curl -fsSG -d delay=1.5 '{url}'"])
-    # when it runs, and nobody looks
-    job.execute()
-    due = eventually(runtime.store.next_check, "the job has called", 60)
-    assert due is not None
-    # then it is Complete by itself
-    left = (due - clock.now()).total_seconds() + 3
-    eventually(lambda: status(runtime, job) == "Complete", "the job is Complete", left)
-    assert '{"success":"scheduled"}' in str(job.get_logs()["output"])
-    assert "token" not in server.log.read_text()
-    # and the server ends when it is told to
-    assert server.end() < 5
-
-
-def test_a_delayed_check_survives_that_the_server_is_killed(
-    serve: ServeHere, shell_job: ShellJob, runtime: Runtime
-) -> None:
-    job = shell_job("true")
-    job.execute()
-    server = serve("--app", "served:Served")
-    assert answer(httpx.get(server.url + path(job) + "?delay=1.5")) == (200, SCHEDULED)
-    server.kill()
-    assert status(runtime, job) == "Submitted" and runtime.store.next_check() is not None
-    server.start()
-    eventually(
-        lambda: status(runtime, job) == "Complete", "the check was done", 90
-    )  # a claim of the one that was killed holds for 60 s
-    assert server.end(signal.SIGINT) < 5
-
-
-def test_a_look_that_hangs_does_not_keep_the_server(
-    serve: ServeHere, manager: JobManager, alice: CondorScheduler, runtime: Runtime
-) -> None:
-    # given an access point that takes connections and never answers
-    job, block = submitted(manager, alice, "silent")
-    with socket.create_server((LOOPBACK, 0)) as silent:
-        block.port = silent.getsockname()[1]
-        block.save(overwrite=True)
-        server = serve("served:Served")
-        with ThreadPoolExecutor(1) as pool:
-            call = pool.submit(lambda: httpx.get(server.url + path(job), timeout=60))
-            silent.settimeout(30)
-            connection, _ = silent.accept()
-            # when it is told to end while it waits for that one, then it does
-            with connection:
-                assert server.end() < 5
-            assert isinstance(call.exception(30), httpx.HTTPError) or call.result().status_code >= 500
-
-
-def test_what_cannot_be_served_is_said(tmp_path: Path, runtime: Runtime) -> None:
-    (tmp_path / "served.py").write_text(SERVED)
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        port = str(taken.getsockname()[1])
-        for arguments, message in (
-            (["served:Served", "--port", port], f"cannot listen at {LOOPBACK}:{port}: Address already in use"),
-            (["served:Nothing"], "cannot be loaded"),
-            (["--app", "served"], "write module:App"),
-        ):
-            done = subprocess.run(
-                [sys.executable, "-m", "prefect_jobs", "serve", "--no-monitor", *arguments],
-                cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
-            )  # fmt: skip
-            assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
-
-
-def test_without_a_prefect_api_it_brings_its_own_and_takes_it_away(tmp_path: Path, runtime: Runtime) -> None:
-    home = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_JOBS_HOME": str(tmp_path / "parts")}
-    server = Serve(tmp_path, "served:Served", **home, PREFECT_API_URL="")
-    try:
-        server.start()
-        (line,) = [line for line in server.log.read_text().splitlines() if "PREFECT_API_URL=" in line]
-        api = line.partition("PREFECT_API_URL=")[2]
-        assert httpx.get(f"{api}/health").json() is True
-        assert server.end() < 5
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{api}/health")
-    finally:
-        server.kill()

@@ -19,6 +19,7 @@ from prefect_jobs import (
     JobManager,
     JobStateError,
     SubmissionError,
+    Submitted,
     create_condor_scheduler,
     records,
 )
@@ -226,10 +227,10 @@ def test_ctrl_c_leaves_what_can_be_found_again(
 class Plugged(Job):
     """A type that knows no way to submit many at once, and none to find what was submitted."""
 
-    def _execute(self) -> None:
+    def _execute(self) -> Submitted:
         if self.name == "third":
             raise KeyboardInterrupt
-        self._submitted = {"remote_id": self.name}
+        return Submitted(self.name)
 
 
 def test_types_that_submit_one_by_one_are_noted_one_by_one(manager: JobManager) -> None:

@@ -1,9 +1,9 @@
 """JobManager and App: making, finding, filtering, schedulers of an app, callback URLs, schedules."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -13,9 +13,7 @@ from prefect_jobs import (
     App,
     BasicJob,
     CondorJob,
-    Job,
     JobManager,
-    JobStateError,
     SchedulerEngineMismatch,
     SchedulerNotAssigned,
     SchedulerSetting,
@@ -29,6 +27,7 @@ from prefect_jobs import (
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
+from tests.acceptance import coffee
 from tests.acceptance.conftest import PrefectView
 
 pytestmark = pytest.mark.prefect
@@ -110,8 +109,8 @@ def test_what_is_read_only_cannot_be_set(manager: JobManager) -> None:
 
 
 def test_a_results_function_must_be_importable(manager: JobManager) -> None:
-    job = manager.create_job("x", "alice", job_type="BASIC", process_results_function=note)
-    assert job.process_results_function == f"{__name__}.note"
+    job = manager.create_job("x", "alice", job_type="BASIC", process_results_function=coffee.note)
+    assert job.process_results_function == f"{coffee.__name__}.note"
     for bad in (lambda job: None, "no.such.module", "prefect_jobs.nothing", "nodots"):
         with pytest.raises(ValueError, match=r"import|function|dotted|lambda"):
             job.process_results_function = bad
@@ -180,101 +179,6 @@ def test_filters_order_and_pages(manager: JobManager) -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             manager.list_jobs(**wrong)
-
-
-# -- custom types and statuses --------------------------------------------------------------------------------------
-
-
-class Coffee(Job):
-    """A type of one's own, with plain and async hooks."""
-
-    spec_defaults: ClassVar[Mapping[str, Any]] = {"cups": 1}
-
-    async def _execute(self) -> None:
-        if self.spec["cups"] > 9:
-            raise ValueError("the pot holds nine cups")
-        self._submitted = {"remote_id": "pot-1"}
-
-    def _update_status(self) -> str:
-        return "Results-Ready"
-
-    async def _process_results(self) -> list[str]:
-        return ["espresso"] * int(self.spec["cups"])
-
-    async def stop(self) -> str:
-        return "Aborted"
-
-
-RESULTS: list[Any] = []
-
-
-def note(result: Any) -> None:
-    """A results function."""
-    RESULTS.append(result)
-
-
-def fail(result: Any) -> None:
-    """A results function that fails."""
-    raise RuntimeError("no sugar")
-
-
-def test_a_type_of_ones_own_from_execute_to_its_result(manager: JobManager, prefect_view: PrefectView) -> None:
-    RESULTS.clear()
-    job = manager.create_job("coffee", "alice", job_type=Coffee, cups=2, process_results_function=note)
-    job.execute()
-    assert (job.cached_status, job.remote_id, job.type) == ("Submitted", "pot-1", "Coffee")
-    with pytest.raises(JobStateError, match="pot-1"):
-        job.execute()
-    with pytest.raises(NotImplementedError):
-        job.pause()
-    assert job.wait(10) == "Complete"
-    assert RESULTS == [["espresso"] * 2]
-    job.process_results()
-    assert len(RESULTS) == 1  # once per completion
-    assert prefect_view.state(job)[0] == "COMPLETED"
-    again = manager.get_job(job.id or 0)
-    assert isinstance(again, Coffee) and again.spec["cups"] == 2
-
-
-def test_a_results_function_that_fails_is_an_error_with_its_traceback(manager: JobManager) -> None:
-    job = manager.create_job("coffee", "alice", job_type=Coffee, process_results_function=fail)
-    job.execute()
-    assert job.wait(10) == "Error"
-    assert "no sugar" in job.status_message and "Traceback" in job.status_message
-
-
-def test_an_unknown_type_can_be_listed_read_and_deleted(manager: JobManager, runtime: Runtime) -> None:
-    job = manager.create_job("coffee", "alice", job_type=Coffee)
-    job.save()
-    from sqlalchemy import text
-
-    with runtime.store.database.writing() as connection:
-        connection.execute(text("UPDATE jobs SET type = 'TEA'"))
-    (found,) = manager.list_jobs()
-    assert found.type == "Coffee" and found.name == "coffee"
-    for action in (found.execute, found.stop, found.resubmit):
-        with pytest.raises(JobStateError, match="TEA"):
-            action()
-    found.delete()
-    assert manager.list_jobs() == []
-
-
-def test_a_custom_status_keeps_its_meaning_in_a_process_that_never_registered_it(
-    manager: JobManager, prefect_view: PrefectView
-) -> None:
-    from prefect_jobs import statuses
-
-    Job.add_custom_terminal_status("Rejected", state_type="FAILED")
-    job = manager.create_job("x", "alice", job_type="BASIC")
-    job.execute()
-    job.status = "Rejected"
-    assert job.status_code == "OTH" and job.extended_properties["__other_status__"] == "Rejected"
-    assert prefect_view.state(job)[:2] == ("FAILED", "Rejected")
-    statuses._custom.pop("Rejected")
-    other = manager.get_job(job.id or 0)
-    assert other is not None and other.wait(5) == "Rejected"
-    other.status = "RUN"
-    assert other.cached_status == "Running" and "__other_status__" not in other.extended_properties
 
 
 # -- schedulers of an app -------------------------------------------------------------------------------------------
@@ -366,7 +270,7 @@ def _secret(text: str) -> Any:
 
 
 def test_one_bad_job_does_not_stop_the_others(manager: JobManager) -> None:
-    jobs = [manager.create_job(f"cups {cups}", "alice", job_type=Coffee, cups=cups) for cups in (1, 10, 2)]
+    jobs = [manager.create_job(f"cups {cups}", "alice", job_type=coffee.Coffee, cups=cups) for cups in (1, 10, 2)]
     told: list[tuple[str, bool]] = []
     manager.execute_jobs(jobs, progress=lambda job, error: told.append((job.name, error is None)))
     assert [job.cached_status for job in jobs] == ["Submitted", "Error", "Submitted"]
@@ -406,7 +310,7 @@ def test_a_schedule_is_a_deployment_that_can_be_paused_and_deleted(
 
 @pytest.mark.anyio
 async def test_every_call_that_waits_has_an_async_twin(manager: JobManager) -> None:
-    job = await manager.acreate_job("coffee", "alice", job_type=Coffee)
+    job = await manager.acreate_job("coffee", "alice", job_type=coffee.Coffee)
     await job.asave()
     await job.aexecute()
     assert await manager.acount_jobs() == 1 and (await manager.alist_jobs())[0].id == job.id
@@ -421,7 +325,7 @@ async def test_every_call_that_waits_has_an_async_twin(manager: JobManager) -> N
 
 @pytest.mark.anyio
 async def test_the_sync_form_blocks_inside_a_running_loop(manager: JobManager) -> None:
-    job = manager.create_job("coffee", "alice", job_type=Coffee)
+    job = manager.create_job("coffee", "alice", job_type=coffee.Coffee)
     job.execute()
     assert job.wait(10) == "Complete"
 

@@ -78,7 +78,7 @@ def written(workflow: CondorWorkflow, path: str) -> str:
 
 def crash_when_submitted(workflow: CondorWorkflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Executes the workflow in a process that dies when the access point has it and nobody has written so."""
-    monkeypatch.setattr(submission, "accepted", lambda job, message="": (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(submission, "accepted", lambda job, submitted: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         workflow.execute()
     monkeypatch.undo()

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import prefect_jobs
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal
 
 #: Seconds that a helper may take to start and import the bindings on a busy machine.
 START_TIMEOUT = 30.0
-_PACKAGE_ROOT = str(Path(prefect_jobs.__file__).resolve().parent.parent)
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 
 
 #: Operations of which nobody can tell by an error whether they got through.
