@@ -27,7 +27,8 @@ from prefect_jobs.schedulers.condor.access import Access
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorRefusal, Dagman
 from prefect_jobs.schedulers.dask import work
 from prefect_jobs.schedulers.dask.connection import DaskError
-from prefect_jobs.testing.schedulers import COMPLETED, FakeSchedulers, Work
+from prefect_jobs.testing.schedulers import FakeSchedulers
+from prefect_jobs.testing.work import COMPLETED, Work
 
 #: The identity of the fake Dask scheduler.
 _DASK = "fake"

@@ -1,79 +1,30 @@
 """Schedulers that take every job and do with it what a test tells them."""
 
 import threading
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_jobs import clock
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.jobs.workflow.node_states import WORK
 from prefect_jobs.schedulers.condor import observation
-
-#: JobStatus, as HTCondor numbers it.
-IDLE, RUNNING, REMOVED, COMPLETED, HELD = 1, 2, 3, 4, 5
-_OVER = (REMOVED, COMPLETED)
-_UNSET: Any = object()
-
-
-@dataclass
-class Leaf:
-    """A part of a Dask job's work."""
-
-    begun: bool = False
-    over: bool = False
-    result: Any = None
-    exception: BaseException | None = None
-
-    def seen(self) -> dict[str, Any]:
-        """As a Dask scheduler tells it."""
-        if self.exception is not None:
-            said = f"{type(self.exception).__name__}: {self.exception}"
-            trace = "".join(traceback.format_exception(self.exception))
-            return {"state": "erred", "error": said, "traceback": trace, "blamed": "leaf", "begun": True}
-        return {"state": "memory" if self.over else "processing", "begun": self.begun}
-
-
-@dataclass
-class Work:
-    """What a fake scheduler has of one submission."""
-
-    cluster: int
-    #: Ads of processes, by node (none: of the job itself) and number.
-    ads: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    #: Of a workflow: the ad of DAGMan's job.
-    dagman: dict[str, Any] | None = None
-    #: Of a Dask job: the parts of its work, and the Dask objects that they are to compute.
-    leaves: list[Leaf] = field(default_factory=list)
-    graph: list[Any] = field(default_factory=list)
-    #: Files that are fetched once the work is over, by their path in the job's directory.
-    outputs: dict[str, bytes] = field(default_factory=dict)
-    #: Standard output and error, by node, process and command (``output``, ``error``).
-    streams: dict[tuple[str, int, str], str] = field(default_factory=dict)
-
-    def start(self, node: str, proc: int) -> None:
-        """A process begins to run."""
-        ad = self.ads.setdefault((node, proc), self.new(node, proc))
-        ad.update(JobStatus=RUNNING, JobStartDate=_now(), RemoteHost="slot1@fake", EnteredCurrentStatus=_now())
-
-    def add(self, node: str, proc: int) -> None:
-        """A process is in the queue."""
-        self.ads[node, proc] = self.new(node, proc)
-
-    def new(self, node: str, proc: int) -> dict[str, Any]:
-        # A node's job is a cluster of its own; that of a later try has another number.
-        number = self.cluster + 1 + len(self.ads) if node else self.cluster
-        ad = {"ClusterId": number, "ProcId": proc, "JobStatus": IDLE, "EnteredCurrentStatus": _now()}
-        return {**ad, "DAGNodeName": node, "DAGManJobId": self.cluster} if node else ad
-
-
-def _now() -> int:
-    return int(clock.now().timestamp())
+from prefect_jobs.testing.work import (
+    COMPLETED,
+    HELD,
+    IDLE,
+    OVER,
+    REMOVED,
+    RUNNING,
+    UNSET,
+    Leaf,
+    Work,
+    finish_leaves,
+    now,
+    over,
+)
 
 
 class FakeSchedulers:
@@ -130,7 +81,7 @@ class FakeSchedulers:
                 raise ValueError(f"{job.handle.title} is a Dask job: Dask holds no work.")
             for key in self._chosen(job.engine, work, process, node):
                 work.ads.setdefault(key, work.new(*key)).update(
-                    JobStatus=HELD, HoldReason=reason, HoldReasonCode=code, EnteredCurrentStatus=_now()
+                    JobStatus=HELD, HoldReason=reason, HoldReasonCode=code, EnteredCurrentStatus=now()
                 )
 
     def finish(
@@ -143,7 +94,7 @@ class FakeSchedulers:
         outputs: Mapping[str, str | bytes] | None = None,
         stdout: str = "",
         stderr: str = "",
-        result: Any = _UNSET,
+        result: Any = UNSET,
         exception: BaseException | None = None,
     ) -> None:
         """The work ends.
@@ -191,9 +142,9 @@ class FakeSchedulers:
         """
         if work.graph and exit_code:
             raise ValueError(f"{job.handle.title} is a Dask job: it fails with an exception, not with an exit code.")
-        if not work.graph and (result is not _UNSET or exception is not None):
+        if not work.graph and (result is not UNSET or exception is not None):
             raise ValueError(f"{job.handle.title} is no Dask job: it ends with an exit code and outputs.")
-        if result is not _UNSET and len(work.leaves) > 1:
+        if result is not UNSET and len(work.leaves) > 1:
             raise ValueError(f"{job.handle.title} has several parts: give no result, so that each is computed.")
 
     def remove(self, job: Job, reason: str = "removed by an administrator") -> None:
@@ -242,7 +193,7 @@ class FakeSchedulers:
             for number in range(processes):
                 work.add("", number)
             if dagman:
-                work.dagman = {"ClusterId": work.cluster, "ProcId": 0, "JobStatus": RUNNING, "ShadowBday": _now()}
+                work.dagman = {"ClusterId": work.cluster, "ProcId": 0, "JobStatus": RUNNING, "ShadowBday": now()}
             self._works[engine.handle.record.id] = work
             self.submissions.append(engine.handle.record.id)
             return work
@@ -256,7 +207,7 @@ class FakeSchedulers:
         self.reach()
         with self._lock:
             work = self._works.get(engine.handle.record.id)
-            if work is not None and self._outcome is not None and not _over(work):
+            if work is not None and self._outcome is not None and not over(work):
                 self._finish(engine, work) if self._outcome == "Complete" else self._fail(engine, work, "it failed")
             return work
 
@@ -285,7 +236,7 @@ class FakeSchedulers:
 
     def _work(self, job: Job) -> Work:
         work = self._works.get(job.handle.record.id)
-        if work is None or _over(work):
+        if work is None or over(work):
             raise JobStateError(
                 f"{job.handle.title} is at no scheduler: it is {job.cached_status!r}. execute() it first."
             )
@@ -301,15 +252,15 @@ class FakeSchedulers:
         node: str | None = None,
         stdout: str = "",
         stderr: str = "",
-        result: Any = _UNSET,
+        result: Any = UNSET,
         exception: BaseException | None = None,
     ) -> None:
         """See :meth:`finish`."""
-        _finish_leaves(work, result, exception)
+        finish_leaves(work, result, exception)
         while chosen := self._chosen(engine, work, process, node):
             for key in chosen:
                 work.ads.setdefault(key, work.new(*key)).update(
-                    JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=_now()
+                    JobStatus=COMPLETED, ExitCode=exit_code, ExitBySignal=False, CompletionDate=now()
                 )
                 work.streams.update({(*key, "output"): stdout, (*key, "error"): stderr})
         if isinstance(engine, WorkflowEngine):
@@ -338,8 +289,8 @@ class FakeSchedulers:
 
     def _remove(self, work: Work, reason: str) -> None:
         for ad in [*work.ads.values(), *([work.dagman] if work.dagman is not None else [])]:
-            if ad["JobStatus"] not in _OVER:
-                ad.update(JobStatus=REMOVED, RemoveReason=reason, EnteredCurrentStatus=_now())
+            if ad["JobStatus"] not in OVER:
+                ad.update(JobStatus=REMOVED, RemoveReason=reason, EnteredCurrentStatus=now())
                 ad.pop("ShadowBday", None)
         work.leaves.clear()
 
@@ -349,38 +300,12 @@ class FakeSchedulers:
             return [(name, 0) for name in _nodes(engine, work, node)]
         if node is not None:
             raise ValueError(f"{engine.handle.title} is no workflow and has no node {node!r}.")
-        open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in _OVER]
+        open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in OVER]
         if process is None:
             return open_
         if ("", process) not in work.ads:
             raise ValueError(f"{engine.handle.title} has no process {process}.")
         return [key for key in open_ if key[1] == process]
-
-
-def _over(work: Work) -> bool:
-    if work.dagman is not None:
-        return work.dagman["JobStatus"] in _OVER
-    if work.graph:
-        return not work.leaves or all(leaf.over or leaf.exception is not None for leaf in work.leaves)
-    return all(ad["JobStatus"] in _OVER for ad in work.ads.values())
-
-
-def _finish_leaves(work: Work, result: Any, exception: BaseException | None) -> None:
-    for number, leaf in enumerate(work.leaves):
-        leaf.begun = leaf.over = True
-        leaf.exception = exception
-        if exception is None and result is _UNSET:
-            try:
-                leaf.result = _computed(work.graph[number])
-            except Exception as error:  # as a worker would meet it
-                leaf.exception = error
-        elif exception is None:
-            leaf.result = result
-
-
-def _computed(thing: Any) -> Any:
-    result: Any = thing.compute(scheduler="synchronous") if hasattr(thing, "compute") else thing.result()
-    return result
 
 
 def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
@@ -391,14 +316,14 @@ def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
     """
     every = {each.name: each for each in engine.graph.nodes()}
     states = engine.graph.states()
-    over = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] in _OVER}
+    ended = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] in OVER}
     done = {name for (name, _), ad in work.ads.items() if ad["JobStatus"] == COMPLETED and not ad["ExitCode"]}
-    done |= {name for name in every if states[name].status == "Complete" and name not in over}
+    done |= {name for name in every if states[name].status == "Complete" and name not in ended}
     if node is None:
         return [
             name
             for name, each in every.items()
-            if each.kind in WORK and name not in over | done and done.issuperset(each.parents)
+            if each.kind in WORK and name not in ended | done and done.issuperset(each.parents)
         ]
     if node not in every:
         raise ValueError(f"{engine.handle.title} has no node {node!r}. It has: {', '.join(every) or 'none'}.")
@@ -407,7 +332,7 @@ def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
         raise ValueError(
             f"The node {node!r} of {engine.handle.title} does not begin before {', '.join(missing)} is done."
         )
-    return [] if node in over | done else [node]
+    return [] if node in ended | done else [node]
 
 
 def _end_dagman(engine: WorkflowEngine, work: Work) -> None:
@@ -416,5 +341,5 @@ def _end_dagman(engine: WorkflowEngine, work: Work) -> None:
     if _nodes(engine, work, None):
         return
     failed = any(ad.get("ExitCode") for ad in work.ads.values() if ad["JobStatus"] == COMPLETED)
-    work.dagman.update(JobStatus=COMPLETED, ExitCode=1 if failed else 0, CompletionDate=_now())
+    work.dagman.update(JobStatus=COMPLETED, ExitCode=1 if failed else 0, CompletionDate=now())
     work.dagman.pop("ShadowBday", None)

@@ -15,7 +15,7 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.records import Change
-from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.support import eventually
 
@@ -108,7 +108,7 @@ def test_an_unreachable_scheduler_submits_nothing_and_the_job_can_be_executed_ag
     # and when the block says the right place, it runs
     block.port, block.token = alice.port, alice.token
     block.save(overwrite=True)
-    job._backend.lookup._blocks.clear()  # type: ignore[attr-defined]  # as after the half minute for which blocks are kept
+    get_runtime().prefect.lookup._blocks.clear()  # as after the half minute for which blocks are kept
     job.execute()
     assert job.wait(LIMIT) == "Complete"
 

@@ -17,6 +17,7 @@ from dask.delayed import delayed
 
 from prefect_jobs import DaskJob, JobManager, JobStateError, SchedulerConnectionError, SubmissionError
 from prefect_jobs.blocks import DaskScheduler
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.schedulers.dask import connection, remote
 from prefect_jobs.schedulers.dask.client import DaskClient
 from tests.acceptance.conftest import DaskJobs, dask_block
@@ -183,7 +184,7 @@ def test_a_forgotten_result_is_there_until_the_function_had_it(
     elsewhere(job, "job.wait(60)", DIE="1")
     # when its lease has ended
     owner = job.handle.backend.jobs.get(job.id or 0).results_owner  # type: ignore[union-attr]
-    job._backend.store.release_results(job.id, owner)
+    get_runtime().store.release_results(job.id or 0, str(owner))
     # then another one does it
     assert job.wait(LIMIT) == "Complete", job.status_message
     assert (tmp_path / "notes").read_text() == "3"

@@ -59,7 +59,7 @@ def test_a_workflow_that_is_stopped_before_dagman_began(workflow: CondorWorkflow
     assert workflow.cached_status == "Complete", workflow.status_message
 
 
-def test_what_ended_while_the_workflow_was_halted_is_done_when_it_is_stopped(workflow: CondorWorkflow) -> None:
+def test_what_ended_while_the_workflow_was_on_hold_is_done_when_it_is_stopped(workflow: CondorWorkflow) -> None:
     # given
     node(workflow, "A", "sleep 2; echo from A > a.txt")
     node(workflow, "B", "cat a.txt > b.txt", "A", commands={"transfer_input_files": "../A/a.txt"})

@@ -1,4 +1,4 @@
-"""Workflows that are stopped, halted, held, killed and found again."""
+"""Workflows that are stopped, held, killed and found again."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_a_stop_in_mid_flight_leaves_no_node_in_the_queue_and_loses_nothing(work
     assert runs_of(workflow) == ["B", "C", "D"]
 
 
-def test_a_halted_workflow_starts_no_nodes_and_lets_running_ones_end(workflow: CondorWorkflow) -> None:
+def test_a_workflow_on_hold_starts_no_nodes_and_lets_running_ones_end(workflow: CondorWorkflow) -> None:
     # given
     node(workflow, "A", "sleep 3")
     node(workflow, "B", "true", "A")
@@ -85,7 +85,7 @@ def test_a_halted_workflow_starts_no_nodes_and_lets_running_ones_end(workflow: C
     # then
     assert workflow.cached_status == "Paused"
     assert workflow.status_message == (
-        "Halted: no new nodes are started. 1 at work go on to their end. resume() goes on."
+        "On hold: no new nodes are started. 1 at work go on to their end. resume() goes on."
     )
     until(workflow, A="Complete")
     assert workflow.cached_status == "Paused"
