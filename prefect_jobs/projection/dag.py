@@ -1,6 +1,6 @@
-"""The nodes of a workflow as a graph: kinds, parents, layers and counts. Pure."""
+"""The nodes of a workflow as a graph: kinds, parents and counts. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from prefect_jobs import statuses
 from prefect_jobs.records import NodeRecord
@@ -50,28 +50,6 @@ def parents_of(nodes: Sequence[NodeRecord]) -> dict[str, list[str]]:
 def named_parents(node: NodeRecord) -> list[str]:
     """The parents that the user named."""
     return [str(name) for name in node.spec.get("parents") or ()]
-
-
-def layers(nodes: Sequence[NodeRecord], parents: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """The names in rows: each node below all of its parents, by the longest path from the roots."""
-    row: dict[str, int] = {}
-    children: dict[str, list[str]] = {node.name: [] for node in nodes}
-    waiting = {node.name: len(parents[node.name]) for node in nodes}
-    for node in nodes:
-        for parent in parents[node.name]:
-            children[parent].append(node.name)
-    ready = [node.name for node in nodes if not waiting[node.name]]
-    for name in ready:  # grows while it is walked through
-        row[name] = max((row[parent] + 1 for parent in parents[name]), default=0)
-        for child in children[name]:
-            waiting[child] -= 1
-            if not waiting[child]:
-                ready.append(child)
-    # HTCondor refuses circles; should one come along all the same, it is drawn in the first row.
-    rows: list[list[str]] = [[] for _ in range(max(row.values(), default=0) + 1)]
-    for node in nodes:
-        rows[row.get(node.name, 0)].append(node.name)
-    return rows
 
 
 def counts(nodes: Iterable[NodeRecord]) -> dict[str, int]:

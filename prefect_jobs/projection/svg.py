@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from xml.sax import saxutils
 
-from prefect_jobs.projection.dag import COLOURS, OTHER_COLOUR, layers, parents_of
+from prefect_jobs.graph import layers
+from prefect_jobs.projection.dag import COLOURS, OTHER_COLOUR, parents_of
 from prefect_jobs.records import NodeRecord
 
 _HEIGHT = 34
@@ -29,7 +30,7 @@ def svg(nodes: Sequence[NodeRecord]) -> str:
     parents = parents_of(nodes)
     labels = {node.name: _short(node.name) for node in nodes}
     width = max([6, *(len(label) for label in labels.values())]) * _LETTER + 20
-    places, size = _places(layers(nodes, parents), parents, width)
+    places, size = _places(layers(parents), parents, width)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" width="{size[0]}" '
         f'height="{size[1]}" font-family="sans-serif" font-size="13">',

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs.projection.dag import layers, parents_of, percent_done
+from prefect_jobs.graph import layers
+from prefect_jobs.projection.dag import parents_of, percent_done
 from prefect_jobs.projection.mermaid import MOST_EDGES, MOST_NODES, flowchart, markdown, summary
 from prefect_jobs.projection.svg import svg
 from prefect_jobs.records import NodeRecord
@@ -67,12 +68,12 @@ def test_a_final_node_comes_after_the_leaves() -> None:
     nodes = [*DIAMOND, node("alone"), node("helper", kind="SERVICE"), node("last", kind="FINAL")]
     parents = parents_of(nodes)
     assert parents["last"] == ["merge", "alone"]
-    assert layers(nodes, parents)[-1] == ["last"]
+    assert layers(parents)[-1] == ["last"]
 
 
 def test_rows_go_by_the_longest_path_and_a_circle_does_no_harm() -> None:
     nodes = [node("c", "a", "b"), node("b", "a"), node("a"), node("x", "y"), node("y", "x", "nobody")]
-    assert layers(nodes, parents_of(nodes)) == [["a", "x", "y"], ["b"], ["c"]]
+    assert layers(parents_of(nodes)) == [["a", "x", "y"], ["b"], ["c"]]
     assert svg(nodes)
 
 

@@ -4,10 +4,12 @@ The rules are DAGMan's (HTCondor manual, "DAGMan Workflows").
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
+
+from prefect_jobs import graph
 
 JOB, FINAL, SERVICE, SUBDAG, SPLICE = KINDS = ("JOB", "FINAL", "SERVICE", "SUBDAG", "SPLICE")
 #: Kinds that run a program of their own.
@@ -309,9 +311,9 @@ def check_graph(nodes: Sequence[DagNode]) -> None:
             check_edge(by_name[parent], node)
     if all(node.kind in (FINAL, SERVICE) for node in nodes):
         raise DagError("The workflow has FINAL or SERVICE nodes only; it needs a node that does the work.")
-    cycle = find_cycle({node.name: node.parents for node in nodes})
-    if cycle:
-        raise DagError(f"The nodes go round in a circle: {' → '.join(cycle)}. Take one of these dependencies away.")
+    circle = graph.find_circle({node.name: node.parents for node in nodes})
+    if circle:
+        raise DagError(f"The nodes go round in a circle: {' → '.join(circle)}. Take one of these dependencies away.")
     _check_directories(nodes)
 
 
@@ -341,47 +343,3 @@ def _check_directories(nodes: Sequence[DagNode]) -> None:
                     f"The directory {node.directory!r} of the {node.title} is inside that of the node "
                     f"{owners[above]!r}. Give it another dir."
                 )
-
-
-def find_cycle(parents: Mapping[str, Iterable[str]]) -> list[str] | None:
-    """A cycle as the names along it, the first one again at the end; ``None`` where there is none.
-
-    Args:
-        parents: node → its parents; names that are no nodes are left out.
-    """
-    done: set[str] = set()
-    for start in parents:
-        if start in done:
-            continue
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, bool]] = [(start, False)]
-        while stack:  # no recursion: a chain may be longer than Python's stack
-            name, leaving = stack.pop()
-            if leaving:
-                path.pop()
-                on_path.discard(name)
-                done.add(name)
-                continue
-            if name in on_path:
-                circle = [*path[path.index(name) :], name]
-                return circle[::-1]  # the path went from children to parents
-            if name in done or name not in parents:
-                continue
-            path.append(name)
-            on_path.add(name)
-            stack.append((name, True))
-            stack.extend((parent, False) for parent in parents[name])
-    return None
-
-
-def ancestors(parents: Mapping[str, Iterable[str]], name: str) -> set[str]:
-    """Every node that comes before one."""
-    found: set[str] = set()
-    waiting = list(parents.get(name, ()))
-    while waiting:
-        other = waiting.pop()
-        if other not in found:
-            found.add(other)
-            waiting.extend(parents.get(other, ()))
-    return found

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from prefect_jobs import graph
 from prefect_jobs.schedulers.condor.dag import references as dag_references
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER, submit_file, write_dag
-from prefect_jobs.schedulers.condor.dag.model import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode, ancestors
+from prefect_jobs.schedulers.condor.dag.model import FINAL, JOB, PROGRAMS, SERVICE, SPLICE, SUBDAG, DagNode
 from prefect_jobs.schedulers.condor.submit.description import Request, describe_node
 from prefect_jobs.schedulers.condor.submit.input_files import SEPARATORS, DescriptionError, InputFiles, expand, literal
 
@@ -154,7 +155,7 @@ def _stage_earlier(request: DagRequest, root: Path) -> None:
         wanted = over  # they may look at everything
     else:
         pending = [node.name for node in request.nodes if node.name not in over]
-        wanted = ancestors({**{node.name: node.parents for node in request.nodes}, "": pending}, "")
+        wanted = graph.ancestors({node.name: node.parents for node in request.nodes}, *pending)
     for node in request.nodes:
         # A DAG within the DAG goes on from where it was, too.
         inner = request.done is not None and node.name not in over and node.kind in (SUBDAG, SPLICE)
@@ -241,7 +242,7 @@ class _Outputs:
         if other in node.parents:
             return True
         if self._before[0] != node.name:
-            self._before = (node.name, ancestors(self._parents, node.name))
+            self._before = (node.name, graph.ancestors(self._parents, node.name))
         return other in self._before[1]
 
     def shares(self, node: DagNode) -> bool:
