@@ -10,13 +10,13 @@ The nodes of workflows come after the jobs themselves, a few at a time, and nobo
 import atexit
 import logging
 import os
-import random
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
@@ -35,7 +35,8 @@ LOG_DELAY = 4.0
 #: Seconds that a claim on a face holds.
 _CLAIM = 60.0
 _BATCH = 100
-_BACKOFF = (1.0, 20.0)
+#: Seconds until Prefect is asked again that is away: at first, and at most.
+_PAUSES = (2.0, 20.0)
 #: Seconds until Prefect is asked again that says it is busy; after as many times in a row it counts as away.
 _BUSY = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5)
 
@@ -164,7 +165,7 @@ class Projector:
     def _run(self) -> None:
         loading.load()
         api = self._make_api()
-        backoff, busy = _BACKOFF[0], 0
+        backoff, busy = Backoff(*_PAUSES), 0
         try:
             while True:
                 with self._changed:
@@ -198,10 +199,8 @@ class Projector:
                             self._changed.wait_for(lambda: self._closing, timeout=_BUSY[busy])
                         continue
                     self._lost(error)
-                    backoff = min(_BACKOFF[1], backoff * 2)
                     with self._changed:
-                        # Jitter: many processes must not come back in step.
-                        self._changed.wait_for(lambda: self._closing, timeout=backoff * random.uniform(0.5, 1))  # noqa: S311
+                        self._changed.wait_for(lambda: self._closing, timeout=backoff.pause())
                         self._next_sweep = 0.0
                     continue
                 except Exception:
@@ -212,9 +211,10 @@ class Projector:
                             self._due.pop(job_id, None)
                         self._logs_due = None
                         self._changed.notify_all()
-                        self._changed.wait_for(lambda: self._closing, timeout=backoff)
+                        self._changed.wait_for(lambda: self._closing, timeout=backoff.pause())
                     continue
-                backoff, busy = _BACKOFF[0], 0
+                backoff.reset()
+                busy = 0
         finally:
             api.close()
             try:
