@@ -39,7 +39,7 @@ class Parts:
         """Waits until Prefect shows everything; a call that finds it away would not wait for it."""
         deadline = time.monotonic() + PATIENCE
         projector = self.runtime.projector
-        while not (projector.flush(PATIENCE) and projector._all_shown()):
+        while not projector.flush(PATIENCE):
             check(time.monotonic() < deadline, "Prefect shows everything")
             time.sleep(0.05)
 

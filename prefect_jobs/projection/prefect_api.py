@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 
-from prefect_jobs.projection.flow_runs import COMMANDED, DELETED_AT_ONCE, KEY, FlowRuns, NewRun, RunSeen, plain
+from prefect_jobs.projection.flow_runs import DELETED_AT_ONCE, KEY, FlowRuns, NewRun, RunSeen
 from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone, retried
+from prefect_jobs.projection.run_states import COMMANDED, plain
 from prefect_jobs.projection.states import Face
 
 __all__ = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import LocalPartError, PrefectJobsError
 from prefect_jobs.local import temporary_server
 
@@ -47,15 +48,15 @@ def retried(call: Callable[[], T], patience: float) -> T:
     Raises:
         PrefectAway: it is away, or still busy after ``patience`` seconds.
     """
-    deadline, pause = time.monotonic() + patience, _PAUSES[0]
+    deadline, backoff = time.monotonic() + patience, Backoff(*_PAUSES)
     while True:
         try:
             return call()
         except PrefectAway as error:
+            pause = backoff.pause()
             if not error.busy or time.monotonic() + pause > deadline:
                 raise
         time.sleep(pause)
-        pause = min(pause * 2, _PAUSES[1])
 
 
 class PrefectConnection:

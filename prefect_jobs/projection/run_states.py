@@ -1,0 +1,220 @@
+"""The states of flow runs in Prefect: set without overwriting what a person asked for, claimed, read."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from prefect_jobs.projection.prefect_connection import PrefectConnection
+from prefect_jobs.projection.states import Face
+
+# Not on the client's list of paths.
+_BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
+_COMMANDS = ("CANCELLING", "CANCELLED")
+_RETRY = "AwaitingRetry"
+#: A filter of states that ask for nothing, whatever we are about to show but a pause.
+_NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
+#: Names of states that ask for something, whatever our state is.
+COMMANDED = ("Cancelling", "Cancelled", _RETRY)
+#: Seconds after which a server that knew no such call is asked for it again: it may have been a proxy that answered.
+_OLDER = 600.0
+#: Times that a run is looked at that changes between our look and our call.
+_LOOKS = 3
+#: Of a run whose retry the monitor has claimed; a worker names it so, too.
+_CLAIMED = Face("PENDING", "Pending", "Retry: the job is being submitted again.")
+#: What an older server answers to a call that it does not know.
+NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
+
+
+def plain(face: Face) -> dict[str, str | None]:
+    """A state as the API takes it."""
+    return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}
+
+
+class RunStates(PrefectConnection):
+    """The states of flow runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Until when the server counts as one that cannot set a state on a condition (monotonic).
+        self._unconditional_until = 0.0
+
+    def set_state(self, run_id: str, face: Face, ours: str | None) -> str | None:
+        """Shows a state; a command that a person gave meanwhile is not overwritten, but for the moment in which the
+        server itself, having looked, sets it (servers without that call: between our look and our call).
+
+        Args:
+            run_id: the flow run.
+            face: the state to be.
+            ours: the id of the state that we wrote last.
+
+        Returns:
+            The new state's id; ``None`` where a person's command stands there and was left.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        if ours is not None and not face.terminal:
+            done, settled = self._set_guarded(run_id, face, ours)
+            if settled:
+                return done
+        return self._set_anyway(run_id, face, ours)
+
+    def _set_guarded(self, run_id: str, face: Face, ours: str) -> tuple[str | None, bool]:
+        """Shows a state unless a command stands there.
+
+        Returns:
+            The new state's id, ``None``: it was not set; and whether that is all that is to be done.
+        """
+        if face.type not in (None, "PAUSED"):
+            done, _ = self._set_where(run_id, _NO_COMMAND, face, str(face.type))
+            if done is not None:
+                return done, True
+        for _ in range(_LOOKS):
+            now = self._state_of(run_id)
+            if now is None:
+                return None, False
+            # Prefect would accept most states after a command, and the command would be gone.
+            if str(now.id) != ours and _is_command(now.type.value, now.name, face):
+                return None, True
+            unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
+            kind = face.type or now.type.value
+            # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
+            for force in (True,) if kind == "PAUSED" else (False, True):
+                done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
+                if done is not None:
+                    return done, True
+                if not matched:
+                    break  # changed since: what is it now?
+            else:
+                return None, False
+        return None, True  # it changes without end: what it is then, the monitor sees
+
+    def _set_anyway(self, run_id: str, face: Face, ours: str | None) -> str | None:
+        """Shows a state by Prefect's rules, or else by force; but for a Cancel where the face is none of an end."""
+        from prefect.client.schemas.responses import SetStateStatus
+
+        kind = face.type
+        if kind is None:
+            now = self._state_of(run_id)
+            kind = now.type.value if now is not None else "PENDING"
+        with self._calling() as client:
+            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=kind == "PAUSED")
+            if result.status == SetStateStatus.ACCEPT:
+                return str(result.state.id) if result.state else None
+            run = client.read_flow_run(UUID(run_id))
+            commanded = run.state is not None and run.state.type.value in _COMMANDS and str(run.state_id) != ours
+            if commanded and not face.terminal:
+                return None
+            result = client.set_flow_run_state(UUID(run_id), _state(face, kind), force=True)
+            return str(result.state.id) if result.state else None
+
+    def _state_of(self, run_id: str) -> Any:
+        with self._calling() as client:
+            return client.read_flow_run(UUID(run_id)).state
+
+    def claim_retry(self, run_id: str, transition_id: str) -> str | None:
+        """Takes a run that awaits a retry, as a worker takes it: of all who try, one succeeds.
+
+        Args:
+            run_id: the flow run.
+            transition_id: a UUID of this try, by which :meth:`claimed` knows it again.
+
+        Returns:
+            The new state's id; ``None``: the run does not await a retry any more.
+        """
+        from prefect.client.schemas.responses import SetStateStatus
+
+        awaits = {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": [_RETRY]}}
+        # By its rules Prefect lets nobody go to this state from PENDING or RUNNING, where a worker has put the run.
+        done, _ = self._set_where(run_id, awaits, _CLAIMED, "PENDING", transition_id=transition_id)
+        if done is not None or time.monotonic() >= self._unconditional_until:
+            return done
+        state = _state(_CLAIMED, "PENDING")  # an older server
+        state.state_details.transition_id = UUID(transition_id)
+        with self._calling() as client:
+            result = client.set_flow_run_state(UUID(run_id), state)
+        return str(result.state.id) if result.status == SetStateStatus.ACCEPT and result.state else None
+
+    def claimed(self, run_id: str, transition_id: str) -> str | None:
+        """The id of the run's state, if that is the claim of :meth:`claim_retry` with this id.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        now = self._state_of(run_id)
+        if now is None or now.type.value != "PENDING" or now.state_details.transition_id != UUID(transition_id):
+            return None
+        return str(now.id)
+
+    def state_types(self, run_id: str) -> list[str]:
+        """The types of the states that a run has had, oldest first."""
+        with self._calling() as client:
+            found = client.request("GET", "/flow_run_states/", params={"flow_run_id": run_id}).json()
+        return [str(state["type"]) for state in sorted(found, key=lambda state: str(state["timestamp"]))]
+
+    def _set_where(
+        self,
+        run_id: str,
+        stands: Mapping[str, Any],
+        face: Face,
+        kind: str,
+        force: bool = False,
+        transition_id: str | None = None,
+    ) -> tuple[str | None, bool]:
+        """Shows a state in one call, if what stands there is as in a filter of states.
+
+        Returns:
+            The new state's id, ``None``: it was not set; and whether the filter matched, or could not be asked.
+        """
+        if time.monotonic() < self._unconditional_until:
+            return None, True
+        wanted = {"id": {"any_": [run_id]}, "state": dict(stands)}
+        state = {"type": kind, "name": face.name, "message": face.message or None}
+        details = {"flow_run_id": run_id, "transition_id": transition_id or str(uuid4())}
+        body = {"flow_runs": wanted, "state": {**state, "state_details": details}, "force": force}
+        with self._calling() as client:
+            try:
+                answer = client.request("POST", _BULK_SET_STATE, json=body).json()
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in NO_SUCH_CALL:
+                    raise
+                self._unconditional_until = time.monotonic() + _OLDER  # an older server
+                return None, True
+        found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
+        return str(found["state"]["id"]) if found is not None else None, bool(answer["results"])
+
+    def keep_run_count(self, run_id: str, *, engine: bool) -> None:
+        """Lets the next state of the type RUNNING not count as another run: it is one more state of the same one.
+
+        Args:
+            run_id: the flow run.
+            engine: an engine executes it, and keeps a policy there.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        with self._calling() as client:
+            # As Prefect itself marks a run that goes on after a pause; the rest of its policy stays.
+            policy: dict[str, Any] = {}
+            if engine:
+                policy = client.read_flow_run(UUID(run_id)).empirical_policy.model_dump(mode="json", exclude_unset=True)
+            body = {"empirical_policy": {**policy, "resuming": True}}
+            client.request("PATCH", "/flow_runs/{id}", path_params={"id": run_id}, json=body)
+
+
+def _is_command(kind: str, name: str | None, face: Face) -> bool:
+    """Whether a state that is not ours asks for something, and not for what we are about to show."""
+    if kind in _COMMANDS or name == _RETRY:
+        return True
+    if face.type == "PAUSED":
+        return kind in ("RUNNING", "SCHEDULED")
+    return kind == "PAUSED"
+
+
+def _state(face: Face, kind: str) -> Any:
+    from prefect.client.schemas.objects import State, StateType
+
+    return State(type=StateType(kind), name=face.name, message=face.message or None)

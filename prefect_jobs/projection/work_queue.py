@@ -1,0 +1,263 @@
+"""What is to be shown in Prefect, and when: the queue between those who change jobs and the thread that shows them."""
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks for what others left behind.
+SWEEP = 15.0
+#: Seconds that log lines may wait, so that several go in one call.
+LOG_DELAY = 4.0
+#: Seconds until a job is shown again that changed meanwhile, or that another process shows at the moment.
+_SOON = 0.25
+_BATCH = 100
+
+
+@dataclass
+class _Due:
+    """When something is to be done (monotonic)."""
+
+    when: float
+    #: The last try failed for a reason of ours: nobody waits for the next one.
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is due now."""
+
+    jobs: list[int]
+    #: Log lines are due.
+    logs: bool
+    #: A look at everything that is marked is due.
+    sweep: bool
+
+
+class WorkQueue:
+    """The queue of one projector. Its thread takes from it; any thread adds to it, and waits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._jobs: dict[int, _Due] = {}
+        #: Jobs whose nodes are to be shown, in the order of their turns.
+        self._nodes: dict[int, _Due] = {}
+        self._logs: _Due | None = None
+        #: Jobs that may have log lines.
+        self._logging: set[int] = set()
+        self._next_sweep = 0.0
+        self._sweep_asked = False
+        self._closing = False
+        #: Somebody has waited in vain since Prefect answered last.
+        self._spent = False
+        #: Why Prefect cannot be reached, since when (monotonic); nobody waits for it then.
+        self.away: tuple[str, float] | None = None
+
+    # -- for those who change jobs ------------------------------------------------------------------------
+
+    def add(self, job_ids: Iterable[int], delay: float = 0.0) -> None:
+        """Has jobs shown ``delay`` seconds from now at the latest."""
+        with self._changed:
+            when = time.monotonic() + delay
+            for job_id in job_ids:
+                before = self._jobs.get(job_id)
+                self._jobs[job_id] = _Due(when if before is None or before.failed else min(when, before.when))
+            self._changed.notify_all()
+
+    def wait(self, job_ids: Collection[int], patience: float) -> bool:
+        """Waits until jobs are shown, but for their nodes; whether they are.
+
+        ``False`` at once if Prefect is known to be away; early if showing one of them failed.
+        """
+        with self._changed:
+            # Patience is spent once, not once a call: the next ones wait only after Prefect has answered again.
+            if not self._changed.wait_for(lambda: self._spent or self._settled(job_ids), timeout=patience):
+                self._spent = True
+            return self._jobs.keys().isdisjoint(job_ids)
+
+    def _settled(self, job_ids: Collection[int]) -> bool:
+        left = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
+        return not left or self.away is not None or any(due.failed for due in left)
+
+    def impatient(self) -> None:
+        """Notes that somebody has waited for Prefect in vain already."""
+        self._spent = True
+
+    def ask_sweep(self) -> None:
+        """Has everything looked at that is marked."""
+        with self._changed:
+            self._next_sweep = time.monotonic()
+            self._sweep_asked = True
+            self._changed.notify_all()
+
+    def wait_for_sweep(self, patience: float) -> bool:
+        """Waits for what :meth:`ask_sweep` asked for; whether it is done. ``False`` at once if Prefect is away."""
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: not self._sweep_asked or self.away is not None or self._spent, timeout=patience
+            ):
+                self._spent = True
+            return not self._sweep_asked
+
+    def flush(self, patience: float) -> bool:
+        """Waits until nothing is left, log lines and nodes included; whether it is so.
+
+        ``False`` at once if Prefect is away, or showing something failed.
+        """
+        with self._changed:
+            if self._logs is not None and not self._logs.failed:
+                self._logs.when = 0.0
+            for due in self._nodes.values():
+                if not due.failed:
+                    due.when = 0.0
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._empty() or self.away is not None or any(due.failed for due in self._all()),
+                timeout=patience,
+            )
+            return self._empty() and self.away is None
+
+    def _all(self) -> list[_Due]:
+        return [*self._jobs.values(), *self._nodes.values(), *([self._logs] if self._logs is not None else [])]
+
+    def _empty(self) -> bool:
+        return not (self._all() or self._sweep_asked)
+
+    def open(self) -> None:
+        """A thread takes from it from now on."""
+        with self._changed:
+            self._closing = False
+
+    def close(self) -> None:
+        """Ends the waits of the thread that takes from it; it is given nothing more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    # -- for the thread that shows ------------------------------------------------------------------------
+
+    def take(self) -> Batch | None:
+        """Waits until something is due; ``None``: the queue was closed."""
+        with self._changed:
+            while not self._closing and (pause := self._pause()) > 0:
+                self._changed.wait(pause)  # how long, an addition may have changed
+            if self._closing:
+                return None
+            moment = time.monotonic()
+            jobs = [job_id for job_id, due in self._jobs.items() if due.when <= moment][:_BATCH]
+            logs = self._logs is not None and self._logs.when <= moment
+            sweep = moment >= self._next_sweep
+            if sweep:
+                self._next_sweep = moment + SWEEP
+            return Batch(jobs, logs, sweep)
+
+    def _pause(self) -> float:
+        moments = [self._next_sweep, *(due.when for due in self._all())]
+        return max(0.0, min(moments) - time.monotonic())
+
+    def pause(self, seconds: float) -> None:
+        """Waits so long, whatever is due; less if the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, timeout=seconds)
+
+    def shown(self, job_ids: Iterable[int], behind: Collection[int]) -> None:
+        """Jobs were shown, except those that are still behind: they changed again, or another process shows them."""
+        with self._changed:
+            for job_id in job_ids:
+                if job_id in behind:
+                    self._jobs[job_id] = _Due(time.monotonic() + _SOON)
+                else:
+                    self._jobs.pop(job_id, None)
+            self._changed.notify_all()
+
+    def failed(self, batch: Batch) -> None:
+        """What is left of a batch is due at the next sweep; nobody waits for it."""
+        with self._changed:
+            for job_id in self._jobs.keys() & set(batch.jobs):
+                self._jobs[job_id] = _Due(self._next_sweep, failed=True)
+            self._logs = _Due(self._next_sweep, failed=True) if self._logging else None
+            self._changed.notify_all()
+
+    def swept(self) -> None:
+        """A sweep is done."""
+        with self._changed:
+            self._sweep_asked = False
+            self._changed.notify_all()
+
+    def sweep_again(self) -> None:
+        """The next sweep is due now."""
+        with self._changed:
+            self._next_sweep = 0.0
+
+    def lost(self, error: Exception) -> None:
+        """Prefect is away: nobody waits for it until it has answered again."""
+        with self._changed:
+            if self.away is None:
+                self.away = (str(error), time.monotonic())
+                log.warning("%s Jobs go on; their flow runs are brought up to date later.", error)
+            self._changed.notify_all()
+
+    def answered(self) -> None:
+        """Prefect has answered."""
+        self._spent = False
+        if self.away is not None:
+            log.warning("Prefect's API answers again after %.0f s.", time.monotonic() - self.away[1])
+            self.away = None
+
+    # -- nodes and log lines ------------------------------------------------------------------------------
+
+    def add_nodes(self, job_ids: Iterable[int]) -> None:
+        """Gives jobs a turn in which their nodes are shown."""
+        with self._changed:
+            moment = time.monotonic()
+            for job_id in job_ids:
+                before = self._nodes.get(job_id)
+                self._nodes[job_id] = _Due(moment if before is None else min(moment, before.when))
+
+    def next_nodes(self) -> int | None:
+        """The job that has waited longest for its turn; ``None``: no turn is due."""
+        with self._changed:
+            moment = time.monotonic()
+            return next((job_id for job_id, due in self._nodes.items() if due.when <= moment), None)
+
+    def nodes_shown(self, job_id: int, again: float | None) -> None:
+        """A job had its turn; the next one is behind all others, in ``again`` seconds. ``None``: it needs none."""
+        with self._changed:
+            del self._nodes[job_id]
+            if again is not None:
+                self._nodes[job_id] = _Due(time.monotonic() + again)
+            self._changed.notify_all()
+
+    def nodes_failed(self, job_id: int) -> None:
+        """A job's turn failed; the next one is at the next sweep, and nobody waits for it."""
+        with self._changed:
+            del self._nodes[job_id]
+            self._nodes[job_id] = _Due(self._next_sweep, failed=True)
+            self._changed.notify_all()
+
+    def add_logs(self, job_ids: Collection[int]) -> None:
+        """Has the log lines of jobs sent soon."""
+        with self._changed:
+            self._logging.update(job_ids)
+            if self._logs is None and job_ids:
+                self._logs = _Due(time.monotonic() + LOG_DELAY)
+
+    def take_logs(self) -> set[int]:
+        """The jobs that may have log lines."""
+        with self._changed:
+            taken, self._logging = self._logging, set()
+            return taken
+
+    def logs_sent(self) -> None:
+        """The log lines of the jobs taken were sent."""
+        with self._changed:
+            self._logs = _Due(time.monotonic() + LOG_DELAY) if self._logging else None
+            self._changed.notify_all()
+
+    def logs_left(self, job_ids: Collection[int]) -> None:
+        """The log lines of the jobs taken could not be sent; they are still due."""
+        with self._changed:
+            self._logging.update(job_ids)
