@@ -310,6 +310,13 @@ def test_a_job_whose_inputs_are_gone_leaves_nothing_in_the_queue(alice: CondorCl
     eventually(lambda: not alice.query('PrefectJobsToken == "gone"'), "the queue is empty")
 
 
+def test_an_edit_that_htcondor_refuses_is_a_refusal(alice: CondorClient, tmp_path: Path) -> None:
+    job = submit(alice, tmp_path / "job", HELD)
+    with pytest.raises(CondorRefusal, match="Unable to edit"):
+        alice.edit(job.constraint, "ClusterId", "1")
+    assert alice.edit(job.constraint, "Mark", "1") == 1
+
+
 # -- what is there -----------------------------------------------------------------------------------------
 
 

@@ -30,12 +30,12 @@ import psutil
 from prefect_jobs.schedulers.condor.client import Access, CondorClient
 client = CondorClient(Access(host=sys.argv[1], port=int(sys.argv[2]), token=sys.stdin.readline().strip()))
 client.query("false")
-client._transfer.call("query", {"constraint": "false", "projection": ["ClusterId"]}, 10)
+client.transport.transfers.call("query", {"constraint": "false", "projection": ["ClusterId"]}, 10)
 print(*(child.pid for child in psutil.Process().children()), flush=True)
 asked = sys.stdin.readline().strip()
 text = f"executable = /bin/true\ntransfer_executable = False\nMy.PrefectJobsToken = \"{asked}\"\n"
 if asked:
-    client._transfer.call("submit", {"text": text, "count": 1, "spool": True}, 60)
+    client.transport.transfers.call("submit", {"text": text, "count": 1, "spool": True}, 60)
 else:
     client.query("false")
 time.sleep(600)
@@ -95,7 +95,7 @@ def test_a_helper_that_is_killed_in_mid_flight_costs_this_call_alone(alice: Cond
         helper.kill()
 
         # Then: that question fails at once, and the next one is answered.
-        with pytest.raises(CondorError, match=r"helper process .* ended") as caught:
+        with pytest.raises(SchedulerConnectionError, match=r"helper process .* ended") as caught:
             question.result(10)
     assert_untold(caught.value, str(alice.access.token))
     assert alice.query("false") == []

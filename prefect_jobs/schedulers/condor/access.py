@@ -1,9 +1,10 @@
-"""How an access point is reached, and by which transport."""
+"""How an access point is reached, and what carries requests and files there."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import PrefectJobsError
 
 DEFAULT_PORT = 9618
 SSH_PORT = 22
@@ -61,33 +62,66 @@ class Access:
         }
 
 
+#: What an access point is asked, each answered by a method of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
+Question = Literal["query", "history", "edit", "act", "dagman", "check"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What an access point is asked to take: a description, of how many processes, with inputs to be sent or not."""
+
+    text: str
+    count: int
+    spool: bool
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A cluster that an access point has taken."""
+
+    cluster_id: int
+    num_procs: int
+    schedd: str | None
+
+
 class Transport(Protocol):
-    """Carries requests to an access point. A second one, over SSH, fits here."""
+    """Carries questions and files between this machine and one access point, under one identity.
 
-    def call(self, op: str, args: dict[str, Any], timeout: float) -> Any:
-        """Does one of the operations of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
+    For any threads: a transfer, however long, holds up no question. All of it may raise
 
-        Raises:
-            SchedulerConnectionError: not reached, refused, or no answer within ``timeout`` seconds.
-            CondorRefusal, CondorError: the access point's own answer.
+    - SchedulerConnectionError: the access point is not reached, refuses us, or does not answer in time;
+    - CondorRefusal: it refuses the request as it is;
+    - CondorError: the request failed on the way; whether it was done is not known.
+    """
+
+    def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
+        """The answer to a question, as JSON has it, within ``timeout`` seconds."""
+        ...
+
+    def submit(self, submission: Submission, timeout: float) -> Submitted:
+        """Submits a description.
+
+        With ``spool``, the access point has on return the files of this machine that the description names
+        (``executable``, ``input``, ``transfer_input_files``); a cluster whose files do not arrive is removed.
         """
         ...
 
-    def close(self) -> None:
-        """Ends what was started for it."""
+    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Submitted | PrefectJobsError]:
+        """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
+
+        Returns:
+            For each what :meth:`submit` would give or raise.
+        """
         ...
 
+    def retrieve(self, constraint: str, timeout: float) -> None:
+        """Fetches what spooled jobs have written so far, each into the folder of this machine that its description
+        names as ``initialdir``."""
+        ...
 
-def refuse_ssh(access: Access) -> None:
-    """
-    Raises:
-        SchedulerConnectionError: the access is by user name, that is by SSH.
-    """
-    if access.username:
-        raise SchedulerConnectionError(
-            f"The access point {access.title} is set up with a user name, which means SSH; this version reaches "
-            "access points by token only. Give the block a token (condor_token_create on the access point)."
-        )
+    def close(self) -> None:
+        """Ends what was started for it; the next request starts it anew."""
+        ...
 
 
 def _address(host: str, port: int | None) -> str:

@@ -5,13 +5,21 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal, Transport, refuse_ssh
-from prefect_jobs.schedulers.condor.process import HelperProcess, error_of
+from prefect_jobs.schedulers.condor.access import (
+    Access,
+    CondorError,
+    CondorRefusal,
+    Question,
+    Submission,
+    Submitted,
+    Transport,
+)
+from prefect_jobs.schedulers.condor.transport import transport_for
 
 __all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission", "Submitted", "client_for"]
 
@@ -29,24 +37,6 @@ Action = Literal["Hold", "Release", "Remove", "RemoveX"]
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What an access point is asked to take: a description, of how many processes, with inputs to be sent or not."""
-
-    text: str
-    count: int
-    spool: bool
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A cluster that an access point has taken."""
-
-    cluster_id: int
-    num_procs: int
-    schedd: str | None
-
-
-@dataclass(frozen=True)
 class Dagman:
     """DAGMan at an access point."""
 
@@ -57,14 +47,18 @@ class Dagman:
 
 
 class CondorClient:
-    """An access point under one identity. Questions and file transfers use a helper process each, so that a
-    large transfer holds no poll up."""
+    """An access point under one identity."""
 
-    def __init__(self, access: Access, timeout: float = TIMEOUT) -> None:
+    def __init__(self, access: Access, timeout: float = TIMEOUT, transport: Transport | None = None) -> None:
+        """
+        Args:
+            access: the access point.
+            timeout: seconds within which it must answer a question.
+            transport: what reaches it; none: the one for such an access.
+        """
         self.access = access
         self.timeout = timeout
-        self._control: Transport = HelperProcess(access)
-        self._transfer: Transport = HelperProcess(access)
+        self.transport = transport or transport_for(access)
         #: When it answered last (monotonic).
         self._answered = float("-inf")
 
@@ -78,10 +72,10 @@ class CondorClient:
             CondorError: it failed on the way; whether a cluster is in the queue must be asked by its token.
         """
         self._reach()
-        args = {"text": text, "count": count, "spool": spool}
-        answer = self._transfer.call("submit", args, TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0))
+        timeout = TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0)
+        found = self.transport.submit(Submission(text, count, spool), timeout)
         self._answered = time.monotonic()
-        return Submitted(answer["cluster"], answer["procs"], answer["schedd"])
+        return found
 
     def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted | PrefectJobsError]:
         """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
@@ -94,27 +88,20 @@ class CondorClient:
             chunk = submissions[start : start + _CHUNK]
             try:
                 self._reach()
-                args = {"submissions": [asdict(one) for one in chunk]}
-                answers = self._transfer.call("submit_all", args, TRANSFER_TIMEOUT)
+                found += self.transport.submit_all(chunk, TRANSFER_TIMEOUT)
             except (CondorError, SchedulerConnectionError) as error:
                 found += [error] * len(chunk)
-            else:
-                found += [self._answer(answer) for answer in answers]
         return found
-
-    def _answer(self, answer: dict[str, Any]) -> Submitted | PrefectJobsError:
-        if "ok" in answer:
-            return Submitted(answer["ok"]["cluster"], answer["ok"]["procs"], answer["ok"]["schedd"])
-        return error_of(self.access, answer, begun=True)
 
     def query(self, constraint: str, projection: Sequence[str] = observation.PROJECTION) -> list[dict[str, Any]]:
         """Job ads in the queue.
 
         Raises:
-            SchedulerConnectionError: not reached within ``timeout`` seconds.
+            SchedulerConnectionError: nobody can tell now: not reached within ``timeout`` seconds, or it failed on the
+                way. So it is with all questions below.
         """
-        refuse_ssh(self.access)
-        return self._list("query", constraint, projection)
+        found: list[dict[str, Any]] = self._ask("query", constraint=constraint, projection=list(projection))
+        return found
 
     def history(
         self,
@@ -128,23 +115,25 @@ class CondorClient:
         Args:
             since: an expression that is true of the newest record known: nothing older is looked at.
         """
-        refuse_ssh(self.access)
-        return self._list("history", constraint, projection, match=match, since=since)
+        found: list[dict[str, Any]] = self._ask(
+            "history", constraint=constraint, projection=list(projection), match=match, since=since
+        )
+        return found
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue to an expression.
 
         Returns:
             Of how many jobs.
+
+        Raises:
+            CondorRefusal: the access point does not let us.
         """
-        refuse_ssh(self.access)
-        args = {"constraint": constraint, "attribute": attribute, "value": value}
-        return int(self._control.call("edit", args, self.timeout))
+        return int(self._ask("edit", constraint=constraint, attribute=attribute, value=value))
 
     def dagman(self) -> Dagman:
         """DAGMan at the access point."""
-        refuse_ssh(self.access)
-        answer = self._control.call("dagman", {}, self.timeout)
+        answer = self._ask("dagman")
         return Dagman(answer["folder"], answer["version"])
 
     def act(self, action: Action, constraint: str, reason: str) -> int:
@@ -152,10 +141,11 @@ class CondorClient:
 
         Returns:
             To how many jobs it was done.
+
+        Raises:
+            CondorRefusal: they are another user's.
         """
-        refuse_ssh(self.access)
-        args = {"action": action, "constraint": constraint, "reason": reason}
-        answer = self._control.call("act", args, self.timeout)
+        answer = self._ask("act", action=action, constraint=constraint, reason=reason)
         if answer.get("TotalPermissionDenied"):
             raise CondorRefusal(f"{self.access.title} does not let us {action.lower()} these jobs: they are another's.")
         return int(answer.get("TotalSuccess", 0))
@@ -164,10 +154,11 @@ class CondorClient:
         """Fetches what spooled jobs have written so far.
 
         Raises:
+            SchedulerConnectionError: not reached within ``timeout`` seconds.
             CondorError: not everything could be fetched and written; it stays at the access point.
         """
         self._reach()
-        self._transfer.call("retrieve", {"constraint": constraint}, TRANSFER_TIMEOUT)
+        self.transport.retrieve(constraint, TRANSFER_TIMEOUT)
 
     def check(self) -> dict[str, Any]:
         """Connects, authenticates, and tells what is there.
@@ -175,25 +166,31 @@ class CondorClient:
         Raises:
             SchedulerConnectionError: with what to mend.
         """
-        refuse_ssh(self.access)
-        found: dict[str, Any] = self._control.call("check", {}, self.timeout)
+        found: dict[str, Any] = self._ask("check")
         return found
 
     def close(self) -> None:
-        """Ends the helper processes."""
-        self._control.close()
-        self._transfer.close()
+        """Ends what was started for it; the next use starts it anew."""
+        self.transport.close()
 
     def _reach(self) -> None:
-        refuse_ssh(self.access)
+        """Finds out whether the access point answers, if that is not known: a transfer may take long to tell."""
         if time.monotonic() - self._answered > FRESH:
-            self._list("query", "false", ("ClusterId",))
+            self.query("false", ("ClusterId",))
 
-    def _list(self, op: str, constraint: str, projection: Sequence[str], **more: Any) -> list[dict[str, Any]]:
-        args = {"constraint": constraint, "projection": list(projection), **more}
-        found: list[dict[str, Any]] = self._control.call(op, args, self.timeout)
+    def _ask(self, question: Question, **args: Any) -> Any:
+        """
+        Raises:
+            SchedulerConnectionError: for any error but a refusal: asked again, it may well answer.
+        """
+        try:
+            answer = self.transport.ask(question, args, self.timeout)
+        except CondorRefusal:
+            raise
+        except CondorError as error:
+            raise SchedulerConnectionError(str(error)) from error
         self._answered = time.monotonic()
-        return found
+        return answer
 
 
 _clients: dict[tuple[Access, str | None], CondorClient] = {}

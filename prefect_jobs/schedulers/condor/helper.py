@@ -34,6 +34,8 @@ _SHUT_OUT = re.compile(r"authenticat|denied|start command|performing action|fail
 _NO_WRITE = (
     "lets us look only, not submit: the token needs the authorization WRITE, or the pool has to allow it to who we are"
 )
+#: What the bindings say where a schedd does not set an attribute.
+_UNEDITED = "Unable to edit"
 _ENDED = "who submitted it has ended"
 
 
@@ -188,7 +190,13 @@ class Session:
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue."""
-        return int(self._connected().edit(constraint, attribute, value))
+        schedd = self._connected()
+        try:
+            return int(schedd.edit(constraint, attribute, value))
+        except Exception as error:
+            if _UNEDITED in str(error):  # said after we were let in
+                raise HelperError(REFUSED, _text(error)) from error
+            raise
 
     def dagman(self) -> dict[str, Any]:
         """Where DAGMan is at the access point, and which version."""

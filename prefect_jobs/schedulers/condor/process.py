@@ -1,4 +1,4 @@
-"""The transport by token or local configuration: HTCondor's bindings in a helper process of their own."""
+"""The transport by token or local configuration: HTCondor's bindings in helper processes of their own."""
 
 import json
 import os
@@ -9,19 +9,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.schedulers.condor.access import Access, CondorError, CondorRefusal
+from prefect_jobs.schedulers.condor.access import (
+    Access,
+    CondorError,
+    CondorRefusal,
+    Question,
+    Submission,
+    Submitted,
+)
 
 #: Seconds that a helper may take to start and import the bindings on a busy machine.
 START_TIMEOUT = 30.0
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
-
-
-#: Operations of which nobody can tell by an error whether they got through.
+#: Operations that may have succeeded even though they failed here.
 _SUBMITTING = ("submit", "submit_all")
 
 
@@ -43,6 +49,45 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
     return CondorError(f"{access.title}: {text}")
 
 
+class HelperTransport:
+    """Two helpers: one answers questions, the other moves files, so that a large transfer holds no question up."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self.questions = HelperProcess(access)
+        self.transfers = HelperProcess(access)
+
+    def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
+        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.ask`."""
+        return self.questions.call(question, args, timeout)
+
+    def submit(self, submission: Submission, timeout: float) -> Submitted:
+        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.submit`."""
+        return _submitted(self.transfers.call("submit", asdict(submission), timeout))
+
+    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Submitted | PrefectJobsError]:
+        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.submit_all`."""
+        args = {"submissions": [asdict(one) for one in submissions]}
+        answers = self.transfers.call("submit_all", args, timeout)
+        return [
+            _submitted(answer["ok"]) if "ok" in answer else error_of(self._access, answer, begun=True)
+            for answer in answers
+        ]
+
+    def retrieve(self, constraint: str, timeout: float) -> None:
+        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.retrieve`."""
+        self.transfers.call("retrieve", {"constraint": constraint}, timeout)
+
+    def close(self) -> None:
+        """Ends both."""
+        self.questions.close()
+        self.transfers.close()
+
+
+def _submitted(answer: Mapping[str, Any]) -> Submitted:
+    return Submitted(answer["cluster"], answer["procs"], answer["schedd"])
+
+
 class HelperProcess:
     """One helper, started at the first request, replaced when it hangs or dies. Requests take turns."""
 
@@ -54,8 +99,13 @@ class HelperProcess:
         self._owner = os.getpid()
         self._rest = b""
 
-    def call(self, op: str, args: dict[str, Any], timeout: float) -> Any:
-        """See :meth:`prefect_jobs.schedulers.condor.access.Transport.call`."""
+    def call(self, op: str, args: Mapping[str, Any], timeout: float) -> Any:
+        """Has the helper do one of the operations of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
+
+        Raises:
+            SchedulerConnectionError: not reached, refused, or no answer within ``timeout`` seconds.
+            CondorRefusal, CondorError: the access point's own answer.
+        """
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
             raise SchedulerConnectionError(
@@ -109,9 +159,9 @@ class HelperProcess:
         os.set_blocking(cast(Any, self._process.stdin).fileno(), False)
         self._ask("configure", self._access.settings(self._folder), START_TIMEOUT)
 
-    def _ask(self, op: str, args: dict[str, Any], timeout: float) -> Any:
+    def _ask(self, op: str, args: Mapping[str, Any], timeout: float) -> Any:
         process = cast("subprocess.Popen[bytes]", self._process)
-        line = json.dumps({"op": op, "args": args, "timeout": timeout}).encode() + b"\n"
+        line = json.dumps({"op": op, "args": dict(args), "timeout": timeout}).encode() + b"\n"
         try:
             deadline = time.monotonic() + timeout
             self._send(line, deadline)
