@@ -71,7 +71,7 @@ def parts() -> Iterator[Parts]:
         from prefect_jobs import App, create_condor_scheduler
         from prefect_jobs.blocks import register_blocks
         from prefect_jobs.runtime.wiring import get_runtime
-        from prefect_jobs.schedulers.condor.client import close_clients
+        from prefect_jobs.schedulers.connections import connections
 
         class Bench(App):
             name = "Benchmarks"
@@ -80,7 +80,7 @@ def parts() -> Iterator[Parts]:
         register_blocks()
         scheduler = create_condor_scheduler("bench", info.host, port=info.port, token=pool.token("alice"))
         scheduler.save()
-        stack.callback(close_clients)
+        stack.callback(connections.interrupt)
         runtime = get_runtime()
         stack.callback(runtime.close)
         yield Parts(folder, Bench.get_job_manager(), runtime, scheduler, pool, info.version)

@@ -6,7 +6,8 @@ from anyio.to_thread import run_sync
 from pydantic import Field, SecretStr, model_validator
 
 from prefect_jobs.blocks.scheduler_block import SchedulerBlock
-from prefect_jobs.schedulers.condor.client import Access, CondorClient, client_for
+from prefect_jobs.schedulers.condor.client import Access, CondorClient
+from prefect_jobs.schedulers.connections import connections
 
 
 class CondorScheduler(SchedulerBlock):
@@ -59,7 +60,7 @@ class CondorScheduler(SchedulerBlock):
 
     def get_client(self, *args: Any, **kwargs: Any) -> CondorClient:
         """The client: one for each identity and process."""
-        return client_for(self.access())
+        return connections.condor(self.access())
 
     def check(self) -> str:
         """Connects, authenticates, and tells what is there.

@@ -6,6 +6,7 @@ from anyio.to_thread import run_sync
 from pydantic import Field, SecretStr
 
 from prefect_jobs.blocks.scheduler_block import SchedulerBlock
+from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask import connection
 
 
@@ -35,7 +36,7 @@ class DaskScheduler(SchedulerBlock):
         Raises:
             SchedulerConnectionError: not reached within ``timeout``.
         """
-        return connection.client_for(self.access())
+        return connections.distributed(self.access())
 
     def access(self) -> connection.DaskAccess:
         """The connection as the client takes it."""
@@ -54,7 +55,7 @@ class DaskScheduler(SchedulerBlock):
 
     def close(self) -> None:
         """Closes the client; the next use opens another."""
-        connection.close(self.access())
+        connections.close_dask(self.access())
 
     def check(self) -> str:
         """Connects and tells what is there.
@@ -65,7 +66,7 @@ class DaskScheduler(SchedulerBlock):
         Raises:
             SchedulerConnectionError: within ``timeout``, with what to mend.
         """
-        found = connection.describe(self.access())
+        found = connection.describe(self.access(), self.client)
         lines = (
             f"Dask at {found['address']}: reached",
             f"version:   {found['version']} (here {found['client_version']})",

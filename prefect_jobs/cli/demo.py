@@ -219,9 +219,7 @@ def _graph(client: Any, job: Any) -> dict[str, set[str]]:
 
 def _close_runtime() -> None:
     from prefect_jobs.runtime.wiring import get_runtime
-    from prefect_jobs.schedulers.condor import client
-    from prefect_jobs.schedulers.dask import connection
+    from prefect_jobs.schedulers.connections import connections
 
     get_runtime().close()
-    client.close_clients()
-    connection.close_clients()
+    connections.close()

@@ -13,7 +13,7 @@ import typer
 
 from prefect_jobs import clock
 from prefect_jobs.cli.output import JsonOption, command, fail, say, told
-from prefect_jobs.schedulers.condor import client
+from prefect_jobs.schedulers.connections import connections
 
 if TYPE_CHECKING:
     from prefect_jobs.monitor.metrics import Metrics
@@ -55,7 +55,7 @@ def monitor(
     say("The monitor runs; Ctrl-C ends it, and the jobs go on.")
     watching.run()
     # A transfer or a question that goes on must not keep the program: what it was about is in the database.
-    client.close_clients()
+    connections.interrupt()
     end_soon(0, REST)
 
 
@@ -78,7 +78,7 @@ def end_soon(status: int, seconds: float) -> None:
 
 
 def _end(status: int) -> None:
-    client.close_clients()  # what is left of them would hold a token
+    connections.interrupt()  # what is left of them would hold a token
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

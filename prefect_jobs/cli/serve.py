@@ -133,13 +133,12 @@ def _open_runtime() -> list[Callable[[], object]]:
         What closes all that will be opened.
     """
     from prefect_jobs.runtime.wiring import get_runtime
-    from prefect_jobs.schedulers.condor import client
-    from prefect_jobs.schedulers.dask import connection
+    from prefect_jobs.schedulers.connections import connections
 
     runtime = get_runtime()
     runtime.store.database.ensure_schema()
-    # Helpers first: whoever waits for one of them goes on at once, and what they know of tokens goes with them.
-    return [client.close_clients, runtime.close, connection.close_clients]
+    # What waits for a scheduler goes on at once, and what is known of tokens goes with it.
+    return [connections.interrupt, runtime.close, connections.close]
 
 
 def _in_time(seconds: float, steps: Sequence[Callable[[], object]]) -> None:

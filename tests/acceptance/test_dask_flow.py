@@ -20,7 +20,8 @@ from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.processes import free_port
 from prefect_jobs.projection.prefect_api import PrefectApi
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.schedulers.dask import connection
+from prefect_jobs.schedulers.connections import connections
+from prefect_jobs.schedulers.dask.connection import DaskAccess
 from tests.acceptance.conftest import PrefectView
 from tests.support import eventually
 
@@ -195,7 +196,7 @@ def test_on_this_machine(manager: JobManager) -> None:
         job: Any = manager.get_job(answer["job_id"])
         assert job.result == 3
     finally:
-        connection.close(connection.DaskAccess())
+        connections.close_dask(DaskAccess())
 
 
 def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same_job(

@@ -16,7 +16,7 @@ from dask.delayed import delayed
 
 from prefect_jobs import DaskJob, JobManager, JobStateError, ResultUnavailable, SubmissionError
 from prefect_jobs.blocks import DaskScheduler
-from prefect_jobs.schedulers.dask.client import dask_client
+from prefect_jobs.schedulers.connections import dask_client
 from tests.acceptance.conftest import DaskJobs, PrefectView
 from tests.dask_cluster import DaskCluster
 from tests.support import eventually, race

@@ -18,6 +18,7 @@ from dask.delayed import delayed
 from prefect_jobs import DaskJob, JobManager, JobStateError, SchedulerConnectionError, SubmissionError
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask import connection, remote
 from prefect_jobs.schedulers.dask.client import DaskClient
 from tests.acceptance.conftest import DaskJobs, dask_block
@@ -117,7 +118,7 @@ def test_a_cluster_on_this_machine_is_found_by_other_processes(manager: JobManag
         # and when its process has gone, nobody waits for it
         (tmp_path / "flag").unlink()
         job.resubmit()
-        connection.close_clients()
+        connections.close()
         said = elsewhere(job, "print(job.wait(30), job.status_message)")
         assert "Error" in said and "has ended. resubmit()" in said
         # and it can be run again, on a cluster of the present process, also once that has a result
@@ -125,9 +126,9 @@ def test_a_cluster_on_this_machine_is_found_by_other_processes(manager: JobManag
         for _ in range(2):
             job.resubmit()
             assert job.wait(LIMIT) == "Complete" and job.result == 7
-            connection.close_clients()
+            connections.close()
     finally:
-        connection.close_clients()
+        connections.close()
 
 
 def test_a_connection_that_breaks_while_fetching_is_no_verdict(
@@ -366,9 +367,10 @@ def test_in_a_forked_child_connections_are_its_own(dask: DaskScheduler, tmp_path
 def test_a_forked_child_leaves_the_parents_cluster_alone() -> None:
     script = """
 import os, sys, time
-from prefect_jobs.schedulers.dask import client, connection
+from prefect_jobs.schedulers.connections import connections
+from prefect_jobs.schedulers.dask.connection import DaskAccess
 if __name__ == "__main__":
-    ours = connection.client_for(connection.DaskAccess())
+    ours = connections.distributed(DaskAccess())
     before = set(ours.scheduler_info()["workers"])
     child = os.fork()
     if child == 0:
@@ -377,7 +379,7 @@ if __name__ == "__main__":
     os.waitpid(child, 0)
     print("same" if set(ours.scheduler_info()["workers"]) == before else "others", time.monotonic() - began < 8)
     print(ours.submit(int, 5).result(timeout=20))
-    connection.close_clients()
+    connections.close()
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout == "same True\n5\n", done.stderr

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from prefect_jobs.local.condor_pool import PersonalPool
-from prefect_jobs.schedulers.condor import client as client_module
-from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal, client_for
+from prefect_jobs.schedulers.condor.client import Access, CondorClient, CondorError, CondorRefusal
 from prefect_jobs.schedulers.condor.observation import judge, read_ad
+from prefect_jobs.schedulers.connections import connections
 from tests.integration.condor import HELD, SH, access_to, description_of, helpers, submit
 from tests.support import eventually
 
@@ -335,12 +335,12 @@ def test_the_machines_own_htcondor_needs_no_token(
 ) -> None:
     for name, value in condor_pool.env().items():
         monkeypatch.setenv(name, value)
-    client = client_for(Access())
+    client = connections.condor(Access())
     try:
-        assert client_for(Access()) is client
+        assert connections.condor(Access()) is client
         job = submit(client, tmp_path / "job", HELD)
 
         assert [ad["Owner"] for ad in client.query(job.constraint, ("Owner",))] == [condor_pool.up().identity]
         assert client.act("Remove", job.constraint, "over") == 1
     finally:
-        client_module.close_clients()
+        connections.interrupt()

@@ -1,8 +1,5 @@
 """The HTCondor client that jobs and blocks use: a few typed calls over a transport."""
 
-import atexit
-import os
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ from prefect_jobs.schedulers.condor.access import (
 )
 from prefect_jobs.schedulers.condor.transport import transport_for
 
-__all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission", "Submitted", "client_for"]
+__all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission", "Submitted"]
 
 #: Seconds within which an access point must answer a question.
 TIMEOUT = 10.0
@@ -191,30 +188,3 @@ class CondorClient:
             raise SchedulerConnectionError(str(error)) from error
         self._answered = time.monotonic()
         return answer
-
-
-_clients: dict[tuple[Access, str | None], CondorClient] = {}
-_clients_lock = threading.Lock()
-
-
-def client_for(access: Access) -> CondorClient:
-    """The process' client for an identity: one, however many jobs use it."""
-    # The machine's own configuration may be another one from now on (a personal pool that was started).
-    key = (access, os.environ.get("CONDOR_CONFIG") if access.local else None)
-    with _clients_lock:
-        client = _clients.get(key)
-        if client is None:
-            client = _clients[key] = CondorClient(access)
-        return client
-
-
-def close_clients() -> None:
-    """Ends every helper of this process; the next use starts new ones."""
-    with _clients_lock:
-        clients = list(_clients.values())
-        _clients.clear()
-    for client in clients:
-        client.close()
-
-
-atexit.register(close_clients)

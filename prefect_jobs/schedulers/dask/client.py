@@ -1,7 +1,6 @@
 """What jobs ask of a Dask scheduler: submit, look, gather, cancel, release."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +13,11 @@ from prefect_jobs.schedulers.dask.answer import PREFIX, Answer, name_of, names_o
 from prefect_jobs.schedulers.dask.connection import (
     CLIENT_IDS,
     DaskAccess,
+    DaskConnections,
     DaskError,
     asking,
     call_in_loop,
-    client_for,
-    forget_clients,
     mismatches,
-    shared,
 )
 from prefect_jobs.schedulers.dask.values import first_cause
 
@@ -31,42 +28,13 @@ PATIENCE = 5.0
 #: Seconds that a scheduler to which we are connected has for an answer, at the least: it may be at work.
 LEAST = 5.0
 
-_watches: dict[DaskAccess, "DaskClient"] = {}
-_lock = threading.Lock()
-
-
-def dask_client(access: DaskAccess) -> "DaskClient":
-    """The process' one for a scheduler."""
-    access = shared(access)
-    with _lock:
-        return _watches.setdefault(access, DaskClient(access))
-
-
-def forget_submission(token: str) -> None:
-    """Drops what this process keeps of a submission, wherever it is."""
-    with _lock:
-        clients = list(_watches.values())
-    for client in clients:
-        client.forget(token)
-
-
-def forget_all() -> None:
-    """In a forked child: whatever is connected or watched is the parent's."""
-    global _lock  # noqa: PLW0603  (a thread of the parent may have held it)
-    _lock = threading.Lock()
-    _watches.clear()
-    forget_clients()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_all)
-
 
 class DaskClient:
     """A scheduler, as jobs see it. One call tells about all jobs that there are."""
 
-    def __init__(self, access: DaskAccess) -> None:
+    def __init__(self, access: DaskAccess, connections: DaskConnections) -> None:
         self.access = access
+        self._connections = connections
         self._lock = threading.Lock()
         self._answer: Answer | None = None
         #: Token → futures of ours, which say when they have ended.
@@ -85,7 +53,7 @@ class DaskClient:
         Raises:
             SchedulerConnectionError: not reached in time.
         """
-        return client_for(self.access)
+        return self._connections.client(self.access)
 
     # -- submission -------------------------------------------------------------------------------------
 

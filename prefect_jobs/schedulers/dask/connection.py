@@ -1,7 +1,6 @@
-"""Dask clients: one for each scheduler and process, closed cleanly. ``distributed`` is imported at first use."""
+"""Connections to Dask schedulers: one client for each, closed cleanly. ``distributed`` is imported at first use."""
 
 import asyncio
-import atexit
 import errno
 import multiprocessing.process
 import socket
@@ -54,40 +53,6 @@ class DaskAccess:
         return self.timeout or DEFAULT_TIMEOUT
 
 
-_clients: dict[DaskAccess, Any] = {}
-_local: list[Any] = []
-#: Of the two above; never held while somebody waits for a scheduler.
-_lock = threading.Lock()
-#: Held while the cluster on this machine starts.
-_starting = threading.Lock()
-#: One for each scheduler: one that is away must not keep the others waiting.
-_connecting: dict[DaskAccess, threading.Lock] = {}
-
-
-def client_for(access: DaskAccess) -> Any:
-    """The process' client of a scheduler.
-
-    Raises:
-        SchedulerConnectionError: not reached in time.
-    """
-    with _connecting_to(access):
-        with _lock:
-            client = _clients.get(access)
-        if client is not None and client.status == "running":
-            return client
-        if client is not None:
-            _close(client)
-        client = _connected(access)
-        with _lock:
-            _clients[access] = client
-        return client
-
-
-def _connecting_to(access: DaskAccess) -> threading.Lock:
-    with _lock:
-        return _connecting.setdefault(access, threading.Lock())
-
-
 def security_of(access: DaskAccess) -> Any:
     """What Dask's clients take as ``security``; ``None``: there is no TLS."""
     if not (access.tls_ca_file or access.tls_client_cert):
@@ -126,44 +91,118 @@ def _client_class() -> Any:
     return CleanClient
 
 
-def _connected(access: DaskAccess) -> Any:
-    more: dict[str, Any] = {}
-    if access.heartbeat_interval:
-        more["heartbeat_interval"] = int(access.heartbeat_interval * 1000)
-    security = security_of(access)
-    if security is not None:
-        more["security"] = security
+class DaskConnections:
+    """The ``distributed.Client`` of each scheduler, and the cluster on this machine, of one process."""
+
+    def __init__(self) -> None:
+        self._clients: dict[DaskAccess, Any] = {}
+        self._cluster: Any = None
+        #: Of the two above; never held while somebody waits for a scheduler.
+        self._lock = threading.Lock()
+        #: Held while the cluster on this machine starts.
+        self._starting = threading.Lock()
+        #: One for each scheduler: one that is away must not keep the others waiting.
+        self._connecting: dict[DaskAccess, threading.Lock] = {}
+
+    def client(self, access: DaskAccess) -> Any:
+        """The client of a scheduler.
+
+        Raises:
+            SchedulerConnectionError: not reached in time.
+        """
+        with self._connecting_to(access):
+            with self._lock:
+                client = self._clients.get(access)
+            if client is not None and client.status == "running":
+                return client
+            if client is not None:
+                _close(client)
+            client = self._connected(access)
+            with self._lock:
+                self._clients[access] = client
+            return client
+
+    def shared(self, access: DaskAccess) -> DaskAccess:
+        """The same scheduler in the way in which this process reaches it: its own cluster has a client already."""
+        cluster = self._cluster
+        ours = cluster is not None and cluster.status.name == "running" and access.host == cluster.scheduler_address
+        return DaskAccess() if ours else access
+
+    def close(self, access: DaskAccess) -> None:
+        """Closes the client of a scheduler, if there is one; without a host, the cluster on this machine, too."""
+        with self._connecting_to(access):
+            with self._lock:
+                client = self._clients.pop(access, None)
+            if client is not None:
+                _close(client)
+            if not access.host and self._cluster is not None:
+                cluster, self._cluster = self._cluster, None
+                cluster.close()
+
+    def close_all(self) -> None:
+        """Closes every client, and the cluster on this machine."""
+        with self._lock:
+            known = {*self._clients, *([DaskAccess()] if self._cluster is not None else [])}
+        # The clients of the cluster on this machine before the cluster.
+        for access in sorted(known, key=lambda access: not access.host):
+            self.close(access)
+
+    def forget(self) -> None:
+        """In a forked child: clients, their threads and the cluster are the parent's."""
+        self._lock, self._starting = threading.Lock(), threading.Lock()
+        self._connecting.clear()
+        self._clients.clear()
+        if self._cluster is not None:
+            self._cluster = None
+            # Dask and multiprocessing would end and wait for the parent's workers when this process ends.
+            multiprocessing.process._children.clear()  # type: ignore[attr-defined]
+            from distributed.deploy.spec import SpecCluster
+
+            SpecCluster._instances.clear()
+
+    def _connecting_to(self, access: DaskAccess) -> threading.Lock:
+        with self._lock:
+            return self._connecting.setdefault(access, threading.Lock())
+
+    def _connected(self, access: DaskAccess) -> Any:
+        more: dict[str, Any] = {}
+        if access.heartbeat_interval:
+            more["heartbeat_interval"] = int(access.heartbeat_interval * 1000)
+        security = security_of(access)
+        if security is not None:
+            more["security"] = security
+        try:
+            # Never the default client of the process: that one is the user's own.
+            address = access.host or self._local_cluster().scheduler_address
+            return _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
+        except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
+            why = str(error) or type(error).__name__
+            hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
+            if access.host.startswith("tls:") or security is not None:
+                hint += " With TLS the address begins with tls:// and the certificates must be those of the cluster."
+            elif "reset" in why or "closed" in why:
+                hint += (
+                    " Should it take TLS only: the address begins with tls:// then, and the block needs certificates."
+                )
+            raise SchedulerConnectionError(
+                f"Cannot reach the Dask scheduler {access.title} within {access.seconds:g} s: {why}. {hint}".rstrip()
+            ) from error
+
+    def _local_cluster(self) -> Any:
+        """The cluster on this machine: worker processes, so that work does not hold up the program."""
+        with self._starting:
+            if self._cluster is None or self._cluster.status.name != "running":
+                from distributed import LocalCluster
+
+                self._cluster = LocalCluster(host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0", silence_logs=30)  # type: ignore[no-untyped-call]
+            return self._cluster
+
+
+def _close(client: Any) -> None:
     try:
-        # Never the default client of the process: that one is the user's own.
-        address = access.host or _local_cluster().scheduler_address
-        return _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
-    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
-        why = str(error) or type(error).__name__
-        hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
-        if access.host.startswith("tls:") or security is not None:
-            hint += " With TLS the address begins with tls:// and the certificates must be those of the cluster."
-        elif "reset" in why or "closed" in why:
-            hint += " Should it take TLS only: the address begins with tls:// then, and the block needs certificates."
-        raise SchedulerConnectionError(
-            f"Cannot reach the Dask scheduler {access.title} within {access.seconds:g} s: {why}. {hint}".rstrip()
-        ) from error
-
-
-def _local_cluster() -> Any:
-    """The cluster on this machine: worker processes, so that work does not hold up the program."""
-    with _starting:
-        if not _local or _local[0].status.name != "running":
-            from distributed import LocalCluster
-
-            _local[:] = [LocalCluster(host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0", silence_logs=30)]  # type: ignore[no-untyped-call]
-        return _local[0]
-
-
-def shared(access: DaskAccess) -> DaskAccess:
-    """The same scheduler in the way in which this process reaches it: its own cluster has a client already."""
-    local = _local[0] if _local else None
-    ours = local is not None and local.status.name == "running" and access.host == local.scheduler_address
-    return DaskAccess() if ours else access
+        client.close(timeout=2)
+    except (OSError, TimeoutError, RuntimeError):
+        return  # its scheduler is gone: nothing is left to be told
 
 
 def gone(address: str) -> bool:
@@ -191,51 +230,6 @@ def call_in_loop(client: Any, seconds: float, function: Callable[..., Any], *arg
         calling.cancel()
 
 
-def close(access: DaskAccess) -> None:
-    """Closes the client of a scheduler, if there is one; without a host, the cluster on this machine, too."""
-    with _connecting_to(access):
-        with _lock:
-            client = _clients.pop(access, None)
-        if client is not None:
-            _close(client)
-        if not access.host and _local:
-            _local.pop().close()
-
-
-def close_clients() -> None:
-    """Closes every client of this process, and the cluster on this machine."""
-    with _lock:
-        known = {*_clients, *([DaskAccess()] if _local else [])}
-    # The clients of the cluster on this machine before the cluster.
-    for access in sorted(known, key=lambda access: not access.host):
-        close(access)
-
-
-def forget_clients() -> None:
-    """In a forked child: clients, their threads and the cluster are the parent's."""
-    global _lock, _starting
-    _lock, _starting = threading.Lock(), threading.Lock()
-    _connecting.clear()
-    _clients.clear()
-    if _local:
-        # Dask and multiprocessing would end and wait for the parent's workers when this process ends.
-        _local.clear()
-        multiprocessing.process._children.clear()  # type: ignore[attr-defined]
-        from distributed.deploy.spec import SpecCluster
-
-        SpecCluster._instances.clear()
-
-
-def _close(client: Any) -> None:
-    try:
-        client.close(timeout=2)
-    except (OSError, TimeoutError, RuntimeError):
-        return  # its scheduler is gone: nothing is left to be told
-
-
-atexit.register(close_clients)
-
-
 @contextmanager
 def asking(access: DaskAccess) -> Iterator[None]:
     """Turns "it did not answer" into "nobody can tell now".
@@ -257,14 +251,13 @@ def asking(access: DaskAccess) -> Iterator[None]:
         raise SchedulerConnectionError(f"The connection to the Dask scheduler {access.title} is closed.") from error
 
 
-def describe(access: DaskAccess) -> dict[str, Any]:
+def describe(access: DaskAccess, client: Any) -> dict[str, Any]:
     """What a scheduler says of itself: address, versions, workers, threads, memory (bytes), dashboard, and what of
     its versions does not fit ours.
 
     Raises:
         SchedulerConnectionError: it does not answer in time.
     """
-    client = client_for(access)
     with asking(access):
         info = call_in_loop(client, access.seconds, client.scheduler.identity, n_workers=-1)
         found = call_in_loop(client, access.seconds, client.get_versions, check=False)

@@ -21,7 +21,7 @@ from prefect_jobs import JobManager, PrefectJobsError
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import get_runtime
-from prefect_jobs.schedulers.condor.client import close_clients
+from prefect_jobs.schedulers.connections import connections
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.soak import plan, verdict, work
 from tests.acceptance.soak.parts import Parts, left_behind
@@ -57,7 +57,7 @@ class Soak:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._parts.up())
-                stack.callback(close_clients)
+                stack.callback(connections.interrupt)
                 stack.callback(get_runtime().close)
                 stack.callback(get_runtime().site.scheduler(work.DASK_BLOCK).close)
                 self._say(f"all parts are up; {len(self._plans)} jobs, kills: {self._size.kills}")
