@@ -11,9 +11,10 @@ import cloudpickle
 import pytest
 from dask.delayed import delayed
 
-from prefect_jobs import DaskJob, JobManager, SchedulerConnectionError, SubmissionError
+from prefect_jobs import DaskJob, JobManager, JobStateError, SchedulerConnectionError, SubmissionError
 from prefect_jobs.jobs import submission
 from prefect_jobs.records import Change
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.dask.client import PREFIX
 from tests.acceptance.conftest import DaskJobs, PrefectView, dask_block
 from tests.dask_cluster import DaskCluster
@@ -252,6 +253,19 @@ def test_work_that_cannot_be_pickled_is_refused(dask_job: DaskJobs) -> None:
     with pytest.raises(SubmissionError, match=r"cannot be sent.*can be pickled"):
         job.execute(delayed(str)(lock))
     assert job.cached_status == "Error"
+
+
+def test_work_that_is_too_large_to_be_kept_says_so_in_the_log(
+    dask_job: DaskJobs, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_jobs.jobs.dask.job.GRAPH_LIMIT", 1000)
+    job = dask_job()
+    job.execute(delayed(len)(b"x" * 2000))
+    assert job.wait(LIMIT) == "Complete"
+    messages = runtime.messages(job.id or 0)
+    assert any("resubmit() cannot run it again: it is 0.0 MiB large" in message.text for message in messages)
+    with pytest.raises(JobStateError, match="not kept"):
+        job.resubmit()
 
 
 def test_a_result_that_cannot_be_pickled_is_an_error_that_says_so(dask_job: DaskJobs) -> None:

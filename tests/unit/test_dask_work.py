@@ -107,7 +107,7 @@ def test_what_cannot_be_read_here_says_so() -> None:
 
 def test_work_comes_back_from_bytes_and_computes() -> None:
     taken = work.take_apart({"a": A, "b": [B, delayed(lambda x: x + 1)(C)]})
-    kept = values.work_from_bytes(values.work_to_bytes(taken, 100_000))
+    kept = values.work_from_bytes(values.work_to_bytes(taken, 100_000).data)
     assert kept.shape == taken.shape
     assert compute(*kept.leaves, scheduler="synchronous") == (2, 4, 7)
 
@@ -115,8 +115,12 @@ def test_work_comes_back_from_bytes_and_computes() -> None:
 def test_work_that_is_too_large_or_cannot_be_pickled_keeps_its_shape_alone() -> None:
     large = work.take_apart([delayed(len)(b"x" * 10_000)])
     locked = work.take_apart([delayed(str)(threading.Lock())])
-    for taken in (large, locked):
-        assert values.work_from_bytes(values.work_to_bytes(taken, 5_000)) == Work([], {"list": [{"leaf": 0}]})
+    for taken, problem in ((large, "MiB are kept"), (locked, "cannot be pickled: TypeError")):
+        kept = values.work_to_bytes(taken, 5_000)
+        assert values.work_from_bytes(kept.data) == Work([], {"list": [{"leaf": 0}]})
+        assert kept.problem is not None
+        assert problem in kept.problem
+    assert values.work_to_bytes(large, 100_000).problem is None
 
 
 def test_work_that_cannot_be_read_again_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs.schedulers.dask.connection import DaskError
@@ -46,15 +47,27 @@ def result_from_bytes(data: bytes) -> Any:
         ) from error
 
 
-def work_to_bytes(given: Work, limit: int) -> bytes:
+@dataclass(frozen=True)
+class KeptWork:
+    """Work as bytes."""
+
+    data: bytes
+    #: Why its leaves are not among them, for people; ``None``: they are, or they are futures, which cannot be kept.
+    problem: str | None = None
+
+
+def work_to_bytes(given: Work, limit: int) -> KeptWork:
     """Work as bytes, so that it can be submitted again: without its leaves where they are futures, cannot be pickled,
-    or are larger than ``limit``."""
+    or are larger than ``limit`` bytes."""
+    problem: str | None = None
     try:
         leaves = _without_futures(given.leaves)
-    except Exception:  # whatever pickling somebody's objects raises
-        leaves = b""
-    kept = leaves if len(leaves) <= limit else b""
-    return pickle.dumps({"shape": given.shape, "futures": has_futures(given), "leaves": kept})
+    except Exception as error:  # whatever pickling somebody's objects raises
+        leaves, problem = b"", f"it cannot be pickled: {first_cause(error)}"
+    if len(leaves) > limit:
+        size = len(leaves) / 2**20
+        leaves, problem = b"", f"it is {size:.1f} MiB large, and at most {limit / 2**20:g} MiB are kept"
+    return KeptWork(pickle.dumps({"shape": given.shape, "futures": has_futures(given), "leaves": leaves}), problem)
 
 
 def _without_futures(leaves: list[Any]) -> bytes:
