@@ -3,10 +3,8 @@
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.schedulers.condor.access import (
     Access,
     CondorError,
@@ -95,7 +94,7 @@ class HelperProcess:
         self._access = access
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: str | None = None
+        self._folder: TemporaryFolder | None = None
         self._owner = os.getpid()
         self._rest = b""
 
@@ -121,31 +120,29 @@ class HelperProcess:
         """Ends the helper and removes its folder with the token."""
         process, self._process = self._process, None
         folder, self._folder = self._folder, None
-        if os.getpid() != self._owner:
-            return  # a forked child must not end its parent's helper
-        if process is not None:
+        if process is not None and os.getpid() == self._owner:  # a forked child must not end its parent's
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
 
     def _start(self) -> None:
         if os.getpid() != self._owner:
-            self._process = self._folder = None
+            self.close()
             self._owner = os.getpid()
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
         self._rest = b""
-        self._folder = tempfile.mkdtemp(prefix="prefect-jobs-condor-")
+        self._folder = TemporaryFolder("condor")
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (_PACKAGE_ROOT, environment.get("PYTHONPATH")) if part
         )
-        with (Path(self._folder) / "stderr").open("wb") as errors:
+        with (self._folder.path / "stderr").open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "prefect_jobs.schedulers.condor.helper"],
                 stdin=subprocess.PIPE,
@@ -155,9 +152,11 @@ class HelperProcess:
                 env=environment,
                 # A group of its own: Ctrl-C at a terminal is for the program, which then ends its helper.
                 process_group=0,
+                # Where the program is killed, its helper may still need the token to remove what is half submitted.
+                pass_fds=(self._folder.lock,),
             )
         os.set_blocking(cast(Any, self._process.stdin).fileno(), False)
-        self._ask("configure", self._access.settings(self._folder), START_TIMEOUT)
+        self._ask("configure", self._access.settings(str(self._folder.path)), START_TIMEOUT)
 
     def _ask(self, op: str, args: Mapping[str, Any], timeout: float) -> Any:
         process = cast("subprocess.Popen[bytes]", self._process)
@@ -216,7 +215,7 @@ class HelperProcess:
         if self._folder is None:
             return ""
         try:
-            text = (Path(self._folder) / "stderr").read_text(errors="replace")
+            text = (self._folder.path / "stderr").read_text(errors="replace")
         except OSError:
             return ""
         return " ".join(text.split())[-500:]
