@@ -6,6 +6,8 @@ Register them with ``prefect block register -m prefect_jobs.blocks`` or ``prefec
 from prefect_jobs.blocks.condor_scheduler import CondorScheduler
 from prefect_jobs.blocks.dask_scheduler import DaskScheduler
 from prefect_jobs.blocks.schedulers import (
+    aget_scheduler,
+    alist_schedulers,
     create_condor_scheduler,
     create_dask_scheduler,
     create_scheduler,
@@ -17,6 +19,8 @@ from prefect_jobs.blocks.schedulers import (
 __all__ = [
     "CondorScheduler",
     "DaskScheduler",
+    "aget_scheduler",
+    "alist_schedulers",
     "create_condor_scheduler",
     "create_dask_scheduler",
     "create_scheduler",

@@ -1,4 +1,4 @@
-"""The five low-level functions on scheduler blocks, and their registration."""
+"""The low-level functions on scheduler blocks, and their registration."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ def list_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:
     return ask_prefect(_list, "the list of schedulers", timeout)
 
 
-async def alist_schedulers() -> list[SchedulerBlock]:
+async def alist_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:  # noqa: ASYNC109  (as its twin)
     """As :func:`list_schedulers`."""
-    return await run_sync(list_schedulers)
+    return await run_sync(list_schedulers, timeout)
 
 
 def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
@@ -41,9 +41,9 @@ def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
     return ask_prefect(lambda: _get(wanted), f"scheduler {wanted!r}", timeout)
 
 
-async def aget_scheduler(name: str) -> SchedulerBlock | None:
+async def aget_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:  # noqa: ASYNC109  (as its twin)
     """As :func:`get_scheduler`."""
-    return await run_sync(get_scheduler, name)
+    return await run_sync(get_scheduler, name, timeout)
 
 
 def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> SchedulerBlock:

@@ -37,6 +37,8 @@ _WHERE = {
     "create_scheduler": "blocks",
     "get_scheduler": "blocks",
     "list_schedulers": "blocks",
+    "aget_scheduler": "blocks",
+    "alist_schedulers": "blocks",
     "PrefectJobsError": "errors",
     "SubmissionError": "errors",
     "SchedulerConnectionError": "errors",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from prefect_jobs.app import SchedulerSetting as SchedulerSetting
     from prefect_jobs.blocks import CondorScheduler as CondorScheduler
     from prefect_jobs.blocks import DaskScheduler as DaskScheduler
+    from prefect_jobs.blocks import aget_scheduler as aget_scheduler
+    from prefect_jobs.blocks import alist_schedulers as alist_schedulers
     from prefect_jobs.blocks import create_condor_scheduler as create_condor_scheduler
     from prefect_jobs.blocks import create_dask_scheduler as create_dask_scheduler
     from prefect_jobs.blocks import create_scheduler as create_scheduler

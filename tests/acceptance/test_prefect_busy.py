@@ -8,8 +8,15 @@ import time
 import httpx
 import pytest
 
-from prefect_jobs import JobManager, SchedulerSetting, create_condor_scheduler, get_scheduler, list_schedulers
-from prefect_jobs.blocks.schedulers import aget_scheduler, alist_schedulers
+from prefect_jobs import (
+    JobManager,
+    SchedulerSetting,
+    aget_scheduler,
+    alist_schedulers,
+    create_condor_scheduler,
+    get_scheduler,
+    list_schedulers,
+)
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime.wiring import Runtime
