@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from prefect_jobs import graph
@@ -45,22 +45,13 @@ class DagRequest:
     last: Sequence[Path] = ()
 
 
-@dataclass
-class Staged:
-    """What was staged."""
-
-    #: Where ``log``, ``output`` and ``error`` of each node are written, from the node's directory.
-    logs: dict[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-def stage(request: DagRequest) -> Staged:
+def stage(request: DagRequest) -> None:
     """Builds the folder.
 
     Raises:
         DescriptionError: a node that HTCondor would not take, a file that is missing.
         OSError: it cannot be written.
     """
-    found = Staged()
     root = request.stage / FOLDER
     root.mkdir()
     (request.stage / INPUTS).mkdir()
@@ -73,7 +64,7 @@ def stage(request: DagRequest) -> Staged:
         if node.noop and node.kind in PROGRAMS:
             folder.mkdir(parents=True, exist_ok=True)  # DAGMan reads no submit file for it, but runs its scripts
         elif node.kind in PROGRAMS:
-            found.logs[node.name] = _stage_program(request, node, folder, shelf, outputs)
+            _stage_program(request, node, folder, shelf, outputs)
         else:
             (folder / "logs").mkdir(parents=True, exist_ok=True)
             _stage_inner_dag(node, folder, places)
@@ -84,7 +75,6 @@ def stage(request: DagRequest) -> Staged:
                 )
     _stage_earlier(request, root)
     (root / DAG_NAME).write_text(write_dag(request.nodes, request.max_jobs, scripts))
-    return found
 
 
 def _places(request: DagRequest, node: DagNode) -> list[Path]:
@@ -92,9 +82,7 @@ def _places(request: DagRequest, node: DagNode) -> list[Path]:
     return [request.directory / node.directory, request.directory, *request.search, *made, *request.last]
 
 
-def _stage_program(
-    request: DagRequest, node: DagNode, folder: Path, shelf: "_Shelf", outputs: "_Outputs"
-) -> Mapping[str, str]:
+def _stage_program(request: DagRequest, node: DagNode, folder: Path, shelf: "_Shelf", outputs: "_Outputs") -> None:
     """Writes the node's submit file."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     places = _places(request, node)
@@ -123,7 +111,6 @@ def _stage_program(
     for name in description.folders:
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / submit_file(node)).write_text(f"{description.text}queue {node.num_jobs}\n")
-    return description.logs
 
 
 def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> None:
