@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_jobs import clock
 from prefect_jobs.errors import DatabaseError
+from prefect_jobs.store.errors import RowConflict
 from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
 from prefect_jobs.store.values import dump_json, load_json
 
@@ -88,16 +89,19 @@ class Database:
 
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Makes our errors of the database's. One row that is twice there stays an ``IntegrityError``.
+        """Makes our errors of the database's.
 
         Raises:
+            RowConflict: a row contradicts another one.
             DatabaseError: the database cannot be reached, or not be used as it is.
             ValueError: a value that it cannot keep.
         """
         try:
             yield
-        except IntegrityError:
-            raise
+        except IntegrityError as error:
+            # What follows the first line may be what is in the row.
+            why = str(error.orig).partition("\n")[0]
+            raise RowConflict(f"The database {self.name} refuses a row: {why}") from error
         except DataError as error:
             raise ValueError(f"The database {self.name} cannot take a value: {error.orig}") from error
         except (DBAPIError, PoolTimeoutError) as error:
@@ -121,17 +125,16 @@ class Database:
         if self._checked:
             return
         with self._lock:
-            with self.translating():
-                revision = self.revision()
-                if revision is None:
-                    self.upgrade()
-                elif revision != SCHEMA_HEAD:
-                    raise DatabaseError(_version_text(self.name, revision))
+            revision = self.revision()
+            if revision is None:
+                self.upgrade()
+            elif revision != SCHEMA_HEAD:
+                raise DatabaseError(_version_text(self.name, revision))
             self._checked = True
 
     def revision(self) -> str | None:
         """The schema's version; ``None`` for an empty database."""
-        with self.engine.connect() as connection:
+        with self.translating(), self.engine.connect() as connection:
             return _revision_of(connection)
 
     def upgrade(self) -> tuple[str | None, str]:
@@ -294,4 +297,4 @@ def _lower(value: Any) -> Any:
 
 def is_database_error(error: BaseException) -> bool:
     """Whether the database, not the statement, is the trouble."""
-    return isinstance(error, DatabaseError | DBAPIError)
+    return isinstance(error, DatabaseError)

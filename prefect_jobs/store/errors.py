@@ -1,6 +1,10 @@
 """What every part of the store may raise."""
 
-from prefect_jobs.errors import JobStateError
+from prefect_jobs.errors import DatabaseError, JobStateError
+
+
+class RowConflict(DatabaseError):
+    """A row contradicts another one: it is there already, or what it belongs to was deleted at this moment."""
 
 
 class JobGone(JobStateError):

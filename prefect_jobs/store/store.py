@@ -30,7 +30,7 @@ from prefect_jobs.records import Change, JobRecord, Message, StatusState, Writte
 from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.errors import JobGone, job_gone
+from prefect_jobs.store.errors import JobGone, RowConflict, job_gone
 from prefect_jobs.store.faces import FaceStore
 from prefect_jobs.store.filters import JobQuery, conditions, order
 from prefect_jobs.store.leases import LeaseStore
@@ -107,10 +107,9 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
                     self._write_groups(connection, record.id, record.groups)
         return written
 
-    def get(self, job_id: int, label: str | None = None) -> JobRecord | None:
-        """The job, or ``None`` (also where it is another app's)."""
-        found = next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
-        return found if found is not None and label in (None, found.label) else None
+    def get(self, job_id: int) -> JobRecord | None:
+        """The job, or ``None``."""
+        return next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
 
     def find(self, query: JobQuery) -> list[JobRecord]:
         """The jobs of a query, in two statements however many they are.
@@ -288,7 +287,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         try:
             with self.database.writing() as connection:
                 connection.execute(insert(MetaRow).values(key=key, value=make()))
-        except IntegrityError:
+        except RowConflict:
             pass  # another process was faster; its value is the one
         with self.database.reading() as connection:
             return str(connection.execute(select(MetaRow.value).where(MetaRow.key == key)).scalar_one())

@@ -8,12 +8,13 @@ from traceback import format_exception
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.records import Change, JobRecord, StatusState, Written
 from prefect_jobs.store import Database, DatabaseError, JobGone, Store
+from prefect_jobs.store.tables import CheckRow, LeaseRow
 from tests.support import draft
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
@@ -101,12 +102,11 @@ def test_a_name_may_be_of_1024_letters_of_any_script(shared: Store) -> None:
     assert shared.get(stored.id) == stored
 
 
-def test_a_job_that_does_not_exist_or_is_another_apps_is_none(store: Store) -> None:
-    stored = store.insert(draft(label="an_app"))
+def test_a_job_that_does_not_exist_is_none(store: Store) -> None:
+    stored = store.insert(draft())
 
     assert store.get(stored.id + 1) is None
-    assert store.get(stored.id, label="another_app") is None
-    assert store.get(stored.id, label="an_app") == stored
+    assert store.get(stored.id) == stored
 
 
 @pytest.mark.parametrize("job_id", [0, -1, 2**31, 2**63, 10**30])
@@ -397,3 +397,13 @@ def test_what_is_written_shows_in_no_error(store: Store) -> None:
 
     assert "nowhere" in str(caught.value)
     assert secret not in "".join(format_exception(caught.value))
+
+
+def test_a_row_that_contradicts_another_is_an_error_of_the_database(store: Store) -> None:
+    values = {"name": "a lease", "owner": "alice", "until": clock.now()}
+    with store.database.writing() as connection:
+        connection.execute(insert(LeaseRow).values(**values))
+    with pytest.raises(DatabaseError, match="refuses a row"), store.database.writing() as connection:
+        connection.execute(insert(LeaseRow).values(**values))
+    with pytest.raises(DatabaseError, match="refuses a row"), store.database.writing() as connection:
+        connection.execute(insert(CheckRow).values(job_id=10**6, due=clock.now()))
