@@ -25,6 +25,7 @@ from prefect_jobs.schedulers.condor.access import (
 
 #: Seconds that a helper may take to start and import the bindings on a busy machine.
 START_TIMEOUT = 30.0
+#: Where the helper finds this package.
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 #: Operations that may have succeeded even though they failed here.
 _SUBMITTING = ("submit", "submit_all")
