@@ -53,22 +53,13 @@ def describe(
         f"-p 0 -f -l . -Lockfile {_DAG}.lock -AutoRescue 1 -DoRescueFrom 0 -Dag {_DAG} -Suppress_notification "
         f"-CsdVersion '{version}' -Dagman {binary}"
     )
-    # Configuration comes by the environment, since DAGMan takes no configuration file by a relative path; DAGs in the
-    # DAG inherit it. PATH is for condor_submit_dag and condor_rm, which DAGMan calls, and for scripts.
-    environment = {
-        "_CONDOR_DAGMAN_QUEUE_UPDATE_INTERVAL": _UPDATE,
-        **{f"_CONDOR_{macro}": value for macro, value in config.items()},
-        "_CONDOR_DAGMAN_LOG": f"{_DAG}.dagman.out",
-        "_CONDOR_MAX_DAGMAN_LOG": "0",
-        "PATH": f"{program.folder}:/usr/local/bin:/usr/bin:/bin",
-    }
     commands = {
         "universe": "scheduler",
         "executable": binary,
         "transfer_executable": "False",
         "copy_to_spool": "False",
         "arguments": f'"{arguments}"',
-        "environment": write_environment(environment),
+        "environment": write_environment(_environment(program, config)),
         "initialdir": f"{literal(incoming(directory))}/0",
         "transfer_input_files": f"{literal(stage / FOLDER)}, {literal(stage / INPUTS)}",
         "transfer_output_files": EVERYTHING,
@@ -88,3 +79,15 @@ def describe(
         "My.PrefectJobsRescue": "True" if rescue else "False",
     }
     return "".join(f"{command} = {value}\n" for command, value in commands.items())
+
+
+def _environment(program: Dagman, config: Mapping[str, str]) -> dict[str, str]:
+    """DAGMan's environment. Its configuration comes this way, since it takes no configuration file by a relative path;
+    DAGs in the DAG inherit it. PATH is for condor_submit_dag and condor_rm, which DAGMan calls, and for scripts."""
+    return {
+        "_CONDOR_DAGMAN_QUEUE_UPDATE_INTERVAL": _UPDATE,
+        **{f"_CONDOR_{macro}": value for macro, value in config.items()},
+        "_CONDOR_DAGMAN_LOG": f"{_DAG}.dagman.out",
+        "_CONDOR_MAX_DAGMAN_LOG": "0",
+        "PATH": f"{program.folder}:/usr/local/bin:/usr/bin:/bin",
+    }
