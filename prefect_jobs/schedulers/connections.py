@@ -75,6 +75,8 @@ class Connections:
     def forget(self) -> None:
         """In a forked child: every connection is the parent's, and goes on there."""
         self._lock = threading.Lock()  # a thread of the parent may have held it
+        for client in self._condor.values():
+            client.close()
         self._condor.clear()
         self._dask.clear()
         self._distributed.forget()

@@ -20,6 +20,7 @@ from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.processes import read_record
 from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.connections import connections
 from tests.integration.condor import HELD, access_to, assert_untold, folder_of, helpers, reached, submit
 from tests.support import eventually
 
@@ -253,6 +254,31 @@ def test_an_interrupted_request_leaves_no_answer_for_the_next_one(
     # then its answer is its own
     assert "schedd" in found
     assert alice.query("false") == []
+
+
+def test_a_forked_child_has_a_helper_of_its_own_and_leaves_its_parents_alone(condor_pool: PersonalPool) -> None:
+    access = access_to(condor_pool, "alice")
+    started = helpers()
+    try:
+        assert connections.condor(access).query("false") == []
+        helper = the_helper(started)
+        child = os.fork()
+        if child == 0:
+            try:
+                connections.condor(access).query("false")
+                connections.interrupt()
+                os._exit(0)
+            finally:
+                os._exit(1)
+
+        eventually(lambda: os.waitpid(child, os.WNOHANG) == (child, 0), "the child has asked, and ended")
+
+        assert helper.is_running()
+        assert folder_of(helper).exists()
+        assert connections.condor(access).query("false") == []
+        assert the_helper(started) == helper
+    finally:
+        connections.interrupt()
 
 
 def test_ctrl_c_at_a_terminal_is_not_for_the_helper(alice: CondorClient) -> None:

@@ -120,7 +120,8 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends what was started for it; the next request starts it anew."""
+        """Ends what was started for it; the next request starts it anew. In a forked child, what the parent started
+        goes on there."""
         ...
 
 

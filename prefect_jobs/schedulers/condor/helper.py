@@ -26,8 +26,7 @@ from prefect_jobs.schedulers.condor import addresses
 #: Kinds of errors; the client makes exceptions of them.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 
-#: What a daemon says that was started again and is greeted as an old acquaintance. It has done nothing then, and the
-#: next time the bindings introduce themselves anew.
+#: Error of a restarted daemon that no longer knows our security session; nothing was executed, a retry opens a new one.
 _FORGOTTEN = "Server rejected our session id"
 #: In what the bindings say where a daemon does not let us in, or not do that. Several of these have other causes, too.
 _SHUT_OUT = re.compile(r"authenticat|denied|start command|performing action|failed to connect", re.IGNORECASE)

@@ -118,12 +118,15 @@ class HelperProcess:
             self._lock.release()
 
     def close(self) -> None:
-        """Ends the helper and removes its folder with the token."""
+        """Ends the helper and removes its folder with the token; a forked child lets go of its parent's."""
         process, self._process = self._process, None
         folder, self._folder = self._folder, None
-        if process is not None and os.getpid() == self._owner:  # a forked child must not end its parent's
-            process.kill()
-            process.wait()
+        if process is not None:
+            if os.getpid() == self._owner:
+                process.kill()
+                process.wait()
+            else:
+                process.returncode = 0  # for the parent to wait for
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
