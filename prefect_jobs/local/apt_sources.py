@@ -1,11 +1,11 @@
-"""The package archives that this machine's apt knows, from its files of both formats (sources.list(5))."""
+"""The package archives of this machine's apt, from its files in both formats (sources.list(5))."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# Options of an archive that say how it is trusted and reached; the others choose what to take from it.
+# Options that say how an archive is trusted and reached. The other options select packages from it.
 _KEPT_OPTIONS = (
     "signed-by",
     "trusted",
@@ -15,7 +15,7 @@ _KEPT_OPTIONS = (
     "inrelease-path",
 )
 
-# Suites of a Debian archive proper. Those of its security archive and of other vendors are named otherwise.
+# Suites of the main Debian archive. The security archive and other vendors use other names.
 _DEBIAN_SUITES = {
     *("buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
     *("oldoldstable", "oldstable", "stable", "testing", "unstable"),
@@ -24,7 +24,7 @@ _DEBIAN_SUITES = {
 
 @dataclass(frozen=True)
 class AptSource:
-    """One archive: where it is, what of it is used, and how it is trusted."""
+    """One archive: its address, the suites and components in use, and how it is trusted."""
 
     uri: str
     suites: tuple[str, ...]
@@ -33,7 +33,7 @@ class AptSource:
     """Names in lower case, such as `signed-by`; a value may be a key of many lines."""
 
     def deb822(self) -> str:
-        """As the content of a `.sources` file."""
+        """The archive as the content of a `.sources` file."""
         fields = {
             "Types": "deb",
             "URIs": self.uri,
@@ -45,7 +45,7 @@ class AptSource:
 
 
 def system_sources(etc: Path = Path("/etc/apt")) -> list[AptSource]:
-    """Every enabled archive of binary packages in apt's files, in apt's order, unreadable files left out."""
+    """All enabled archives of binary packages in apt's files, in apt's order, without unreadable files."""
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
     found: list[AptSource] = []
     for file in files:
@@ -66,7 +66,7 @@ def debian_source(sources: Iterable[AptSource], suite: str) -> AptSource | None:
 
 
 def parse_list(text: str) -> list[AptSource]:
-    """The archives of a `.list` file: one a line, options in square brackets."""
+    """The archives of a `.list` file: one per line, options in square brackets."""
     found = []
     for line in text.splitlines():
         entry = re.match(r"\s*deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<rest>[^#\s][^#]*)", line)
@@ -79,7 +79,7 @@ def parse_list(text: str) -> list[AptSource]:
 
 
 def parse_deb822(text: str) -> list[AptSource]:
-    """The archives of a `.sources` file: stanzas of fields, a field going on in indented lines."""
+    """The archives of a `.sources` file: stanzas of fields, which may continue in indented lines."""
     found = []
     for fields in _stanzas(text):
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in (

@@ -1,4 +1,4 @@
-"""What a personal pool is, and the configuration of its daemons, its clients and DAGMan as text."""
+"""The layout of a personal pool, and the configuration of its daemons, its clients and DAGMan as text."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from prefect_jobs.local.condor_packages import CondorInstallation
 from prefect_jobs.local.processes import LOOPBACK
 
 DAEMON_IDENTITY = "condor"
-"""Whom the daemons authenticate as among themselves: nobody else may do what daemons do."""
+"""The identity of the daemons among themselves. Only this identity may send commands of daemons."""
 
-# Levels of authorization (HTCondor manual, "Authorization") of which clients need none.
+# Authorization levels (HTCondor manual, "Authorization") that clients do not need.
 _DAEMONS_ONLY = (
     "DAEMON",
     "NEGOTIATOR",
@@ -27,40 +27,40 @@ _TEMPORARY = Path("/tmp")  # noqa: S108 (nothing is written there)
 
 @dataclass(frozen=True)
 class PoolInfo:
-    """A personal pool that is up, or was the last time."""
+    """A personal pool, in its present or last run."""
 
     name: str
     directory: Path
     host: str
     port: int
-    """Where everything listens: collector, schedd and the rest share it."""
+    """The port that collector, schedd and all other daemons share."""
     trust_domain: str
     version: str
     """HTCondor's version, such as `23.9.6`."""
     identity: str
-    """Whom the pool's own client authenticates as, without the trust domain: the owner of its jobs.
+    """The identity of the pool's own client, without the trust domain. It owns the client's jobs.
 
-    The name of the user who calls; for root, whose jobs HTCondor refuses, of the one that daemons run as.
+    It is the name of the calling user. HTCondor refuses jobs of root, so for root it is the user of the daemons.
     """
     user: str
-    """The user of this machine that daemons and jobs run as."""
+    """The user of this machine who runs daemons and jobs."""
     sockets: Path
-    """Where the daemons' Unix sockets lie."""
+    """The folder of the daemons' Unix sockets."""
 
 
 class PoolLayout:
-    """Where things lie in a personal pool's folder."""
+    """The paths in the folder of a personal pool."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.record = directory / "pool.json"
         self.pid = directory / "master.pid"
         self.config = directory / "condor_config"
-        # The tools, and nothing else that would come before the machine's own programs on a PATH.
+        # Only the tools: on a PATH, other programs here would hide those of the machine.
         self.bin = directory / "bin"
         self.log = directory / "log"
-        # What the master prints, and the key, lie where daemons cannot put a link in their place: root writes
-        # them.
+        # Root writes the master's output and the key, so they are in folders where daemons cannot replace them by
+        # links.
         self.output = directory / "condor_master.out"
         self.spool = directory / "spool"
         self.execute = directory / "execute"
@@ -68,9 +68,9 @@ class PoolLayout:
         self.run = directory / "run"
         self.key_directory = directory / "key"
         self.key = self.key_directory / "POOL"
-        # Tokens for DAGMan, a folder for each owner of a DAG.
+        # Tokens for DAGMan, in one folder for each owner of a DAG.
         self.dagman = directory / "dagman"
-        # What clients of this machine use: theirs, not the daemons'.
+        # For clients of this machine, not for the daemons.
         self.client = directory / "client"
         self.client_config = self.client / "condor_config"
         self.client_tokens = self.client / "tokens.d"
@@ -78,7 +78,7 @@ class PoolLayout:
 
     @property
     def of_daemons(self) -> dict[Path, int]:
-        """The folders in which daemons write, and nobody else, with their modes."""
+        """The folders where only daemons write, with their modes."""
         shared = (self.log, self.spool, self.execute, self.lock, self.run)
         return dict.fromkeys(shared, 0o755) | {self.dagman: 0o700}
 
@@ -86,7 +86,7 @@ class PoolLayout:
 def daemon_config(
     layout: PoolLayout, condor: CondorInstallation, info: PoolInfo, *, cpus: int, memory_mb: int | None
 ) -> str:
-    """The daemons' configuration: one machine is central manager, access point and execution point."""
+    """The configuration of the daemons: one machine is central manager, access point and execution point."""
     settings = {
         **_common(layout, condor, info),
         "LOG": layout.log,
@@ -94,7 +94,7 @@ def daemon_config(
         "DAEMON_LIST": "MASTER, SHARED_PORT, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD",
         "NETWORK_INTERFACE": LOOPBACK,
         "BIND_ALL_INTERFACES": False,
-        # A machine that can send mail would otherwise tell root about every restart.
+        # Otherwise HTCondor sends root a mail about each restart, if the machine can send mail.
         "MAIL": "",
         # Jobs run whenever there is room, until they end.
         "START": True,
@@ -104,16 +104,16 @@ def daemon_config(
         "WANT_SUSPEND": False,
         "WANT_VACATE": False,
         "MOUNT_UNDER_SCRATCH": "",
-        # An execution point that measures itself does not let itself be stopped meanwhile.
+        # An execution point cannot be stopped while it runs benchmarks.
         "RUNBENCHMARKS": False,
-        # One slot with everything in it, from which each job gets what it asks for.
+        # One slot with all resources. Each job gets the part that it requests.
         "NUM_CPUS": cpus,
         **({"MEMORY": memory_mb} if memory_mb is not None else {}),
         "NUM_SLOTS": 1,
         "NUM_SLOTS_TYPE_1": 1,
         "SLOT_TYPE_1": "100%",
         "SLOT_TYPE_1_PARTITIONABLE": True,
-        # Everything at the pace of somebody who watches.
+        # Short intervals, since a person watches.
         "NEGOTIATOR_INTERVAL": 1,
         "NEGOTIATOR_MIN_INTERVAL": 1,
         "NEGOTIATOR_CYCLE_DELAY": 1,
@@ -124,7 +124,7 @@ def daemon_config(
         "SHUTDOWN_FAST_TIMEOUT": 10,
         "SHUTDOWN_GRACEFUL_TIMEOUT": 10,
         "COLLECTOR_BOOTSTRAP_SSL_CERTIFICATE": False,
-        # Security as in a real pool: a token for everyone, and the daemons' commands for daemons alone.
+        # Security as in a real pool: all clients need a token, and only daemons may send commands of daemons.
         "SEC_PASSWORD_DIRECTORY": layout.key_directory,
         "SEC_TOKEN_POOL_SIGNING_KEY_FILE": layout.key,
         "SEC_TOKEN_DIRECTORY": layout.run / "tokens.d",
@@ -141,32 +141,32 @@ def daemon_config(
 
 
 def client_config(layout: PoolLayout, condor: CondorInstallation, info: PoolInfo) -> str:
-    """The configuration of a client of this machine: its own tokens, and no sight of the signing key."""
+    """The configuration of a client of this machine: its own tokens, and no access to the signing key."""
     settings = {
         **_common(layout, condor, info),
-        # Among the daemons' logs, root's clients would make files that the daemons cannot write.
+        # In the daemons' log folder, root's clients would create files that the daemons cannot write.
         "LOG": layout.client,
         "SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS",
         "SEC_TOKEN_DIRECTORY": layout.client_tokens,
-        # A client that could read the key would make itself a token of the daemons' identity.
+        # A client that can read the key creates a token with the daemons' identity.
         "SEC_PASSWORD_DIRECTORY": layout.client / "no-keys",
         "SEC_TOKEN_POOL_SIGNING_KEY_FILE": "",
         "DAGMAN_USER_LOG_SCAN_INTERVAL": 1,
-        # condor_q shows the jobs of who asks alone; here one person's jobs are owned by several identities.
+        # By default, condor_q shows the caller's jobs only. Here the jobs of one person have several owners.
         "CONDOR_Q_ONLY_MY_JOBS": False,
     }
     if layout.directory.is_relative_to(_TEMPORARY):
-        # DAGMan refuses to keep its nodes' log in there, unless it is told not to be strict.
+        # In strict mode, DAGMan refuses a log of its nodes in /tmp.
         settings["DAGMAN_USE_STRICT"] = 0
     return _text(settings)
 
 
 def dagman_wrapper(layout: PoolLayout, condor: CondorInstallation, info: PoolInfo) -> str:
-    """The program that the pool offers as `condor_dagman`.
+    """The script that the pool installs as `condor_dagman`.
 
-    Where an access point has its configuration in /etc, a DAGMan job finds it by itself, and the schedd knows
-    it for its owner's by the user that it runs as. Here it is told both: the clients' configuration, and a
-    token of the owner that the job's ad names.
+    At an access point with its configuration in /etc, a DAGMan job finds it by itself, and the schedd identifies
+    its owner by the user who runs it. Here the script sets both: the configuration of clients, and a token of the
+    owner in the job's ad.
     """
     create = f"CONDOR_CONFIG={_word(layout.config)} {_word(condor.bin / 'condor_token_create')}"
     return f"""#!/bin/sh
@@ -196,7 +196,7 @@ def _common(layout: PoolLayout, condor: CondorInstallation, info: PoolInfo) -> d
         "LIB": condor.lib,
         "SHARE": condor.share,
         "LOCAL_DIR": layout.directory,
-        # Nothing of an HTCondor that this machine has otherwise.
+        # No configuration of another HTCondor on this machine.
         "LOCAL_CONFIG_FILE": "",
         "LOCAL_CONFIG_DIR": "",
         "REQUIRE_LOCAL_CONFIG_FILE": False,
@@ -204,7 +204,7 @@ def _common(layout: PoolLayout, condor: CondorInstallation, info: PoolInfo) -> d
         "LOCK": layout.lock,
         "RUN": layout.run,
         "SCHEDD_ADDRESS_FILE": layout.run / "schedd_address",
-        # Root's clients would take a way of their own to the daemons, past the port that all others use.
+        # Otherwise root's clients contact the daemons by a port of their own.
         "SCHEDD_SUPER_ADDRESS_FILE": "",
         "COLLECTOR_SUPER_ADDRESS_FILE": "",
         "CONDOR_HOST": LOOPBACK,
@@ -224,5 +224,5 @@ def _text(settings: Mapping[str, object]) -> str:
 
 
 def _word(path: Path) -> str:
-    """A path as one word of the shell's."""
+    """A path, quoted for the shell."""
     return shlex.quote(str(path))

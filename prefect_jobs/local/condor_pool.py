@@ -1,7 +1,7 @@
 """A personal HTCondor pool on this machine: real daemons, on loopback, secured by tokens as a real pool is.
 
-Daemons and jobs all run as one user of this machine. So a token tells apart who owns which job; it does not
-keep a job from what another job, or the pool itself, has on this machine.
+Daemons and jobs all run as one user of this machine. A token therefore tells owners of jobs apart. It does not protect
+files and processes of a job, or of the pool, from another job.
 """
 
 import json
@@ -38,7 +38,7 @@ __all__ = ["PersonalPool", "PoolInfo", "PoolStatus", "state_directory"]
 _UP_TIMEOUT_SECONDS = 60
 _DOWN_TIMEOUT_SECONDS = 15
 
-# A Unix socket's address holds 108 characters (unix(7)); HTCondor adds up to 40 of its own to the folder's.
+# The address of a Unix socket has at most 108 characters (unix(7)). HTCondor adds up to 40 to the folder's path.
 _LONGEST_SOCKET_DIRECTORY = 60
 
 _JOB_STATUSES = {
@@ -54,30 +54,30 @@ _JOB_STATUSES = {
 
 @dataclass(frozen=True)
 class PoolStatus:
-    """How a personal pool is doing."""
+    """The status of a personal pool."""
 
     up: bool
     info: PoolInfo | None = None
     """None if the pool has never been up."""
     answering: bool = False
-    """Whether its access point and its central manager answered just now."""
+    """Whether its access point and its central manager have answered."""
     daemons: tuple[str, ...] = ()
-    """Names of the daemons that run, such as `condor_schedd`, in alphabetical order."""
+    """Names of the running daemons, such as `condor_schedd`, in alphabetical order."""
     slots: int = 0
-    """The partitionable slot, and one for each job that has been given a part of it."""
+    """The partitionable slot, and one slot for each running job."""
     jobs: Mapping[str, int] = field(default_factory=dict)
-    """How many jobs in the queue are `idle`, `running`, `held` and so on, where there are any."""
+    """Number of jobs in the queue by status: `idle`, `running`, `held`, …; zeros are left out."""
 
 
 def _unheard(text: str) -> None:
-    """A report that nobody hears."""
+    """Drops a report."""
 
 
 class PersonalPool:
     """A personal pool, by its name or its folder. Several can be up side by side."""
 
     def __init__(self, directory: Path | None = None, name: str = "default") -> None:
-        """Name a pool; nothing is read or started.
+        """Name a pool, without reading or starting anything.
 
         Its folder is `directory`, else `pools/<name>` in `state_directory()`. Raises LocalPartError for a
         name that is not made of lower-case letters, digits and hyphens.
@@ -98,13 +98,13 @@ class PersonalPool:
         identities: Sequence[str] = (),
         report: Report = _unheard,
     ) -> PoolInfo:
-        """Start the pool and wait until it takes and runs jobs; if it is up already, leave it as it is and report that.
+        """Start the pool and wait until it accepts and runs jobs. A running pool stays unchanged and is reported.
 
-        It offers `cpus` cores (default: the machine's) and `memory_mb` MiB (default: the machine's) in one
-        partitionable slot, and listens on `port` (default: where it listened the last time, if that is free,
-        else any). For each of `identities` a folder with a token is made, see `export_token`. `report` hears
-        what takes time. Raises LocalPartError if it does not come up, with the ends of the daemons' logs;
-        then nothing is left running.
+        The pool has `cpus` cores (default: the machine's) and `memory_mb` MiB (default: the machine's) in one
+        partitionable slot, and listens on `port` (default: the last one if it is free, else a free one). Each of
+        `identities` gets a folder with a token, see `export_token`. Steps that take time are passed to `report`.
+        Raises LocalPartError, with the ends of the daemons' logs, if the pool does not start; then nothing is left
+        running.
         """
         try:
             with self._locked():
@@ -115,17 +115,16 @@ class PersonalPool:
                     self._report_running(info, {"cpus": cpus, "memory": memory_mb, "port": port}, report)
         except OSError as error:
             folder = self.layout.directory
-            raise LocalPartError(f"The pool {self.name!r} cannot be laid out in {folder}: {error}.") from error
+            raise LocalPartError(f"The pool {self.name!r} cannot be created in {folder}: {error}.") from error
         for identity in identities:
             self.export_token(identity)
         return info
 
     def down(self, *, remove: bool = False) -> bool:
-        """Stop every daemon and every job's processes; returns whether there was anything to stop.
+        """Stop all daemons and all processes of jobs; returns whether anything was running.
 
-        The queue, the signing key and the port are kept for the next `up`, where jobs that were running start
-        anew. With `remove` the pool's folder goes, and all that with it. Raises LocalPartError if a process
-        cannot be stopped.
+        The next `up` has the same queue, signing key and port, and starts running jobs again. `remove` removes the
+        folder of the pool with all of these. Raises LocalPartError if a process cannot be stopped.
         """
         if not self.layout.record.exists():
             return False
@@ -136,7 +135,7 @@ class PersonalPool:
         return stopped
 
     def status(self) -> PoolStatus:
-        """How the pool is doing. A pool that is down, or does not answer, has a status all the same."""
+        """The status of the pool, also if it is down or does not answer."""
         info = self._info()
         master = processes.read_record(self.layout.pid)
         if info is None or master is None or not processes.is_running(master):
@@ -151,10 +150,10 @@ class PersonalPool:
         return PoolStatus(True, info, True, daemons, len(slots), dict(sorted(jobs.items())))
 
     def env(self) -> dict[str, str]:
-        """What a program must have in its environment to use the pool: CONDOR_CONFIG, and PATH with tools.
+        """The environment variables that a program needs to use the pool: CONDOR_CONFIG, and PATH with the tools.
 
-        It is then the identity `PoolInfo.identity`, whom the schedd lets act on everybody's jobs, since it runs
-        as a user of that name. Raises LocalPartError if the pool is down.
+        The program then has the identity `PoolInfo.identity`. It may steer all jobs, since the schedd runs as a user
+        of that name. Raises LocalPartError if the pool is down.
         """
         self._require_up()
         path = os.environ.get("PATH", os.defpath)
@@ -166,14 +165,14 @@ class PersonalPool:
     def token(self, identity: str) -> str:
         """A new token for an identity, such as `alice`; it does not expire.
 
-        Raises LocalPartError if the pool is down, or the identity is none that can own jobs.
+        Raises LocalPartError if the pool is down, or if the identity cannot own jobs.
         """
         return condor_tools.new_token(self.layout, self._require_up(), identity)
 
     def export_token(self, identity: str) -> Path:
-        """A folder with a new token for an identity, to be named as SEC_TOKEN_DIRECTORY; only we may read it.
+        """A private folder with a new token for an identity, for use as SEC_TOKEN_DIRECTORY.
 
-        Raises LocalPartError if the pool is down, or the identity is none that can own jobs.
+        Raises LocalPartError if the pool is down, or if the identity cannot own jobs.
         """
         folder = self.layout.identities / identity
         condor_tools.write_token(self.layout, self._require_up(), identity, folder)
@@ -187,22 +186,22 @@ class PersonalPool:
         return locked(directory.with_name(f".{directory.name}.lock"))
 
     def _report_running(self, info: PoolInfo, wanted: Mapping[str, int | None], report: Report) -> None:
-        """Says with what the pool runs, and how to change that where something else is wanted."""
+        """Reports the resources of a running pool, and how to change them if others are requested."""
         try:
             slots = condor_tools.ask(
                 self.layout, "condor_status", "-af", "SlotType", "TotalSlotCpus", "TotalSlotMemory"
             )
         except LocalPartError:
-            slots = []  # the pool does not answer: `status` tells
+            slots = []  # the pool does not answer; `status` reports it
         whole = next((words[1:] for words in map(str.split, slots) if words[0] == "Partitionable"), ["?", "?"])
         runs = {"cpus": whole[0], "memory": whole[1], "port": str(info.port)}
-        text = f"The pool {self.name!r} is up already, with {runs['cpus']} CPUs and {runs['memory']} MB of memory"
+        text = f"The pool {self.name!r} is already up, with {runs['cpus']} CPUs and {runs['memory']} MB of memory"
         other = [f"--{key} {value}" for key, value in wanted.items() if value is not None and str(value) != runs[key]]
         if other:
             name = "" if self.name == "default" else f" --name {self.name}"
             text += (
-                f", at port {info.port}. It stays as it is. To change that: prefect-jobs condor down{name}, then "
-                f"prefect-jobs condor up{name} {' '.join(other)}. Jobs that run then start anew"
+                f", on port {info.port}. It stays unchanged. To change it: prefect-jobs condor down{name}, then "
+                f"prefect-jobs condor up{name} {' '.join(other)}. Running jobs then start again"
             )
         report(f"{text}.")
 
@@ -239,7 +238,9 @@ class PersonalPool:
         directory = self.layout.directory
         before = self._info()
         if before is None and directory.exists() and any(directory.iterdir()):
-            raise LocalPartError(f"{directory} is not empty and no personal pool's: choose another folder.")
+            raise LocalPartError(
+                f"{directory} is not empty and not the folder of a personal pool: choose another folder."
+            )
         if port is None:
             again = before is not None and processes.port_is_free(before.port)
             port = before.port if before is not None and again else processes.free_port()
@@ -279,7 +280,7 @@ class PersonalPool:
             for folder in (layout.directory, condor.sbin, condor.libexec):
                 processes.require_entry(folder, daemon_user)
         if not layout.key.exists():
-            # Text, since HTCondor takes a key to end at the first zero byte.
+            # Text, since HTCondor reads a key up to the first zero byte.
             replace_text(layout.key, secrets.token_hex(32), 0o600)
         if daemon_user:
             os.chown(layout.key, daemon_user.uid, daemon_user.gid)
@@ -302,7 +303,7 @@ class PersonalPool:
         deadline = time.monotonic() + _UP_TIMEOUT_SECONDS
         while True:
             if not processes.is_running(master):
-                raise self._failed("its condor_master has ended")
+                raise self._failed("its condor_master has exited")
             try:
                 condor_tools.ask(self.layout, "condor_q", "-allusers", "-af", "ClusterId")
                 if condor_tools.ask(self.layout, "condor_status", "-af", "Name"):
@@ -315,12 +316,12 @@ class PersonalPool:
             time.sleep(0.1)
 
     def _stop(self) -> bool:
-        """End all that the last `up` started, whether its master is still there or not."""
+        """Stop all that the last `up` started, even if its master is gone."""
         master = processes.read_record(self.layout.pid)
         if master is None:
             return False
-        # Each process of a pool, of a job too, has a variable with its master's pid in its name, and paths of
-        # the pool in others. SIGQUIT is HTCondor's fast shutdown: running jobs are killed and queued again.
+        # Each process of a pool, and of its jobs, has a variable with the master's pid in its name, and variables
+        # with paths of the pool. SIGQUIT is HTCondor's fast shutdown: running jobs are killed and queued again.
         ancestor, folder = f"_CONDOR_ANCESTOR_{master.pid}", f"{self.layout.directory}{os.sep}"
         stopped = processes.stop(
             master,
@@ -337,9 +338,9 @@ class PersonalPool:
     def _failed(self, what: str) -> LocalPartError:
         logs = [self.layout.output, *sorted(self.layout.log.glob("*Log"))]
         tails = "\n".join(f"--- {log.name}\n{tail(log)}" for log in logs)
-        return LocalPartError(f"The personal HTCondor pool {self.name!r} did not come up: {what}.\n{tails}")
+        return LocalPartError(f"The personal HTCondor pool {self.name!r} did not start: {what}.\n{tails}")
 
-    # What is known of it
+    # Reading the record
 
     def _info(self) -> PoolInfo | None:
         try:
@@ -362,7 +363,7 @@ class PersonalPool:
 
 
 def state_directory() -> Path:
-    """Where parts that run on this machine keep their state: PREFECT_JOBS_HOME, or the customary place."""
+    """The folder for the state of local parts: PREFECT_JOBS_HOME, or the usual place."""
     if configured := os.environ.get("PREFECT_JOBS_HOME"):
         return Path(configured).absolute()
     if os.geteuid() == 0:
@@ -372,7 +373,7 @@ def state_directory() -> Path:
 
 
 def _folder_mode() -> int:
-    """Root's pool is another user's to work in; an ordinary user's is nobody else's concern."""
+    """The mode of the pool's folder. The daemons of root's pool run as another user, who must enter it."""
     return 0o755 if os.geteuid() == 0 else 0o700
 
 

@@ -1,4 +1,4 @@
-"""HTCondor's tools run for a personal pool: as its client, or as its daemons."""
+"""Runs HTCondor's tools for a personal pool, as its client or as its daemons."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS = 30
 
 
 def environment(layout: PoolLayout, config: Path) -> dict[str, str]:
-    """A small environment: what the caller has set for another HTCondor must not reach this one."""
+    """A small environment, without the caller's variables for another HTCondor."""
     return {
         "CONDOR_CONFIG": str(config),
         "PATH": f"{layout.bin}{os.pathsep}{os.defpath}",
@@ -25,14 +25,14 @@ def environment(layout: PoolLayout, config: Path) -> dict[str, str]:
 
 
 def ask(layout: PoolLayout, tool: str, *arguments: str) -> list[str]:
-    """The lines that a tool prints, run as the pool's own client. Raises LocalPartError when it fails."""
+    """Runs a tool as the pool's client; returns the lines that it prints. Raises LocalPartError if it fails."""
     return _run(layout, layout.client_config, [tool, *arguments]).splitlines()
 
 
 def new_token(layout: PoolLayout, info: PoolInfo, identity: str) -> str:
-    """A token for an identity, made with the signing key, as the daemons' user.
+    """Creates a token for an identity with the signing key, as the daemons' user.
 
-    Raises LocalPartError if that identity cannot own jobs, or the token cannot be made.
+    Raises LocalPartError if the identity cannot own jobs, or if the tool fails.
     """
     if not may_own_jobs(identity):
         raise LocalPartError(
@@ -44,14 +44,14 @@ def new_token(layout: PoolLayout, info: PoolInfo, identity: str) -> str:
 
 
 def write_token(layout: PoolLayout, info: PoolInfo, identity: str, folder: Path) -> None:
-    """A new token for an identity as the one file of a folder that nobody but we can look into."""
+    """Writes a new token for an identity as the only file of a private folder."""
     token = new_token(layout, info, identity)
     make_directory(folder, 0o700)
     replace_text(folder / "token", token + "\n", 0o600)
 
 
 def may_own_jobs(identity: str) -> bool:
-    """Whether the schedd lets an identity own jobs: it refuses root's, and the daemons'."""
+    """Whether the schedd accepts jobs of an identity. It refuses root and the daemons."""
     named = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", identity)
     return named is not None and identity not in ("root", DAEMON_IDENTITY)
 
@@ -78,6 +78,6 @@ def _run(layout: PoolLayout, config: Path, command: Sequence[str], *, as_daemons
     except OSError as error:
         raise LocalPartError(f"{tool} cannot be run: {error}.") from error
     if done.returncode != 0:
-        # What it printed otherwise may be a token, which has no place in a message.
+        # Its standard output may be a token, which must not be in a message.
         raise LocalPartError(f"{tool} failed: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
     return done.stdout

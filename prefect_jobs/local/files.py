@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that no reader ever sees half of it, and none but those of `mode` any of it."""
+    """Replace a file atomically. At no time can users read it whom `mode` excludes."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -17,7 +17,7 @@ def replace_text(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Make a folder and those above it that are missing, all with that mode, whatever the umask."""
+    """Create a folder and its missing parents, all with that mode, independent of the umask."""
     if path.is_dir():
         return
     make_directory(path.parent, mode)
@@ -27,14 +27,14 @@ def make_directory(path: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes for as long as the block runs; waits for whoever holds it."""
+    """Hold a lock among processes while the block runs. Waits until another process releases it."""
     with path.open("a") as file:
         flock(file, LOCK_EX)
         yield
 
 
 def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log file, or a remark that it cannot be read."""
+    """The last lines of a log file, or the reason why it cannot be read."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError as error:

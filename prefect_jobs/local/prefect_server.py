@@ -1,4 +1,4 @@
-"""A Prefect server of this machine's own: API and web UI on loopback, its database an SQLite file in its folder."""
+"""A Prefect server on this machine: API and web UI on loopback, with an SQLite file in its folder as database."""
 
 import http.client
 import json
@@ -16,10 +16,10 @@ from prefect_jobs.local.condor_pool import state_directory
 from prefect_jobs.local.files import locked, make_directory, replace_text, tail
 from prefect_jobs.local.processes import LOOPBACK, ProcessRecord
 
-# Prefect's own code takes 10 seconds of one core to load, and 10 more to lay out an empty database; less of it
-# (no web UI, no background services, no block types) starts no sooner.
+# Prefect takes 10 seconds of one core to load, and 10 more to create its database. Without web UI, background services
+# and block types it starts no faster.
 _UP_TIMEOUT_SECONDS = 90
-# Whoever watches a page keeps a connection open, and the server waits for all of them to end.
+# Browsers keep connections open, and the server waits for all of them to end.
 _DOWN_TIMEOUT_SECONDS = 5
 _ANSWER_TIMEOUT_SECONDS = 5
 _PORT_TIMEOUT_SECONDS = 2
@@ -27,60 +27,60 @@ _PORT_TIMEOUT_SECONDS = 2
 
 @dataclass(frozen=True)
 class PrefectServerInfo:
-    """A Prefect server that is up, or was the last time."""
+    """A Prefect server, in its present or last run."""
 
     api_url: str
-    """What a client needs as PREFECT_API_URL."""
+    """The value of PREFECT_API_URL for clients."""
     ui_url: str
-    """Where a browser finds the web UI."""
+    """The address of the web UI."""
     port: int
     directory: Path
 
 
 @dataclass(frozen=True)
 class PrefectServerStatus:
-    """How a Prefect server is doing."""
+    """The status of a Prefect server."""
 
     up: bool
     info: PrefectServerInfo | None = None
     """None if the server has never been up."""
     answering: bool = False
-    """Whether its API answered just now."""
+    """Whether its API has answered."""
 
 
 class LocalPrefectServer:
     """A Prefect server, by its folder. Several can be up side by side.
 
-    It listens on loopback without authentication, as Prefect's own does: whoever works on this machine can use
-    it. Nothing of the caller's own Prefect configuration reaches it; what it shall do otherwise can be set with
+    It listens on loopback without authentication, as Prefect does by default: all users of this machine can use
+    it. It ignores the caller's Prefect configuration. To configure it, run
     `PREFECT_HOME=<folder> prefect config set`.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Name a server; nothing is read or started. Its folder is `directory`, else `prefect` in the state folder."""
+        """Name a server, without starting it. Its folder is `directory`, else `prefect` in the state folder."""
         self.directory = (directory or state_directory() / "prefect").absolute()
         self.log = self.directory / "server.log"
-        """What the server has printed since it was last started."""
+        """The output of the server since its last start."""
         self._pid = self.directory / "server.pid"
         self._record = self.directory / "server.json"
 
     def up(self, *, port: int | None = None, report: Callable[[str], None] = lambda _: None) -> PrefectServerInfo:
-        """Start the server and wait until its API answers; if it is up already, leave it as it is.
+        """Start the server and wait until its API answers. A running server stays unchanged.
 
-        It listens on `port` (default: where it listened the last time, if that is free, else any), and has what
-        it had the last time in its database. `report` hears what takes time. Raises LocalPartError if it does not
-        answer within 90 seconds, with the end of its log; then nothing is left running.
+        It listens on `port` (default: the last one if it is free, else a free one), and has the database of the last
+        time. Steps that take time are passed to `report`. Raises LocalPartError, with the end of the log, if the server
+        does not answer within 90 seconds; then nothing is left running.
         """
         try:
             with self._locked():
                 return self._running() or self._start(port, report)
         except OSError as error:
-            raise LocalPartError(f"A Prefect server cannot be laid out in {self.directory}: {error}.") from error
+            raise LocalPartError(f"A Prefect server cannot be created in {self.directory}: {error}.") from error
 
     def down(self, *, timeout: float = _DOWN_TIMEOUT_SECONDS) -> bool:
-        """Stop the server; returns whether there was anything to stop. What is in its database is kept.
+        """Stop the server; returns whether it was running. Its database stays.
 
-        It is killed if it has not ended after `timeout` seconds. Raises LocalPartError if it cannot be stopped.
+        The server is killed if it still runs after `timeout` seconds. Raises LocalPartError if it cannot be stopped.
         """
         if not self._pid.exists():
             return False
@@ -88,7 +88,7 @@ class LocalPrefectServer:
             return self._stop(timeout)
 
     def status(self) -> PrefectServerStatus:
-        """How the server is doing. One that is down, or does not answer, has a status all the same."""
+        """The status of the server, also if it is down or does not answer."""
         info = self._running()
         if info is None:
             return PrefectServerStatus(up=False, info=self._info())
@@ -97,14 +97,14 @@ class LocalPrefectServer:
     # Starting and stopping
 
     def _locked(self) -> AbstractContextManager[None]:
-        # Daemons of root's other local parts run as another user, who must come through to their folders.
+        # Daemons of root's other local parts run as another user, who must reach their folders.
         make_directory(self.directory.parent, 0o755 if os.geteuid() == 0 else 0o700)
         return locked(self.directory.with_name(f".{self.directory.name}.lock"))
 
     def _start(self, port: int | None, report: Callable[[str], None]) -> PrefectServerInfo:
         self._stop()
         info = self._plan(port)
-        # Its database has the blocks with all their secrets, and the key to them.
+        # Its database contains the blocks with their secrets, and the key that decrypts them.
         make_directory(self.directory, 0o700)
         self.log.unlink(missing_ok=True)
         replace_text(self._record, json.dumps(asdict(info), default=str, indent=2) + "\n")
@@ -144,7 +144,7 @@ class LocalPrefectServer:
             "PREFECT_SERVER_API_PORT": str(info.port),
             # Without it, the UI calls port 4200 whatever port the server was started with.
             "PREFECT_SERVER_UI_API_URL": info.api_url,
-            # Otherwise it wants to write the UI's files to where Prefect is installed.
+            # Otherwise Prefect writes the UI's files to its installation folder.
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.directory / "ui"),
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -156,12 +156,12 @@ class LocalPrefectServer:
         deadline = time.monotonic() + _UP_TIMEOUT_SECONDS
         while not _answers(port):
             if not processes.is_running(server):
-                raise self._failed("it has ended")
+                raise self._failed("it has exited")
             if time.monotonic() > deadline:
                 raise self._failed(f"its API does not answer after {_UP_TIMEOUT_SECONDS} seconds")
             time.sleep(0.1)
         if not processes.is_running(server):
-            raise self._failed(f"another program answers at port {port}")
+            raise self._failed(f"another program answers on port {port}")
 
     def _stop(self, timeout: float = _DOWN_TIMEOUT_SECONDS) -> bool:
         server = processes.read_record(self._pid)
@@ -173,7 +173,7 @@ class LocalPrefectServer:
         return stopped
 
     def _wait_until_port_is_free(self) -> None:
-        # A process with several threads has ended a little before the last of them lets go of what it had open.
+        # A process with several threads has ended a moment before its last thread closes its sockets.
         info = self._info()
         deadline = time.monotonic() + _PORT_TIMEOUT_SECONDS
         while info is not None and not processes.port_is_free(info.port) and time.monotonic() < deadline:
@@ -181,10 +181,10 @@ class LocalPrefectServer:
 
     def _failed(self, what: str) -> LocalPartError:
         return LocalPartError(
-            f"The Prefect server did not come up: {what}. Its log, {self.log}, ends with:\n{tail(self.log, 30)}"
+            f"The Prefect server did not start: {what}. Its log, {self.log}, ends with:\n{tail(self.log, 30)}"
         )
 
-    # What is known of it
+    # Reading the record
 
     def _info(self) -> PrefectServerInfo | None:
         try:
@@ -199,7 +199,7 @@ class LocalPrefectServer:
 
 
 def _answers(port: int) -> bool:
-    # Asked without regard to the proxies of the environment, which is what a client for URLs would go by.
+    # Not by urllib, which uses the proxies of the environment.
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/api/health")

@@ -22,19 +22,19 @@ from prefect_jobs.local.files import replace_text, tail
 
 LOOPBACK = "127.0.0.1"
 
-# When a process began is reckoned from when the machine did, which moves a little as its clock is set right.
-# A pid comes round again much later than that.
+# The start time of a process is computed from the boot time, which moves a little when the clock is corrected. A pid is
+# reused much later.
 _SAME_START_SECONDS = 2.0
 
 _KILL_TIMEOUT_SECONDS = 10
 
-#: Ports for daemons. Outgoing connections get ports from 32768 on (ip_local_port_range in Linux): one of those could
-#: be taken between the moment it is chosen and the moment a daemon listens on it, or while the daemon is down.
+#: Ports for daemons. Outgoing connections use ports from 32768 on (ip_local_port_range in Linux), and could take one of
+#: those before the daemon listens on it, or while the daemon is down.
 PORTS = range(20_000, 32_000)
 _PORT_TRIES = 200
 
-# Runs in a small interpreter of its own: forking there is safe whatever threads the caller has, and the
-# daemon becomes a child of init, so that nobody has to wait for it and it never stays behind as a zombie.
+# Runs in a small interpreter of its own. A fork there is safe, since it has no threads, and the daemon becomes a child
+# of init, so it never remains as a zombie.
 _LAUNCHER = """
 import os, sys
 uid, gid, directory, *command = sys.argv[1:]
@@ -59,7 +59,7 @@ except OSError as error:
 
 @dataclass(frozen=True)
 class UnixUser:
-    """A user of this machine to whom a daemon's rights are lowered."""
+    """The user of this machine as whom a daemon runs."""
 
     name: str
     uid: int
@@ -68,14 +68,14 @@ class UnixUser:
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process and when it began (seconds since the epoch), so that a recycled pid is not taken for it."""
+    """A process with its start time (seconds since the epoch), which tells it from a later one with the same pid."""
 
     pid: int
     created: float
 
     @classmethod
     def of(cls, pid: int) -> "ProcessRecord | None":
-        """The record of a running process, or None if there is none with that pid."""
+        """The record of a running process, or None if no process has that pid."""
         try:
             return cls(pid, psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
@@ -83,7 +83,7 @@ class ProcessRecord:
 
 
 def unprivileged_user() -> UnixUser | None:
-    """Whom to run daemons as when we are root: `condor` if there is such a user, else `nobody`. Else None."""
+    """The user for daemons of root: `condor` if it exists, else `nobody`. None if we are not root."""
     if os.geteuid() != 0:
         return None
     for name in ("condor", "nobody"):
@@ -91,13 +91,13 @@ def unprivileged_user() -> UnixUser | None:
             entry = pwd.getpwnam(name)
             return UnixUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
     raise LocalPartError(
-        "Running as root, and there is neither a user 'condor' nor a user 'nobody' to run daemons as: "
+        "Daemons of root run as the user 'condor' or 'nobody', and neither exists: "
         "add one of them, or start as an ordinary user."
     )
 
 
 def user_name() -> str:
-    """The name of the user we run as, or `user<uid>` where the machine has no name for it."""
+    """The name of the present user, or `user<uid>` if the machine has no name for it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -105,7 +105,7 @@ def user_name() -> str:
 
 
 def require_entry(folder: Path, user: UnixUser) -> None:
-    """Raise LocalPartError if a user cannot enter a folder, by the permissions of all folders above it."""
+    """Raise LocalPartError if the permissions of a folder, or of one above it, keep a user out."""
     for place in (folder, *folder.parents):
         status = place.stat()
         if status.st_uid == user.uid:
@@ -117,7 +117,7 @@ def require_entry(folder: Path, user: UnixUser) -> None:
         if not status.st_mode & needed:
             raise LocalPartError(
                 f"Daemons run as the user {user.name!r}, who cannot enter {place}, and they need {folder}. "
-                "Choose other folders (PREFECT_JOBS_HOME, PREFECT_JOBS_CACHE), or let that user in."
+                "Choose other folders (PREFECT_JOBS_HOME, PREFECT_JOBS_CACHE), or change the permissions."
             )
 
 
@@ -129,10 +129,10 @@ def start_daemon(
     user: UnixUser | None = None,
     cwd: Path = Path("/"),
 ) -> ProcessRecord:
-    """Start a process in a session of its own that goes on when the caller ends.
+    """Start a process in a session of its own, which continues when the caller ends.
 
-    Its output is appended to `log`. With `user` (root only) it runs as that user. Raises LocalPartError when
-    it could not be started; that it ends a moment later is the caller's to notice.
+    Its output is appended to `log`. With `user` (root only) it runs as that user. Raises LocalPartError if
+    it does not start. The caller must notice if it ends a moment later.
     """
     identity = (str(user.uid), str(user.gid)) if user else ("-1", "-1")
     with log.open("ab") as output:
@@ -152,7 +152,7 @@ def start_daemon(
 
 
 def is_running(record: ProcessRecord) -> bool:
-    """Whether the recorded process itself (not another one with its pid) is there and no zombie."""
+    """Whether the recorded process, and not another one with its pid, runs and is no zombie."""
     return _process(record) is not None
 
 
@@ -163,11 +163,10 @@ def stop(
     first: signal.Signals = signal.SIGTERM,
     belongs: Callable[[Mapping[str, str]], bool] | None = None,
 ) -> bool:
-    """Ask the recorded process to end, wait up to `timeout` seconds, then kill it and all its descendants.
+    """Send a signal to the recorded process, wait up to `timeout` seconds, then kill it and all its descendants.
 
-    `first` is how it is asked. `belongs` recognises, by their environment, descendants that have cut
-    themselves loose from the process or outlived it. Returns False if nothing was running; raises
-    LocalPartError if something cannot be killed.
+    `first` is the signal. `belongs` recognises, by their environment, descendants that have left the process tree or
+    outlived the process. Returns False if nothing was running. Raises LocalPartError if a process cannot be killed.
     """
     process = _process(record)
     family = _descendants(process)
@@ -178,7 +177,7 @@ def stop(
         family |= {process} | _descendants(process)
     found = False
     deadline = time.monotonic() + _KILL_TIMEOUT_SECONDS
-    # A process that is being killed may just have started another: look until nobody is left.
+    # A process that is being killed may have started another one: repeat until none is left.
     while family := {member for member in family | _strays(belongs) if _alive(member)}:
         found = True
         for member in family:
@@ -192,12 +191,12 @@ def stop(
 
 
 def write_record(path: Path, record: ProcessRecord) -> None:
-    """Write a pid file, whole or not at all."""
+    """Write a pid file atomically."""
     replace_text(path, json.dumps(asdict(record)) + "\n")
 
 
 def read_record(path: Path) -> ProcessRecord | None:
-    """What a pid file says; None if there is no file or it does not make sense."""
+    """The record in a pid file; None if the file is missing or invalid."""
     try:
         content = json.loads(path.read_text())
         return ProcessRecord(int(content["pid"]), float(content["created"]))
@@ -205,12 +204,12 @@ def read_record(path: Path) -> ProcessRecord | None:
         return None
 
 
-#: Ports that this process chose before: nobody may listen on them yet.
+#: Ports that this process has chosen, even if no daemon listens on them yet.
 _handed_out: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on just now, one of :data:`PORTS` if any is free."""
+    """A free TCP port of the loopback interface, one of :data:`PORTS` if possible."""
     for port in random.sample(PORTS, _PORT_TRIES):
         if port not in _handed_out and port_is_free(port):
             _handed_out.add(port)
@@ -221,9 +220,9 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a daemon could listen on that port of the loopback interface."""
+    """Whether a daemon can listen on that port of the loopback interface."""
     with socket.socket() as probe:
-        # As daemons do: a connection of the past that lingers on the port does not count.
+        # As daemons do: connections that linger from earlier do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,7 +1,7 @@
-"""Prefect's temporary server, which its client starts where no API is configured: one a process, and none that stays.
+"""Prefect's temporary server, which its client starts if no API is configured: one per process, and none that stays.
 
-Prefect's own start gives up after 20 seconds and leaves the process behind, lets several threads begin at once, and
-several processes lay out one new database at the same time.
+Prefect's own code gives up after 20 seconds and leaves the server running, lets several threads start it at once, and
+lets several processes create the same new database at the same time.
 """
 
 import atexit
@@ -15,12 +15,12 @@ from typing import Any
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.local.files import locked
 
-#: Seconds within which it must answer; laying out a new database takes most of them.
+#: Seconds within which it must answer. Creating a database takes most of them.
 _UP = 120
-#: Seconds that it has to end: it may be laying out its database, which must be whole.
+#: Seconds that it has to end. It may be creating its database, which must be complete.
 _DOWN = 20.0
-#: Ends the server that it was told last once the other end of a pipe is closed, as it is when this process ends in
-#: whatever way.
+#: Ends the server with the last pid that it has read, when the other end of its pipe is closed. That happens
+#: however this process ends.
 _WATCH = 'while read -r pid; do server=$pid; done; [ -z "$server" ] || kill "$server" 2>/dev/null'
 
 _lock = threading.Lock()
@@ -30,7 +30,7 @@ _watched: int | None = None
 
 
 def ensure() -> None:
-    """Starts the server if no API is configured and it does not run yet; waits for others that are about to.
+    """Starts the server if no API is configured and no server runs. Waits for other processes that start theirs.
 
     Raises:
         LocalPartError: it cannot be started.
@@ -43,7 +43,7 @@ def ensure() -> None:
 
     with _lock:
         if _ended:
-            raise LocalPartError("This program ends: no temporary Prefect server is started any more.")
+            raise LocalPartError("This program is ending, so it starts no temporary Prefect server.")
         server = SubprocessASGIServer()
         if server.server_process is not None and server.server_process.poll() is not None:
             server.stop()  # it has died
@@ -58,7 +58,7 @@ def ensure() -> None:
 
 
 def _start(server: Any) -> None:
-    # Its start takes long, and this process may be ended meanwhile.
+    # The start takes long, and this process may end meanwhile.
     run = server._run_uvicorn_command
 
     def watched() -> Any:
@@ -74,11 +74,11 @@ def _start(server: Any) -> None:
         _close_watcher()
         _stop(server)
         raise LocalPartError(
-            f"The temporary Prefect server could not be started: {error} Start a lasting one, and set PREFECT_API_URL."
+            f"The temporary Prefect server did not start: {error} Start a lasting one, and set PREFECT_API_URL."
         ) from error
     finally:
         del server._run_uvicorn_command
-        # Ended by us, after the last calls to it.
+        # _end stops it, after the last calls to it.
         atexit.unregister(server.stop)
 
 
@@ -96,12 +96,12 @@ def _open_watcher() -> None:
 
 
 def _watch(process: "subprocess.Popen[Any]") -> None:
-    """Has the server end with this process."""
+    """Makes the server end with this process."""
     global _watched  # noqa: PLW0603
     if process.pid == _watched:
         return
     if _ended:
-        process.terminate()  # nobody ends it any more
+        process.terminate()  # _end has run already
         return
     _open_watcher()
     assert _watcher is not None and _watcher.stdin is not None  # noqa: S101  (for the type checker)
@@ -143,5 +143,5 @@ def _end() -> None:
 
 
 _pid = os.getpid()
-# While this is imported, before whoever shows what is left at the end has registered that: ours is called after it.
+# At import, before the projector registers its last flush: handlers run in reverse order, so the server ends after it.
 atexit.register(_end)

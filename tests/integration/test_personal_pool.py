@@ -80,9 +80,9 @@ def test_up_on_a_pool_that_is_up_says_with_what_it_runs_and_how_to_change_it(poo
     pool.up(cpus=int(one[0]), report=said.append)
     pool.up(cpus=77, memory_mb=12345, report=said.append)
     # then
-    runs = f"The pool 'main' is up already, with {one[0]} CPUs and {one[1]} MB of memory"
+    runs = f"The pool 'main' is already up, with {one[0]} CPUs and {one[1]} MB of memory"
     assert said[0] == f"{runs}."
-    assert said[1].startswith(runs) and "stays as it is" in said[1]
+    assert said[1].startswith(runs) and "stays unchanged" in said[1]
     assert (
         "prefect-jobs condor down --name main, then prefect-jobs condor up --name main --cpus 77 --memory 12345"
         in said[1]

@@ -154,7 +154,7 @@ def test_another_kind_of_machine_is_told_that_the_packages_are_not_for_it(
     with pytest.raises(LocalPartError) as failure:
         condor_packages.fetched_condor(tmp_path / "cache")
     # then
-    assert f"this machine is {machine[0]} on {machine[1]}" in str(failure.value)
+    assert f"this machine runs {machine[0]} on {machine[1]}" in str(failure.value)
 
 
 def test_what_apt_says_is_told_and_no_half_cache_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
