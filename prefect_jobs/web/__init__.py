@@ -1,4 +1,4 @@
-"""The web part: routes for a Starlette or FastAPI app of one's own, or a whole app."""
+"""The web part: routes to mount in a Starlette or FastAPI app, or a whole app."""
 
 from prefect_jobs.web.app import create_app, routes
 

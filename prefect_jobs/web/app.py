@@ -1,4 +1,4 @@
-"""What apps mount: the routes, and an application made of them."""
+"""The routes to mount, and a Starlette application with them."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,30 +14,30 @@ from prefect_jobs.app import App
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web.status_callback import StatusCallback
 
-#: Grants people more than their own jobs.
+#: Decides who sees more than their own jobs.
 Permission = Callable[..., Any]
 
 
 def routes(*apps: type[App], permission: Permission | None = None, allow_anonymous: bool = False) -> list[BaseRoute]:
     """The routes of prefect-jobs, for a Starlette or FastAPI app: ``Mount("/jobs", routes=routes(MyApp))``.
 
-    There is one endpoint: ``GET`` or ``POST`` of ``/update-job-status/<job_id>/`` has the job's status asked from its
-    scheduler, now or in ``?delay=`` seconds (0 to 86,400, fractions allowed; rows in the database, which survive
-    restarts). It answers
+    There is one endpoint: ``GET`` or ``POST`` of ``/update-job-status/<job_id>/`` refreshes the job's status from its
+    scheduler, now or in ``?delay=`` seconds (0 to 86,400, fractions allowed; stored in the database, so that it
+    survives restarts). It answers
 
-    - 200 ``{"success": true}`` when the scheduler was asked, ``{"success": "scheduled"}`` when it will be;
-    - 400 with ``"error"`` where the delay is no such number;
-    - 403 where the setting ``CALLBACK_SECRET`` is given and ``?token=`` is not this URL's signature;
-    - 404 where there is no such job of ``apps``;
-    - 502 where the scheduler does not answer, or the update failed otherwise;
+    - 200 ``{"success": true}`` after the refresh, ``{"success": "scheduled"}`` for a delayed one;
+    - 400 with ``"error"`` if the delay is not such a number;
+    - 403 if the setting ``CALLBACK_SECRET`` is set and ``?token=`` is not the signature of this URL;
+    - 404 if ``apps`` have no such job;
+    - 502 if the scheduler does not answer, or the update fails;
 
-    the last three with ``{"success": false}`` and nothing else. It needs no user: all that it can do is to make us
-    look. Calls for the same job within a second share one answer. The first request starts the thread that runs
-    delayed checks.
+    the last three with ``{"success": false}`` and nothing else. It needs no login: it can refresh a status, and
+    neither sets nor shows one. Calls for the same job within a second share one answer. The first request starts the
+    thread that runs delayed checks.
 
     Args:
-        *apps: the apps whose jobs are served; other apps' jobs do not exist here.
-        permission: for pages that show jobs, of which there are none yet; the callback does not ask it.
+        *apps: the apps whose jobs are served; jobs of other apps are 404.
+        permission: reserved for pages that show jobs; the callback ignores it.
         allow_anonymous: the same.
 
     Raises:
@@ -47,11 +47,11 @@ def routes(*apps: type[App], permission: Permission | None = None, allow_anonymo
     path = "/" + callbacks.path("{job_id}")
     found = [
         Route(path, callback.answer, methods=["GET", "POST"], name=callbacks.ROUTE),
-        # A POST that were redirected to the slash might arrive as a GET, or not at all.
+        # A redirect to the slash would turn a POST into a GET, or lose it.
         Route(path.rstrip("/"), callback.answer, methods=["GET", "POST"], name=f"{callbacks.ROUTE}_bare"),
     ]
     for route in found:
-        (route.methods or set()).discard("HEAD")  # Starlette adds it to GET; who sends it does not mean "look"
+        (route.methods or set()).discard("HEAD")  # Starlette adds it to GET, but HEAD requests no refresh
     return list(found)
 
 
@@ -61,13 +61,13 @@ def create_app(
     permission: Permission | None = None,
     allow_anonymous: bool = False,
 ) -> Starlette:
-    """A whole Starlette app with the :func:`routes`; while it runs, delayed checks are done in its process.
+    """A whole Starlette app with the :func:`routes`; its process runs delayed checks.
 
-    Mounted into another app, whose lifespan counts then, it starts them with its first request.
+    If you mount it in another app, the lifespan of that app applies, and the first request starts delayed checks.
 
     Args:
         *apps: as for :func:`routes`.
-        middleware: Starlette's, outermost first; authentication, for one.
+        middleware: Starlette's, outermost first, such as authentication.
         permission: as for :func:`routes`.
         allow_anonymous: as for :func:`routes`.
 

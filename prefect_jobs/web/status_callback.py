@@ -1,4 +1,4 @@
-"""The endpoint that a job calls: "look at me", now or later. It can make us look, and tells nothing."""
+"""The endpoint that a job calls to have its status refreshed, now or later. It neither sets nor shows a status."""
 
 import asyncio
 import logging
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 #: The longest delay in seconds.
 MAX_DELAY = 86_400.0
-#: Seconds within which calls for the same job share one look.
+#: Seconds within which calls for the same job share one check.
 _SHARED = 1.0
-#: Looks that may go on at once; those at schedulers that do not answer must not take the app's own threads.
+#: Checks that run at once, in threads of their own: a scheduler that does not answer must not block the app's threads.
 _THREADS = 8
 
 
@@ -32,26 +32,26 @@ def parse_delay(text: str | None) -> float:
     """The delay in seconds; 0: now.
 
     Raises:
-        ValueError: no number from 0 to 86,400.
+        ValueError: not a number from 0 to 86,400.
     """
     if text is None:
         return 0.0
     try:
-        delay = float(text.replace("_", "?"))  # Python's digit groups are nobody else's
+        delay = float(text.replace("_", "?"))  # float() accepts Python's digit groups, such as 1_000
     except ValueError:
         delay = -1.0
-    if not 0 <= delay <= MAX_DELAY:  # nan is not, either
+    if not 0 <= delay <= MAX_DELAY:  # also refuses nan
         raise ValueError(f"delay must be a number of seconds from 0 to {MAX_DELAY:.0f}, fractions allowed")
     return delay
 
 
 @dataclass
 class _Look:
-    """A look at a job, and whoever waits for its answer: an HTTP status, and whether the job is over."""
+    """A check of a job, and its answer for all callers: an HTTP status, and whether the job is over."""
 
     began: float
     answer: Future[tuple[int, bool]]
-    #: Up to when (monotonic) another look is arranged for those who came after this one had begun.
+    #: Until when (monotonic) another check is scheduled for calls that came after this one had begun.
     covered: float = 0.0
 
     def shared(self, moment: float) -> bool:
@@ -74,7 +74,7 @@ class StatusCallback:
         runtime.checker.start()
         job_id = number_of(request.path_params["job_id"])
         secret = runtime.settings.callback_secret
-        # Before anything else: without the signature nobody learns which jobs there are.
+        # First of all: without the signature a caller must not learn which jobs exist.
         if secret is not None and not callbacks.is_signed(
             secret.get_secret_value(), job_id, request.query_params.get("token", "")
         ):
@@ -99,7 +99,7 @@ class StatusCallback:
             runtime.checker.schedule(job_id, delay)
         except JobGone:
             return 404
-        except Exception as error:  # the database is away; what it says is for the log alone
+        except Exception as error:  # the database is away; its message goes to the log only
             log.warning("A check of job %s could not be scheduled: %s", job_id, error)
             return 502
         return 200
@@ -107,8 +107,8 @@ class StatusCallback:
     # -- now --------------------------------------------------------------------------------------------
 
     async def _look(self, runtime: Runtime, job_id: int) -> int:
-        """Asks, or shares the answer of who asks just now. What changed since that one began may be what the
-        later call is about: one more look follows then, a second later."""
+        """Checks the job, or shares the answer of a check in progress. That one may have begun before the change
+        that a later call reports, so one more check follows a second later."""
         moment = time.monotonic()
         with self._lock:
             look = self._looks.get(job_id)
@@ -116,7 +116,7 @@ class StatusCallback:
             if look is None or mine:
                 self._looks = {key: other for key, other in self._looks.items() if other.shared(moment)}
                 look = self._looks[job_id] = _Look(moment, self._threads.submit(self._ask, runtime, job_id))
-        # Shielded: whoever hangs up does not take the answer from the others.
+        # Shielded: a caller that disconnects must not cancel the check for the others.
         status, over = await asyncio.shield(asyncio.wrap_future(look.answer))
         if not mine and not over and status == 200 and look.covered <= moment:
             look.covered = moment + _SHARED
@@ -130,8 +130,8 @@ class StatusCallback:
                 return 404, True
             job = runtime.job(record)
             checks.look(job)
-        except Exception as error:  # whatever a job type raises, or the database; it is for the log alone
-            log.warning("Job %s could not be looked at: %s", job_id, error)
+        except Exception as error:  # of a job type or the database; its message goes to the log only
+            log.warning("Job %s could not be checked: %s", job_id, error)
             return 502, False
         return (200 if polling.was_reached(job) else 502), job.handle.record.final
 
