@@ -1,4 +1,4 @@
-"""Asking Prefect for blocks from plain code, whatever loop the caller may run: a thread, and an end to patience."""
+"""Asks Prefect for blocks in a thread, with a deadline, so that synchronous code can call it in any event loop."""
 
 import asyncio
 import threading
@@ -14,20 +14,20 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect_jobs.errors import LocalPartError, SchedulerConnectionError
 from prefect_jobs.local import temporary_server
 
-#: What Prefect answers when it cannot do it at the moment, on SQLite because its database is locked.
+#: What Prefect answers while it is busy; on SQLite also while its database is locked.
 _BUSY = (429, 503)
-#: Seconds until it is asked again: at first, and at most.
+#: Seconds until the next request: the first, and the longest.
 _PAUSES = (0.05, 1.0)
 
 T = TypeVar("T")
 
 
 def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float = 10.0) -> T:
-    """The answer to a question about blocks; asked again where Prefect is busy.
+    """The answer to a request for blocks; the request is repeated while Prefect is busy.
 
     Args:
-        question: makes the awaitable, inside the thread's own event loop.
-        what: what is asked, for people.
+        question: returns the awaitable, in the event loop of the thread.
+        what: what is requested, for the error message.
         timeout: seconds.
 
     Raises:
@@ -39,7 +39,7 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
 
     async def asked() -> T:
         pause = _PAUSES[0]
-        # Prefect's own retries take longer than people wait.
+        # Prefect's own retries exceed the timeout.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             while True:
                 try:
@@ -77,7 +77,7 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
 
 
 def client_of_prefect() -> PrefectClient:
-    """A client that does not sleep for seconds where Prefect is busy: :func:`ask_prefect` asks again."""
+    """A client that does not sleep for seconds while Prefect is busy: :func:`ask_prefect` repeats the request."""
     return get_client(httpx_settings={"event_hooks": {"response": [_at_once]}})
 
 

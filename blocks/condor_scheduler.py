@@ -11,10 +11,10 @@ from prefect_jobs.schedulers.connections import connections
 
 
 class CondorScheduler(SchedulerBlock):
-    """An HTCondor access point and who we are there.
+    """An HTCondor access point and an identity there.
 
-    With a ``token``: ``host`` and ``port`` are the collector, or, where ``pool`` names the collector, the access
-    point; ``schedd_name`` picks the schedd where there are several. With ``username``: the access point by SSH (not
+    With a ``token``: ``host`` and ``port`` are the collector, or the access point if ``pool`` names the collector.
+    ``schedd_name`` selects one of several schedds. With ``username``: the access point by SSH (not
     in this version). With neither: the machine's own HTCondor configuration.
     """
 
@@ -31,8 +31,8 @@ class CondorScheduler(SchedulerBlock):
     private_key_path: str | None = Field(default=None, description="File with the private key, for SSH.")
     private_key_pass: SecretStr | None = Field(default=None, description="Passphrase of the private key, for SSH.")
     token: SecretStr | None = Field(default=None, description="IDTOKEN made by condor_token_create or _fetch.")
-    pool: str | None = Field(default=None, description="The collector, where host is the access point.")
-    schedd_name: str | None = Field(default=None, description="Name of the schedd, where there are several.")
+    pool: str | None = Field(default=None, description="The collector, if host is the access point.")
+    schedd_name: str | None = Field(default=None, description="Name of the schedd, if there are several.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "CondorScheduler":
@@ -45,7 +45,7 @@ class CondorScheduler(SchedulerBlock):
         return self
 
     def access(self) -> Access:
-        """The connection as the client takes it."""
+        """The connection, for the client."""
         return Access(
             host=self.host.strip(),
             port=self.port,
@@ -63,13 +63,13 @@ class CondorScheduler(SchedulerBlock):
         return connections.condor(self.access())
 
     def check(self) -> str:
-        """Connects, authenticates, and tells what is there.
+        """Connects, authenticates, and reports what it finds.
 
         Returns:
             A report for people: schedd, versions, slots, jobs.
 
         Raises:
-            SchedulerConnectionError: within 10 s, with what to mend.
+            SchedulerConnectionError: within 10 s; the message says what to fix.
         """
         found = self.get_client().check()
         slots = found.get("slots", [])
@@ -97,5 +97,5 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _top(slot: dict[str, Any]) -> bool:
-    """Not a dynamic slot, which is cut from a partitionable one that is counted already."""
+    """Whether a slot is not dynamic: a dynamic slot is part of a partitionable one, which is counted."""
     return "_" not in str(slot.get("Name", "")).partition("@")[0]

@@ -20,11 +20,14 @@ class DaskScheduler(SchedulerBlock):
     engine: ClassVar[str] = "dask"
 
     host: str = Field(
-        default="", description="Address of the scheduler, as host:port or tcp://host:port; empty: on this machine."
+        default="",
+        description="Address of the scheduler, as host:port or tcp://host:port; empty: a cluster on this machine.",
     )
     timeout: float = Field(default=0, ge=0, description="Seconds to wait for an answer; 0: 10 seconds.")
-    heartbeat_interval: float = Field(default=0, ge=0, description="Seconds between heartbeats; 0: Dask's own.")
-    dashboard: str | None = Field(default=None, description="Address of the dashboard for people, if it is another.")
+    heartbeat_interval: float = Field(default=0, ge=0, description="Seconds between heartbeats; 0: Dask's default.")
+    dashboard: str | None = Field(
+        default=None, description="Address of the dashboard for people, if it differs from the scheduler's own."
+    )
     tls_ca_file: str | None = Field(default=None, description="File with the certificate authority, for TLS.")
     tls_client_cert: SecretStr | None = Field(default=None, description="Certificate, or a file with it, for TLS.")
     tls_client_key: SecretStr | None = Field(default=None, description="Private key, or a file with it, for TLS.")
@@ -39,7 +42,7 @@ class DaskScheduler(SchedulerBlock):
         return connections.distributed(self.access())
 
     def access(self) -> connection.DaskAccess:
-        """The connection as the client takes it."""
+        """The connection, for the client."""
         return connection.DaskAccess(
             host=self.host.strip(),
             timeout=self.timeout,
@@ -58,13 +61,13 @@ class DaskScheduler(SchedulerBlock):
         connections.close_dask(self.access())
 
     def check(self) -> str:
-        """Connects and tells what is there.
+        """Connects and reports what it finds.
 
         Returns:
             A report for people: versions, workers, threads, memory.
 
         Raises:
-            SchedulerConnectionError: within ``timeout``, with what to mend.
+            SchedulerConnectionError: within ``timeout``; the message says what to fix.
         """
         found = connection.describe(self.access(), self.client)
         lines = (

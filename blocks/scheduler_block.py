@@ -1,4 +1,4 @@
-"""What both scheduler blocks share: a name before they are saved, and explicit sync and async saving."""
+"""The base of both scheduler blocks: a name before the first save, and explicit sync and async saving."""
 
 import re
 from typing import Any, ClassVar
@@ -14,16 +14,16 @@ _NAME = re.compile(r"^[a-z0-9]+(-+[a-z0-9]+)*$")
 
 
 def block_name(name: str) -> str:
-    """The name under which a block is saved: lower case, ``_`` and spaces as ``-``.
+    """The name under which a block is saved: lower case, with ``-`` for ``_`` and spaces.
 
     Raises:
-        ValueError: it cannot be made into letters, digits and dashes.
+        ValueError: the name has other characters than letters, digits and dashes.
     """
     text = re.sub(r"[_\s]+", "-", name.strip().lower()) if isinstance(name, str) else ""
     if not _NAME.match(text):
         raise ValueError(
             f"{name!r} cannot be the name of a scheduler: use letters, digits, dashes and underscores, "
-            "beginning and ending with a letter or digit."
+            "and begin and end with a letter or digit."
         )
     return text
 
@@ -31,33 +31,33 @@ def block_name(name: str) -> str:
 class SchedulerBlock(CredentialsBlock):
     """A connection to a scheduler."""
 
-    # The text of an error about bad fields would repeat them, a token among them.
+    # An error about bad fields would repeat their values, and one of them may be a token.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    #: Which settings it can be assigned to; see :class:`prefect_jobs.SchedulerSetting`.
+    #: The engine of the settings that it can be assigned to; see :class:`prefect_jobs.SchedulerSetting`.
     engine: ClassVar[str]
     _given_name: str | None = PrivateAttr(None)
 
     @property
     def name(self) -> str | None:
-        """The name under which it is, or will be, saved."""
+        """The name under which the block is, or will be, saved."""
         return self._block_document_name or self._given_name
 
     @property
     def saved(self) -> bool:
-        """Whether Prefect has it."""
+        """Whether Prefect has stored the block."""
         return self._block_document_id is not None
 
     def check(self) -> str:
-        """Connects, authenticates, and tells what is there; a report for people.
+        """Connects, authenticates, and reports what it finds, for people.
 
         Raises:
-            SchedulerConnectionError: with what to mend.
+            SchedulerConnectionError: the message says what to fix.
         """
         raise NotImplementedError
 
     def named(self, name: str) -> None:
-        """Gives it the name under which :meth:`save` stores it.
+        """Sets the name under which :meth:`save` stores the block.
 
         Raises:
             ValueError: see :func:`block_name`.
@@ -65,10 +65,10 @@ class SchedulerBlock(CredentialsBlock):
         self._given_name = block_name(name)
 
     def save(self, name: str | None = None, overwrite: bool = False, client: Any = None) -> UUID:
-        """Stores the block in Prefect, under its own name if none is given. Blocks, also inside a running loop.
+        """Stores the block in Prefect, by default under its own name. Works, and blocks, inside a running loop.
 
         Raises:
-            ValueError: it has no name, or another block has it (then ``overwrite=True`` replaces that one).
+            ValueError: it has no name, or another block has that name (``overwrite=True`` replaces that block).
         """
         temporary_server.ensure()
         return super().save(self._saving_name(name), overwrite=overwrite, _sync=True)  # type: ignore[call-arg, return-value]

@@ -1,4 +1,4 @@
-"""The low-level functions on scheduler blocks, and their registration."""
+"""The functions that list, read, create and register scheduler blocks."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ _ALIASES = {"htcondor": "condor", "condorscheduler": "condor", "daskscheduler": 
 
 
 def list_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:
-    """Every saved scheduler, by name.
+    """All saved schedulers, in the order of their names.
 
     Raises:
-        SchedulerConnectionError: Prefect, which keeps them, cannot be reached within ``timeout`` seconds.
+        SchedulerConnectionError: Prefect does not answer within ``timeout`` seconds.
     """
     return ask_prefect(_list, "the list of schedulers", timeout)
 
@@ -29,10 +29,10 @@ async def alist_schedulers(timeout: float = 10.0) -> list[SchedulerBlock]:  # no
 
 
 def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
-    """The saved scheduler of a name (``_`` counts as ``-``); ``None`` if there is none.
+    """The saved scheduler with a name (``_`` counts as ``-``); ``None`` if there is none.
 
     Raises:
-        SchedulerConnectionError: Prefect, which keeps it, cannot be reached within ``timeout`` seconds.
+        SchedulerConnectionError: Prefect does not answer within ``timeout`` seconds.
     """
     try:
         wanted = block_name(name)
@@ -47,7 +47,7 @@ async def aget_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | N
 
 
 def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> SchedulerBlock:
-    """An unsaved block that knows its name; ``.save()`` stores it.
+    """An unsaved block with a name; ``.save()`` stores it.
 
     Args:
         name: letters, digits, dashes; ``_`` becomes ``-``.
@@ -72,11 +72,11 @@ def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwa
     try:
         block = cls(**{"host": host, **given})
     except ValidationError as error:
-        # Not chained: the text repeats values, and one of them may be a secret.
+        # Not chained: pydantic's text repeats the values, and one of them may be a secret.
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or cls.__name__}: {item['msg']}" for item in error.errors()
         )
-        raise ValueError(f"The scheduler {name!r} cannot be made. {problems}") from None
+        raise ValueError(f"The scheduler {name!r} cannot be created. {problems}") from None
     block.named(saved_as)
     return block
 
@@ -126,10 +126,10 @@ def create_dask_scheduler(
 
 
 def register_blocks() -> list[str]:
-    """Makes Prefect know the block types.
+    """Registers the block types in Prefect.
 
     Returns:
-        Their names.
+        Their slugs.
 
     Raises:
         SchedulerConnectionError: Prefect cannot be reached.
@@ -154,7 +154,7 @@ async def _list() -> list[SchedulerBlock]:
             except PrefectHTTPStatusError as error:
                 if error.response.status_code != 404:
                     raise
-                continue  # the type was never registered: none of it was saved
+                continue  # the type is not registered, so no block of it is saved
             for document in documents:
                 if document.name:
                     found.append(await cls.aload(document.name, client=client))
@@ -166,7 +166,7 @@ async def _get(name: str) -> SchedulerBlock | None:
         for cls in KINDS.values():
             try:
                 found: SchedulerBlock = await cls.aload(name, client=client)
-            except ValueError:  # Prefect's answer where there is none of that name or type
+            except ValueError:  # Prefect has no block of that name and type
                 continue
             return found
     return None
