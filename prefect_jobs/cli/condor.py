@@ -12,7 +12,7 @@ from prefect_jobs.local.condor_pool import PersonalPool
 
 app = typer.Typer(help="A personal HTCondor pool on this machine: real daemons, no root needed.", no_args_is_help=True)
 
-NameOption = Annotated[str, typer.Option(help="Name of the pool; several can stand side by side.")]
+NameOption = Annotated[str, typer.Option(help="Name of the pool; several can run side by side.")]
 
 
 @app.command()
@@ -20,14 +20,16 @@ NameOption = Annotated[str, typer.Option(help="Name of the pool; several can sta
 def up(
     name: NameOption = "default",
     cpus: Annotated[
-        int | None, typer.Option(min=1, help="CPUs that the pool offers; this machine's if not given.")
+        int | None, typer.Option(min=1, help="CPUs that the pool offers; by default all of this machine.")
     ] = None,
-    memory: Annotated[int | None, typer.Option(min=64, help="Memory in MB that the pool offers.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; a free one if not given.")] = None,
-    identity: Annotated[list[str] | None, typer.Option(help="Make a token for this identity; repeatable.")] = None,
+    memory: Annotated[
+        int | None, typer.Option(min=64, help="Memory in MB that the pool offers; by default all of this machine.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; by default a free one.")] = None,
+    identity: Annotated[list[str] | None, typer.Option(help="Create a token for this identity; repeatable.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the pool; HTCondor on PATH is used, else Debian's packages are fetched once."""
+    """Start the pool with the HTCondor on PATH, or else with Debian's packages, which are fetched once."""
     pool = PersonalPool(name=name)
     info = pool.up(cpus=cpus, memory_mb=memory, port=port, identities=identity or (), report=say)
     folders = {who: str(pool.export_token(who)) for who in identity or ()}
@@ -42,9 +44,9 @@ def up(
 @command
 def down(
     name: NameOption = "default",
-    remove: Annotated[bool, typer.Option("--remove", help="Remove its queue, tokens and logs, too.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Also remove its queue, tokens and logs.")] = False,
 ) -> None:
-    """Stop the pool and every process of it."""
+    """Stop the pool and all its processes."""
     if not PersonalPool(name=name).down(remove=remove):
         say(f"The pool {name!r} was not up.")
         return
@@ -54,7 +56,7 @@ def down(
 @app.command()
 @command
 def status(name: NameOption = "default", as_json: JsonOption = False) -> None:
-    """Tell whether the pool is up, and what is in it; exit status 0 only if it answers."""
+    """Report whether the pool is up, and what is in it; exit status 0 only if it answers."""
     found = PersonalPool(name=name).status()
     data = asdict(found)
     info = found.info
@@ -76,7 +78,7 @@ def status(name: NameOption = "default", as_json: JsonOption = False) -> None:
 @app.command()
 @command
 def env(name: NameOption = "default", as_json: JsonOption = False) -> None:
-    """Print what a shell must export to use the pool."""
+    """Print the variables that a shell must export to use the pool."""
     found = PersonalPool(name=name).env()
     if as_json:
         print_data(found, as_json=True)

@@ -1,5 +1,5 @@
-"""``prefect-jobs demo``: real jobs on a personal HTCondor pool and a Dask cluster, watched in a local Prefect server;
-ends by itself."""
+"""``prefect-jobs demo``: real jobs on a personal HTCondor pool and a Dask cluster, shown by a local Prefect server.
+It ends by itself."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def run_demo(keep: float = 0.0) -> int:
         0 if every job ended as it should, else 1.
     """
     began = time.monotonic()
-    # Ended from outside, it leaves nothing running either.
+    # SIGTERM also leaves nothing running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         try:
@@ -55,7 +55,7 @@ def run_demo(keep: float = 0.0) -> int:
         except (PrefectJobsError, TimeoutError) as error:
             problems = [str(error)]
         except KeyboardInterrupt:
-            problems = ["ended from outside"]
+            problems = ["interrupted"]
         for problem in problems:
             say(f"error: {problem}")
         verdict = "The demo failed" if problems else "Every job ended as it should"
@@ -82,7 +82,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _parts(base: Path, stack: ExitStack) -> tuple[Any, Any]:
-    """Starts the pool and the Prefect server, side by side; each is stopped when the stack is left."""
+    """Starts the pool and the Prefect server, side by side; the stack stops them."""
     from prefect_jobs.local.condor_pool import PersonalPool
     from prefect_jobs.local.prefect_server import LocalPrefectServer
 
@@ -111,7 +111,7 @@ def _parts(base: Path, stack: ExitStack) -> tuple[Any, Any]:
 
 
 def _environment(base: Path, server: Any) -> None:
-    """Points this process, before Prefect and Dask are imported, at the demo's own parts and nowhere else."""
+    """Points this process at the demo's own services, before it imports Prefect and Dask."""
     os.environ.update(
         {
             "PREFECT_HOME": str(base / "home"),
@@ -127,10 +127,10 @@ def _environment(base: Path, server: Any) -> None:
 
 
 def _watch(acts: list[Act]) -> None:
-    """Watches until every job is over, and steers those that need a hand.
+    """Watches the jobs until all are over, and steers those that do not end by themselves.
 
     Raises:
-        TimeoutError: they are not over in time.
+        TimeoutError: a job is not over in time.
     """
     from prefect_jobs.jobs.polling import poll_once
 
@@ -149,7 +149,7 @@ def _watch(acts: list[Act]) -> None:
 
 @contextmanager
 def _screen(acts: list[Act]) -> Iterator[Callable[[], None]]:
-    """A live table at a terminal; elsewhere a line for each change."""
+    """A live table on a terminal; elsewhere a line for each change."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -180,7 +180,7 @@ def _table(acts: list[Act]) -> "Table":
 
 
 def _verdict(acts: list[Act]) -> list[str]:
-    """What is not as it should be: statuses, outputs, and what Prefect shows."""
+    """What went wrong with statuses, outputs, and what Prefect shows."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client

@@ -1,4 +1,4 @@
-"""The jobs of the demo: what they do, how they are steered, and how they must end."""
+"""The jobs of the demo: their programs, their steering, and their expected ends."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ paste wet.txt dry.txt > comparison.txt
 }
 
 
-#: Seconds for which people may look at the workflow that has failed.
+#: Seconds for which people can see the failed workflow.
 SEEN = 6.0
 _failed_since: dict[int, float] = {}
 
@@ -61,24 +61,24 @@ def _nothing(job: "Job", acts: "list[Act]") -> bool:
 
 @dataclass
 class Act:
-    """A job of the demo and how it must end."""
+    """A job of the demo and its expected end."""
 
     job: "Job"
     status: str
     #: Prefect's state type at the end.
     state: str
-    #: A look at what it left behind; says what is wrong.
+    #: Checks its outputs; returns what is wrong.
     look: Callable[["Job"], str | None] = lambda _: None
-    #: The graph that Prefect draws of it: node → its parents.
+    #: The graph that Prefect must draw: node → its parents.
     graph: Mapping[str, set[str]] = field(default_factory=dict)
-    #: Gives it a hand after each look; whether it goes on although it was over.
+    #: Steers the job after each poll; returns whether a job that was over continues.
     steer: "Callable[[Job, list[Act]], bool]" = _nothing
-    #: What ``execute`` is given.
+    #: The arguments of ``execute``.
     work: tuple[Any, ...] = ()
 
 
 def make_jobs(base: Path, pool: Any) -> list[Act]:
-    """Makes and submits the jobs."""
+    """Creates and submits the jobs."""
     from prefect_jobs import App, create_condor_scheduler, create_dask_scheduler
     from prefect_jobs.blocks import register_blocks
 
@@ -96,7 +96,7 @@ def make_jobs(base: Path, pool: Any) -> list[Act]:
     scheduler = create_condor_scheduler("demo-pool", info.host, port=info.port, token=pool.token("alice"))
     scheduler.save()
     say(scheduler.check() + "\n")
-    # No host: a cluster on this machine, as long as this process lives.
+    # Without a host: a cluster on this machine that ends with this process.
     dask = create_dask_scheduler("demo-dask", "")
     dask.save()
     say(dask.check() + "\n")
@@ -144,13 +144,13 @@ def _jobs(base: Path, manager: "JobManager", scheduler: "CondorScheduler") -> li
             "COMPLETED",
             lambda job: _file(job, "compare/comparison.txt", "\n".join(f"{2 * n}\t{3 * n}" for n in range(1, 13))),
             graph={"forcing": set(), "wet": {"forcing"}, "dry": {"forcing"}, "compare": {"wet", "dry"}},
-            steer=_mended,
+            steer=_corrected,
         ),
     ]
 
 
 def _dask_jobs(manager: "JobManager", scheduler: Any) -> list[Act]:
-    """A graph of delayed calls, and a job of three leaves."""
+    """A job of one delayed graph, and a job of three leaves."""
     from dask.delayed import delayed
 
     months = [delayed(_rain)(month) for month in range(1, 13)]
@@ -181,7 +181,7 @@ def _rain(month: int) -> int:
 
 
 def _two_models(base: Path, manager: "JobManager", scheduler: "CondorScheduler") -> "Job":
-    """A diamond, one branch of which fails until its parameters are mended."""
+    """A diamond with a branch that fails until its parameters are corrected."""
     from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
 
     (base / "wet.par").write_text("2\n")
@@ -214,7 +214,7 @@ def _two_models(base: Path, manager: "JobManager", scheduler: "CondorScheduler")
 
 
 def _by_hand(job: "Job", acts: list[Act]) -> bool:
-    """Runs as long as anybody else does."""
+    """Runs as long as any other job."""
     from prefect_jobs import statuses
 
     if job.cached_status == statuses.SUBMITTED:
@@ -233,8 +233,8 @@ def _stopped(job: "Job", acts: list[Act]) -> bool:
     return False
 
 
-def _mended(job: "Job", acts: list[Act]) -> bool:
-    """Goes on from the rescue DAG once the parameters are right."""
+def _corrected(job: "Job", acts: list[Act]) -> bool:
+    """Corrects the parameters, then continues from the rescue DAG."""
     from prefect_jobs import statuses
 
     if job.cached_status != statuses.VARIOUS_COMPLETE:
@@ -244,11 +244,11 @@ def _mended(job: "Job", acts: list[Act]) -> bool:
     assert failed is not None  # noqa: S101
     parameters = Path(failed.remote_input_files[0])
     if parameters.read_text() == "3\n":
-        return False  # mended already, and failed again
+        return False  # corrected already, and failed again
     if time.monotonic() - _failed_since.setdefault(workflow.id or 0, time.monotonic()) < SEEN:
         return True
     parameters.write_text("3\n")
-    say(f"{job.name}: {parameters.name} is mended; resubmit() goes on from the rescue DAG")
+    say(f"{job.name}: {parameters.name} is corrected; resubmit() continues from the rescue DAG")
     job.resubmit()
     return True
 

@@ -1,4 +1,4 @@
-"""``prefect-jobs monitor``: watches all jobs until it is ended."""
+"""``prefect-jobs monitor``: watches all jobs until SIGTERM or Ctrl-C."""
 
 import json
 import logging
@@ -18,14 +18,14 @@ from prefect_jobs.schedulers.connections import connections
 if TYPE_CHECKING:
     from prefect_jobs.monitor.metrics import Metrics
 
-#: Seconds that threads which wait for a scheduler, and the interpreter, have in the end.
+#: Seconds that the interpreter, and threads that wait for a scheduler, have at the end.
 REST = 0.5
-#: Seconds within which the program ends when it is told to.
+#: Seconds from a signal to the end of the program.
 PATIENCE = 4.7
 
 
 MetricsPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port at which Prometheus reads metrics, on this machine.")
+    int | None, typer.Option(min=1, max=65535, help="Port on this machine where Prometheus reads metrics.")
 ]
 
 
@@ -39,7 +39,7 @@ def monitor(
     metrics_port: MetricsPort = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch all jobs of all apps, fetch outputs, and act on what people do in Prefect; ends on SIGTERM or Ctrl-C."""
+    """Watch all jobs of all apps, fetch outputs, and do what people ask for in Prefect, until SIGTERM or Ctrl-C."""
     from prefect_jobs.monitor import Monitor
 
     log_to_stderr(as_json=as_json)
@@ -48,7 +48,7 @@ def monitor(
 
     def end(number: int, frame: FrameType | None) -> None:
         watching.request_stop()
-        end_soon(0, PATIENCE)  # whatever does not answer, the database too
+        end_soon(0, PATIENCE)  # even if a scheduler or the database does not answer
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
@@ -60,7 +60,7 @@ def monitor(
 
 
 def serve_metrics(metrics: "Metrics", port: int | None) -> None:
-    """Serves them, if a port is given; ends the program where that is taken."""
+    """Serves metrics if a port is given; ends the program if that port is taken."""
     if port is None:
         return
     try:
@@ -71,7 +71,7 @@ def serve_metrics(metrics: "Metrics", port: int | None) -> None:
 
 
 def end_soon(status: int, seconds: float) -> None:
-    """Ends the program within so many seconds, whatever threads of it wait for."""
+    """Ends the program within so many seconds, even if threads still wait."""
     watchdog = threading.Timer(seconds, _end, (status,))
     watchdog.daemon = True
     watchdog.start()
@@ -85,7 +85,7 @@ def _end(status: int) -> None:
 
 
 def log_to_stderr(*, as_json: bool) -> None:
-    """Lines about what happens, for people or, as JSON, for programs."""
+    """Logs events to standard error, for people or, as JSON, for programs."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -99,8 +99,8 @@ def log_to_stderr(*, as_json: bool) -> None:
 
 
 def _log_all_by(handler: logging.Handler) -> None:
-    """What others say, too, and what is said to people: a program that reads the lines expects nothing else."""
-    # They make handlers of their own when they are imported.
+    """Logs the lines of libraries and the messages for people, too: a program that reads JSON expects nothing else."""
+    # They add their own handlers when they are imported.
     import distributed  # noqa: F401
     import prefect.main  # noqa: F401
 
@@ -115,7 +115,7 @@ def _log_all_by(handler: logging.Handler) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

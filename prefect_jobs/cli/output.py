@@ -1,4 +1,4 @@
-"""How commands speak: data on standard output (a table, or JSON), everything else on standard error."""
+"""The output of commands: data on standard output (a table, or JSON), everything else on standard error."""
 
 import json
 import logging
@@ -20,11 +20,11 @@ R = TypeVar("R")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-#: What people did wrong, or what is not there: told in a sentence, without a traceback.
+#: Mistakes of people, and things that do not exist: printed as a sentence, without a traceback.
 EXPECTED = (PrefectJobsError, ValueError, TypeError, TimeoutError, NotImplementedError, LookupError)
 
 
-#: Messages for people are log lines where this has a handler: among those that programs read, say.
+#: If this logger has a handler, messages for people become log lines, for programs that read them.
 told = logging.getLogger("prefect_jobs.cli.told")
 
 

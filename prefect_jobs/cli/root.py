@@ -32,11 +32,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Long-running jobs on HTCondor and Dask, watched and steered in the Prefect UI."""
-    # Prefect's own housekeeping is not this command's news: it sends an event for each block that is read, and says at
-    # the end of a program that it is still at it.
+    # Prefect sends an event for each block that is read, and warns at the end of a program if some are not sent yet.
+    # That does not concern the user of this command.
     for name in ("prefect", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -45,10 +47,10 @@ def root(
 @app.command()
 def demo(
     keep: Annotated[
-        float, typer.Option(help="Seconds to stay up after the jobs have ended, to look around in the UI.")
+        float, typer.Option(help="Seconds to stay up after the jobs have ended, to explore the Prefect UI.")
     ] = 0.0,
 ) -> None:
-    """Run one real job of each type on embedded parts, with a live table; ends by itself."""
+    """Run real jobs of each type on services of its own, with a live table; ends by itself."""
     from prefect_jobs.cli.demo import run_demo
 
     raise typer.Exit(run_demo(keep=keep))

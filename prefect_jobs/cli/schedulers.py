@@ -12,7 +12,7 @@ from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
 from prefect_jobs.jobs import registry
 
-#: Seconds for which Prefect is asked again where it is busy.
+#: Seconds for which requests are repeated while Prefect is busy.
 PATIENCE = 10.0
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:App.")]
@@ -41,7 +41,7 @@ def schedulers(as_json: JsonOption = False) -> None:
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")], as_json: JsonOption = False
 ) -> None:
-    """Connect to a scheduler and tell what is there."""
+    """Connect to a scheduler and report what is there."""
     from prefect_jobs.blocks import get_scheduler
 
     block = get_scheduler(name)
@@ -57,14 +57,14 @@ def assign(
     setting: Annotated[str, typer.Argument(metavar="SETTING", help="The app's scheduler setting.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")],
 ) -> None:
-    """Assign a saved scheduler to an app's setting."""
+    """Assign a saved scheduler block to a setting of an app."""
     load_app(app).assign_scheduler(setting, name)
     say(f"{app}: {setting} is {name}")
 
 
 @command
 def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="Apps, as module:App.")]) -> None:
-    """Register the blocks, and a deployment for each app and job type, in Prefect."""
+    """Register in Prefect the blocks, and a deployment for each app and job type."""
     from prefect_jobs.blocks import register_blocks
     from prefect_jobs.projection.prefect_api import PrefectApi, retried
 
@@ -85,13 +85,13 @@ def load_app(path: str) -> type[App]:
     """The app at ``module:App``.
 
     Raises:
-        ValueError: nothing is there, or no app.
+        ValueError: nothing is there, or it is not an app.
     """
     module, separator, name = path.partition(":")
     if not separator:
-        raise ValueError(f"{path!r} names no app: write module:App, for example myproject.app:MyApp.")
+        raise ValueError(f"{path!r} is not the path of an app: write module:App, for example myproject.app:MyApp.")
     here = str(Path.cwd())
-    if here not in sys.path:  # as python -m does: the user's project need not be installed
+    if here not in sys.path:  # like python -m, for projects that are not installed
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module)

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Whoever ends the program waits 5 seconds at most. Of these have
-#: requests that are being answered:
+# The program ends within 5 seconds. Of these,
+#: requests in progress have:
 _REQUESTS = 1
-#: the monitor, connections, and what Prefect is yet to show:
+#: the monitor, connections, and changes that Prefect does not show yet have:
 _CLOSING = 2.0
-#: a Prefect server of ours, which waits for whoever watches a page of it:
+#: our Prefect server has, which waits for browsers that are connected:
 _PREFECT = 1.2
 
 
@@ -41,16 +41,20 @@ def register(app: typer.Typer) -> None:
 @command
 def serve(
     apps: Annotated[list[str] | None, typer.Argument(metavar="APP", help="Apps, as module:App.")] = None,
-    more_apps: Annotated[list[str] | None, typer.Option("--app", metavar="APP", help="The same; repeatable.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")] = 8000,
-    no_monitor: Annotated[bool, typer.Option("--no-monitor", help="The web app alone.")] = False,
+    more_apps: Annotated[
+        list[str] | None, typer.Option("--app", metavar="APP", help="An app, as module:App; repeatable.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8000,
+    no_monitor: Annotated[bool, typer.Option("--no-monitor", help="Run the web app alone.")] = False,
     metrics_port: MetricsPort = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the web app of some apps and run the monitor, until Ctrl-C or SIGTERM.
+    """Serve the web app of your apps and run the monitor, until Ctrl-C or SIGTERM.
 
-    Where no Prefect API is configured, a local Prefect server is started, and stopped in the end.
+    If no Prefect API is configured, start a local Prefect server, and stop it at the end.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     log_to_stderr(as_json=as_json)
@@ -58,18 +62,18 @@ def serve(
     try:
         found = [load_app(path) for path in dict.fromkeys([*(apps or ()), *(more_apps or ())])]
         if not found:
-            say("No app is named (module:App): no job's callback is answered.")
+            say("No app is given (module:App): callbacks of jobs are not answered.")
         if not _serve(found, host, port, monitored=not no_monitor, metrics_port=metrics_port):
             status = 1
     except KeyboardInterrupt:
         pass
-    # A look at a scheduler that does not answer must not keep the program: what is due is in the database.
+    # A check at a scheduler that does not answer must not delay the end: due checks are in the database.
     end_soon(status, REST)
     raise typer.Exit(status)
 
 
 def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool, metrics_port: int | None) -> bool:
-    """Serves until the program is told to end; whether it ended for no other reason."""
+    """Serves until a signal ends the program; whether nothing else has ended it."""
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
         try:
@@ -85,7 +89,7 @@ def _serve(apps: Sequence[type[App]], host: str, port: int, *, monitored: bool, 
                 monitor.start()
             try:
                 server.run(sockets=[listener])
-            except SystemExit:  # uvicorn's way to say that the app did not start; it has logged why
+            except SystemExit:  # uvicorn could not start the app, and has logged why
                 return False
             return monitor is None or not monitor.failed
         except KeyboardInterrupt:
@@ -98,7 +102,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise fail(
-            f"cannot listen at {host}:{port}: {error.strerror or error}. Choose another --host or --port."
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another --host or --port."
         ) from error
 
 
@@ -108,7 +112,7 @@ def _address(listener: socket.socket) -> str:
 
 
 def _have_prefect(stack: ExitStack) -> None:
-    """Starts a Prefect server where neither the environment nor the active profile names one."""
+    """Starts a Prefect server if neither the environment nor the active profile names one."""
     from prefect.settings import PREFECT_API_URL
 
     if PREFECT_API_URL.value():
@@ -127,29 +131,29 @@ def _have_prefect(stack: ExitStack) -> None:
 
 
 def _open_runtime() -> list[Callable[[], object]]:
-    """Finds a database that cannot be used before anybody is told that we listen.
+    """Opens the database, so that a bad one is an error before the server listens.
 
     Returns:
-        What closes all that will be opened.
+        The calls that close what this process opens.
     """
     from prefect_jobs.runtime.wiring import get_runtime
     from prefect_jobs.schedulers.connections import connections
 
     runtime = get_runtime()
     runtime.store.database.ensure_schema()
-    # What waits for a scheduler goes on at once, and what is known of tokens goes with it.
+    # Helpers first: their end interrupts calls that wait for them, and removes their tokens.
     return [connections.interrupt, runtime.close, connections.close]
 
 
 def _in_time(seconds: float, steps: Sequence[Callable[[], object]]) -> None:
-    """Takes the steps one after the other, and goes on without them when it takes too long."""
+    """Takes the steps one after the other, and leaves them after so many seconds."""
 
     def take() -> None:
         for step in steps:
             try:
                 step()
-            except Exception:  # the others must be taken, too
-                log.exception("Something could not be closed")
+            except Exception:  # the other steps must follow
+                log.exception("A connection could not be closed")
 
     thread = threading.Thread(target=take, name="prefect-jobs-closer", daemon=True)
     thread.start()
@@ -161,7 +165,7 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
 
 
 class _MonitorThread(threading.Thread):
-    """The monitor; where it ends by itself, so does the server: nobody shall think that jobs are watched."""
+    """The monitor. If it fails, the server ends, too: people must not believe that jobs are watched."""
 
     def __init__(self, server: "uvicorn.Server") -> None:
         from prefect_jobs.monitor import Monitor
@@ -172,7 +176,7 @@ class _MonitorThread(threading.Thread):
         self.failed = False
 
     def run(self) -> None:
-        """Runs it."""
+        """Runs the monitor."""
         try:
             self._monitor.run()
         except Exception:
@@ -183,16 +187,16 @@ class _MonitorThread(threading.Thread):
 
     @property
     def metrics(self) -> "Metrics":
-        """What it tells of itself."""
+        """The monitor's metrics."""
         found: Metrics = self._monitor.metrics
         return found
 
     def request_stop(self) -> None:
-        """Asks for its end."""
+        """Asks the monitor to end."""
         self._monitor.request_stop()
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the monitor."""
         self._monitor.stop()
         self.join()
 
@@ -203,15 +207,15 @@ def _server(apps: Sequence[type[App]], address: str) -> "uvicorn.Server":
     from prefect_jobs.web import create_app
 
     class Server(uvicorn.Server):
-        """Says when it listens."""
+        """Prints when it listens."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                say(f"Listening at {address}")
+                say(f"Listening on {address}")
 
-    # Requests that are cut off at the end are counted in a line; a traceback of each says nothing more.
+    # uvicorn logs one line about requests that it cancels; tracebacks add nothing.
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-    # No access log: signatures of URLs would be in it.
+    # No access log: it would contain the signatures of URLs.
     config = uvicorn.Config(create_app(*apps), log_config=None, access_log=False, timeout_graceful_shutdown=_REQUESTS)
     return Server(config)

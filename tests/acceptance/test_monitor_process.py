@@ -149,7 +149,7 @@ def test_serve_watches_too(start: Callable[..., Process], shell_job: ShellJob, r
     # given
     port = free_port()
     served = start("--json", "--metrics-port", str(port), command=("serve", "--port", "0"))
-    eventually(lambda: served.said("Listening at"), "it listens", LIMIT)
+    eventually(lambda: served.said("Listening on"), "it listens", LIMIT)
     # when
     job = shell_job("true")
     job.execute()

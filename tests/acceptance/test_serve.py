@@ -54,7 +54,7 @@ class Serve:
         assert self.process is not None
         said = self.log.read_text()
         assert self.process.poll() is None, said
-        return f"Listening at {self.url}" in said
+        return f"Listening on {self.url}" in said
 
     def end(self, number: int = signal.SIGTERM) -> float:
         """Seconds that it took to end, with exit status 0."""
@@ -154,7 +154,7 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, runtime: Runtime) -> None
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, message in (
-            (["served:Served", "--port", port], f"cannot listen at {LOOPBACK}:{port}: Address already in use"),
+            (["served:Served", "--port", port], f"cannot listen on {LOOPBACK}:{port}: Address already in use"),
             (["served:Nothing"], "cannot be loaded"),
             (["--app", "served"], "write module:App"),
         ):

@@ -40,7 +40,7 @@ _PATTERNS = {
 }
 
 #: Folders and files of Python whose texts are plain; the others follow.
-CLEAN = ("blocks", "prefect_jobs/local", "prefect_jobs/web")
+CLEAN = ("blocks", "prefect_jobs/cli", "prefect_jobs/local", "prefect_jobs/web")
 NOT_YET = ("prefect_jobs/cli/jobs.py",)
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
