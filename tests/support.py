@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -30,6 +31,13 @@ from prefect_jobs.records import JobRecord
 T = TypeVar("T")
 
 _START_TIMEOUT_SECONDS = 30
+_PAGES = Path(__file__).parents[1] / "docs" / "how-to"
+
+
+def code_in(page: str) -> list[str]:
+    """The blocks of Python on a page of the documentation."""
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", (_PAGES / page).read_text(), re.DOTALL | re.MULTILINE)
+    return blocks
 
 
 def missing(what: str, install: str) -> NoReturn:

@@ -1,17 +1,10 @@
 """The code in the documentation runs."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "how-to"
-
-
-def code_in(page: str) -> list[str]:
-    """The blocks of Python on a page."""
-    found: list[str] = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
-    return found
+from tests.support import code_in
 
 
 def test_the_tests_of_an_app_pass(tmp_path: Path) -> None:
