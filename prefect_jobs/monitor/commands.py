@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from prefect_jobs import statuses
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor.retries import Retries
+from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.monitor.workers import Workers
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunSeen
+from prefect_jobs.projection.prefect_api import PrefectAway, RunSeen
 from prefect_jobs.projection.states import STATUS_BY_TYPE
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
@@ -51,16 +53,16 @@ class Commands:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._api = PrefectApi()
-        self._retries = Retries(runtime)
+        self._apis = ThreadApis()
+        self._retries = Retries(runtime, self._apis)
         self._owner = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
-        self._workers = Workers(_WORKERS, "prefect-jobs-command")
+        self._workers = Workers(_WORKERS, "prefect-jobs-command", self._apis.close)
         self._since: datetime | None = None
         #: The last job that had its turn.
         self._last = 0
-        self._backoff = _BACKOFF[0]
+        self._backoff = Backoff(*_BACKOFF)
         #: When Prefect did not answer for the first time since it answered last (monotonic).
         self._away_since: float | None = None
         self._lock = threading.Lock()
@@ -68,8 +70,8 @@ class Commands:
         self._busy: set[int] = set()
         #: Job → the state of its run on which nothing more is to be done.
         self._done: dict[int, str] = {}
-        #: Job → the state of its run that could not be acted on yet, when it is tried again, and after how long then.
-        self._later: dict[int, tuple[str, float, float]] = {}
+        #: Job → the state of its run that could not be acted on yet, when it is tried again, and the pauses.
+        self._later: dict[int, tuple[str, float, Backoff]] = {}
         #: Job → the state of its run of which the job's log says which button was pressed.
         self._said: dict[int, str] = {}
         #: Jobs whose runs were not there at the last look.
@@ -98,19 +100,17 @@ class Commands:
                     with kept_up(self._claim, LEASE / 3):
                         self._look()
                     self._answered()
-                self._backoff = _BACKOFF[0]
+                self._backoff.reset()
             except PrefectAway as error:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
                 log.info("Prefect cannot be asked for what people did there: %s", error)
-                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
-                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                pause = self._backoff.pause()
             except Exception as error:  # the database is away, or not as it should be: nothing is lost
                 log.warning("What people did in Prefect could not be looked at: %s", error)
-                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
-                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                pause = self._backoff.pause()
             self._stop.wait(pause)
-        self._api.close()
+        self._apis.close()
         try:
             self._runtime.store.release_lease(_LEASE_NAME, self._owner)
         except PrefectJobsError:
@@ -127,25 +127,25 @@ class Commands:
 
     def _look(self) -> None:
         # By the server's clock, for it is compared with what the server writes.
-        began = self._api.time or datetime.now(UTC)
+        began = self._apis.get().time or datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
         watched = self._runtime.store.watched()
         active = sorted(job_id for job_id, *_ in watched)
         ours = {"tags": {"all_": ["prefect-jobs"]}}
-        seen = self._api.runs({**ours, "state": {"name": {"any_": [_RETRY]}}})
-        seen += self._api.runs(
+        seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [_RETRY]}}})
+        seen += self._apis.get().runs(
             {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
         )
         turn = active
         if len(active) > _CHUNK:
-            seen += self._api.runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
+            seen += self._apis.get().runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
             # Those that were paused may have been let go on in Prefect, and others paused; beyond what is found by one
             # question for each, jobs have turns.
             paused = [job_id for job_id, _, _, _, status in watched if status in (statuses.PAUSED, statuses.HELD)]
             if len(paused) > _CHUNK:
                 paused = []
             else:
-                seen += self._api.runs({**ours, "state": {"type": {"any_": ["PAUSED"]}}})
+                seen += self._apis.get().runs({**ours, "state": {"type": {"any_": ["PAUSED"]}}})
             turn = sorted({*paused, *self._next_turn(active), *self._missed.intersection(active)})
         looked = self._runtime.store.records(turn)
         runs = {run.id: run for run in seen}
@@ -184,7 +184,7 @@ class Commands:
         """
         ids = [str(record.flow_run_id) for record in records if record.flow_run_id not in runs]
         for start in range(0, len(ids), _CHUNK):
-            found = self._api.runs({"id": {"any_": ids[start : start + _CHUNK]}})
+            found = self._apis.get().runs({"id": {"any_": ids[start : start + _CHUNK]}})
             runs.update({run.id: run for run in found})
         missed = {record.id for record in records if record.flow_run_id not in runs}
         if len(missed) > _FEW and 2 * len(missed) > len(records):
@@ -237,8 +237,9 @@ class Commands:
                 _remember(self._done, job_id, state)
             else:
                 before = self._later.get(job_id)
-                pause = before[2] if before is not None and before[0] == state else _BACKOFF[0] / 2
-                _remember(self._later, job_id, (state, time.monotonic() + pause, min(_BACKOFF[1], pause * 2)))
+                same = before is not None and before[0] == state
+                backoff = before[2] if before is not None and same else Backoff(_BACKOFF[0] / 2, _BACKOFF[1])
+                _remember(self._later, job_id, (state, time.monotonic() + backoff.pause(), backoff))
             with self._lock:
                 self._busy.discard(job_id)
 
@@ -259,11 +260,7 @@ class Commands:
             return False  # its submission goes on: what is asked for is done after it
         if run is None:
             return True
-        api = PrefectApi()
-        try:
-            now = api.runs({"id": {"any_": [run.id]}})
-        finally:
-            api.close()
+        now = self._apis.get().runs({"id": {"any_": [run.id]}})
         record = self._runtime.jobs.get(before.id)
         if record is None or not now or now[0].state_id != run.state_id:
             return False

@@ -2,11 +2,11 @@
 and for what people did in Prefect."""
 
 import logging
-import random
 import threading
 import time
 from collections import Counter
 
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
@@ -60,7 +60,7 @@ class Monitor:
 
         self._over.clear()
         interval = self._runtime.settings.poll_interval
-        backoff = interval
+        backoff = Backoff(interval, max(interval, _BACKOFF))
         lost: float | None = None
         log.info("The monitor watches %s", self._runtime.store.database.name)
         self._runtime.checker.start()
@@ -73,10 +73,10 @@ class Monitor:
                     if lost is not None:
                         log.info("The monitor goes on after %.0f s", time.monotonic() - lost)
                         lost = None
-                    backoff = interval
+                    backoff.reset()
                 except Exception as error:
                     lost = began if lost is None else lost
-                    pause, backoff = backoff * random.uniform(0.7, 1.0), min(_BACKOFF, backoff * 2)  # noqa: S311
+                    pause = backoff.pause()
                     if isinstance(error, PrefectJobsError):
                         log.warning("%s Trying again.", error)  # the database is away: everything stays as it is
                     else:

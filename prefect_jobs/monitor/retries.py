@@ -10,7 +10,8 @@ from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, 
 from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.unknown import UnknownJob
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone, RunSeen
+from prefect_jobs.monitor.thread_apis import ThreadApis
+from prefect_jobs.projection.prefect_api import PrefectAway, RunGone, RunSeen
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
@@ -30,8 +31,9 @@ class Retries:
     transition's id: a monitor that is killed after the claim leaves both behind, and the next one goes on.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, apis: ThreadApis) -> None:
         self._runtime = runtime
+        self._apis = apis
 
     def act(self, job: Job, run: RunSeen) -> bool:
         """Submits the job again, unless a worker has claimed its run.
@@ -53,7 +55,7 @@ class Retries:
             return False  # another monitor is at it, or was: see interrupted()
         with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
             try:
-                claimed = self._claim(run.id, owner)
+                claimed = self._apis.get().claim_retry(run.id, owner)
             except PrefectAway as error:
                 if error.busy:
                     self._runtime.store.release_lease(name, owner)
@@ -104,7 +106,7 @@ class Retries:
             return
         if record.state.attempt != attempt or not record.final:
             return  # it was submitted
-        claimed = self._claimed(str(record.flow_run_id), owner)
+        claimed = self._apis.get().claimed(str(record.flow_run_id), owner)
         if claimed is not None:
             self._say(job)
             self._submit(job, claimed, job.resubmit)
@@ -135,22 +137,6 @@ class Retries:
     def _say(job: Job) -> None:
         log.info("Job %s: Retry was asked for in Prefect.", job.id)
         job.handle.apply(None, messages=((logging.INFO, "Retry was asked for in Prefect."),))
-
-    @staticmethod
-    def _claim(run_id: str, owner: str) -> str | None:
-        api = PrefectApi()
-        try:
-            return api.claim_retry(run_id, owner)
-        finally:
-            api.close()
-
-    @staticmethod
-    def _claimed(run_id: str, owner: str) -> str | None:
-        api = PrefectApi()
-        try:
-            return api.claimed(run_id, owner)
-        finally:
-            api.close()
 
 
 def _ready(job: Job) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prefect_jobs import statuses
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
@@ -74,9 +75,9 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name=f"prefect-jobs-watch-{self.name}", daemon=True)
         #: Jobs whose outputs are being fetched.
         self._fetching: set[int] = set()
-        #: Job → when its outputs are tried again, and after how many seconds the time after that.
-        self._again: dict[int, tuple[float, float]] = {}
-        self._backoff = _BACKOFF[0]
+        #: Job → when its outputs are tried again, and the pauses between tries.
+        self._again: dict[int, tuple[float, Backoff]] = {}
+        self._backoff = Backoff(*_BACKOFF)
         #: When the scheduler did not answer for the first time since it answered last (monotonic).
         self._away_since: float | None = None
 
@@ -146,12 +147,11 @@ class Watch:
             began, cpu = time.monotonic(), time.thread_time()
             try:
                 self._turn()
-                self._backoff = _BACKOFF[0]
+                self._backoff.reset()
                 pause = interval * random.uniform(0.9, 1.1)  # noqa: S311  (monitors must not march in step)
                 self._metrics.up(self.name, True)
             except SchedulerConnectionError as error:
-                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
-                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                pause = self._backoff.pause()
                 self._metrics.up(self.name, False)
                 # Perhaps it is away from here only: another monitor may try.
                 self._left_until = time.monotonic() + max(pause, LEASE / 2)
@@ -159,11 +159,10 @@ class Watch:
                     self._away_since = began
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
-                pause = self._backoff * random.uniform(0.7, 1.0)  # noqa: S311
-                self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                pause = self._backoff.pause()
                 log.warning("%s: %s", self.name, error)  # the database is away
             except Exception:
-                pause = self._backoff = min(_BACKOFF[1], self._backoff * 2)
+                pause = self._backoff.pause()
                 log.exception("%s: a poll failed; trying again", self.name)
             self._metrics.polled(self.name, time.monotonic() - began, time.thread_time() - cpu)
             self._group.wait(max(0.05, pause - (time.monotonic() - began)), self._stop)
@@ -266,7 +265,7 @@ class Watch:
     # -- outputs ----------------------------------------------------------------------------------------
 
     def _fetch(self, job_id: int) -> None:
-        due, _ = self._again.get(job_id, (0.0, 0.0))
+        due = self._again[job_id][0] if job_id in self._again else 0.0
         if job_id in self._fetching or len(self._fetching) >= _FETCHES or time.monotonic() < due:
             return
         self._fetching.add(job_id)
@@ -288,8 +287,8 @@ class Watch:
             if over or job_id not in self._jobs:
                 self._again.pop(job_id, None)
             else:
-                pause = min(_RETRY[1], self._again.get(job_id, (0.0, _RETRY[0]))[1])
-                self._again[job_id] = (time.monotonic() + pause * random.uniform(0.7, 1.0), pause * 2)  # noqa: S311
+                backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
+                self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
             self._fetching.discard(job_id)
 
 

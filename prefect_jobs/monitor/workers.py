@@ -11,7 +11,14 @@ log = logging.getLogger(__name__)
 class Workers:
     """Daemon threads and a queue."""
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, at_end: Callable[[], None] | None = None) -> None:
+        """
+        Args:
+            count: how many threads.
+            name: of the threads.
+            at_end: called in each thread before it ends.
+        """
+        self._at_end = at_end
         self._calls: queue.SimpleQueue[tuple[Callable[..., None], tuple[object, ...]] | None] = queue.SimpleQueue()
         self._stopped = False
         self._threads = [
@@ -30,12 +37,6 @@ class Workers:
         for _ in self._threads:
             self._calls.put(None)
 
-    def join(self, seconds: float) -> bool:
-        """Waits for the end, so many seconds for each; whether it has come."""
-        for thread in self._threads:
-            thread.join(seconds)
-        return not any(thread.is_alive() for thread in self._threads)
-
     def _run(self) -> None:
         while (item := self._calls.get()) is not None and not self._stopped:
             call, args = item
@@ -43,3 +44,5 @@ class Workers:
                 call(*args)
             except Exception:
                 log.exception("A call failed")
+        if self._at_end is not None:
+            self._at_end()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 from prefect_jobs import clock, statuses
+from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError
 from prefect_jobs.jobs import polling
 from prefect_jobs.jobs.base import Job
@@ -184,16 +185,16 @@ class Checker:
         return job.cached_status != statuses.RESULTS_READY  # its outputs could not be fetched yet
 
     def _run(self, stop: threading.Event) -> None:
-        backoff = _BACKOFF[0]
+        backoff = Backoff(*_BACKOFF)
         while not stop.is_set():
             woken = self._woken
             try:
                 due = self.run_due(stop)
                 pause = _SLEEP[0] if due is None else min(_SLEEP[0], max(_SLEEP[1], due))
-                backoff = _BACKOFF[0]
+                backoff.reset()
             except Exception as error:  # the database is away, or not as it should be: the rows are in it
                 if not stop.is_set():
                     log.warning("The checks that are due cannot be read; trying again: %s", error)
-                pause, backoff = backoff * random.uniform(0.5, 1), min(_BACKOFF[1], backoff * 2)  # noqa: S311
+                pause = backoff.pause()
             with self._changed:
                 self._changed.wait_for(lambda: self._woken != woken or stop.is_set(), timeout=pause)  # noqa: B023

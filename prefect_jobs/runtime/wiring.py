@@ -19,7 +19,6 @@ from prefect_jobs.runtime.backend import JobKeeper
 from prefect_jobs.runtime.checks import Checker
 from prefect_jobs.runtime.prefect import PrefectAccess
 from prefect_jobs.runtime.results import ResultKeeper
-from prefect_jobs.schedulers.dask.client import forget_all as forget_dask
 from prefect_jobs.settings import Settings, get_settings
 from prefect_jobs.store import Database, Store
 
@@ -112,7 +111,6 @@ class Runtime:
     def after_fork(self) -> None:
         """In a forked child: connections and threads stay the parent's."""
         self.store.database.engine.dispose(close=False)
-        forget_dask()
         self._wire()
 
     def close(self) -> None:

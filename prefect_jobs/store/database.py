@@ -293,8 +293,3 @@ def _switch_to_wal(cursor: Any) -> None:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-def is_database_error(error: BaseException) -> bool:
-    """Whether the database, not the statement, is the trouble."""
-    return isinstance(error, DatabaseError)

@@ -21,10 +21,9 @@ from prefect_jobs.jobs.workflow import logs as workflow_logs
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow import poll as workflow_poll
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
-from prefect_jobs.schedulers.condor import client as condor
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.access import Access
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorRefusal, Dagman
+from prefect_jobs.schedulers.condor.access import Access, Cluster, CondorRefusal
+from prefect_jobs.schedulers.condor.client import CondorClient, Dagman
 from prefect_jobs.schedulers.dask import work
 from prefect_jobs.schedulers.dask.connection import DaskError
 from prefect_jobs.testing.schedulers import FakeSchedulers
@@ -51,14 +50,14 @@ class FakeAccess:
     def _stage(self) -> FakeSchedulers:
         return _schedulers(self._engine.handle)
 
-    def submit(self, text: str, count: int, *, spool: bool) -> condor.Submitted:
+    def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
         """Takes a submission."""
         self._stage.reach()
         if self._stage.refusal():
             raise CondorRefusal(self._stage.refusal())
         workflow = isinstance(self._engine, WorkflowEngine)
         taken = self._stage.take(self._engine, processes=0 if workflow else count, dagman=workflow)
-        return condor.Submitted(taken.cluster, count, "fake")
+        return Cluster(taken.cluster, count, "fake")
 
     def query(self, constraint: str, projection: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Nothing is left of interrupted submissions."""

@@ -33,8 +33,7 @@ from prefect_jobs.monitor.watch import LEASE
 from prefect_jobs.records import GRACE
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.client import Submitted as Cluster
+from prefect_jobs.schedulers.condor.client import Cluster, CondorClient
 from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block
 from tests.acceptance.test_monitor import becomes, known, running
 from tests.acceptance.test_prefect_away import frozen

@@ -24,6 +24,7 @@ from prefect_jobs.flows.basic_job import basic_job
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.retries import Retries
+from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.projection.prefect_api import PrefectApi, RunSeen
 from prefect_jobs.records import Change, StatusState
 from prefect_jobs.runtime.wiring import Runtime
@@ -174,7 +175,7 @@ def test_a_retry_that_a_worker_has_claimed_is_left_to_it(
         client.set_flow_run_state(UUID(over.flow_run_id or ""), Pending())
     claimed = state_of(prefect_view, over)
     # then
-    assert Retries(runtime).act(over, run)
+    assert Retries(runtime, ThreadApis()).act(over, run)
     assert known(over).state.attempt == 1 and not known(over).behind
     assert state_of(prefect_view, over)["id"] == claimed["id"]
     assert not runtime.store.ended_leases("prefect-retry:")
@@ -248,7 +249,7 @@ def test_a_retry_whose_flow_run_is_deleted_leaves_nothing_behind(over: Job, runt
     with get_client(sync_client=True) as client:
         client.delete_flow_run(UUID(over.flow_run_id or ""))
     # when
-    Retries(runtime).go_on(over.id or 0, name, owner)
+    Retries(runtime, ThreadApis()).go_on(over.id or 0, name, owner)
     # then
     assert known(over).state.attempt == 1
     assert runtime.store.claim_lease(name, uuid.uuid4().hex, 1)
@@ -265,7 +266,7 @@ def test_the_scheduler_of_a_retry_is_gone(manager: JobManager, runtime: Runtime,
     runtime.prefect.lookup._blocks.clear()  # as it is in a process of its own
     # when
     press_retry(prefect_view, job)
-    assert Retries(runtime).act(job, seen(prefect_view, job))
+    assert Retries(runtime, ThreadApis()).act(job, seen(prefect_view, job))
     # then the answer says so
     assert any("no scheduler 'going'" in message.text for message in runtime.jobs.messages(job.handle.record.id))
     assert not runtime.store.ended_leases("prefect-retry:")

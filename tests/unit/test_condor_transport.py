@@ -7,7 +7,7 @@ import pytest
 
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor.access import Access, Question, Transport
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, CondorRefusal, Submission, Submitted
+from prefect_jobs.schedulers.condor.client import Cluster, CondorClient, CondorError, CondorRefusal, Submission
 from prefect_jobs.schedulers.condor.transport import transport_for
 
 ASK: list[Callable[[CondorClient], object]] = [
@@ -39,12 +39,12 @@ class FakeTransport:
             raise self.asking
         return []
 
-    def submit(self, submission: Submission, timeout: float) -> Submitted:
+    def submit(self, submission: Submission, timeout: float) -> Cluster:
         if self.transferring is not None:
             raise self.transferring
-        return Submitted(1, submission.count, "schedd")
+        return Cluster(1, submission.count, "schedd")
 
-    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Submitted | PrefectJobsError]:
+    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Cluster | PrefectJobsError]:
         return [self.submit(one, timeout) for one in submissions]
 
     def retrieve(self, constraint: str, timeout: float) -> None:
@@ -103,7 +103,7 @@ def test_many_submissions_fail_each_as_one_does() -> None:
     lost = CondorError("half way")
     submissions = [Submission("", 1, True)] * 60
     assert client_of(FakeTransport(transferring=lost)).submit_all(submissions) == [lost] * 60
-    assert client_of(FakeTransport()).submit_all(submissions) == [Submitted(1, 1, "schedd")] * 60
+    assert client_of(FakeTransport()).submit_all(submissions) == [Cluster(1, 1, "schedd")] * 60
 
 
 def test_without_a_transport_for_ssh_every_request_says_so() -> None:

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 from prefect_jobs import folders
 from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatch
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor.ads import asking, constraint
+from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import encode
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import client as condor
-from prefect_jobs.schedulers.condor.access import Access
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, CondorRefusal, client_for
+from prefect_jobs.schedulers.condor.access import Access, Cluster, CondorError, CondorRefusal
+from prefect_jobs.schedulers.condor.client import CondorClient
+from prefect_jobs.schedulers.connections import client_for
 
 #: Key in ``spec``: the job's own directory, once it was made.
 DIRECTORY = "initial_dir"
@@ -68,8 +68,7 @@ class AccessPointEngine(Engine):
 
     def reach(self) -> None:
         """Asks for nothing."""
-        with asking():
-            self.client().query("false", ("ClusterId",))
+        self.client().query("false", ("ClusterId",))
 
     # -- its directory ----------------------------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class AccessPointEngine(Engine):
 
     # -- submission -------------------------------------------------------------------------------------
 
-    def taken(self, client: CondorClient, answer: condor.Submitted | Exception) -> condor.Submitted | Submitted:
+    def taken(self, answer: Cluster | Exception) -> Cluster | Submitted:
         """What became of a submission: the cluster; or what was found by the token, where the answer was lost.
 
         Raises:
@@ -146,7 +145,7 @@ class AccessPointEngine(Engine):
             TransientSubmissionError: nothing was submitted; trying again may help.
             SchedulerConnectionError: not reached: nothing was submitted.
         """
-        if isinstance(answer, condor.Submitted):
+        if isinstance(answer, Cluster):
             return answer
         if isinstance(answer, CondorRefusal):
             raise CondorRefusal(f"HTCondor refuses the {self.word}: {answer}") from answer
@@ -157,24 +156,23 @@ class AccessPointEngine(Engine):
             raise TransientSubmissionError(str(answer)) from answer
         return found
 
-    def hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool) -> condor.Submitted | Submitted:
+    def hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool) -> Cluster | Submitted:
         """Submits a description; see :meth:`taken`."""
         try:
-            answer: condor.Submitted | CondorError = client.submit(text, count, spool=spool)
+            answer: Cluster | CondorError = client.submit(text, count, spool=spool)
         except CondorError as error:
             answer = error
-        return self.taken(client, answer)
+        return self.taken(answer)
 
     def find(self) -> Submitted | None:
         """Looks in queue and history."""
-        with asking():
-            return self.found(self.client())
+        return self.found(self.client())
 
     def found(self, client: CondorClient) -> Submitted | None:
         """What was submitted under the present token. What never arrived whole is removed.
 
         Raises:
-            CondorError, SchedulerConnectionError: the schedd does not answer.
+            SchedulerConnectionError: the schedd does not answer.
         """
         raise NotImplementedError
 
@@ -198,7 +196,7 @@ class AccessPointJob(Job):
         return str(self.engine.initial_dir)
 
 
-def submitted_text(cluster: condor.Submitted, client: CondorClient) -> str:
+def submitted_text(cluster: Cluster, client: CondorClient) -> str:
     """What people are told of a submission."""
     return f"Submitted as cluster {cluster.cluster_id} to {cluster.schedd or client.access.title}"
 

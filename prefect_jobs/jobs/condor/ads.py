@@ -1,11 +1,6 @@
 """Which ads in a schedd's queue and history are a job's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor.client import CondorError, CondorRefusal
 
 
 def constraint(record: JobRecord) -> str:
@@ -16,18 +11,3 @@ def constraint(record: JobRecord) -> str:
 def of_token(token: str) -> str:
     """What was submitted under a token."""
     return f'PrefectJobsToken == "{token}"'
-
-
-@contextmanager
-def asking() -> Iterator[None]:
-    """Turns "it failed on the way" into "the scheduler does not answer": asked again, it may well work.
-
-    Raises:
-        SchedulerConnectionError: for any :class:`CondorError` but a refusal.
-    """
-    try:
-        yield
-    except CondorRefusal:
-        raise
-    except CondorError as error:
-        raise SchedulerConnectionError(str(error)) from error

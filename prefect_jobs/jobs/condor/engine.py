@@ -1,10 +1,8 @@
 """A cluster of processes at an HTCondor access point: submitted, polled, steered, fetched."""
 
 import logging
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -12,17 +10,18 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
+from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs.condor import local_files, logs, poll
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
-from prefect_jobs.jobs.condor.ads import asking, of_token
+from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
 from prefect_jobs.jobs.condor.state import CondorState, encode
 from prefect_jobs.jobs.condor.submit_commands import SpecView, count_of
 from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched, Submitted
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import client as condor
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError, Submission
+from prefect_jobs.schedulers.condor.access import Cluster, CondorError, Submission
+from prefect_jobs.schedulers.condor.client import Action, CondorClient
 from prefect_jobs.schedulers.condor.submit import description, outputs, streams
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class CondorEngine(AccessPointEngine):
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"options are submit commands as a dict, not {options!r}.")
         count = self.commands.num_jobs if queue is None else count_of(queue)
-        with _links() as links:
+        with TemporaryFolder("links") as links:
             wanted = self.describe(links, count, options or {})
             client = self.client()
             return self.noted(client, wanted, self.hand_over(client, wanted.text, count, spool=wanted.spool))
@@ -92,7 +91,7 @@ class CondorEngine(AccessPointEngine):
         answers: dict[int, Submitted | Exception] = {}
         clients: dict[str | None, CondorClient | Exception] = {}
         by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
-        with _links() as links:
+        with TemporaryFolder("links") as links:
             for number, engine in enumerate(engines):
                 try:
                     wanted = engine.describe(links / str(number), engine.commands.num_jobs, {})
@@ -107,13 +106,14 @@ class CondorEngine(AccessPointEngine):
                 ]
                 for (number, wanted), answer in zip(items, client.submit_all(requests), strict=True):
                     try:
-                        answers[number] = engines[number].noted(client, wanted, engines[number].taken(client, answer))
+                        answers[number] = engines[number].noted(client, wanted, engines[number].taken(answer))
                     except Exception as error:  # of this one job
                         answers[number] = error
         return [answers[number] for number in range(len(engines))]
 
     def describe(self, links: Path, count: int, options: Mapping[str, Any]) -> description.Description:
-        """The submit description; ``links`` must be there until it was submitted."""
+        """The submit description. ``links`` becomes a folder of links to input files, by the names that HTCondor is to
+        see, and must be there until they were sent."""
         directory, commands = self.make_directory(), self.commands
         links.mkdir(exist_ok=True)
         wanted = description.describe(
@@ -135,7 +135,7 @@ class CondorEngine(AccessPointEngine):
         return wanted
 
     @staticmethod
-    def noted(client: CondorClient, wanted: description.Description, done: condor.Submitted | Submitted) -> Submitted:
+    def noted(client: CondorClient, wanted: description.Description, done: Cluster | Submitted) -> Submitted:
         """What is kept of a submission."""
         if isinstance(done, Submitted):
             return done
@@ -171,8 +171,7 @@ class CondorEngine(AccessPointEngine):
 
     def poll(self) -> Observation:
         """Asks the schedd."""
-        with asking():
-            return poll.observe(self.handle.record, self.client(), self.site.held_timeout)
+        return poll.observe(self.handle.record, self.client(), self.site.held_timeout)
 
     def stop(self) -> Observation:
         """Removes it from the queue."""
@@ -204,11 +203,10 @@ class CondorEngine(AccessPointEngine):
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
         return self._steer("Release", held, "resumed by prefect-jobs")
 
-    def _steer(self, action: condor.Action, which: str, reason: str) -> Observation:
+    def _steer(self, action: Action, which: str, reason: str) -> Observation:
         client = self.client()
-        with asking():
-            client.act(action, f"{self.mine} && {which}", reason)
-            return poll.observe(self.handle.record, client, None)
+        client.act(action, f"{self.mine} && {which}", reason)
+        return poll.observe(self.handle.record, client, None)
 
     def logs(self) -> dict[str, Any]:
         """The logs of its processes, as they are now, where the schedd gives them."""
@@ -274,8 +272,7 @@ class CondorEngine(AccessPointEngine):
     def clean_up(self) -> None:
         """Removes it from the queue."""
         if self.handle.record.remote_id and self.state.in_queue:
-            with asking():
-                self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
+            self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
 
 
 def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exception]) -> CondorClient:
@@ -290,13 +287,6 @@ def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exce
     if isinstance(found, Exception):
         raise found
     return found
-
-
-@contextmanager
-def _links() -> Iterator[Path]:
-    """A folder for links to input files, as HTCondor shall see them, while they are sent."""
-    with tempfile.TemporaryDirectory(prefix="prefect-jobs-links-") as folder:
-        yield Path(folder)
 
 
 def _arrived(ad: Mapping[str, Any]) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
-from prefect_jobs.jobs.condor.ads import asking
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.jobs.group import Group
@@ -15,7 +14,8 @@ from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.access import CondorError
+from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,7 @@ class CondorGroup(Group):
                 others.append(job)
         found: dict[int, Observation] = {}
         if clusters:
-            with asking():
-                found = self._poll(clusters, stop)
+            found = self._poll(clusters, stop)
         return {**found, **self._each(others, stop)}
 
     def look_again(self) -> None:

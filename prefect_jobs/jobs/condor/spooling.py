@@ -16,7 +16,8 @@ from prefect_jobs.jobs.condor.state import AccessPointState, encode
 from prefect_jobs.jobs.observation import Observation, Todo
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.access import CondorError
+from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc
 
 #: Time after which a schedd counts as one that forgot to note that inputs have arrived.

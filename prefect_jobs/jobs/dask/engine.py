@@ -22,8 +22,9 @@ from prefect_jobs.jobs.observation import (
     Submitted,
     TransientSubmissionError,
 )
+from prefect_jobs.schedulers.connections import dask_client, forget_submission
 from prefect_jobs.schedulers.dask import connection, values, work
-from prefect_jobs.schedulers.dask.client import DaskClient, dask_client, forget_submission
+from prefect_jobs.schedulers.dask.client import DaskClient
 from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskError
 from prefect_jobs.transition import News, Source
 
@@ -94,8 +95,11 @@ class DaskEngine(Engine):
     def submit(self, given: Any) -> Submitted:
         """Submits work, and keeps its graph so that it can be submitted again."""
         taken = work.take_apart(given)
-        data = values.work_to_bytes(taken, GRAPH_LIMIT)
-        self.handle.backend.results.put_blob(self.handle.record.id, GRAPH, data)
+        kept = values.work_to_bytes(taken, GRAPH_LIMIT)
+        self.handle.backend.results.put_blob(self.handle.record.id, GRAPH, kept.data)
+        if kept.problem is not None:
+            text = f"Its work is not kept, so that resubmit() cannot run it again: {kept.problem}."
+            self.handle.apply(None, messages=((logging.WARNING, text),))
         return self.send(taken)
 
     def send(self, taken: work.Work) -> Submitted:

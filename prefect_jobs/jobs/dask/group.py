@@ -10,7 +10,8 @@ from prefect_jobs.jobs.dask.engine import DaskEngine
 from prefect_jobs.jobs.group import Group
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.schedulers.dask.client import DaskClient, forget_submission
+from prefect_jobs.schedulers.connections import forget_submission
+from prefect_jobs.schedulers.dask.client import DaskClient
 from prefect_jobs.schedulers.dask.connection import DaskError
 
 

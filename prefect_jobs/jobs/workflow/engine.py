@@ -1,7 +1,6 @@
 """A DAG at an HTCondor access point: submitted with a DAGMan to run it, polled, steered, fetched."""
 
 import logging
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any, ClassVar
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
+from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
-from prefect_jobs.jobs.condor.ads import asking, of_token
+from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.state import encode
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, OutputsNotFetched, Submitted
@@ -23,7 +23,8 @@ from prefect_jobs.jobs.workflow.state import WorkflowState, encode_history
 from prefect_jobs.noted import Outcome
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.access import CondorError
+from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.dag import dagman, model, reports
 from prefect_jobs.schedulers.condor.dag.file import STATUS_NAME
 from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
@@ -87,18 +88,17 @@ class WorkflowEngine(AccessPointEngine):
         # All that may fail comes before the submission: after it, the work must be looked after.
         done = None if fresh else rescue.done_before(graph, states, directory)
         nodes = rescue.begin(graph, states, done)
-        with tempfile.TemporaryDirectory(prefix="prefect-jobs-dag-") as folder:
+        with TemporaryFolder("dag") as folder:
             last = local_files.search(None)
-            stage(DagRequest(dag_nodes, spec["max_jobs"], directory, (self.workspace,), Path(folder), done, last))
+            stage(DagRequest(dag_nodes, spec["max_jobs"], directory, (self.workspace,), folder, done, last))
             outputs.clear(directory)
             outputs.prepare(directory, 1, ("",))
             (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's says nothing of this one
             client = self.client()
-            with asking():
-                cursor, program = poll.newest_in_history(client), client.dagman()
+            cursor, program = poll.newest_in_history(client), client.dagman()
             text = dagman.describe(
                 program,
-                stage=Path(folder),
+                stage=folder,
                 directory=directory,
                 name=self.handle.name,
                 token=self.handle.token,
@@ -151,46 +151,42 @@ class WorkflowEngine(AccessPointEngine):
         if record.final or record.state.status == statuses.RESULTS_READY:
             return NOTHING_NEW  # another process has seen its end
         nodes = self.handle.backend.nodes.nodes(record.id)
-        with asking():
-            return poll.observe(record, nodes, self.client(), held_timeout)
+        return poll.observe(record, nodes, self.client(), held_timeout)
 
     def stop(self) -> Observation:
         """Removes DAGMan, which ends its nodes, runs the FINAL one, and writes down what is done."""
         client, mine = self.client(), self.mine
-        with asking():
-            client.act("Remove", f"{mine} && JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
-            left = f"DAGManJobId == {self.cluster} || ({mine} && ShadowBday =!= undefined)"
-            deadline = time.monotonic() + PATIENCE
-            while client.query(left, ("ClusterId",)) and time.monotonic() < deadline:
-                Event().wait(0.2)
+        client.act("Remove", f"{mine} && JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
+        left = f"DAGManJobId == {self.cluster} || ({mine} && ShadowBday =!= undefined)"
+        deadline = time.monotonic() + PATIENCE
+        while client.query(left, ("ClusterId",)) and time.monotonic() < deadline:
+            Event().wait(0.2)
         return self._observe(None)
 
     def pause(self) -> Observation:
         """Holds DAGMan, and those of DAGs within the DAG; nodes at work go on to their end."""
         client, mine = self.client(), self.mine
         deadline = time.monotonic() + PATIENCE
-        with asking():
-            # While the access point spools its files, HTCondor itself holds DAGMan, and no user can.
-            while not client.act("Hold", f"{mine} && (JobStatus == 1 || JobStatus == 2)", "paused by prefect-jobs"):
-                if not client.query(f"{mine} && {observation.WAITING}", ("ClusterId",)):
-                    break
-                if time.monotonic() > deadline:
-                    raise JobStateError(
-                        f"{self.handle.title} is still sending its files and cannot be paused yet; try again."
-                    )
-                Event().wait(0.2)
-            for inner in poll.inner_dagmans(client, self.cluster):
-                client.act("Hold", f"ClusterId == {inner} && JobStatus =!= 5", "paused by prefect-jobs")
+        # While the access point spools its files, HTCondor itself holds DAGMan, and no user can.
+        while not client.act("Hold", f"{mine} && (JobStatus == 1 || JobStatus == 2)", "paused by prefect-jobs"):
+            if not client.query(f"{mine} && {observation.WAITING}", ("ClusterId",)):
+                break
+            if time.monotonic() > deadline:
+                raise JobStateError(
+                    f"{self.handle.title} is still sending its files and cannot be paused yet; try again."
+                )
+            Event().wait(0.2)
+        for inner in poll.inner_dagmans(client, self.cluster):
+            client.act("Hold", f"ClusterId == {inner} && JobStatus =!= 5", "paused by prefect-jobs")
         return self._observe(None)
 
     def resume(self) -> Observation:
         """Releases DAGMan, those within, and nodes that are held."""
         client = self.client()
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
-        with asking():
-            dags = [self.cluster, *poll.inner_dagmans(client, self.cluster)]
-            everything = " || ".join([f"({self.mine})", *(f"DAGManJobId == {number}" for number in dags)])
-            client.act("Release", f"({everything}) && {held}", "resumed by prefect-jobs")
+        dags = [self.cluster, *poll.inner_dagmans(client, self.cluster)]
+        everything = " || ".join([f"({self.mine})", *(f"DAGManJobId == {number}" for number in dags)])
+        client.act("Release", f"({everything}) && {held}", "resumed by prefect-jobs")
         return self._observe(None)
 
     def logs(self) -> dict[str, Any]:
@@ -288,10 +284,9 @@ class WorkflowEngine(AccessPointEngine):
     def clean_up(self) -> None:
         """Removes DAGMan, and with it all nodes, from the queue."""
         if self.handle.record.remote_id and self.state.in_queue:
-            with asking():
-                client = self.client()
-                client.act("Remove", self.mine, _NOT_WANTED)
-                client.act("RemoveX", f"{self.mine} && JobStatus == 3", _NOT_WANTED)
+            client = self.client()
+            client.act("Remove", self.mine, _NOT_WANTED)
+            client.act("RemoveX", f"{self.mine} && JobStatus == 3", _NOT_WANTED)
 
 
 def _forget_rescue(directory: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from prefect_jobs import statuses
+from prefect_jobs import graph, statuses
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs.condor.local_files import Places
 from prefect_jobs.jobs.handle import Handle
@@ -124,7 +124,7 @@ class WorkflowGraph:
         """
         if parent.name in node.parents:
             return
-        circle = self._path_down(node.name, parent.name) if node.name in self._above else None
+        circle = graph.path_down(self._parents(), node.name, parent.name) if node.name in self._above else None
         if circle:
             raise DagError(
                 f"{parent.name!r} cannot be a parent of {node.name!r}: the nodes would go round in a circle, "
@@ -200,21 +200,5 @@ class WorkflowGraph:
             PurePosixPath(node.spec.get("dir") or ".").parts[:1] == (name,) for node in known.values()
         )
 
-    def _path_down(self, ancestor: str, descendant: str) -> list[str] | None:
-        """The names from a node down to one that comes after it; ``None`` where it does not."""
-        came: dict[str, str] = {}
-        waiting = [descendant]
-        nodes = self._load()
-        while waiting:
-            name = waiting.pop()
-            for parent in nodes[name].parents if name in nodes else ():
-                if parent in came:
-                    continue
-                came[parent] = name
-                if parent == ancestor:
-                    path = [ancestor]
-                    while path[-1] != descendant:
-                        path.append(came[path[-1]])
-                    return path
-                waiting.append(parent)
-        return None
+    def _parents(self) -> dict[str, list[str]]:
+        return {name: node.parents for name, node in self._load().items()}

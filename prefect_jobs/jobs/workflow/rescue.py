@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from prefect_jobs import statuses
+from prefect_jobs import graph, statuses
 from prefect_jobs.jobs.workflow import node_states, poll
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
 from prefect_jobs.records import NodeRecord
@@ -38,7 +38,7 @@ def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], d
         return complete and all(judged.get(name, False) for name in node.parents)
 
     found: list[str] = []
-    for name in _in_order(by_name):
+    for name in graph.in_order({name: node.parents for name, node in by_name.items()}):
         node = by_name[name]
         judged[name] = is_done(node) or node.done
         if node.kind == model.SPLICE and all(judged[parent] for parent in node.parents):
@@ -46,22 +46,6 @@ def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], d
         elif judged[name] and node.kind in node_states.WORK:
             found.append(name)
     return found
-
-
-def _in_order(nodes: Mapping[str, NodeHandle]) -> list[str]:
-    """Every node after its parents."""
-    waiting = {name: len(node.parents) for name, node in nodes.items()}
-    children: dict[str, list[str]] = {name: [] for name in nodes}
-    for name, node in nodes.items():
-        for parent in node.parents:
-            children[parent].append(name)
-    ready = [name for name, number in waiting.items() if not number]
-    for name in ready:  # grows while it is walked through
-        for child in children[name]:
-            waiting[child] -= 1
-            if not waiting[child]:
-                ready.append(child)
-    return ready
 
 
 def begin(

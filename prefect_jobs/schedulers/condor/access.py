@@ -76,7 +76,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Submitted:
+class Cluster:
     """A cluster that an access point has taken."""
 
     cluster_id: int
@@ -98,7 +98,7 @@ class Transport(Protocol):
         """The answer to a question, as JSON has it, within ``timeout`` seconds."""
         ...
 
-    def submit(self, submission: Submission, timeout: float) -> Submitted:
+    def submit(self, submission: Submission, timeout: float) -> Cluster:
         """Submits a description.
 
         With ``spool``, the access point has on return the files of this machine that the description names
@@ -106,7 +106,7 @@ class Transport(Protocol):
         """
         ...
 
-    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Submitted | PrefectJobsError]:
+    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Cluster | PrefectJobsError]:
         """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
 
         Returns:

@@ -9,16 +9,16 @@ from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import (
     Access,
+    Cluster,
     CondorError,
     CondorRefusal,
     Question,
     Submission,
-    Submitted,
     Transport,
 )
 from prefect_jobs.schedulers.condor.transport import transport_for
 
-__all__ = ["Access", "CondorClient", "CondorError", "CondorRefusal", "Submission", "Submitted"]
+__all__ = ["Access", "Cluster", "CondorClient", "CondorError", "CondorRefusal", "Submission"]
 
 #: Seconds within which an access point must answer a question.
 TIMEOUT = 10.0
@@ -59,9 +59,9 @@ class CondorClient:
         #: When it answered last (monotonic).
         self._answered = float("-inf")
 
-    def submit(self, text: str, count: int, *, spool: bool) -> Submitted:
+    def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
         """Submits ``count`` processes; with ``spool`` the inputs are at the access point on return. It
-        notes that a moment later; one that ends in between must be told (:func:`condor_watch.let_go_on`).
+        notes that a moment later; one that ends in between holds the jobs until they are released.
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds: nothing was submitted.
@@ -74,13 +74,13 @@ class CondorClient:
         self._answered = time.monotonic()
         return found
 
-    def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted | PrefectJobsError]:
+    def submit_all(self, submissions: Sequence[Submission]) -> list[Cluster | PrefectJobsError]:
         """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
 
         Returns:
             For each what :meth:`submit` would give or raise.
         """
-        found: list[Submitted | PrefectJobsError] = []
+        found: list[Cluster | PrefectJobsError] = []
         for start in range(0, len(submissions), _CHUNK):
             chunk = submissions[start : start + _CHUNK]
             try:

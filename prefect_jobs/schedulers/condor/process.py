@@ -16,11 +16,11 @@ from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.schedulers.condor.access import (
     Access,
+    Cluster,
     CondorError,
     CondorRefusal,
     Question,
     Submission,
-    Submitted,
 )
 
 #: Seconds that a helper may take to start and import the bindings on a busy machine.
@@ -61,11 +61,11 @@ class HelperTransport:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.ask`."""
         return self.questions.call(question, args, timeout)
 
-    def submit(self, submission: Submission, timeout: float) -> Submitted:
+    def submit(self, submission: Submission, timeout: float) -> Cluster:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.submit`."""
         return _submitted(self.transfers.call("submit", asdict(submission), timeout))
 
-    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Submitted | PrefectJobsError]:
+    def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Cluster | PrefectJobsError]:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.submit_all`."""
         args = {"submissions": [asdict(one) for one in submissions]}
         answers = self.transfers.call("submit_all", args, timeout)
@@ -84,8 +84,8 @@ class HelperTransport:
         self.transfers.close()
 
 
-def _submitted(answer: Mapping[str, Any]) -> Submitted:
-    return Submitted(answer["cluster"], answer["procs"], answer["schedd"])
+def _submitted(answer: Mapping[str, Any]) -> Cluster:
+    return Cluster(answer["cluster"], answer["procs"], answer["schedd"])
 
 
 class HelperProcess:
