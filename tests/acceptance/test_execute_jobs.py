@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from prefect_jobs import (
-    CondorJob,
     CondorWorkflow,
     CondorWorkflowJobNode,
     JobManager,
@@ -25,6 +24,7 @@ from prefect_jobs import (
 )
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime.wiring import Runtime
@@ -209,12 +209,12 @@ def test_ctrl_c_leaves_what_can_be_found_again(
 ) -> None:
     jobs = [shell_job("true", name=f"job {number}") for number in range(3)]
 
-    def press(cls: type[CondorJob], given: list[CondorJob]) -> None:
-        given[0]._execute()
+    def press(cls: type[CondorEngine], engines: list[CondorEngine]) -> None:
+        engines[0].submit()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(CondorJob, "_execute_many", classmethod(press))
+        patched.setattr(CondorEngine, "submit_many", classmethod(press))
         manager.execute_jobs(jobs)
     fresh = [one for one in manager.list_jobs() if one.id in {job.id for job in jobs}]
     assert [one.handle.record.submitting_since for one in fresh] == [None] * 3
@@ -251,12 +251,12 @@ def test_an_error_of_this_machine_is_told_of_each(
 ) -> None:
     jobs = [shell_job("true", name=f"job {number}") for number in range(2)]
 
-    def full(cls: type[CondorJob], given: list[CondorJob]) -> None:
+    def full(cls: type[CondorEngine], engines: list[CondorEngine]) -> None:
         raise OSError("No space left on device")
 
     told = Told()
     with monkeypatch.context() as patched:
-        patched.setattr(CondorJob, "_execute_many", classmethod(full))
+        patched.setattr(CondorEngine, "submit_many", classmethod(full))
         manager.execute_jobs(jobs, progress=told)
     assert told.errors.keys() == {"job 0", "job 1"}
     assert all("No space left" in job.status_message and job.cached_status == "Error" for job in jobs)
