@@ -123,6 +123,9 @@ def test_a_delayed_check_survives_that_the_server_is_killed(
     assert answer(httpx.get(server.url + path(job) + "?delay=1.5")) == (200, SCHEDULED)
     server.kill()
     assert status(runtime, job) == "Submitted" and runtime.store.next_check() is not None
+    # A check asks once: if the job still ran then, it would be done, and the job not Complete.
+    over = f"{job.engine.mine} && JobStatus == 4"
+    eventually(lambda: job.engine.client().query(over, ("ClusterId",)), "the job is over", 90)
     server.start()
     eventually(
         lambda: status(runtime, job) == "Complete", "the check was done", 90
