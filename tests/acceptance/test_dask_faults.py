@@ -258,11 +258,11 @@ def test_work_that_cannot_be_pickled_is_refused(dask_job: DaskJobs) -> None:
 def test_work_that_is_too_large_to_be_kept_says_so_in_the_log(
     dask_job: DaskJobs, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_jobs.jobs.dask.job.GRAPH_LIMIT", 1000)
+    monkeypatch.setattr("prefect_jobs.jobs.dask.engine.GRAPH_LIMIT", 1000)
     job = dask_job()
     job.execute(delayed(len)(b"x" * 2000))
     assert job.wait(LIMIT) == "Complete"
-    messages = runtime.messages(job.id or 0)
+    messages = runtime.jobs.messages(job.handle.record.id)
     assert any("resubmit() cannot run it again: it is 0.0 MiB large" in message.text for message in messages)
     with pytest.raises(JobStateError, match="not kept"):
         job.resubmit()

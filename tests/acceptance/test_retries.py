@@ -68,6 +68,14 @@ def a_worker(folder: Path) -> Iterator[None]:
             _end(process)
 
 
+@pytest.fixture
+def apis() -> Iterator[ThreadApis]:
+    """The client of this thread, as the monitor has one."""
+    found = ThreadApis()
+    yield found
+    found.close()
+
+
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ends a worker, which has nothing left to do, and whatever it has started."""
     family = psutil.Process(process.pid).children(recursive=True)
@@ -166,7 +174,7 @@ def seen(view: PrefectView, job: Job) -> RunSeen:
 
 
 def test_a_retry_that_a_worker_has_claimed_is_left_to_it(
-    over: Job, runtime: Runtime, prefect_view: PrefectView
+    over: Job, runtime: Runtime, prefect_view: PrefectView, apis: ThreadApis
 ) -> None:
     # given a press that the monitor has seen, and that a worker claims before it acts
     press_retry(prefect_view, over)
@@ -175,7 +183,7 @@ def test_a_retry_that_a_worker_has_claimed_is_left_to_it(
         client.set_flow_run_state(UUID(over.flow_run_id or ""), Pending())
     claimed = state_of(prefect_view, over)
     # then
-    assert Retries(runtime, ThreadApis()).act(over, run)
+    assert Retries(runtime, apis).act(over, run)
     assert known(over).state.attempt == 1 and not known(over).behind
     assert state_of(prefect_view, over)["id"] == claimed["id"]
     assert not runtime.store.ended_leases("prefect-retry:")
@@ -242,20 +250,22 @@ def test_a_run_that_a_worker_gets_too_late_submits_nothing(over: Job, prefect_vi
     assert not known(over).engine_run
 
 
-def test_a_retry_whose_flow_run_is_deleted_leaves_nothing_behind(over: Job, runtime: Runtime) -> None:
+def test_a_retry_whose_flow_run_is_deleted_leaves_nothing_behind(over: Job, runtime: Runtime, apis: ThreadApis) -> None:
     # given a retry whose monitor was killed, and its run deleted
     name, owner = f"prefect-retry:{over.id}:1", uuid.uuid4().hex
     runtime.store.claim_lease(name, owner, -1)
     with get_client(sync_client=True) as client:
         client.delete_flow_run(UUID(over.flow_run_id or ""))
     # when
-    Retries(runtime, ThreadApis()).go_on(over.id or 0, name, owner)
+    Retries(runtime, apis).go_on(over.id or 0, name, owner)
     # then
     assert known(over).state.attempt == 1
     assert runtime.store.claim_lease(name, uuid.uuid4().hex, 1)
 
 
-def test_the_scheduler_of_a_retry_is_gone(manager: JobManager, runtime: Runtime, prefect_view: PrefectView) -> None:
+def test_the_scheduler_of_a_retry_is_gone(
+    manager: JobManager, runtime: Runtime, prefect_view: PrefectView, apis: ThreadApis
+) -> None:
     # given a job that is over, and whose scheduler was deleted
     create_condor_scheduler("going", "127.0.0.1").save(overwrite=True)
     job = manager.create_job("x", "alice", job_type="CONDOR", scheduler="going", attributes=QUICK)
@@ -266,7 +276,7 @@ def test_the_scheduler_of_a_retry_is_gone(manager: JobManager, runtime: Runtime,
     runtime.prefect.lookup._blocks.clear()  # as it is in a process of its own
     # when
     press_retry(prefect_view, job)
-    assert Retries(runtime, ThreadApis()).act(job, seen(prefect_view, job))
+    assert Retries(runtime, apis).act(job, seen(prefect_view, job))
     # then the answer says so
     assert any("no scheduler 'going'" in message.text for message in runtime.jobs.messages(job.handle.record.id))
     assert not runtime.store.ended_leases("prefect-retry:")
