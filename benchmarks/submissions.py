@@ -295,7 +295,7 @@ def _text(given: Parts, script: Path, links: Path) -> str:
             directory=directory,
             input_files=[str(script)],
             token=uuid.uuid4().hex,
-            links=links,
+            links=lambda: links,
         )
     )
     outputs.prepare(directory, 1, wanted.folders)

@@ -1,10 +1,13 @@
 """Folders of this machine: those that last, what relative paths are relative to, and temporary ones."""
 
 import fcntl
+import math
 import os
 import shutil
 import socket
 import tempfile
+import time
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +18,8 @@ _PREFIX = "prefect-jobs-"
 #: In a temporary folder: locked by the process that made it for as long as that lives.
 _LOCK = ".lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: Seconds between two searches for what killed processes left behind: reading a full temporary folder takes time.
+_SEARCH_INTERVAL = 60.0
 
 
 def prefect_home() -> Path:
@@ -56,17 +61,19 @@ def absolute(path: str | os.PathLike[str], instead: str | os.PathLike[str]) -> s
 class TemporaryFolder:
     """A private folder in the system's temporary one, removed when it is left.
 
-    Making one removes those that killed processes of this user and host left behind. A pid cannot tell which these
-    are: it is used again, and means nothing to another container that shares the folder. A lock can: the kernel
-    frees it when the last process that holds it ends.
+    Making one removes those that killed processes of this user and host left behind, at most once a minute in each
+    process. A pid cannot tell which these are: it is used again, and means nothing to another container that shares
+    the folder. A lock can: the kernel frees it when the last process that holds it ends.
     """
+
+    _next_search = -math.inf
 
     def __init__(self, kind: str) -> None:
         """
         Args:
             kind: what it is for, a part of its name.
         """
-        remove_leftovers()
+        self._search()
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-{os.getpid()}-"))
         self._owner = os.getpid()
         self._lock: int | None = None
@@ -80,6 +87,12 @@ class TemporaryFolder:
         except OSError:
             self.remove()
             raise
+
+    @classmethod
+    def _search(cls) -> None:
+        if time.monotonic() >= cls._next_search:
+            cls._next_search = time.monotonic() + _SEARCH_INTERVAL
+            remove_leftovers()
 
     def __enter__(self) -> Path:
         return self.path
@@ -148,9 +161,10 @@ def _lock(file: int) -> bool:
     return True
 
 
-def _host() -> list[str]:
+@cache
+def _host() -> tuple[str, ...]:
     """What this host is known by: its name, which outlives a restart, and its kernel's, which containers share."""
     try:
-        return [socket.gethostname(), _BOOT_ID.read_text().strip()]
+        return socket.gethostname(), _BOOT_ID.read_text().strip()
     except OSError:
-        return [socket.gethostname()]
+        return (socket.gethostname(),)

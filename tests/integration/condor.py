@@ -1,6 +1,6 @@
 """Jobs on the tests' HTCondor pool: from submit commands to a cluster and its outputs, by the client alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ def description_of(
     count: int = 1,
     files: Sequence[str] = (),
     token: str = "",
-    links: Path | None = None,
+    links: Callable[[], Path] | None = None,
 ) -> Description:
     """A submit description for a job in ``directory``, whose folders are made."""
     directory.mkdir(exist_ok=True)
@@ -118,7 +118,7 @@ def description_of(
 def submit(client: CondorClient, directory: Path, attributes: Mapping[str, Any], **more: Any) -> Cluster:
     """Submits a job as the product does."""
     with TemporaryDirectory() as links:
-        wanted = description_of(directory, attributes, links=Path(links), **more)
+        wanted = description_of(directory, attributes, links=lambda: Path(links), **more)
         done = client.submit(wanted.text, wanted.count, spool=wanted.spool)
     return Cluster(client, directory, done.cluster_id, done.num_procs)
 

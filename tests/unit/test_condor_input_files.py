@@ -28,7 +28,10 @@ def workspace(tmp_path: Path) -> Path:
 def wanted(workspace: Path, tmp_path: Path) -> Describe:
     """The commands for a job in that workspace."""
     links = tmp_path / "links"
-    links.mkdir()
+
+    def make_links() -> Path:
+        links.mkdir(exist_ok=True)
+        return links
 
     def ask(files: Any = (), count: int = 1, **attributes: Any) -> dict[str, str]:
         request = Request(
@@ -38,7 +41,7 @@ def wanted(workspace: Path, tmp_path: Path) -> Describe:
             search=(workspace,),
             input_files=[os.fspath(file) for file in files],
             count=count,
-            links=links,
+            links=make_links,
         )
         return dict(line.split(" = ", 1) for line in describe(request).text.splitlines())
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -80,8 +81,8 @@ class CondorEngine(AccessPointEngine):
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"options are submit commands as a dict, not {options!r}.")
         count = self.commands.num_jobs if queue is None else count_of(queue)
-        with TemporaryFolder("links") as links:
-            wanted = self.describe(links, count, options or {})
+        with ExitStack() as stack:
+            wanted = self.describe(_links(stack), count, options or {})
             client = self.client()
             return self.noted(client, wanted, self.hand_over(client, wanted.text, count, spool=wanted.spool))
 
@@ -91,10 +92,10 @@ class CondorEngine(AccessPointEngine):
         answers: dict[int, Submitted | Exception] = {}
         clients: dict[str | None, CondorClient | Exception] = {}
         by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
-        with TemporaryFolder("links") as links:
+        with ExitStack() as stack:
             for number, engine in enumerate(engines):
                 try:
-                    wanted = engine.describe(links / str(number), engine.commands.num_jobs, {})
+                    wanted = engine.describe(_links(stack), engine.commands.num_jobs, {})
                     by_client.setdefault(_client_of(engine, clients), []).append((number, wanted))
                 except DatabaseError:
                     raise
@@ -111,11 +112,10 @@ class CondorEngine(AccessPointEngine):
                         answers[number] = error
         return [answers[number] for number in range(len(engines))]
 
-    def describe(self, links: Path, count: int, options: Mapping[str, Any]) -> description.Description:
-        """The submit description. ``links`` becomes a folder of links to input files, by the names that HTCondor is to
-        see, and must be there until they were sent."""
+    def describe(self, links: Callable[[], Path], count: int, options: Mapping[str, Any]) -> description.Description:
+        """The submit description. ``links`` makes a folder for links to input files whose paths HTCondor would split;
+        the folder must exist until the files are sent."""
         directory, commands = self.make_directory(), self.commands
-        links.mkdir(exist_ok=True)
         wanted = description.describe(
             description.Request(
                 name=self.handle.name,
@@ -273,6 +273,11 @@ class CondorEngine(AccessPointEngine):
         """Removes it from the queue."""
         if self.handle.record.remote_id and self.state.in_queue:
             self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
+
+
+def _links(stack: ExitStack) -> Callable[[], Path]:
+    """Makes a folder for links to input files; it is removed when ``stack`` is left."""
+    return lambda: stack.enter_context(TemporaryFolder("links"))
 
 
 def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exception]) -> CondorClient:

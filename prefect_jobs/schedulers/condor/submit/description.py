@@ -57,8 +57,8 @@ class Request:
     input_files: Sequence[str] = ()
     count: int = 1
     token: str = ""
-    #: An empty folder, its path free of spaces, for links to files whose path is not.
-    links: Path | None = None
+    #: Makes an empty folder, its path free of spaces, for links to files whose path is not; called if there are any.
+    links: Callable[[], Path] | None = None
     #: Submit commands for this submission only.
     extra: Mapping[str, Any] = field(default_factory=dict)
     #: Macros that are given besides the commands (a node's ``VARS``).

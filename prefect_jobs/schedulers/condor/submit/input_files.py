@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,7 +55,7 @@ class InputFiles:
         named: Sequence[str],
         folders: Sequence[Path],
         *,
-        links: Path | None,
+        links: Callable[[], Path] | None,
         count: int,
         macros: Mapping[str, str],
     ) -> None:
@@ -63,7 +63,7 @@ class InputFiles:
         Args:
             named: the job's ``remote_input_files``.
             folders: where relative names are looked for, in this order.
-            links: an empty folder for links.
+            links: makes an empty folder for links, when the first is needed.
             count: number of processes.
             macros: as for :func:`expand`.
 
@@ -71,7 +71,8 @@ class InputFiles:
             DescriptionError: one of ``named`` does not exist.
         """
         self._folders = folders
-        self._links = links
+        self._make_links = links
+        self._links: Path | None = None
         self._count = count
         self._macros = macros
         self._named: dict[str, Path] = {}
@@ -143,6 +144,8 @@ class InputFiles:
         return text + "/" if contents else text
 
     def _link(self, path: Path, contents: bool) -> Path:
+        if self._links is None and self._make_links is not None:
+            self._links = self._make_links()
         folder = self._links
         if folder is None or SEPARATORS.search(str(folder)):
             raise DescriptionError(
