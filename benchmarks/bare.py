@@ -18,7 +18,9 @@ from benchmarks.parts import Parts
 
 #: Flow runs that the server makes in one call.
 _BULK = 100
-_TRIES = 5
+_TRIES = 8
+#: Seconds before the second try of what a busy server refused ("database is locked"); twice as long before each other.
+_PAUSE = 0.1
 _IDLE = """
 universe = vanilla
 executable = /bin/sleep
@@ -130,7 +132,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {"job": job, "many": many, "idle": i
 def _bulk(api: Any, deployment: str, runs: list[dict[str, Any]]) -> list[str]:
     """Ids of new flow runs; on a busy server some of many may fail, and are asked for again."""
     path, made, errors = {"id": deployment}, [], []
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
+        if tries:
+            time.sleep(_PAUSE * 2 ** (tries - 1))
         answer = api.request("POST", "/deployments/{id}/create_flow_run/bulk", path_params=path, json=runs).json()
         made += [str(one["flow_run_id"]) for one in answer["results"] if one["flow_run_id"]]
         errors = [one["error"] for one in answer["results"] if not one["flow_run_id"]]
