@@ -1,10 +1,10 @@
 """Commands on scheduler blocks, assignments and deployments."""
 
-import importlib
+import pkgutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -87,17 +87,14 @@ def load_app(path: str) -> type[App]:
     Raises:
         ValueError: nothing is there, or it is not an app.
     """
-    module, separator, name = path.partition(":")
-    if not separator:
+    if ":" not in path:
         raise ValueError(f"{path!r} is not the path of an app: write module:App, for example myproject.app:MyApp.")
     here = str(Path.cwd())
     if here not in sys.path:  # like python -m, for projects that are not installed
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{path!r} cannot be loaded: {error}") from error
     if not (isinstance(found, type) and issubclass(found, App)):
         raise ValueError(f"{path!r} is not a subclass of prefect_jobs.App.")

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from prefect_jobs.app import App
 from prefect_jobs.cli.monitor import REST, MetricsPort, end_soon, log_to_stderr, serve_metrics
 from prefect_jobs.cli.output import JsonOption, command, fail, say
 from prefect_jobs.cli.schedulers import load_app
+from prefect_jobs.threads import in_thread
 
 if TYPE_CHECKING:
     import uvicorn
@@ -155,9 +157,7 @@ def _in_time(seconds: float, steps: Sequence[Callable[[], object]]) -> None:
             except Exception:  # the other steps must follow
                 log.exception("A connection could not be closed")
 
-    thread = threading.Thread(target=take, name="prefect-jobs-closer", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    wait([in_thread(take, "prefect-jobs-closer", daemon=True)], seconds)
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:

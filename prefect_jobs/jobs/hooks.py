@@ -3,12 +3,13 @@
 import asyncio
 import importlib
 import inspect
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio.from_thread
 from anyio import NoEventLoopError
+
+from prefect_jobs.threads import in_thread
 
 
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -37,29 +38,7 @@ def finish(awaitable: Awaitable[Any]) -> Any:
     except RuntimeError:
         return asyncio.run(wrapped())
     # A sync call inside a running loop blocks it, as promised; the hook gets a loop of its own meanwhile.
-    outcome: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            outcome["value"] = asyncio.run(wrapped())
-        except BaseException as error:  # raised again in the caller's thread
-            outcome["error"] = error
-
-    thread = threading.Thread(target=run, name="prefect-jobs-hook")
-    thread.start()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
-
-
-def import_place(place: str) -> Any:
-    """What is at ``module:attribute``."""
-    module, _, attribute = place.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
+    return in_thread(lambda: asyncio.run(wrapped()), "prefect-jobs-hook").result()
 
 
 def dotted_path(function: Callable[..., Any] | str) -> str:

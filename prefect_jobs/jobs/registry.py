@@ -1,9 +1,9 @@
 """The job types by name: built in, registered by :func:`register_job_type`, or by an entry point."""
 
+import pkgutil
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import Group
 
@@ -61,7 +61,7 @@ def find(name: str) -> type[Job] | None:
     if key in _registered:
         return _registered[key]
     if key in _BUILT_IN:
-        found: type[Job] = hooks.import_place(_BUILT_IN[key])
+        found: type[Job] = pkgutil.resolve_name(_BUILT_IN[key])
         return found
     if key in _plugged():
         register_job_type(key, _plugged()[key].load())
@@ -108,7 +108,7 @@ def group_type(engine: str | None) -> type[Group]:
     """What polls the jobs of an engine together."""
     if engine not in _GROUPS:
         return Group
-    found: type[Group] = hooks.import_place(_GROUPS[engine])
+    found: type[Group] = pkgutil.resolve_name(_GROUPS[engine])
     return found
 
 
@@ -123,8 +123,8 @@ def load(name: str) -> type[Job] | None:
     if ":" not in name:
         return find(name)
     try:
-        found = hooks.import_place(name)
-    except (ImportError, AttributeError):
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError):  # a ValueError for a class in a function
         return _seen.get(name)
     return found if isinstance(found, type) else None
 

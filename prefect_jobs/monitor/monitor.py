@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from concurrent.futures import wait
 
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import PrefectJobsError
@@ -15,6 +16,7 @@ from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.runtime.wiring import Runtime, own_runtime
+from prefect_jobs.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +145,8 @@ class Monitor:
                 log.warning("%s: no answer yet; left alone", part.name)
         if self._own:
             # What is yet to be shown in Prefect is marked; the next process that shows finds it.
-            closer = threading.Thread(target=self._runtime.close, name="prefect-jobs-closer", daemon=True)
-            closer.start()
-            closer.join(max(0.0, began + PATIENCE - time.monotonic()))
+            closing = in_thread(self._runtime.close, "prefect-jobs-closer", daemon=True)
+            wait([closing], max(0.0, began + PATIENCE - time.monotonic()))
+            if closing.done() and (error := closing.exception()):
+                log.error("A connection could not be closed", exc_info=error)
         log.info("The monitor has ended")

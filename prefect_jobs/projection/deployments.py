@@ -1,6 +1,6 @@
 """The deployments from which runs are made, and those with a schedule."""
 
-import importlib
+import pkgutil
 from typing import Any
 from uuid import UUID
 
@@ -123,5 +123,4 @@ class Deployments(PrefectConnection):
 
 
 def _load_flow(entrypoint: str) -> Any:
-    module, _, function = entrypoint.partition(":")
-    return getattr(importlib.import_module(module), function)
+    return pkgutil.resolve_name(entrypoint)

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TypeVar
+
+from prefect_jobs.threads import in_thread
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def begin() -> None:
     """Has Prefect loaded in the background. A program that ends meanwhile ends after that: what it has changed is
     still to be shown."""
     if not _loaded.is_set() and not _lock.locked():
-        threading.Thread(target=load, name="prefect-jobs-load").start()
+        in_thread(load, "prefect-jobs-load")
 
 
 def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
@@ -54,21 +55,17 @@ def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = 
     Raises:
         TimeoutError: no answer.
     """
-    outcome: Future[T] = Future()
 
-    def ask() -> None:
-        try:
-            load()
-            outcome.set_result(call())
-        except BaseException as error:  # raised again in the caller's thread
-            outcome.set_exception(error)
+    def ask() -> T:
+        load()
+        return call()
 
     began = time.monotonic()
     deadline = began + patience
     there = threading.Event()
     if not strict and not _loaded.is_set():
-        threading.Thread(target=_probe, args=(there,), name="prefect-jobs-probe", daemon=True).start()
-    threading.Thread(target=ask, name="prefect-jobs-ask", daemon=True).start()
+        in_thread(lambda: _probe(there), "prefect-jobs-probe", daemon=True)
+    outcome = in_thread(ask, "prefect-jobs-ask", daemon=True)
     if not strict and not _loaded.is_set():
         while not (_loaded.wait(0.02) or outcome.done()):
             if time.monotonic() > deadline and not there.is_set():

@@ -3,7 +3,6 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from prefect_jobs.projection import result_storage
 from prefect_jobs.runtime.prefect import PrefectAccess
 from prefect_jobs.store import Store
 from prefect_jobs.store.leases import kept_up
+from prefect_jobs.threads import in_thread
 
 T = TypeVar("T")
 
@@ -106,5 +106,4 @@ class ResultKeeper:
 
 def _without_loop(call: Callable[[], T]) -> T:
     """Calls where no event loop runs, whatever the caller's thread does: Prefect's storages take a loop of theirs."""
-    with ThreadPoolExecutor(1, "prefect-jobs-storage") as pool:
-        return pool.submit(call).result()
+    return in_thread(call, "prefect-jobs-storage").result()
