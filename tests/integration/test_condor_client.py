@@ -170,6 +170,16 @@ def test_paths_of_any_name_arrive(alice: CondorClient, tmp_path: Path) -> None:
     assert (job.directory / "out put.txt").exists()
 
 
+def test_standard_input_may_be_at_the_machine_of_the_job(alice: CondorClient, tmp_path: Path) -> None:
+    there = tmp_path / "there.txt"
+    there.write_text("there")
+    commands = {"executable": "/bin/cat", "transfer_executable": False, "input": str(there), "transfer_input": False}
+    job = submit(alice, tmp_path / "job", commands)
+    job.wait_for(4)
+    job.fetch()
+    assert job.output() == "there"
+
+
 # -- whose jobs --------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,11 @@ def test_standard_input_is_found_like_every_file(wanted: Describe, workspace: Pa
     assert wanted(input="/dev/null")["input"] == "/dev/null"
 
 
+@pytest.mark.parametrize("no", [False, "false", "No"])
+def test_standard_input_that_is_not_sent_need_not_be_here(wanted: Describe, no: Any) -> None:
+    assert wanted(input="/scratch/there.dat", transfer_input=no)["input"] == "/scratch/there.dat"
+
+
 def test_without_transfer_paths_are_left_to_the_shared_file_system(wanted: Describe) -> None:
     found = wanted(
         executable="not/here", transfer_executable=False, should_transfer_files="NO", transfer_input_files="nor, this"

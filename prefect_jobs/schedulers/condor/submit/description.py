@@ -271,16 +271,20 @@ def _transfers(chosen: dict[str, Any], macros: Mapping[str, str]) -> bool:
 def _find_files(request: Request, chosen: dict[str, Any], files: InputFiles, transfers: bool) -> None:
     """Puts the paths of local files for what names them."""
     program: Path | None = None
-    sends_executable = str(chosen.get("transfer_executable", True)).lower() not in ("false", "0", "no")
-    if "executable" in chosen and sends_executable:
+    if "executable" in chosen and _sends(chosen, "transfer_executable"):
         chosen["executable"], program = files.executable(str(chosen["executable"]))
     if transfers:
         inputs = files.inputs(chosen.get("transfer_input_files"), program)
         if inputs:
             chosen["transfer_input_files"] = ", ".join(inputs)
         _check_output_names(chosen.get("transfer_output_files"))
-        if isinstance(chosen.get("input"), str | os.PathLike):
+        if isinstance(chosen.get("input"), str | os.PathLike) and _sends(chosen, "transfer_input"):
             chosen["input"] = files.standard_input(os.fspath(chosen["input"]))
+
+
+def _sends(chosen: Mapping[str, Any], command: str) -> bool:
+    """Whether a file is sent that is sent unless this command says no; otherwise the file is at the job's machine."""
+    return str(chosen.get(command, True)).strip().lower() not in ("false", "0", "no")
 
 
 def default_logs(name: str) -> dict[str, str]:
