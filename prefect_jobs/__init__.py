@@ -1,6 +1,6 @@
 """Long-running jobs on HTCondor and Dask through one small Python API, watched and steered in the Prefect UI.
 
-Importing this package is light: the Prefect server imports registered collections. What is named here is loaded
+Importing this package is fast, since the Prefect server imports registered collections: each name below is loaded
 when it is first used.
 """
 

@@ -19,7 +19,7 @@ _PACKAGE = re.compile(r"^[A-Za-z0-9_.-]+$")
 
 @dataclass(frozen=True)
 class SchedulerSetting:
-    """A scheduler that an app needs, by the name that the app gives it."""
+    """A scheduler that an app needs, and the app's name for it."""
 
     HTCONDOR: ClassVar[str] = "htcondor"
     DASK: ClassVar[str] = "dask"
@@ -35,7 +35,7 @@ class SchedulerSetting:
 
 
 class App:
-    """Subclass it with a ``name`` for people and a ``package``, the label of its jobs. Never instantiated by users."""
+    """Subclass it with a ``name`` for people and a ``package``, the label of its jobs. You never instantiate it."""
 
     name: ClassVar[str] = ""
     package: ClassVar[str] = ""
@@ -51,14 +51,14 @@ class App:
 
     @classmethod
     def get_scheduler(cls, name: str) -> Any:
-        """The scheduler block assigned to a setting; else the saved block of the setting's name.
+        """The scheduler block assigned to a setting, or else the saved block with the name of the setting.
 
         Returns:
-            The block; ``None`` where there is none and the setting is not required.
+            The block; ``None`` if there is none and the setting is not required.
 
         Raises:
             SchedulerSettingDoesNotExist: the app has no such setting.
-            SchedulerNotAssigned: there is none, and the setting is required.
+            SchedulerNotAssigned: there is none, but the setting is required.
             SchedulerEngineMismatch: the block is of the other engine.
             SchedulerConnectionError: Prefect, which keeps assignments and blocks, cannot be reached.
         """
@@ -70,7 +70,7 @@ class App:
             if assigned:
                 raise SchedulerNotAssigned(
                     f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does "
-                    f"not exist any more. {cls._how_to_assign(name)}"
+                    f"no longer exist. {cls._how_to_assign(name)}"
                 )
             if setting.required:
                 raise SchedulerNotAssigned(
@@ -86,7 +86,7 @@ class App:
 
         Args:
             setting: the setting's name.
-            scheduler: a saved block or its name; ``None`` takes the assignment back.
+            scheduler: a saved block or its name; ``None`` removes the assignment.
 
         Raises:
             SchedulerSettingDoesNotExist: the app has no such setting.
@@ -114,7 +114,7 @@ class App:
         """
         if not isinstance(cls.package, str) or not _PACKAGE.match(cls.package) or len(cls.package) > 200:
             raise ValueError(
-                f"The package of {cls.__name__} is {cls.package!r}; letters, digits, '_', '.' and '-' are possible."
+                f"The package of {cls.__name__} is {cls.package!r}: use letters, digits, '_', '.' and '-'."
             )
         return cls.package
 
@@ -140,8 +140,8 @@ class App:
 
     @classmethod
     def _variable(cls, setting: SchedulerSetting) -> str:
-        # Prefect's variables have names of lower-case letters, digits and dashes; the digest keeps apart what
-        # becomes alike in them.
+        # Prefect's variables have names of lower-case letters, digits and dashes. The digest distinguishes settings
+        # whose names would become equal.
         text = f"{cls.check_package()}/{setting.name}"
         readable = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:150]
         return f"prefect-jobs-{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

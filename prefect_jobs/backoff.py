@@ -1,4 +1,4 @@
-"""Pauses between tries that grow while they fail."""
+"""Pauses between tries, which grow while the tries fail."""
 
 import random
 
@@ -17,12 +17,12 @@ class Backoff:
         self._next = first
 
     def pause(self) -> float:
-        """The next pause in seconds: between half and all of its length, so that many processes that lost the same
-        service do not return in step."""
+        """The next pause in seconds: between half and all of its length, so that processes that lost the same service
+        do not all retry at once."""
         length = self._next
         self._next = min(self._longest, 2 * length)
         return length * random.uniform(0.5, 1.0)  # noqa: S311  (no secret)
 
     def reset(self) -> None:
-        """A try has succeeded: the next pause is the first one again."""
+        """After a success: makes the next pause the first one again."""
         self._next = self._first

@@ -1,4 +1,4 @@
-"""The callback URL of a job, and the signature that it carries where ``CALLBACK_SECRET`` is set."""
+"""The callback URL of a job, and its signature if ``CALLBACK_SECRET`` is set."""
 
 import hashlib
 import hmac
@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
-#: Name of the route that :func:`prefect_jobs.web.routes` gives.
+#: Name of the route in :func:`prefect_jobs.web.routes`.
 ROUTE = "prefect_jobs_update_job_status"
 
 
 def path(job_id: int | str) -> str:
-    """The path of the callback, relative to where the routes are mounted."""
+    """The path of the callback, relative to the mount of the routes."""
     return f"update-job-status/{job_id}/"
 
 
@@ -22,13 +22,13 @@ def sign(secret: str, job_id: int) -> str:
 
 
 def is_signed(secret: str, job_id: int | None, token: str) -> bool:
-    """Whether ``token`` is the signature; as long in the making for every other text and for no job at all."""
+    """Whether ``token`` is the signature. Takes the same time for any other text, and if there is no such job."""
     wanted = sign(secret, job_id or 0)
     return hmac.compare_digest(wanted.encode(), token.encode(errors="replace")) and job_id is not None
 
 
 def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
-    """The address to be called.
+    """The URL to call.
 
     Args:
         request: a Starlette or a Django request, or ``None``.
@@ -36,13 +36,13 @@ def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
         public_url: the setting ``PUBLIC_URL``.
 
     Raises:
-        ValueError: no request and no ``PUBLIC_URL``, or something that is no request.
+        ValueError: no request and no ``PUBLIC_URL``, or an object that is not a request.
     """
     if request is None:
         if public_url is None:
             raise ValueError(
-                "A callback URL without a request needs the setting PREFECT_JOBS_PUBLIC_URL: the address at which "
-                "the web app is reached."
+                "A callback URL without a request needs the setting PREFECT_JOBS_PUBLIC_URL: the address of the "
+                "web app."
             )
         return urljoin(public_url + "/", path(job_id))
     if hasattr(request, "build_absolute_uri"):
@@ -54,12 +54,12 @@ def absolute_url(request: Any, job_id: int, public_url: str | None) -> str:
         for name in (ROUTE, *_names_below_mounts(getattr(outermost, "routes", ()))):
             with suppress(NoMatchFound, RuntimeError):
                 return str(request.url_for(name, job_id=str(job_id)))
-        return urljoin(str(request.base_url), path(job_id))  # not mounted in this app, or a request outside of any
+        return urljoin(str(request.base_url), path(job_id))  # not mounted in this app, or a request without an app
     raise ValueError(f"{request!r} is neither a Starlette nor a Django request.")
 
 
 def _names_below_mounts(routes: Iterable[Any], prefix: str = "") -> Iterator[str]:
-    """What ``url_for`` wants the route to be called where mounts that have names are around it."""
+    """The names of the route for ``url_for``: each is prefixed by the names of the mounts around it."""
     for route in routes:
         name = getattr(route, "name", None)
         if name == ROUTE and prefix:

@@ -1,9 +1,9 @@
-"""The one clock of the product: aware UTC, the same for all hosts that share a database. Tests may set it."""
+"""The clock of this package: aware UTC, the same for all hosts that share a database. Tests may set it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-#: A difference from the database's clock below this is not corrected: it may be the way there.
+#: A smaller difference from the database's clock is not corrected, since the request itself takes time.
 TOLERANCE = timedelta(seconds=1)
 
 
@@ -21,20 +21,20 @@ def now() -> datetime:
 
 
 def set_clock(clock: Callable[[], datetime] | None) -> None:
-    """Replaces the clock; ``None`` puts the system's back."""
+    """Replaces the clock; ``None`` restores the system's."""
     global _clock  # noqa: PLW0603  (the one switch that tests need)
     _clock = clock
 
 
 def agree(shared: datetime) -> timedelta:
-    """Sets this process' clock by one that other hosts have, too: marks such as "is being submitted since" are
-    compared across hosts, whose own clocks may disagree.
+    """Sets the clock of this process by one that all hosts share. Heartbeats of submissions, for example, are compared
+    across hosts, whose own clocks may disagree.
 
     Args:
-        shared: what the other clock shows now.
+        shared: the present time of the shared clock.
 
     Returns:
-        By how much this host's clock is behind it.
+        How far this host's clock is behind it.
     """
     global _offset  # noqa: PLW0603  (the one clock of the process)
     found = shared - _system_clock()

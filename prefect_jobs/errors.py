@@ -6,11 +6,11 @@ class PrefectJobsError(Exception):
 
 
 class SubmissionError(PrefectJobsError):
-    """A job was not submitted. The cause is chained; where nothing reached the scheduler, execute it again."""
+    """A job was not submitted. The cause is chained. If nothing reached the scheduler, execute the job again."""
 
 
 class SchedulerConnectionError(PrefectJobsError):
-    """A scheduler cannot be reached, does not answer in time, or refuses us. Never a verdict on a job."""
+    """A scheduler cannot be reached, does not answer in time, or refuses us. Says nothing about a job."""
 
 
 class SchedulerSettingDoesNotExist(PrefectJobsError):
@@ -22,24 +22,24 @@ class SchedulerNotAssigned(PrefectJobsError):
 
 
 class SchedulerEngineMismatch(PrefectJobsError, ValueError):
-    """The scheduler found is of the other engine than the setting (or the job type) needs."""
+    """The scheduler is of another engine than the setting (or the job type) needs."""
 
 
 class SchedulerMissing(SchedulerConnectionError):
-    """Prefect has no scheduler of that name. A submission is refused; for a job that is at work it is no verdict."""
+    """Prefect has no scheduler of that name. A submission is refused; a running job keeps its status."""
 
 
 class JobStateError(PrefectJobsError):
-    """The action is not possible in the job's present status, or not with what this process knows of it."""
+    """The action is not possible in the present status of the job, or with what this process knows of it."""
 
 
 class ResultUnavailable(PrefectJobsError):
-    """The result is not there: the job has not ended, failed, or was told to forget it."""
+    """The job has no result: it has not ended, it failed, or it discards its result (`forget=True`)."""
 
 
 class LocalPartError(PrefectJobsError):
-    """A part that prefect-jobs runs on this machine (personal pool, Prefect server) cannot be had or started."""
+    """A part that prefect-jobs runs on this machine (personal pool, Prefect server) cannot be installed or started."""
 
 
 class DatabaseError(PrefectJobsError):
-    """The database cannot be used: unreachable, or of a schema that this version does not know."""
+    """The database cannot be used: it is unreachable, or its schema is unknown to this version."""

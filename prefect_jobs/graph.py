@@ -1,6 +1,6 @@
-"""Walks over a graph of names, which is given as a mapping from each name to its parents. Pure.
+"""Walks over a graph of names, given as a mapping from each name to its parents. Pure.
 
-Parents that have no entry of their own are left out. No walk recurses: a chain may be longer than Python's stack.
+Parents that are no keys of the mapping are ignored. No walk recurses: a chain may be longer than Python's stack.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ Parents = Mapping[str, Iterable[str]]
 
 
 def children_of(parents: Parents) -> dict[str, list[str]]:
-    """The children of each name, once each."""
+    """The children of each name, each child once."""
     found: dict[str, list[str]] = {name: [] for name in parents}
     for name, above in parents.items():
         for parent in dict.fromkeys(above):
@@ -20,11 +20,11 @@ def children_of(parents: Parents) -> dict[str, list[str]]:
 
 
 def in_order(parents: Parents) -> list[str]:
-    """Every name after all of its parents; names in a circle, or below one, are left out."""
+    """Every name after all of its parents; names in a cycle, or below one, are left out."""
     children = children_of(parents)
     waiting = {name: len({parent for parent in above if parent in parents}) for name, above in parents.items()}
     ready = [name for name, number in waiting.items() if not number]
-    for name in ready:  # grows while it is walked through
+    for name in ready:  # grows while it is iterated
         for child in children[name]:
             waiting[child] -= 1
             if not waiting[child]:
@@ -35,7 +35,7 @@ def in_order(parents: Parents) -> list[str]:
 def layers(parents: Parents) -> list[list[str]]:
     """The names in rows: each one below all of its parents, by the longest path from the roots.
 
-    Names in a circle, or below one, have no such place: they are in the first row.
+    Names in a cycle, or below one, are in the first row.
     """
     row: dict[str, int] = {}
     for name in in_order(parents):
@@ -59,8 +59,8 @@ def ancestors(parents: Parents, *names: str) -> set[str]:
 
 
 def path_down(parents: Parents, ancestor: str, descendant: str) -> list[str] | None:
-    """The names along a shortest path from one name down to another that comes after it, both included; ``None``
-    where there is no such path."""
+    """The names along a shortest path from one name down to a descendant, both included; ``None`` if there is
+    no such path."""
     child_of: dict[str, str] = {}
     waiting = deque([descendant])
     while waiting:
@@ -79,7 +79,7 @@ def path_down(parents: Parents, ancestor: str, descendant: str) -> list[str] | N
 
 
 def find_circle(parents: Parents) -> list[str] | None:
-    """A circle as the names along it, from parent to child, the first one again at the end; ``None`` where there is
+    """A cycle as the names along it, from parent to child, the first one again at the end; ``None`` if there is
     none."""
     done: set[str] = set()
     for start in parents:

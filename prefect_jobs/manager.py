@@ -1,4 +1,4 @@
-"""The jobs of one app: create, list, get, count, many at once, on a schedule."""
+"""The jobs of one app: create, list, get and count them, execute many at once, schedule them."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ COMMON = ("description", "workspace", "extended_properties", "process_results_fu
 
 
 class Owner(Protocol):
-    """The app that owns jobs, as its manager sees it; see :class:`prefect_jobs.App`."""
+    """The app that owns jobs, as its manager uses it; see :class:`prefect_jobs.App`."""
 
     @classmethod
     def check_package(cls) -> str:
@@ -36,7 +36,7 @@ class Owner(Protocol):
 
 
 class JobManager:
-    """The jobs of ``app``. Every method that waits has an async twin with an ``a`` in front."""
+    """The jobs of ``app``. Every method that waits has an async twin, with the prefix ``a``."""
 
     def __init__(self, app: type[Owner]) -> None:
         """
@@ -46,22 +46,22 @@ class JobManager:
         self.app = app
         self.label = app.check_package()
 
-    # -- making -----------------------------------------------------------------------------------------
+    # -- creating ---------------------------------------------------------------------------------------
 
     def create_job(self, name: str, user: Any, groups: Any = None, job_type: Any = None, **kwargs: Any) -> Job:
-        """A new job, unsaved (saved at once where ``groups`` is given).
+        """A new job, unsaved (saved at once if ``groups`` is given).
 
         Args:
-            name: for people; ``{id}`` becomes the job's id at the first save.
+            name: for people; ``{id}`` is replaced by the job's id at the first save.
             user: a name, or a user object of Django or Starlette.
-            groups: names or objects with ``.name``, who may see the job, too.
+            groups: names or objects with ``.name``, with which the job is shared.
             job_type: ``"BASIC"``, ``"CONDOR"``, …, a registered name, or a subclass of Job.
             **kwargs: ``description``, ``workspace``, ``extended_properties``, ``process_results_function``, and
                 what the type takes.
 
         Raises:
             ValueError: an unknown type, a bad name or value, a scheduler that does not exist or is of the wrong engine
-                (where Prefect is away, that is found at ``execute``).
+                (while Prefect cannot be reached, ``execute`` checks the scheduler).
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
@@ -86,16 +86,16 @@ class JobManager:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Job]:
-        """The app's jobs, as last known: neither a scheduler nor Prefect is asked, and the number of SQL statements
-        does not depend on the number of jobs.
+        """The app's jobs, as last known. No scheduler and no Prefect server is contacted, and the number of SQL
+        statements does not depend on the number of jobs.
 
         Args:
             user: only this user's.
-            groups: only those that any of these groups may see; not together with ``user``.
+            groups: only jobs that are shared with any of these groups; not together with ``user``.
             order_by: a field, ``-field``, or a tuple of them.
             filters: ``{field: value}`` or ``{field__lookup: value}``, also ``extended_properties__key__subkey``.
-            limit: how many at most.
-            offset: how many to leave out first.
+            limit: the largest number of jobs.
+            offset: the number of jobs to skip.
 
         Raises:
             ValueError: ``user`` with ``groups``, an unknown field or lookup.
@@ -109,10 +109,10 @@ class JobManager:
         return await run_sync(lambda: self.list_jobs(*args, **kwargs))
 
     def count_jobs(self, user: Any = None, groups: Any = None, filters: Mapping[str, Any] | None = None) -> int:
-        """How many jobs :meth:`list_jobs` would give.
+        """The number of jobs that :meth:`list_jobs` would return.
 
         Raises:
-            ValueError: as there.
+            ValueError: as :meth:`list_jobs`.
         """
         return get_runtime().store.count(self._query(user, groups, filters))
 
@@ -121,7 +121,7 @@ class JobManager:
         return await run_sync(lambda: self.count_jobs(*args, **kwargs))
 
     def get_job(self, job_id: int | str, user: Any = None, filters: Mapping[str, Any] | None = None) -> Job | None:
-        """The job; ``None`` where it does not exist, is another app's or, with ``user``, another user's.
+        """The job; ``None`` if it does not exist, belongs to another app or, with ``user``, to another user.
 
         Args:
             job_id: an integer or a string of digits.
@@ -139,18 +139,18 @@ class JobManager:
         return await run_sync(lambda: self.get_job(*args, **kwargs))
 
     def get_job_status_callback_url(self, request: Any, job_id: int | str) -> str:
-        """The absolute URL that makes us look at the job's status, ending in ``/update-job-status/<id>/``.
+        """The absolute URL that refreshes the job's status when it is called. It ends in ``/update-job-status/<id>/``.
 
         Args:
-            request: a Starlette or Django request; ``None``: the setting ``PUBLIC_URL`` counts.
+            request: a Starlette or Django request; ``None``: use the setting ``PUBLIC_URL``.
             job_id: the job.
 
         Raises:
-            ValueError: neither a request nor ``PUBLIC_URL``, or no job's id.
+            ValueError: neither a request nor ``PUBLIC_URL``, or not the id of a job.
         """
         number = number_of(job_id)
         if number is None:
-            raise ValueError(f"{job_id!r} is no job's id.")
+            raise ValueError(f"{job_id!r} is not the id of a job.")
         settings = get_runtime().settings
         url = callbacks.absolute_url(request, number, settings.public_url)
         if settings.callback_secret is None:
@@ -162,18 +162,18 @@ class JobManager:
     def execute_jobs(
         self, jobs: Iterable[Job], progress: Callable[[Job, Exception | None], None] | None = None
     ) -> list[Job]:
-        """Executes jobs in as few calls to schedulers, SQL and Prefect as they allow; one that is refused does not
-        stop the others: it is Error, with the cause.
+        """Executes jobs in as few calls to schedulers, SQL and Prefect as possible. If one is refused, it gets the
+        status Error with the cause, and the others continue.
 
         Args:
-            jobs: of this app.
-            progress: called for each job when its outcome is known, with the exception where there was one.
+            jobs: jobs of this app.
+            progress: called for each job when its outcome is known, with the exception if there is one.
 
         Returns:
             The jobs.
 
         Raises:
-            DatabaseError: the database cannot be used; what was submitted by then is found again, and not twice.
+            DatabaseError: the database cannot be used; jobs that are submitted already are found again, not doubled.
         """
         every = list(jobs)
 
@@ -201,18 +201,19 @@ class JobManager:
         timezone: str | None = None,
         **kwargs: Any,
     ) -> Schedule:
-        """Puts a job on a schedule: a Prefect deployment whose runs, on a worker, are new jobs of this kind.
+        """Puts a job on a schedule: a Prefect deployment whose runs, on a worker, create jobs of this kind.
 
         Args:
             name: of each job, and of the schedule.
-            user: whose jobs they are.
+            user: the owner of the jobs.
             job_type: as in :meth:`create_job`.
             cron: a cron expression; or
             interval: a timedelta or seconds.
             timezone: an IANA name for ``cron``, UTC if not given.
             **kwargs: as in :meth:`create_job`, and ``timeout`` (seconds, after which a job is stopped); for DASK also
-                ``function`` (one that the workers can import, or its dotted path), ``arguments``,
-                ``keyword_arguments`` and ``map_over``. Kept as the deployment's parameters, that is as JSON.
+            ``function`` (one that the workers can import, or its dotted path), ``arguments``,
+            ``keyword_arguments`` and ``map_over``. They are the deployment's parameters, so JSON must be able to
+            keep them.
 
         Raises:
             ValueError: not exactly one of ``cron`` and ``interval``, or a bad one.
@@ -221,14 +222,14 @@ class JobManager:
         type_name, cls = registry.job_class(job_type)
         if not registry.has_own_flow(cls):
             raise ValueError(
-                f"Jobs of the type {type_name!r} have no flow of their own that a schedule could run: "
+                f"Jobs of the type {type_name!r} have no flow that a schedule could run: "
                 "set flow_entrypoint = 'module:function' on the class."
             )
         own = {key: kwargs.pop(key) for key in cls.flow_parameters if key in kwargs}
-        self._draft(name, user, None, type_name, cls, kwargs)  # what create_job refuses is refused now
+        self._draft(name, user, None, type_name, cls, kwargs)  # raises now what create_job would raise in the run
         owner = user_name(user)
         parameters = {"name": name, "user": owner, "app": self.label, **_serializable(kwargs)}
-        # The runs are made by other processes, in other folders.
+        # Other processes, in other folders, execute the runs.
         if parameters.get("workspace"):
             parameters["workspace"] = self._workspace(parameters["workspace"], owner)
         parameters = cls.portable(parameters)
@@ -250,10 +251,10 @@ class JobManager:
     # -- for flows --------------------------------------------------------------------------------------
 
     def job_of_run(self, flow_run_id: str, make: Callable[[], Job]) -> tuple[Job, bool]:
-        """The job whose face a flow run is that an engine executes; made by ``make`` the first time.
+        """The job that a flow run shows while the flow engine executes that run; made by ``make`` the first time.
 
         Returns:
-            The job, and whether it was there already (the run was retried, or its process came back).
+            The job, and whether it existed already (the run was retried, or its process was started again).
         """
         runtime: Runtime = get_runtime()
         found = runtime.store.find(JobQuery(filters={"flow_run_id": flow_run_id}))
@@ -316,7 +317,7 @@ class JobManager:
 
 
 def known_run(flow_run_id: str) -> bool:
-    """Whether a flow run is the face of a job."""
+    """Whether a flow run shows a job."""
     return bool(get_runtime().store.records_of_runs([flow_run_id]))
 
 
@@ -324,7 +325,7 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
     """The name by which other processes find the scheduler.
 
     Raises:
-        ValueError: there is none of that name, or it is a block that was never saved, which only this process knows.
+        ValueError: there is none of that name, or the block was never saved, so that only this process has it.
         SchedulerEngineMismatch: one of the other engine.
     """
     if isinstance(scheduler, str):
@@ -333,7 +334,7 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
         return scheduler
     name = getattr(scheduler, "name", None)
     if not name or not getattr(scheduler, "saved", False):
-        raise ValueError(f"The scheduler {name or scheduler!r} must be saved first, so that others find it: .save()")
+        raise ValueError(f"The scheduler {name or scheduler!r} must be saved first: call its save().")
     if engine is not None and scheduler.engine != engine:
         raise SchedulerEngineMismatch(f"The scheduler {name!r} is a {scheduler.engine} one; this job needs {engine}.")
     return str(name)

@@ -1,6 +1,6 @@
-"""The keys of ``JobRecord.native`` that every room may read, whatever the job's engine.
+"""The keys of ``JobRecord.native`` that every module may read, for jobs of any engine.
 
-What an engine keeps for itself is in its own state (:mod:`prefect_jobs.jobs.condor.state` and its kin). Rows of earlier
+The keys of one engine are in its own state (:mod:`prefect_jobs.jobs.condor.state` and the like). Rows of earlier
 versions have the same keys.
 """
 
@@ -11,31 +11,31 @@ from typing import Any
 
 from prefect_jobs import clock
 
-#: What the job will be once its outputs are fetched: an encoded :class:`Outcome`.
+#: The outcome of the job once its outputs are fetched: an encoded :class:`Outcome`.
 OUTCOME = "outcome"
-#: Since when the scheduler has not answered, and when it was asked last without an answer.
+#: When the scheduler stopped answering, and when the last poll without an answer was.
 UNREACHABLE_SINCE, ASKED = "unreachable_since", "asked"
-#: An earlier submission was accepted, so that to submit the job again is to run it again.
+#: An earlier submission was accepted, so submitting the job again is running it again.
 RAN = "ran"
-#: For how many seconds work that had begun did not run (``seconds``), and since when it does not (``since``).
+#: The seconds for which work that had begun did not run (``seconds``), and since when it does not (``since``).
 STANDING = "standing"
-#: Something of the job is at its scheduler.
+#: A part of the work is at the scheduler.
 IN_QUEUE = "in_queue"
-#: The machine whose own HTCondor has the job.
+#: The machine whose local HTCondor has the job.
 HOST = "host"
-#: Of a job on a process' own Dask cluster: ``host``, the machine, and ``address``, the scheduler's.
+#: For a job on the Dask cluster of a process: ``host``, the machine, and ``address``, the scheduler's.
 LOCAL = "local"
-#: The page of the scheduler's dashboard.
+#: URL of the scheduler's dashboard.
 DASHBOARD = "dashboard"
-#: HTCondor's number of the cluster.
+#: HTCondor's cluster id.
 CLUSTER = "cluster"
-#: Where the result is kept, see :meth:`prefect_jobs.jobs.ports.Results.keep`.
+#: Where the result is kept; see :meth:`prefect_jobs.jobs.ports.Results.keep`.
 RESULT = "result"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job will be once its outputs are fetched."""
+    """The status and message that a job gets once its outputs are fetched."""
 
     status: str
     message: str = ""
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class Noted:
-    """Reads these keys. It copies nothing, so it costs nothing to make one."""
+    """Reads these keys. It copies nothing, so creating one is cheap."""
 
     __slots__ = ("_native",)
 
@@ -64,19 +64,19 @@ class Noted:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What the job will be once its outputs are fetched; ``None``: not known."""
+        """What the job gets once its outputs are fetched; ``None``: not known."""
         value = self._native.get(OUTCOME)
         return Outcome.read(value) if value else None
 
     @property
     def unreachable_since(self) -> str | None:
-        """Since when the scheduler has not answered."""
+        """When the scheduler stopped answering."""
         value = self._native.get(UNREACHABLE_SINCE)
         return None if value is None else str(value)
 
     @property
     def asked(self) -> datetime | None:
-        """When the scheduler was asked last without an answer."""
+        """When the last poll without an answer was."""
         value = self._native.get(ASKED)
         return clock.parse(value) if value else None
 
@@ -87,24 +87,24 @@ class Noted:
 
     @property
     def in_queue(self) -> bool:
-        """Whether something of the job is at its scheduler."""
+        """Whether a part of the work is at the scheduler."""
         return bool(self._native.get(IN_QUEUE))
 
     @property
     def host(self) -> str | None:
-        """The machine whose own scheduler has the job; ``None``: not known, or a scheduler that is reached by name."""
+        """The machine whose local scheduler has the job; ``None``: not known, or a scheduler with a block."""
         value = self._native.get(HOST) or (self._native.get(LOCAL) or {}).get("host")
         return None if value is None else str(value)
 
     @property
     def dashboard(self) -> str | None:
-        """The page of the scheduler's dashboard."""
+        """URL of the scheduler's dashboard."""
         value = self._native.get(DASHBOARD)
         return str(value) if value else None
 
     @property
     def cluster(self) -> int | None:
-        """HTCondor's number of the cluster."""
+        """HTCondor's cluster id."""
         value = self._native.get(CLUSTER)
         return None if value is None else int(value)
 

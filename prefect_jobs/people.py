@@ -1,4 +1,4 @@
-"""Users and groups as names, whatever framework they come from."""
+"""Names of users and groups of any framework."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,11 +10,11 @@ _MAX = 255
 def user_name(user: Any) -> str:
     """The name of a user: a text, or an object with ``username``, ``identity`` or ``display_name``.
 
-    Users of Django and Starlette fit. One that is nobody (``is_anonymous`` true, ``is_authenticated`` false) is
-    ``"anonymous"``.
+    Users of Django and Starlette fit. A user who is not logged in (``is_anonymous`` true, ``is_authenticated`` false)
+    is ``"anonymous"``.
 
     Raises:
-        ValueError: no name can be had from it.
+        ValueError: the object has no name.
     """
     if isinstance(user, str):
         return _checked(user, user)
@@ -33,7 +33,7 @@ def user_name(user: Any) -> str:
 
 
 def group_names(groups: Any) -> tuple[str, ...]:
-    """The names of groups: texts, or objects with ``name``; one alone counts as a list of one.
+    """The names of groups: texts, or objects with ``name``; a single one counts as a list of one.
 
     Raises:
         ValueError: a group without a name.
@@ -48,7 +48,7 @@ def group_names(groups: Any) -> tuple[str, ...]:
     for group in groups:
         name = group if isinstance(group, str) else getattr(group, "name", None)
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{group!r} is no group: a name, or an object with a name, is needed.")
+            raise ValueError(f"{group!r} is not a group: use a name, or an object with a name.")
         names[_checked(name, group)] = None
     return tuple(names)
 

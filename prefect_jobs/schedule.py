@@ -1,4 +1,4 @@
-"""A job on a schedule: a Prefect deployment of its own, whose runs are executed by a worker."""
+"""A job on a schedule: a Prefect deployment for it, whose runs a worker executes."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,36 +30,36 @@ class Schedule:
         interval: timedelta | float | None,
         timezone: str | None,
     ) -> "Schedule":
-        """Makes the deployment.
+        """Creates the deployment.
 
         Raises:
-            ValueError: not exactly one of ``cron`` and ``interval``, or one that Prefect cannot read.
+            ValueError: not exactly one of ``cron`` and ``interval``, or a value that Prefect cannot read.
         """
         from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
         if (cron is None) == (interval is None):
-            raise ValueError("A schedule needs cron=… or interval=…, and not both.")
+            raise ValueError("A schedule needs either cron=… or interval=….")
         schedule: Any
         if cron is not None:
             schedule = CronSchedule(cron=cron, timezone=timezone or "UTC")
         else:
             length = interval if isinstance(interval, timedelta) else timedelta(seconds=float(interval or 0))
             if length <= timedelta(0):
-                raise ValueError(f"The interval of a schedule is longer than 0 s, not {length}.")
+                raise ValueError(f"The interval of a schedule must be longer than 0 s, not {length}.")
             schedule = IntervalSchedule(interval=length, timezone=timezone)
         full, deployment = api.create_scheduled(app, name, entrypoint, parameters, schedule)
         return cls(full, str(deployment))
 
     def pause(self) -> None:
-        """No new runs until :meth:`resume`."""
+        """Creates no new runs until :meth:`resume`."""
         self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=True))
 
     def resume(self) -> None:
-        """New runs again."""
+        """Creates new runs again."""
         self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=False))
 
     def delete(self) -> None:
-        """Ends the schedule; jobs that it made stay."""
+        """Deletes the schedule; the jobs that it created stay."""
         self._ask(lambda api: api.delete_deployment(UUID(self.deployment_id)))
 
     @staticmethod

@@ -13,31 +13,31 @@ from prefect_jobs.errors import PrefectJobsError
 
 
 class Settings(BaseSettings):
-    """What an installation may choose. Every field is a variable ``PREFECT_JOBS_<FIELD>``."""
+    """The settings of an installation. Every field is a variable ``PREFECT_JOBS_<FIELD>``."""
 
     model_config = SettingsConfigDict(
         env_prefix="PREFECT_JOBS_", env_file=".env", extra="ignore", env_ignore_empty=True
     )
 
-    #: SQLAlchemy URL; empty: an SQLite file in the Prefect home. It may hold a password, so it has no place in reprs.
+    #: SQLAlchemy URL; empty: an SQLite file in the Prefect home. Left out of the repr, since it may hold a password.
     database_url: Annotated[str | None, Field(repr=False)] = None
-    #: Folder under which jobs without a workspace get theirs; relative to the Prefect home, never to the working
-    #: directory, which for a worker's run is deleted when the run ends.
+    #: Folder for the workspaces of jobs that name none; relative to the Prefect home, not to the working directory:
+    #: a Prefect worker deletes that when the run ends.
     workspace: Path = Path("prefect-jobs-workspace")
-    #: Address at which people and jobs reach the web app, for callback URLs made without a request.
+    #: Address at which people and jobs reach the web app, for callback URLs that are made without a request.
     public_url: str | None = None
-    #: Seconds between two questions to a scheduler.
+    #: Seconds between two polls of a scheduler.
     poll_interval: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 2.0
-    #: Seconds after which a job held by the system is removed; none: never.
+    #: Seconds after which a job held by HTCondor is removed; none: never.
     held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    #: This machine's name, by which it is known at whose own HTCondor or Dask cluster a job without a scheduler block
-    #: is. Set it where names change: a container that is made anew has another one.
+    #: This machine's name. It identifies the machine whose local HTCondor or Dask cluster runs jobs without a
+    #: scheduler block. Set it where host names change: each new container has another one.
     host_name: Annotated[str, Field(min_length=1, max_length=200)] = Field(default_factory=socket.gethostname)
-    #: Bytes above which a Dask result goes to Prefect result storage.
+    #: Size in bytes above which a Dask result goes to Prefect result storage.
     result_size_limit: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
-    #: Signs callback URLs; none: they are open.
+    #: Signs callback URLs; none: they are not protected.
     callback_secret: SecretStr | None = None
-    #: Signs web tokens; made and kept in the database if not given.
+    #: Signs web tokens; if not given, one is made and kept in the database.
     secret_key: SecretStr | None = None
 
     @field_validator("database_url")
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
             "sqlite:///",
             "sqlite:///:memory:",
         ):
-            # In memory, each thread would have a database of its own.
+            # Each thread would have its own database in memory.
             raise ValueError("use sqlite:///path or postgresql+psycopg://user:password@host/name")
         return value
 
@@ -62,9 +62,9 @@ class Settings(BaseSettings):
             parts = urlsplit(value)
             whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
         except ValueError:
-            whole = False  # no port that is a number, or half an IPv6 address
+            whole = False  # a port that is no number, or half an IPv6 address
         if not whole or parts.query or parts.fragment:
-            raise ValueError("an absolute http:// or https:// address is needed, without ? and #")
+            raise ValueError("use an absolute http:// or https:// address, without ? and #")
         return value.rstrip("/")
 
 

@@ -1,7 +1,7 @@
 """The status vocabulary of the Tethys Jobs API and what each status means to Prefect, as data.
 
-A status is known by its display name (``"Running"``) and a three-letter code (``"RUN"``). Any other
-text is a *custom status*: code ``OTH``, its text kept, its meaning told by a :class:`StatusClass`.
+A status has a display name (``"Running"``) and a three-letter code (``"RUN"``). Any other text is a
+*custom status*: its code is ``OTH``, its text is kept, and a :class:`StatusClass` gives its meaning.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ MAX_STATUS_LENGTH = 255
 
 @dataclass(frozen=True)
 class StatusClass:
-    """What a status means: the lists that it is in and the Prefect state type that shows it.
+    """What a status means: the lists that it is in, and the Prefect state type that shows it.
 
-    ``None`` as ``state_type``: keep the type that the flow run has (an unclassified custom status).
+    ``None`` as ``state_type``: the flow run keeps its state type (an unclassified custom status).
     """
 
     pre_running: bool = False
@@ -46,8 +46,8 @@ class StatusClass:
     state_type: StateType | None = None
 
     def encode(self) -> str:
-        """A short text to be stored with the job, so that a process which never registered the status
-        still treats the job right."""
+        """A short text that is stored with the job, so that a process that has not registered the status
+        still treats the job correctly."""
         flags = "".join(
             letter
             for letter, on in zip(
@@ -127,11 +127,11 @@ ACTIVE_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.active]
 NON_TERMINAL_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.non_terminal]
 TERMINAL_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.terminal]
 
-#: Held by the system: shown as paused, asked about again at every poll.
+#: Held by the scheduler: shown as paused, still polled.
 HELD_CLASS = StatusClass(non_terminal=True, state_type="PAUSED")
 UNCLASSIFIED = StatusClass()
 
-#: Custom statuses of this process, by text. The contract names this registry as shared state.
+#: Custom statuses of this process, by text. The Tethys Jobs API documents this registry as shared state.
 _custom: dict[str, StatusClass] = {HELD: HELD_CLASS}
 
 
@@ -152,7 +152,7 @@ def register_custom_status(status: str, kind: StatusClass) -> None:
 
 
 def _sync_lists(text: str, previous: StatusClass | None, kind: StatusClass) -> None:
-    """Keeps the public lists (``Job.RUNNING_STATUSES``, …) true to what is registered."""
+    """Keeps the public lists (``Job.RUNNING_STATUSES``, …) in step with the registered statuses."""
     for names, flag in (
         (PRE_RUNNING_STATUSES, "pre_running"),
         (RUNNING_STATUSES, "running"),
@@ -170,15 +170,13 @@ def check_text(status: str) -> str:
     """The status text without outer white space.
 
     Raises:
-        ValueError: blank, not a string, or longer than 255 characters.
+        ValueError: it is blank, not a string, or longer than 255 characters.
     """
     if not isinstance(status, str) or not status.strip():
         raise ValueError(f"A status is a text, not {status!r}.")
     text = status.strip()
     if len(text) > MAX_STATUS_LENGTH:
-        raise ValueError(
-            f"The status {text[:40]!r}… has {len(text)} characters; at most {MAX_STATUS_LENGTH} are possible."
-        )
+        raise ValueError(f"The status {text[:40]!r}… has {len(text)} characters; the limit is {MAX_STATUS_LENGTH}.")
     return text
 
 
@@ -192,12 +190,12 @@ class Status:
 
     @property
     def custom(self) -> bool:
-        """Whether this is none of the official statuses."""
+        """Whether this is not one of the official statuses."""
         return self.code == OTHER_CODE
 
 
 def parse(status: str) -> Status:
-    """The status meant by a display name, a code, or any custom text.
+    """The status with a display name, a code, or any custom text.
 
     Raises:
         ValueError: see :func:`check_text`.
@@ -212,5 +210,5 @@ def parse(status: str) -> Status:
 
 
 def is_final(status: Status) -> bool:
-    """Terminal, and nothing more will come by itself: all terminal statuses but Results-Ready."""
+    """Whether nothing more happens by itself: all terminal statuses but Results-Ready."""
     return status.kind.terminal and status.text != RESULTS_READY

@@ -1,11 +1,11 @@
-"""The one door for changes of status: :func:`transition`, pure, from a state and an event to a state.
+"""The only function that changes statuses: :func:`transition`, pure, from a state and an event to a state.
 
-Polls, pushes, callbacks, hands, commands and the Prefect UI all come through here. What may follow what
-is written down once, so that no late or repeated news can undo what is known:
+Polls, pushes, callbacks, API calls, commands and the Prefect UI all use it. It defines which status may follow
+which, so that late or repeated news never overwrites what is known:
 
 * news from a scheduler never leaves a final status, never goes from Results-Ready back to a running one,
   and is ignored if it is about an earlier submission than the present one;
-* a custom status that a person set stays until the scheduler has something new to say;
+* a custom status that a person set stays until the scheduler reports a change;
 * a person may set anything.
 """
 
@@ -18,25 +18,25 @@ from prefect_jobs.records import StatusState
 
 
 class Source(Enum):
-    """Who says so."""
+    """Where news comes from."""
 
     HAND = "hand"
-    #: The scheduler was asked, or told us.
+    #: The scheduler answered a poll, or reported by itself.
     SCHEDULER = "scheduler"
-    #: The outputs were fetched (or the fetching's verdict is known).
+    #: The outputs were fetched, or fetching them failed for good.
     RESULTS = "results"
 
 
 @dataclass(frozen=True)
 class News:
-    """A status told by somebody; ``None`` as status: only the message is news."""
+    """A reported status; ``None`` as status: only the message is news."""
 
     source: Source
     status: str | None
     message: str | None = None
-    #: The submission it is about; none: whatever is the present one.
+    #: The submission that it is about; none: the present one.
     attempt: int | None = None
-    #: When the work began and ended by the scheduler's own clock, where it says.
+    #: When the work began and ended by the scheduler's clock, if it reports that.
     started: datetime | None = None
     ended: datetime | None = None
     crashed: bool = False
@@ -49,7 +49,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The scheduler took the submission."""
+    """The scheduler accepted the submission."""
 
     message: str = ""
 
@@ -81,7 +81,7 @@ def transition(state: StatusState, event: Event, now: datetime) -> StatusState:
         return _accepted(state, event, now)
     if isinstance(event, Refused):
         if statuses.is_final(state.as_status):
-            return state  # a person was faster, and stopped it meanwhile
+            return state  # a person has stopped it meanwhile
         return _moved(_submitted(state, now), statuses.ERROR, event.message, now)
     return _told(state, event, now)
 
@@ -90,7 +90,7 @@ def _accepted(state: StatusState, event: Accepted, now: datetime) -> StatusState
     if state.status == statuses.PENDING:
         taken = replace(_submitted(state, now), observed_status=statuses.SUBMITTED)
         return _moved(taken, statuses.SUBMITTED, event.message, now)
-    # Somebody was faster: a poll saw it run, or a person set another status meanwhile.
+    # A poll has seen it run, or a person has set another status meanwhile.
     if state.execute_time is not None:
         return state
     return replace(_submitted(state, now), observed_status=state.observed_status or statuses.SUBMITTED)
@@ -128,10 +128,10 @@ def _told(state: StatusState, news: News, now: datetime) -> StatusState:
 
 
 def _begun(state: StatusState, started: datetime | None) -> StatusState:
-    """The state with when the work began, where that is told and was not known.
+    """The state with the time when the work began, if that is reported and was not known.
 
-    The scheduler's clock counts in whole seconds, and may differ from ours: what was submitted by our clock
-    after it began by the scheduler's was submitted when it began.
+    The scheduler's clock counts in whole seconds, and may differ from ours: if work began by the scheduler's clock
+    before it was submitted by ours, it began when it was submitted.
     """
     if started is None:
         return state
@@ -164,7 +164,7 @@ def _moved(state: StatusState, status: str, message: str, now: datetime, news: N
 
 
 def visible_change(old: StatusState, new: StatusState) -> bool:
-    """Whether the job's face in Prefect must change."""
+    """Whether what Prefect shows of the job must change."""
     return _face(old) != _face(new)
 
 
