@@ -1,4 +1,4 @@
-"""The job as people use it: its actions, an explicit async twin for each that waits, and the hooks of a type."""
+"""The job: its actions, an async twin for each one that waits, and the hooks of a type."""
 
 import inspect
 from datetime import timedelta
@@ -31,9 +31,9 @@ class Job(JobFields, JobType):
     ``async def``.
     """
 
-    #: What does the work of this type at its engine.
+    #: The engine of this type.
     engine_type: ClassVar[type[Engine]] = Engine
-    #: What jobs of this type can do; made from what the type overrides.
+    #: What jobs of this type can do, derived from what the type overrides.
     abilities: ClassVar[Abilities] = Abilities()
 
     engine: Engine
@@ -57,14 +57,14 @@ class Job(JobFields, JobType):
 
         self.handle = Handle(backend, record, workspace_of)
         self.engine = engine(self.handle)
-        #: Whether :meth:`delete` removes the job's own directory, too.
+        #: Whether :meth:`delete` removes the job directory, too.
         self.clean_on_delete = False
 
-    # -- attributes that ask ----------------------------------------------------------------------------
+    # -- attributes that poll ---------------------------------------------------------------------------
 
     @property
     def status(self) -> str:
-        """The status, asked for anew (see :meth:`update_status`)."""
+        """The status, refreshed first (see :meth:`update_status`)."""
         self.update_status()
         return self.cached_status
 
@@ -74,10 +74,10 @@ class Job(JobFields, JobType):
 
     @property
     def scheduler(self) -> Any:
-        """The block of the scheduler; ``None``: this machine's own, or a type that has none.
+        """The block of the scheduler; ``None``: this machine's scheduler, or a type without schedulers.
 
         Raises:
-            SchedulerConnectionError: the block cannot be read: Prefect is away, or it was deleted.
+            SchedulerConnectionError: the block cannot be read: Prefect cannot be reached, or the block was deleted.
         """
         name = self.handle.record.scheduler
         return None if name is None else self.handle.backend.site.scheduler(name)
@@ -97,18 +97,18 @@ class Job(JobFields, JobType):
         self.handle.wait_shown()
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
-        """Saves and submits the job; what it takes depends on its type.
+        """Saves and submits the job; the arguments depend on its type.
 
         Raises:
-            SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
-            JobStateError: the job is active already, and the message names its id at the scheduler; or it is over:
-                :meth:`resubmit` it. A job that was refused, so that nothing ever ran, may be executed again.
+            SubmissionError: the scheduler refused it (the job is Error) or was not reached (the job stays Pending).
+            JobStateError: the job is active, and the message has its id at the scheduler; or it is over: call
+            :meth:`resubmit`. A job that was refused, so that nothing ever ran, may be executed again.
         """
         submission.execute(self, args, kwargs)
 
     def update_status(self, status: str | None = None) -> None:
-        """Sets the status by hand, or asks the scheduler where the job is not over and
-        ``update_status_interval`` has passed since the last question.
+        """Sets the status to ``status``, or else polls the scheduler if the job is not over and
+        ``update_status_interval`` has passed since the last poll.
 
         Raises:
             ValueError: a blank status or one over 255 characters.
@@ -120,7 +120,7 @@ class Job(JobFields, JobType):
         if self.id is None:
             self.save()
         if statuses.parse(status).text == statuses.COMPLETE and self.scheduler_engine is None:
-            # Only the caller knows that the work is over: the results function is called as for any other type.
+            # Only the caller knows that the work is over: the results function is called as for other types.
             self.handle.apply(News(Source.HAND, statuses.RESULTS_READY))
             results.process_results(self)
             return
@@ -128,8 +128,8 @@ class Job(JobFields, JobType):
         self.handle.wait_shown()
 
     @steered("stop")
-    def stop(self) -> Any:  # an override may be async, and may return a status
-        """Stops the work; the job ends as Aborted (or Various-Complete where some of it was done).
+    def stop(self) -> Any:  # an override may be async and return a status
+        """Stops the work; the job ends as Aborted (or Various-Complete if some of the work was done).
 
         Raises:
             JobStateError: the job is over already.
@@ -138,7 +138,7 @@ class Job(JobFields, JobType):
         return self.engine.stop()
 
     @steered("pause")
-    def pause(self) -> Any:  # an override may be async, and may return a status
+    def pause(self) -> Any:  # an override may be async and return a status
         """Holds the work until :meth:`resume`.
 
         Raises:
@@ -148,8 +148,8 @@ class Job(JobFields, JobType):
         return self.engine.pause()
 
     @steered("resume")
-    def resume(self) -> Any:  # an override may be async, and may return a status
-        """Lets paused or held work go on.
+    def resume(self) -> Any:  # an override may be async and return a status
+        """Resumes paused or held work.
 
         Raises:
             JobStateError: the job is neither paused nor held.
@@ -157,7 +157,7 @@ class Job(JobFields, JobType):
         return self.engine.resume()
 
     def resubmit(self) -> None:
-        """Submits a job that is over once more, as it is now.
+        """Submits a job that is over again, with its present values.
 
         Raises:
             JobStateError: the job is not over, or was never submitted.
@@ -174,7 +174,7 @@ class Job(JobFields, JobType):
         return found
 
     def process_results(self) -> None:
-        """Fetches outputs or the result, calls ``process_results_function``, and ends the job.
+        """Fetches the outputs or the result, calls ``process_results_function``, and ends the job.
 
         Raises:
             JobStateError: the work is not over yet.
@@ -182,8 +182,8 @@ class Job(JobFields, JobType):
         results.process_results(self)
 
     def delete(self) -> None:
-        """Stops the job if it is active and its type can be stopped; removes it and its flow run, and with
-        ``clean_on_delete`` its own directory.
+        """Deletes the job and its flow run, and with ``clean_on_delete`` the job directory. An active job is stopped
+        first, if its type can be stopped.
 
         Raises:
             SchedulerConnectionError: it is active and its scheduler cannot be reached: nothing was deleted.
@@ -194,15 +194,15 @@ class Job(JobFields, JobType):
         """Blocks until the job is over: Complete, Various-Complete, Error, Aborted, or a custom terminal status.
 
         Args:
-            timeout: seconds; none: for ever.
-            progress: called with the job at first, and when its status or message changes.
-            until_held: ends also where the job is Held or Paused, which nothing but a person ends.
+            timeout: seconds; none: no limit.
+            progress: called with the job at the start, and when its status or message changes.
+            until_held: whether to end also when the job is Held or Paused. Only a person ends these.
 
         Returns:
             The status.
 
         Raises:
-            TimeoutError: it is not over after ``timeout`` seconds; it goes on.
+            TimeoutError: the job is not over after ``timeout`` seconds; it continues.
         """
         waiting = Waiting(self, timeout, progress, until_held)
         while not waiting.over():
@@ -263,7 +263,7 @@ class Job(JobFields, JobType):
         progress: Progress | None = None,
         until_held: bool = False,
     ) -> str:
-        """As :meth:`wait`; holds no thread while it waits, and calls ``progress`` in the event loop."""
+        """As :meth:`wait`; blocks no thread while it waits, and calls ``progress`` in the event loop."""
         waiting = Waiting(self, timeout, progress, until_held)
         while not await run_sync(waiting.over):
             answer = waiting.tell()
@@ -278,13 +278,13 @@ class Job(JobFields, JobType):
 
     @classmethod
     def polls_itself(cls) -> bool:
-        """Whether the type has a way of its own to find out how a job is, instead of its engine's."""
+        """Whether the type polls in its own way, not by its engine."""
         return defined_by(cls, "_update_status") is not Job
 
     # -- hooks: a type overrides them ---------------------------------------------------------------------
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Submits the work, and returns a :class:`Submitted`. Raises on failure."""
+        """Submits the work, and returns a :class:`Submitted`. Raises an error on failure."""
         return self.handle.from_engine(self.engine.submit(*args, **kwargs))
 
     def _resubmit(self) -> Any:
@@ -292,16 +292,16 @@ class Job(JobFields, JobType):
         return self._execute()
 
     def _find_submission(self) -> "Submitted | Any | None":
-        """Looks for work that was submitted under ``submission_token`` by a process that died then."""
+        """Finds work that was submitted under ``submission_token`` by a process that died before it noted that."""
         return self.handle.from_engine(self.engine.find())
 
     def _update_status(self) -> "str | Observation | Any | None":
-        """A status, or an :class:`Observation`, or ``None`` for no news."""
+        """Returns a status, or an :class:`Observation`, or ``None`` for no news."""
         return self.handle.from_engine(self.engine.poll())
 
     def _process_results(self) -> "Fetched | Any":
-        """Fetches what the work left behind; what it returns is given to ``process_results_function``
-        where it is not ``None`` (else the job is)."""
+        """Fetches what the work left behind. Its return value is passed to ``process_results_function`` if it is not
+        ``None``; otherwise the job is."""
         return self.handle.from_engine(self.engine.fetch())
 
     def _get_logs(self) -> Any:
@@ -329,10 +329,10 @@ class Job(JobFields, JobType):
         )
 
     def check_known(self, what: str) -> None:
-        """Nothing: this type is known."""
+        """Does nothing: this type is known."""
 
     def check_fields(self) -> None:
-        """Checks what was set, and makes paths absolute, before it is stored.
+        """Checks the attributes that were set, and makes paths absolute, before they are stored.
 
         Raises:
             ValueError: a field has a bad value.
@@ -340,28 +340,28 @@ class Job(JobFields, JobType):
         drafts, record = self.handle.drafts, self.handle.record
         if not isinstance(drafts.name, str) or not drafts.name.strip():
             raise ValueError("A job needs a name that is not blank.")
-        # A name that is stored may be longer by its id, which takes the place of {id}.
+        # A stored name may be longer, since the id replaces {id}.
         if len(drafts.name) > MAX_NAME_LENGTH and (self.id is None or drafts.name != record.name):
             raise ValueError(f"The job's name has {len(drafts.name)} characters; the limit is {MAX_NAME_LENGTH}.")
         if not isinstance(drafts.extended_properties, dict):
-            raise ValueError(f"extended_properties is a dict, not {drafts.extended_properties!r}.")
+            raise ValueError(f"extended_properties must be a dict, not {drafts.extended_properties!r}.")
         default = self.handle.backend.site.default_workspace(self.label, self.user)
         drafts.workspace = folders.absolute(drafts.workspace or "", default)
         self.engine.settle()
 
     @property
     def directory(self) -> Path | None:
-        """The job's own directory; ``None``: it has none (yet)."""
+        """The job directory; ``None``: it has none (yet)."""
         return self.engine.directory
 
 
 def defined_by(cls: type, name: str) -> type:
-    """The class in the line of descent of ``cls`` that defines a method."""
+    """The class among the bases of ``cls`` that defines a method."""
     return next(each for each in cls.__mro__ if name in each.__dict__)
 
 
 def _not_overridden(cls: type[Job]) -> dict[str, str]:
-    """Action → why no job of a class can do it: neither the class nor its engine has a way to."""
+    """Action → why no job of a class can do it: neither the class nor its engine implements it."""
     verbs = {"stop": "stopped", "pause": "paused", "resume": "resumed"}
     return {
         name: f"Jobs of the type {cls.__name__} cannot be {verb}."

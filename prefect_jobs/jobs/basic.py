@@ -1,4 +1,4 @@
-"""BASIC: a job without a scheduler; the app does the work and tells the status."""
+"""BASIC: a job without a scheduler; the app does the work and sets the status."""
 
 from typing import ClassVar
 
@@ -6,16 +6,16 @@ from prefect_jobs.jobs.base import Job
 
 
 class BasicJob(Job):
-    """A job whose status is set by hand (``job.status = …``), by the callback URL, or in the Prefect UI.
+    """A job whose status is set by code (``job.status = …``), by the callback URL, or in the Prefect UI.
 
-    ``execute`` makes it Submitted; ``stop``, ``pause`` and ``resume`` change its status and nothing else.
+    ``execute`` makes it Submitted; ``stop``, ``pause`` and ``resume`` only change its status.
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
 
     def stop(self) -> None:
-        """Sets the status: there is no scheduler at which anything runs."""
+        """Sets the status; no scheduler is involved."""
 
     def pause(self) -> None:
         """As :meth:`stop`."""

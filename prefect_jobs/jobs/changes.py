@@ -1,4 +1,4 @@
-"""From an event to what is written of it: the one way in which jobs change their status."""
+"""The change that an event makes to a job's row: the only way in which a status changes."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, transition, visible_change
 
 OTHER_STATUS_KEY = "__other_status__"
-#: Statuses in which work that has begun does not run: it is held, or was evicted and waits.
+#: Statuses in which work that has begun does not run: it is held, or it was evicted and waits.
 _NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
 
 
@@ -25,7 +25,7 @@ def change_for(
     messages: tuple[tuple[int, str], ...] = (),
     nodes: tuple[NodeRecord, ...] = (),
 ) -> Change | None:
-    """What an event does to a job: its state, what follows from that, and the mark that Prefect is behind."""
+    """The change that an event makes: the new state, what follows from it, and the number of visible changes."""
     now = clock.now()
     state = transition(record.state, event, now) if event is not None else record.state
     changed: dict[str, Any] = dict(values or {})
@@ -46,7 +46,7 @@ def change_for(
         text = f"{state.status}: {state.status_message}" if state.status_message else state.status
         said.insert(0, (_level(state), text))
     if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
-        return None  # news of an earlier submission: nothing of it counts
+        return None  # news of an earlier submission is ignored
     return Change(changed, tuple(said), nodes) if changed or said or nodes else None
 
 
@@ -59,7 +59,7 @@ def stood(native: Mapping[str, Any], end: datetime) -> timedelta:
 
 
 def _stands(native: Mapping[str, Any], state: StatusState, now: datetime) -> dict[str, Any]:
-    """What is noted of the time in which work that had begun does not run; nothing where that is known."""
+    """Notes how long work that had begun has not run; empty if that is noted already."""
     stands = state.start_time is not None and state.status in _NOT_AT_WORK
     since = (native.get(STANDING) or {}).get("since")
     if stands == bool(since):
@@ -69,7 +69,7 @@ def _stands(native: Mapping[str, Any], state: StatusState, now: datetime) -> dic
 
 
 def _only_looked(old: StatusState, new: StatusState) -> bool:
-    """Nothing but the time of the look changed, and that was written not long ago."""
+    """Whether only the time of the poll changed, and the last time was written recently."""
     if replace(new, last_status_update=old.last_status_update) != old:
         return False
     if old.last_status_update is None or new.last_status_update is None:

@@ -1,4 +1,4 @@
-"""The part of a job's class that speaks of statuses in general: the public lists, and custom statuses."""
+"""The part of a job's class about statuses in general: the public lists, and custom statuses."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from prefect_jobs.statuses import StatusClass
 
 class CustomStatuses:
     """Status lists, and registration of custom statuses for this process. The class of a status is stored with
-    each job that gets it, so that other processes treat the job right without registering anything."""
+    each job that gets it, so that other processes treat the job correctly without registering anything."""
 
     STATUSES: ClassVar[tuple[tuple[str, str], ...]] = statuses.STATUSES
     VALID_STATUSES: ClassVar[list[str]] = statuses.VALID_STATUSES
@@ -41,7 +41,7 @@ class CustomStatuses:
 
     @classmethod
     def add_custom_active_status(cls, status: str) -> None:
-        """Registers a status of work that is the scheduler's: active, non-terminal, RUNNING in Prefect.
+        """Registers a status of work that the scheduler has accepted: active, non-terminal, RUNNING in Prefect.
 
         Raises:
             ValueError: an official status, blank, or too long.

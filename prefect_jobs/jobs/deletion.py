@@ -1,4 +1,4 @@
-"""Deletion of a job: its work is stopped first, its row goes, then its files."""
+"""Deletion of a job: first its work is stopped, then its row is deleted, then its files."""
 
 import logging
 import shutil
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def delete(job: AnyJob, *, files: bool) -> None:
-    """See :meth:`Job.delete`; with ``files`` the job's own directory, too."""
+    """See :meth:`Job.delete`; with ``files`` also deletes the job directory."""
     handle = job.handle
     if handle.id is None:
         return
@@ -30,7 +30,7 @@ def delete(job: AnyJob, *, files: bool) -> None:
     try:
         job.hooks.clean_up()
     except SchedulerConnectionError as error:
-        # The work is over; what may be left of it at a scheduler that is gone must not keep the job for ever.
+        # The work is over. Remains at a scheduler that no longer exists must not block the deletion for ever.
         log.warning("What is left of %s at its scheduler could not be removed: %s", handle.title, error)
     directory = job.engine.directory
     handle.backend.jobs.delete(record.id)

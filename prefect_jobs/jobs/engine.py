@@ -1,6 +1,6 @@
-"""The engine's side of a job: what there is to be done at HTCondor or Dask. What it finds out, it returns.
+"""The engine of a job: what acts on its work at HTCondor or Dask, and returns what it observes.
 
-:class:`Engine` is also the engine of types that have none: it does nothing and knows nothing.
+:class:`Engine` is also the engine of types without one: it does nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ from prefect_jobs.records import JobRecord
 
 
 class Engine:
-    """What a job is at its engine. One object for each job object; the core calls it, and so do the built-in hooks."""
+    """Acts on the work of one job. Each job object has one; the core and the built-in hooks call it."""
 
-    #: Actions that no job of this engine can do, with the reason.
+    #: Actions that no job of this engine can do, each with the reason.
     refused: ClassVar[Mapping[str, str]] = {}
-    #: Whether :meth:`submit_many` submits several jobs in less time than one after the other.
+    #: Whether :meth:`submit_many` submits several jobs faster than one by one.
     together: ClassVar[bool] = True
-    #: Whether to ask costs nothing, so that :attr:`Job.update_status_interval` does not count.
+    #: Whether a poll costs nothing, so that :attr:`Job.update_status_interval` is not applied.
     asks_freely: ClassVar[bool] = False
 
     def __init__(self, handle: Handle) -> None:
@@ -35,35 +35,35 @@ class Engine:
         """This installation."""
         return self.handle.backend.site
 
-    # -- what the job owns here -------------------------------------------------------------------------
+    # -- the job on this machine ------------------------------------------------------------------------
 
     @staticmethod
     def workspace_of(record: JobRecord, default: str) -> str:
-        """The absolute workspace of a record of an earlier version, which has none, or a relative one."""
+        """The absolute workspace of a record of an earlier version, which may have none, or a relative one."""
         return folders.absolute(record.workspace, default)
 
     @property
     def directory(self) -> Path | None:
-        """The job's own directory; ``None``: it has none (yet)."""
+        """The job directory; ``None``: it has none (yet)."""
         return None
 
     def settle(self) -> None:
-        """Makes the relative paths that were set absolute, before they are stored."""
+        """Makes relative paths absolute, before they are stored."""
 
     def save_parts(self) -> None:
-        """Writes what is kept beside the job's row, once that is written."""
+        """Writes what is kept outside the job's row, after the row is written."""
 
     # -- submission -------------------------------------------------------------------------------------
 
     def origin(self) -> dict[str, Any]:
-        """What is noted of this place together with the intent to submit."""
+        """What is noted of this machine with the intent to submit."""
         return {}
 
     def prepare(self) -> None:
-        """Does what needs no scheduler; what it sets is written together with the intent to submit.
+        """Does what needs no scheduler; the attributes that it sets are written with the intent to submit.
 
         Raises:
-            OSError: not possible; :meth:`submit` raises the same again, and the job is refused.
+            OSError: it failed; :meth:`submit` raises the same again, and the job is refused.
         """
 
     def unprepare(self) -> None:
@@ -79,9 +79,9 @@ class Engine:
         """Submits the work.
 
         Raises:
-            SchedulerConnectionError: not reached: nothing was submitted.
+            SchedulerConnectionError: the scheduler was not reached: nothing was submitted.
             TransientSubmissionError: nothing was submitted; trying again may help.
-            Exception: the scheduler, or what was given, does not allow it.
+            Exception: the scheduler refuses the work, or the arguments are bad.
         """
         return Submitted()
 
@@ -90,12 +90,12 @@ class Engine:
         """Submits several jobs of this engine at once, each as :meth:`submit` without arguments does.
 
         Returns:
-            For each what :meth:`submit` returns or raises.
+            For each the return value or the exception of :meth:`submit`.
         """
         return [Submitted() for _ in engines]
 
     def find(self) -> Submitted | None:
-        """Looks for work that was submitted under the present token; ``None``: there is none.
+        """Finds work that was submitted under the present token; ``None``: there is none.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.
@@ -105,15 +105,15 @@ class Engine:
     # -- while it is at the scheduler -------------------------------------------------------------------
 
     def poll(self) -> Observation | None:
-        """Asks the scheduler how the work is; ``None``: no news.
+        """Polls the scheduler for the work; ``None``: no news.
 
         Raises:
-            SchedulerConnectionError: it does not answer.
+            SchedulerConnectionError: the scheduler does not answer.
         """
         return None
 
     def stop(self) -> Observation | str | None:
-        """Stops the work; may return how it is then.
+        """Stops the work; may return what it observes then.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.
@@ -121,11 +121,11 @@ class Engine:
         return None
 
     def pause(self) -> Observation | str | None:
-        """Holds the work; may return how it is then."""
+        """Holds the work; may return what it observes then."""
         return None
 
     def resume(self) -> Observation | str | None:
-        """Lets the work go on; may return how it is then."""
+        """Resumes the work; may return what it observes then."""
         return None
 
     def parts_held(self) -> bool:
@@ -134,7 +134,7 @@ class Engine:
 
     @staticmethod
     def held_parts(record: JobRecord) -> bool:
-        """As :meth:`parts_held`, as far as the job's row tells."""
+        """As :meth:`parts_held`, from the job's row alone."""
         return False
 
     def logs(self) -> dict[str, Any]:
@@ -142,15 +142,15 @@ class Engine:
         return {}
 
     def wait_change(self, seconds: float) -> None:
-        """Waits until it is time to ask again, ``seconds`` at most."""
-        Event().wait(seconds)  # never set: a wait that a signal can end
+        """Waits until the next poll is due, ``seconds`` at most."""
+        Event().wait(seconds)  # never set: a wait that a signal can interrupt
 
     async def await_change(self, seconds: float) -> None:
-        """As :meth:`wait_change`; holds no thread."""
+        """As :meth:`wait_change`; blocks no thread."""
         await anyio.sleep(seconds)
 
     def ended(self) -> None:
-        """Drops what this process keeps of work that is over: it may have been another process that saw its end."""
+        """Drops what this process keeps of work that is over. Another process may have observed the end."""
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -158,19 +158,19 @@ class Engine:
         """Fetches what the work left behind.
 
         Raises:
-            OutputsNotFetched: not possible now; it is tried again.
-            SchedulerConnectionError: the scheduler does not answer; it is tried again.
+            OutputsNotFetched: it is not possible now; it is tried again later.
+            SchedulerConnectionError: the scheduler does not answer; it is tried again later.
         """
         return Fetched()
 
     @property
     def keeps_results(self) -> bool:
-        """Whether what the work left behind is there afterwards."""
+        """Whether what the work left behind still exists after :meth:`fetch`."""
         return True
 
     @property
     def gives_result(self) -> bool:
-        """Whether ``process_results_function`` is called with the result; else it is called with the job, where the
+        """Whether ``process_results_function`` is called with the result. Otherwise it is called with the job if the
         result is ``None``."""
         return False
 
@@ -178,8 +178,8 @@ class Engine:
         """Removes what was kept at the scheduler until the results were processed."""
 
     def clean_up(self) -> None:
-        """Removes all that is left of the work at the scheduler: before the job is deleted, or submitted again.
+        """Removes everything of the work at the scheduler: before the job is deleted, or submitted again.
 
         Raises:
-            SchedulerConnectionError: it does not answer.
+            SchedulerConnectionError: the scheduler does not answer.
         """

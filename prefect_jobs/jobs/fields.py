@@ -1,4 +1,4 @@
-"""The attributes of a job: those that a user may set, and those that tell how it is."""
+"""The attributes of a job: those that a user may set, and those that describe its present state."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ MAX_NAME_LENGTH = 1024
 class JobFields(CustomStatuses):
     """The attributes. Those without a setter are read-only."""
 
-    #: The job's record and drafts, for whoever extends this package.
+    #: The job's record and drafts, for code that extends this package.
     handle: Handle
 
     # -- set by users -----------------------------------------------------------------------------------
@@ -41,8 +41,8 @@ class JobFields(CustomStatuses):
 
     @property
     def workspace(self) -> str:
-        """Folder under which the job's own directory is made, absolute. A relative one that is set becomes so when
-        the job is saved; an empty one becomes that for the app and the user."""
+        """The folder in which the job directory is made, absolute. A relative path becomes absolute when the job is
+        saved; an empty one becomes the default for the app and the user."""
         return self.handle.drafts.workspace
 
     @workspace.setter
@@ -51,7 +51,7 @@ class JobFields(CustomStatuses):
 
     @property
     def extended_properties(self) -> dict[str, Any]:
-        """Anything that JSON can keep; changes made in place are saved, too."""
+        """Any values that JSON can keep; changes made in place are saved, too."""
         return self.handle.drafts.extended_properties
 
     @extended_properties.setter
@@ -60,7 +60,7 @@ class JobFields(CustomStatuses):
 
     @property
     def process_results_function(self) -> str | None:
-        """The dotted path of the function called with the results, once per completion."""
+        """The dotted path of the function that is called with the results, once per completion."""
         return self.handle.drafts.process_results_function
 
     @process_results_function.setter
@@ -69,7 +69,7 @@ class JobFields(CustomStatuses):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the user asked for beyond the common attributes, by the job's type; changes made in place are saved."""
+        """What the user asked for, in the terms of the job type; changes made in place are saved."""
         return self.handle.drafts.spec
 
     # -- as last known ----------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class JobFields(CustomStatuses):
 
     @property
     def user(self) -> str:
-        """The user's name; ``"anonymous"`` for a web visitor who is nobody."""
+        """The user's name; ``"anonymous"`` for a web visitor who is not logged in."""
         return self.handle.record.user
 
     @property
@@ -101,7 +101,7 @@ class JobFields(CustomStatuses):
 
     @property
     def creation_time(self) -> datetime:
-        """When the job was made."""
+        """When the job was created."""
         return self.handle.record.creation_time
 
     @property
@@ -131,7 +131,7 @@ class JobFields(CustomStatuses):
 
     @property
     def cached_status(self) -> str:
-        """The status as last known to this object: no scheduler and no database is asked."""
+        """The status as last known to this object; no scheduler and no database is contacted."""
         return self.handle.record.state.status
 
     @property
@@ -141,20 +141,20 @@ class JobFields(CustomStatuses):
 
     @property
     def status_message(self) -> str:
-        """Why the status is as it is, for people."""
+        """The reason of the status, for people."""
         return self.handle.record.state.status_message
 
     @property
     def last_status_update(self) -> datetime | None:
-        """When the status was last set or found to be still so."""
+        """When the status was last set or confirmed."""
         return self.handle.record.state.last_status_update
 
     @property
     def flow_run_id(self) -> str | None:
-        """The id of the job's Prefect flow run; ``None`` until Prefect could be reached."""
+        """The id of the job's Prefect flow run; ``None`` until Prefect was reached."""
         record = self.handle.record
         if record.flow_run_id is None and record.id:
-            # Made in the background meanwhile: worth a look.
+            # It may have been made in the background meanwhile.
             fresh = self.handle.backend.jobs.get(record.id)
             if fresh is not None and fresh.flow_run_id is not None:
                 self.handle.take(fresh)
@@ -162,7 +162,7 @@ class JobFields(CustomStatuses):
 
     @property
     def flow_run_url(self) -> str | None:
-        """The page of the flow run in the Prefect UI."""
+        """The URL of the flow run in the Prefect UI."""
         run = self.flow_run_id
         return self.handle.backend.site.flow_run_url(run) if run else None
 
@@ -173,13 +173,13 @@ class JobFields(CustomStatuses):
 
     @property
     def submission_token(self) -> str | None:
-        """The token of the present submission, by which ``_find_submission`` finds it after a crash: new for each
-        submission, and committed before ``_execute`` is called."""
+        """The token of the present submission, with which ``_find_submission`` finds the work after a crash. Each
+        submission has a new one, committed before ``_execute`` is called."""
         return self.handle.record.submission_token
 
     @property
     def native(self) -> Mapping[str, Any]:
-        """What the scheduler said, by the job's type; see :class:`prefect_jobs.Submitted`."""
+        """What the scheduler reported, in the terms of the job type; see :class:`prefect_jobs.Submitted`."""
         return MappingProxyType(self.handle.record.native)
 
     def __repr__(self) -> str:

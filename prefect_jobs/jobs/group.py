@@ -1,4 +1,4 @@
-"""Jobs at one scheduler, polled together: one question a poll, however many they are."""
+"""Jobs at one scheduler, polled together with one request for all."""
 
 import logging
 import threading
@@ -11,17 +11,17 @@ log = logging.getLogger(__name__)
 
 
 class Group:
-    """Jobs of types that know nothing of each other: each is polled by itself."""
+    """Jobs of unrelated types: each is polled by itself."""
 
     def __init__(self) -> None:
         self._failed: set[int] = set()
 
     def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
-        """What has become of jobs, by their ids; those of which there is nothing to say are left out.
+        """Polls jobs; returns observations by job id, without the jobs that have no news.
 
         Args:
-            jobs: at work.
-            stop: whether to leave off.
+            jobs: active jobs.
+            stop: whether to stop polling.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.
@@ -34,14 +34,14 @@ class Group:
         return job.handle.record.id in self._failed
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
-        """Waits until it is time to ask again: ``seconds`` at most, less where the scheduler reports an end."""
+        """Waits until the next poll is due: ``seconds`` at most, less if the scheduler reports an end."""
         stop.wait(seconds)
 
     def look_again(self) -> None:
-        """Has the next poll ask for everything."""
+        """Makes the next poll request everything."""
 
     def forget(self, job: AnyJob) -> None:
-        """Drops what is kept of a job that is over, or was submitted anew."""
+        """Drops what is kept of a job that is over, or was submitted again."""
 
     def _each(self, jobs: Iterable[AnyJob], stop: Callable[[], bool]) -> dict[int, Observation]:
         """Polls each by itself; one that fails does not affect the others."""
@@ -52,7 +52,7 @@ class Group:
             job_id = job.handle.record.id
             try:
                 news = job.hooks.update_status()
-            except Exception as error:  # whatever a type's hook raises
+            except Exception as error:  # a type's hook may raise anything
                 self._failed.add(job_id)
                 log.warning("Job %s could not be polled: %s", job_id, error)
                 continue

@@ -1,5 +1,5 @@
-"""One job as this process knows it: its record, what was set here and is not saved yet, and how both stay true to what
-other processes write meanwhile."""
+"""One job as this process knows it: its record, the changes that are not saved yet, and how both are combined with
+what other processes write meanwhile."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Drafts:
-    """What a user may set: the values as they will be saved. Dicts may be changed in place."""
+    """What a user may set: the values that will be saved. Dicts may be changed in place."""
 
     name: str
     description: str
@@ -32,11 +32,11 @@ class Drafts:
 
     @classmethod
     def of(cls, record: JobRecord) -> "Drafts":
-        """The values that are stored."""
+        """The stored values."""
         return cls(**copy.deepcopy({name: getattr(record, name) for name in DRAFTED}))
 
     def values(self) -> dict[str, Any]:
-        """By field."""
+        """The values by field."""
         return {name: getattr(self, name) for name in DRAFTED}
 
 
@@ -45,30 +45,30 @@ DRAFTED = tuple(field.name for field in fields(Drafts))
 
 
 class Handle:
-    """A job's record, its drafts, and the only way in which they are read and written."""
+    """A job's record and drafts. All reads and writes of them go through this class."""
 
     def __init__(self, backend: Backend, record: JobRecord, workspace_of: Callable[[JobRecord], str]) -> None:
         """
         Args:
-            backend: keeps and shows jobs.
+            backend: stores and shows jobs.
             record: the job; one without an id is new.
             workspace_of: the absolute workspace of a record of an earlier version, which may have none or a
                 relative one.
         """
         self.backend = backend
-        #: A flow engine executes the job's flow run at this moment.
+        #: Whether the flow engine executes the job's flow run at this moment.
         self.engine_run = False
-        #: The action (``stop``, …) that is being done.
+        #: The action (``stop``, …) that is in progress.
         self.acting: str | None = None
-        #: What the built-in hook answered within the hook that runs now: one that overrides it need not return that.
+        #: The answer of the built-in hook within the present hook: a hook that overrides it need not return that.
         self.inner: Any = None
         self._workspace_of = workspace_of
-        #: What hooks have set that is not saved yet: field → before and after.
+        #: Changes by hooks that are not saved yet: field → before and after.
         self._noted: dict[str, tuple[Any, Any]] = {}
         self.record = self._with_workspace(record)
         self._drafts: Drafts | None = None
 
-    # -- what it is -------------------------------------------------------------------------------------
+    # -- the job as last known --------------------------------------------------------------------------
 
     @property
     def id(self) -> int | None:
@@ -77,7 +77,7 @@ class Handle:
 
     @property
     def drafts(self) -> Drafts:
-        """What a user may set. Made when it is first asked for: of most jobs it never is."""
+        """What a user may set. Made at the first access, which most jobs never see."""
         if self._drafts is None:
             self._drafts = Drafts.of(self.record)
         return self._drafts
@@ -89,7 +89,7 @@ class Handle:
 
     @property
     def title(self) -> str:
-        """The job for people."""
+        """The job's id and name, for messages."""
         return f"the unsaved job {self.name!r}" if self.id is None else f"job {self.id} ({self.name!r})"
 
     @property
@@ -104,13 +104,13 @@ class Handle:
 
     @property
     def has_noted(self) -> bool:
-        """Whether a hook has set something that is not saved yet."""
+        """Whether a hook has set an attribute that is not saved yet."""
         return bool(self._noted)
 
     # -- reading ----------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Reads the job anew.
+        """Reads the job again.
 
         Raises:
             JobStateError: it was deleted, or never saved.
@@ -123,7 +123,7 @@ class Handle:
         self.take(record)
 
     def take(self, record: JobRecord, *, keep: bool = True) -> None:
-        """Makes ``record`` what this object knows; with ``keep``, what was set here and is not saved stays."""
+        """Replaces the record by ``record``; with ``keep``, changes made here that are not saved stay."""
         before, drafts = self._stored(), self._drafts
         self.record = self._with_workspace(record)
         self._drafts = None
@@ -137,7 +137,7 @@ class Handle:
             if mine[name] == before[name]:
                 setattr(drafts, name, value)
             elif isinstance(value, dict) and isinstance(mine[name], dict):
-                # Key by key: a save must not remove what others have added meanwhile.
+                # Key by key: a save must not remove keys that other processes have added meanwhile.
                 setattr(drafts, name, _merge(before[name], mine[name], value))
 
     def _with_workspace(self, record: JobRecord) -> JobRecord:
@@ -151,18 +151,18 @@ class Handle:
     # -- writing ----------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Writes what was set; a new job gets its id."""
+        """Writes the changes made here; a new job gets its id."""
         if self.id is None:
             self.take(self.backend.jobs.insert(self.drafted()), keep=False)
         elif self._drafts is not None and self._drafts.values() != self._stored():
             self.update(self.user_changes, keep=False)
 
     def drafted(self) -> JobRecord:
-        """The record with what was set here."""
+        """The record with the changes made here."""
         return replace(self.record, **copy.deepcopy(self.drafts.values()))
 
     def user_changes(self, fresh: JobRecord) -> Change | None:
-        """What was set here, on top of what others wrote meanwhile: field by field, and key by key in dicts."""
+        """The changes made here, applied to what others wrote meanwhile: field by field, and key by key in dicts."""
         if self._drafts is None:
             return None
         base, mine = self._stored(), copy.deepcopy(self._drafts.values())
@@ -186,25 +186,25 @@ class Handle:
         return written.change
 
     def apply(self, event: Any, *, native: dict[str, Any] | None = None, **more: Any) -> None:
-        """Applies an event to the job through the one door; see :func:`changes.change_for`. What hooks have set is
-        saved with it."""
+        """Applies an event to the job, see :func:`changes.change_for`. Attributes that hooks have set are saved with
+        it."""
         self.update(self.with_noted(lambda fresh: changes.change_for(fresh, event, native=native, **more)))
 
     def wait_shown(self) -> None:
-        """Waits, 3 seconds at most, until Prefect shows the job as it is."""
+        """Waits, 3 seconds at most, until Prefect shows the last change of the job."""
         record = self.backend.jobs.shown(self.record.id)
         if record is not None:
             self.take(record)
 
     def forget(self) -> None:
-        """Makes the job an unsaved one: it was deleted."""
+        """Makes the job an unsaved one, after it was deleted."""
         self.record = replace(self.record, id=0, version=0)
 
     # -- hooks ------------------------------------------------------------------------------------------
 
     def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls a hook of the job's type. What it sets is saved with its outcome, see :meth:`with_noted`; what the
-        user has set before, and not saved, is not."""
+        """Calls a hook of the job's type. Attributes that it sets are saved with its outcome, see :meth:`with_noted`;
+        those that the user has set before, and not saved, are not."""
         before, self.inner = copy.deepcopy(self.drafts.values()), None
         try:
             return hooks.call(function, *args, **kwargs)
@@ -214,14 +214,14 @@ class Handle:
                     self._note_set(name, before[name], value)
 
     def from_engine(self, answer: T) -> T:
-        """An engine's answer, which the hook that runs now may pass on or keep."""
+        """Notes an engine's answer, which the present hook may return or not."""
         self.inner = answer
         return answer
 
     def _note_set(self, name: str, before: Any, value: Any) -> None:
         if isinstance(before, dict):
             problem = _why_not_kept(value)
-            if problem:  # it must not keep the hook's outcome from being saved
+            if problem:  # the hook's outcome must be saved anyway
                 log.error("%s: what a hook set in %s cannot be stored: %s", self.title, name, problem)
                 setattr(self.drafts, name, before)
                 return
@@ -231,13 +231,13 @@ class Handle:
             self._noted[name] = (first, copy.deepcopy(value))
 
     def with_noted(self, change: ChangeOf) -> ChangeOf:
-        """The change, and with it what hooks have set since the last one."""
+        """The change, with the attributes that hooks have set since the last one."""
         noted, self._noted = self._noted, {}
         return change if not noted else lambda fresh: _with_set(fresh, noted, change)
 
 
 def _why_not_kept(value: Any) -> str:
-    """Why JSON cannot keep what should be a dict; empty: it can."""
+    """Why JSON cannot keep a value that should be a dict; empty: it can."""
     if not isinstance(value, dict):
         return f"it is a dict, not {value!r}"
     try:
@@ -256,10 +256,10 @@ def _with_set(fresh: JobRecord, noted: dict[str, tuple[Any, Any]], change: Chang
 
 
 def _merged(fresh: JobRecord, changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """What is to be written of fields that were changed here.
+    """The values to write for fields that were changed here.
 
     Args:
-        fresh: the job as it is now.
+        fresh: the present record of the job.
         changed: field → before and after.
     """
     values: dict[str, Any] = {}
@@ -269,12 +269,12 @@ def _merged(fresh: JobRecord, changed: dict[str, tuple[Any, Any]]) -> dict[str, 
         if merged != now:
             values[name] = merged
     if "name" in values:
-        values["face_seq"] = fresh.face_seq + 1  # the flow run is named after the job
+        values["face_seq"] = fresh.face_seq + 1  # the flow run has the job's name
     return values
 
 
 def _merge(base: dict[str, Any], mine: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """``fresh`` with the keys that ``mine`` changed against ``base``."""
+    """``fresh`` with the keys in which ``mine`` differs from ``base``."""
     merged = dict(fresh)
     for key in {*base, *mine}:
         if key not in mine:

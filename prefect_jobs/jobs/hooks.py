@@ -1,4 +1,4 @@
-"""Calling what users wrote: hooks that may be plain or ``async def``, functions given by their dotted path."""
+"""Calls of user code: hooks that may be plain or ``async def``, functions given by their dotted path."""
 
 import asyncio
 import importlib
@@ -13,17 +13,17 @@ from prefect_jobs.threads import in_thread
 
 
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls a plain function or runs a coroutine function to its end, whatever the context.
+    """Calls a plain function, or runs a coroutine function to its end, in any context.
 
-    Under an async twin the coroutine runs in the caller's event loop (this code is in a worker thread then);
-    otherwise in a loop of its own.
+    Under an async twin, the coroutine runs in the caller's event loop (this code runs in a worker thread then);
+    otherwise in a new loop.
     """
     result = function(*args, **kwargs)
     return finish(result) if inspect.isawaitable(result) else result
 
 
 def finish(awaitable: Awaitable[Any]) -> Any:
-    """The value of an awaitable, waited for without a running loop being needed."""
+    """The value of an awaitable; needs no running loop."""
 
     async def wrapped() -> Any:
         return await awaitable
@@ -37,7 +37,7 @@ def finish(awaitable: Awaitable[Any]) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(wrapped())
-    # A sync call inside a running loop blocks it, as promised; the hook gets a loop of its own meanwhile.
+    # A blocking call inside a running loop blocks that loop, as documented; the hook gets its own loop.
     return in_thread(lambda: asyncio.run(wrapped()), "prefect-jobs-hook").result()
 
 
@@ -45,7 +45,7 @@ def dotted_path(function: Callable[..., Any] | str) -> str:
     """The importable path of a function.
 
     Raises:
-        ValueError: it cannot be imported from there: a lambda, a local function, one of ``__main__``.
+        ValueError: it cannot be imported by that path: a lambda, a local function, one of ``__main__``.
     """
     if isinstance(function, str):
         import_function(function)
@@ -69,7 +69,7 @@ def import_function(path: str) -> Callable[..., Any]:
     """The function at a dotted path.
 
     Raises:
-        ValueError: nothing is there, or nothing that can be called.
+        ValueError: there is no function, or the object cannot be called.
     """
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -79,7 +79,7 @@ def import_function(path: str) -> Callable[..., Any]:
         try:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            # Only "this module is not there" goes on to look for a class in the parent; trouble inside it counts.
+            # Only "no such module" continues with a class in the parent; errors inside the module are reported.
             if error.name and (name == error.name or name.startswith(f"{error.name}.")):
                 continue
             raise ValueError(f"{path!r} cannot be imported: {error}") from error

@@ -1,26 +1,26 @@
-"""What a job type says of itself: what ``create_job`` and the type's flow take, and what it needs."""
+"""What a job type declares: the arguments of ``create_job`` and of the type's flow, and what the type needs."""
 
 import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
-#: What flows take besides what is the type's own.
+#: Parameters that every flow takes.
 _OF_THE_RUN = ("name", "user", "app", "timeout")
 
 
 class JobType:
     """The class side of :class:`prefect_jobs.Job`. A type overrides what it needs."""
 
-    #: Least time between two questions to the scheduler by :meth:`update_status`.
+    #: Least time between two polls by :meth:`update_status`.
     update_status_interval: ClassVar[timedelta] = timedelta(seconds=10)
     #: Keyword arguments of ``create_job`` for this type beyond the common ones, with their defaults.
     spec_defaults: ClassVar[Mapping[str, Any]] = {}
-    #: The flow that Prefect runs for a job of this type when it is started there: ``module:function``.
+    #: The flow that Prefect runs for a job of this type that is started there: ``module:function``.
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.basic_job:basic_job"
-    #: What that flow takes besides the keyword arguments of ``create_job``.
+    #: Parameters of that flow besides the keyword arguments of ``create_job``.
     flow_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The engine of the scheduler that jobs of this type take; none: they take none.
+    #: The engine of the schedulers of this type; none: jobs take no scheduler.
     scheduler_engine: ClassVar[str | None] = None
 
     @classmethod
@@ -34,10 +34,10 @@ class JobType:
 
     @classmethod
     def check_flow_parameters(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the type's flow takes besides the keyword arguments of ``create_job``, as a schedule keeps it: JSON.
+        """The flow's parameters besides the keyword arguments of ``create_job``, as JSON for a schedule.
 
         Args:
-            given: those of :attr:`flow_parameters` that were given.
+            given: the given values, by name of :attr:`flow_parameters`.
 
         Raises:
             ValueError: one of them is missing or has a bad value.
@@ -49,17 +49,17 @@ class JobType:
 
     @classmethod
     def options_of_run(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of ``create_job`` that the parameters of a run of the type's flow mean. Fields that
-        are left empty in Prefect's form are left out."""
+        """The keyword arguments of ``create_job`` for the parameters of a run of the type's flow. Fields that are left
+        empty in Prefect's form are left out."""
         own = {key: value for key, value in parameters.items() if key not in (*_OF_THE_RUN, *cls.flow_parameters)}
         return filled(own)
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments of ``create_job`` that mean the same to a process in another folder."""
+        """Keyword arguments of ``create_job`` with the same meaning for a process in another folder."""
         return dict(given)
 
 
 def filled(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that are not left empty, as fields of Prefect's form are."""
+    """The options without those that were left empty in Prefect's form."""
     return {key: value for key, value in options.items() if value not in ("", [], {}, None, False)}

@@ -1,4 +1,4 @@
-"""What an engine, or a hook of a job type, answers: a submission, an observation, what was fetched."""
+"""What an engine, or a hook of a job type, returns: a submission, an observation, fetched outputs."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,11 +10,11 @@ from prefect_jobs.records import NodeRecord
 
 
 class Todo(Enum):
-    """What follows from an observation and is yet to be done at the scheduler."""
+    """What an observation requires to be done at the scheduler."""
 
     #: Remove the work: it was held for longer than ``HELD_TIMEOUT``.
     GIVE_UP = "give up"
-    #: Release the work: its inputs arrived, and the schedd was killed before it noted that.
+    #: Release the work: its inputs are spooled, but the schedd was killed before it noted that.
     RELEASE = "release"
 
 
@@ -24,11 +24,11 @@ class Submitted:
 
     #: The id at the scheduler, at most 255 characters.
     remote_id: str | int | None = None
-    #: To be kept with the job, as JSON; ``job.native`` gives it.
+    #: Kept with the job, as JSON; available as ``job.native``.
     native: dict[str, Any] = field(default_factory=dict)
     #: For people: the status message.
     message: str = ""
-    #: The nodes of a workflow as they are when it begins.
+    #: The nodes of a workflow at its start.
     nodes: tuple[NodeRecord, ...] = ()
 
 
@@ -39,45 +39,45 @@ class Observation:
     #: ``None``: nothing new about the status.
     status: str | None
     message: str | None = None
-    #: To be kept of what the scheduler said (merged into ``native``; a value of ``None`` removes its key).
+    #: What to keep of the scheduler's answer (merged into ``native``; a value of ``None`` removes its key).
     native: dict[str, Any] = field(default_factory=dict)
     started: datetime | None = None
     ended: datetime | None = None
     #: The infrastructure, not the job, failed.
     crashed: bool = False
-    #: Lines for the Logs tab, each with its level as :mod:`logging` numbers it.
+    #: Lines for the Logs tab, each with a level of :mod:`logging`.
     messages: tuple[tuple[int, str], ...] = ()
-    #: Nodes of a workflow that changed, as they are now.
+    #: Nodes of a workflow that changed, with their new values.
     nodes: tuple[NodeRecord, ...] = ()
-    #: The version of the job's record that was observed. Where the record has another one by now, all of this is
-    #: dropped and observed again by the next poll. ``None``: it holds whatever was written meanwhile.
+    #: The version of the job's record that was observed. If the record has another one by now, the observation is
+    #: dropped and the next poll makes a new one. ``None``: it is valid for any version.
     version: int | None = None
     #: What the engine does at the scheduler before it returns the observation.
     todo: frozenset[Todo] = frozenset()
 
 
-#: The scheduler was asked and had nothing to say.
+#: The scheduler was polled, and there is no news.
 NOTHING_NEW = Observation(None)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What the work left behind, once it is in its place."""
+    """What the work left behind, after it was fetched."""
 
     #: For ``process_results_function``; ``None``: there is none.
     result: Any = None
-    #: To be kept with the job.
+    #: Kept with the job.
     native: dict[str, Any] = field(default_factory=dict)
     #: Lines for the Logs tab, each with its level.
     messages: tuple[tuple[int, str], ...] = ()
     #: Nodes of a workflow that changed.
     nodes: tuple[NodeRecord, ...] = ()
-    #: For people: added to the message of the outcome.
+    #: For people: appended to the message of the outcome.
     note: str = ""
 
 
 class OutputsNotFetched(Exception):
-    """Outputs could not be fetched now (no space, no connection): the job stays Results-Ready, and it is tried
+    """Outputs cannot be fetched now (no space, no connection). The job stays Results-Ready, and fetching is tried
     again. The hook ``_process_results`` may raise it."""
 
 

@@ -1,4 +1,4 @@
-"""Polls: one question to the scheduler, and what follows from the answer."""
+"""Polls: one request to the scheduler, and the changes that follow from the answer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from prefect_jobs.transition import News, Source
 
 
 def update(job: AnyJob, interval: timedelta) -> None:
-    """See :meth:`Job.update_status`: asks if ``interval`` has passed since the last question."""
+    """See :meth:`Job.update_status`: polls if ``interval`` has passed since the last poll."""
     handle = job.handle
     if handle.id is None:
         return
@@ -30,7 +30,7 @@ def update(job: AnyJob, interval: timedelta) -> None:
 
 
 def poll_once(job: AnyJob) -> bool:
-    """Asks now, however short ago it was asked before; whether the job is over."""
+    """Polls now, however recent the last poll is; returns whether the job is over."""
     _refresh(job)
     if not job.handle.record.final:
         poll(job)
@@ -44,7 +44,7 @@ def _refresh(job: AnyJob) -> None:
 
 
 def poll(job: AnyJob, *, fetch: bool = True) -> None:
-    """One question to the scheduler, and what follows from the answer; with ``fetch`` the outputs, too."""
+    """Polls the scheduler and applies the answer; with ``fetch`` also fetches the outputs."""
     record, status = job.handle.record, job.handle.status
     try:
         if status.text == statuses.RESULTS_READY:
@@ -68,11 +68,11 @@ def poll(job: AnyJob, *, fetch: bool = True) -> None:
 
 
 def change_by(found: Observation, known: JobRecord) -> Callable[[JobRecord], Change | None]:
-    """What an observation changes of a job, computed once for the record that is known.
+    """The change that an observation makes to a job, computed once for the known record.
 
     Args:
         found: what was observed.
-        known: the record that was read before it. Nothing is written where the observation does not hold any more.
+        known: the record before the observation. Nothing is written if the observation is no longer valid.
     """
     event, native = _as_news(known, found)
 
@@ -86,7 +86,7 @@ def change_by(found: Observation, known: JobRecord) -> Callable[[JobRecord], Cha
 
 
 def is_news(known: JobRecord, change: Change | None) -> bool:
-    """Whether a change says more than that the scheduler was asked."""
+    """Whether a change says more than that the scheduler was polled."""
     if change is None:
         return False
     state = change.values.get("state")
@@ -95,7 +95,7 @@ def is_news(known: JobRecord, change: Change | None) -> bool:
 
 
 def _as_news(record: JobRecord, found: Observation) -> tuple[News, dict[str, Any]]:
-    """What was found as an event, and what is to be kept of it."""
+    """An observation as an event, and the values to keep of it."""
     native = dict(found.native)
     message = found.message
     if record.noted.unreachable_since is not None:
@@ -120,16 +120,16 @@ def observed(
     fetch: bool = True,
     change: Callable[[JobRecord], Change | None] | None = None,
 ) -> bool:
-    """Applies an observation, and goes on to fetch outputs if the work is over.
+    """Applies an observation, and fetches the outputs if the work is over.
 
     Args:
         job: the job.
         found: what was observed.
         fetch: whether to fetch outputs.
-        change: what :func:`change_by` made of it, where that was asked for already.
+        change: the result of :func:`change_by`, if it was called already.
 
     Returns:
-        Whether it still held; what was observed of an older state of the job is dropped.
+        Whether the observation was still valid. One of an older version of the job is dropped.
     """
     handle = job.handle
     before = handle.record
@@ -151,7 +151,7 @@ def observed(
 
 
 def note_unreachable(job: AnyJob, error: SchedulerConnectionError) -> None:
-    """Notes that the scheduler does not answer: the status stays, and the message says since when."""
+    """Notes that the scheduler does not answer: the status stays, and the message has the time since when."""
     since = job.handle.record.noted.unreachable_since
     if since is None:
         since = clock.now().astimezone(UTC).isoformat(timespec="seconds")
@@ -161,5 +161,5 @@ def note_unreachable(job: AnyJob, error: SchedulerConnectionError) -> None:
 
 
 def was_reached(job: AnyJob) -> bool:
-    """Whether the last question had an answer, or needs none."""
+    """Whether the last poll had an answer, or needs none."""
     return job.handle.record.final or job.handle.record.noted.unreachable_since is None

@@ -1,4 +1,4 @@
-"""What jobs need of the house around them, in four parts. The runtime provides them; jobs know no SQL and no HTTP."""
+"""What jobs need of the rest of the package, as four protocols. The runtime implements them, with SQL and HTTP."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,12 +7,12 @@ from typing import Any, Protocol, TypeVar
 from prefect_jobs.records import Change, JobRecord, Message, NodeRecord, Written
 
 E = TypeVar("E")
-#: What to write of a job, from the job as it is; it may be called again on a newer record.
+#: Computes what to write from the present record; it may be called again on a newer record.
 ChangeOf = Callable[[JobRecord], Change | None]
 
 
 class Jobs(Protocol):
-    """Keeps jobs, and has Prefect show them."""
+    """Stores jobs, and shows them in Prefect."""
 
     def insert(self, record: JobRecord) -> JobRecord:
         """Writes a new job; its flow run is made in the background."""
@@ -23,16 +23,16 @@ class Jobs(Protocol):
         ...
 
     def get(self, job_id: int) -> JobRecord | None:
-        """The job as it is now."""
+        """The present record of the job."""
         ...
 
     def update(self, job_id: int, change: ChangeOf, known: JobRecord | None = None) -> Written:
-        """Writes a change, and shows it in Prefect if it can be seen there.
+        """Writes a change, and shows it in Prefect if it is visible there.
 
         Args:
             job_id: the job.
-            change: what to write.
-            known: the record as it was read before: where it is still the newest one, it is not read again.
+            change: computes what to write.
+            known: the record as last read. If it is still the newest one, it is not read again.
 
         Raises:
             JobStateError: the job was deleted.
@@ -40,7 +40,7 @@ class Jobs(Protocol):
         ...
 
     def update_all(self, changes: Sequence[tuple[int, ChangeOf]]) -> list[Written | Exception]:
-        """As :meth:`update`, of many in one transaction; for each what was written, or what was raised."""
+        """As :meth:`update`, for many jobs in one transaction; for each what was written, or the exception."""
         ...
 
     def delete(self, job_id: int) -> bool:
@@ -48,15 +48,15 @@ class Jobs(Protocol):
         ...
 
     def shown(self, job_id: int) -> JobRecord | None:
-        """Waits, 3 seconds at most, until Prefect shows the job as it is; the record after that."""
+        """Waits, 3 seconds at most, until Prefect shows the job's last change; returns the record after that."""
         ...
 
     def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
-        """As :meth:`shown`, of many."""
+        """As :meth:`shown`, for many jobs."""
         ...
 
     def submission_lease(self, tokens: Mapping[int, str]) -> AbstractContextManager[None]:
-        """Renews the mark "is being submitted" of jobs, given with their tokens, while the context lasts."""
+        """Renews the heartbeat of submissions, given as job ids with tokens, while the context lasts."""
         ...
 
     def messages(self, job_id: int) -> list[Message]:
@@ -65,14 +65,14 @@ class Jobs(Protocol):
 
 
 class Nodes(Protocol):
-    """Keeps the nodes of workflows."""
+    """Stores the nodes of workflows."""
 
     def nodes(self, job_id: int) -> list[NodeRecord]:
-        """The nodes of a workflow, in the order in which they were added."""
+        """The nodes of a workflow, in their order of addition."""
         ...
 
     def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
-        """Writes what the user asked for of nodes; :meth:`Jobs.update` writes their states."""
+        """Writes the specs of nodes; :meth:`Jobs.update` writes their states."""
         ...
 
     def delete_node(self, job_id: int, name: str) -> None:
@@ -81,25 +81,25 @@ class Nodes(Protocol):
 
 
 class Results(Protocol):
-    """Keeps results, and work that can be submitted again."""
+    """Stores results, and work that can be submitted again."""
 
     def lease(self, job_id: int) -> AbstractContextManager[bool]:
-        """A lease that is renewed while the context lasts: true if nobody else processes the job's results."""
+        """A lease that is renewed while the context lasts: true if no other process handles the job's results."""
         ...
 
     def keep(self, job_id: int, data: bytes) -> dict[str, Any]:
-        """Keeps a result, in SQL or, if it is large, in Prefect's result storage.
+        """Stores a result, in SQL or, if it is large, in Prefect's result storage.
 
         Returns:
-            Where, for :meth:`read` and :meth:`drop`.
+            Its place, for :meth:`read` and :meth:`drop`.
 
         Raises:
-            OutputsNotFetched: the storage does not take it now.
+            OutputsNotFetched: the storage does not accept it now.
         """
         ...
 
     def read(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
-        """The result; ``None`` if it is not there any more.
+        """The result; ``None`` if it no longer exists.
 
         Raises:
             ResultUnavailable: its storage cannot be read now.
@@ -111,11 +111,11 @@ class Results(Protocol):
         ...
 
     def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
-        """Keeps bytes of a job."""
+        """Stores bytes of a job."""
         ...
 
     def get_blob(self, job_id: int, kind: str) -> bytes | None:
-        """Bytes of a job, by their kind."""
+        """The stored bytes of a job, by their kind."""
         ...
 
 
@@ -124,12 +124,12 @@ class Site(Protocol):
 
     @property
     def poll_interval(self) -> float:
-        """Seconds between two questions to a scheduler while a call waits."""
+        """Seconds between two polls while a call waits."""
         ...
 
     @property
     def held_timeout(self) -> float | None:
-        """Seconds after which a held job is given up."""
+        """Seconds after which a held job is removed."""
         ...
 
     @property
@@ -138,32 +138,32 @@ class Site(Protocol):
         ...
 
     def default_workspace(self, label: str, user: str) -> str:
-        """The absolute folder for jobs of an app and user that name none."""
+        """The absolute workspace of an app and user, for jobs that name none."""
         ...
 
     def scheduler(self, name: str) -> Any:
         """The saved scheduler block of that name.
 
         Raises:
-            SchedulerConnectionError: Prefect, which keeps it, cannot be reached, or has none of that name.
+            SchedulerConnectionError: Prefect cannot be reached, or has no block of that name.
         """
         ...
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
-        """The flow run's page."""
+        """The URL of a flow run."""
         ...
 
     def engine_type(self, wanted: type[E]) -> type[E]:
-        """The engine that a job gets whose type names ``wanted``: that one, or in tests one that stands for it."""
+        """The engine of a job whose type names ``wanted``: that one, or its double in tests."""
         ...
 
 
 class Backend(Protocol):
-    """The four parts."""
+    """The four protocols."""
 
     @property
     def jobs(self) -> Jobs:
-        """Keeps jobs, and has Prefect show them."""
+        """Stores jobs, and shows them in Prefect."""
         ...
 
     @property

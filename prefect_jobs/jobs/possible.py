@@ -1,4 +1,4 @@
-"""What can be done to a job now, and why not: one pure table, for the API and for buttons."""
+"""Which actions are possible on a job now, and why not: one pure table, for the API and for buttons."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ def _nothing_held(record: JobRecord) -> bool:
 class Abilities:
     """What jobs of a type can do."""
 
-    #: The type has a way to find out how a job is.
+    #: Whether the type can poll the status of a job.
     polls: bool = False
     #: Action → why no job of this type can do it.
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -29,9 +29,9 @@ class Abilities:
 class Refusal:
     """Why an action is not possible."""
 
-    #: For people; a sentence that names the job.
+    #: For people: a sentence that names the job.
     reason: str
-    #: No job of this type can do it, whatever its status.
+    #: Whether no job of this type can do it, in any status.
     by_type: bool = False
 
 
@@ -42,10 +42,10 @@ def possible(action: str, record: JobRecord, abilities: Abilities, *, parts_held
         action: one of :data:`ACTIONS`.
         record: the job as last known.
         abilities: its type's.
-        parts_held: whether parts of it are held; ``None``: as far as the record tells.
+        parts_held: whether parts of it are held; ``None``: as the record says.
 
     Returns:
-        ``None`` where it can; else why not.
+        ``None`` if it is possible, else the reason why not.
 
     Raises:
         ValueError: there is no such action.
@@ -59,12 +59,12 @@ def possible(action: str, record: JobRecord, abilities: Abilities, *, parts_held
     why = _why_not(action, record, held)
     if why:
         return Refusal(f"{title_of(record)} {why}")
-    # Of a job that is not submitted nothing is to be stopped, whatever its type.
+    # A job that is not submitted has nothing to stop, whatever its type.
     return None if record.state.status == statuses.PENDING else refusal
 
 
 def _why_not(action: str, record: JobRecord, held: bool) -> str:
-    """Why an action is not possible in the job's status, as the end of a sentence; empty: it is."""
+    """Why an action is not possible in the job's status, as the end of a sentence; empty: it is possible."""
     status = record.state.as_status
     match action:
         case "execute":
@@ -78,33 +78,33 @@ def _why_not(action: str, record: JobRecord, held: bool) -> str:
         case "resume":
             can = (held or _is_held(record)) and not status.kind.terminal
         case _:
-            return ""  # it can always be deleted
+            return ""  # a job can always be deleted
     return "" if can else f"is {status.text!r}: it is not possible to {action} it now."
 
 
 def title_of(record: JobRecord) -> str:
-    """The job for people."""
+    """The job's id and name, for messages."""
     return f"job {record.id} ({record.name!r})" if record.id else f"the unsaved job {record.name!r}"
 
 
 def has_run(record: JobRecord) -> bool:
-    """Whether a scheduler ever accepted a job that is over. A job that was refused keeps no token."""
+    """Whether a scheduler has ever accepted a job that is over. A job that was refused keeps no token."""
     return record.submission_token is not None or record.noted.ran
 
 
 def at_scheduler(record: JobRecord, done: str) -> str:
-    """Why a job cannot be submitted, since it is at its scheduler; empty: it is not.
+    """Why a job at its scheduler cannot be submitted, as the end of a sentence; empty: it is not there.
 
     Args:
         record: the job.
-        done: what cannot be done to it, as a participle.
+        done: the action that is not possible, as a participle.
     """
     status = record.state.as_status
     there = record.remote_id is not None and status.text != statuses.PENDING and not status.kind.terminal
     if not (status.kind.active or _is_held(record) or there or status.text == statuses.RESULTS_READY):
         return ""
     remote = f", at its scheduler as {record.remote_id}" if record.remote_id else ""
-    return f"is {status.text!r}{remote} and cannot be {done} now: stop() it first."
+    return f"is {status.text!r}{remote} and cannot be {done} now. Call stop() first."
 
 
 def _is_held(record: JobRecord) -> bool:
@@ -115,16 +115,16 @@ def _execute(record: JobRecord) -> str:
     why = at_scheduler(record, "executed")
     if why or not (record.final and has_run(record)):
         return why
-    return f"is over: it is {record.state.status!r}. Call resubmit() to run it once more, or create a new job."
+    return f"is over: it is {record.state.status!r}. Call resubmit() to run it again, or create a new job."
 
 
 def _resubmit(record: JobRecord) -> str:
     status = record.state.as_status
     if status.text == statuses.PENDING:
-        return "was not submitted yet: execute() it."
+        return "was not submitted yet. Call execute()."
     if status.text == statuses.RESULTS_READY:
-        return "has ended and its outputs are still being fetched: wait() for them, or delete() it."
+        return "has ended, but its outputs are still being fetched. Call wait() or delete()."
     why = at_scheduler(record, "resubmitted")
     if why or status.kind.terminal:
         return why
-    return f"is {status.text!r} and cannot be resubmitted: stop() it first."
+    return f"is {status.text!r} and cannot be resubmitted. Call stop() first."

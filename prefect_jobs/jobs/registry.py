@@ -1,4 +1,4 @@
-"""The job types by name: built in, registered by :func:`register_job_type`, or by an entry point."""
+"""The job types by name: built in, registered by :func:`register_job_type`, or from an entry point."""
 
 import pkgutil
 from functools import cache
@@ -9,14 +9,14 @@ from prefect_jobs.jobs.group import Group
 
 ENTRY_POINTS = "prefect_jobs.job_types"
 
-#: Name → where the class is; loaded when first asked for.
+#: Name → path of the class, which is loaded when it is first used.
 _BUILT_IN = {
     "BASIC": "prefect_jobs.jobs.basic:BasicJob",
     "CONDOR": "prefect_jobs.jobs.condor.job:CondorJob",
     "DASK": "prefect_jobs.jobs.dask.job:DaskJob",
     "CONDORWORKFLOW": "prefect_jobs.jobs.workflow.job:CondorWorkflow",
 }
-#: Engine → the group that polls its jobs; loaded when first asked for. Jobs of other types are polled one by one.
+#: Engine → path of the group that polls its jobs, loaded when first used. Other jobs are polled one by one.
 _GROUPS = {
     "htcondor": "prefect_jobs.jobs.condor.group:CondorGroup",
     "dask": "prefect_jobs.jobs.dask.group:DaskGroup",
@@ -29,8 +29,8 @@ def register_job_type(name: str, cls: type[Job]) -> None:
     """Makes ``create_job(job_type=name)`` give jobs of ``cls`` in this process.
 
     Raises:
-        ValueError: the name is taken by another class, or is none.
-        TypeError: not a subclass of Job.
+        ValueError: another class has the name, or it is not a name.
+        TypeError: ``cls`` is not a subclass of Job.
     """
     if not (isinstance(cls, type) and issubclass(cls, Job)):
         raise TypeError(f"A job type is a subclass of prefect_jobs.Job, not {cls!r}.")
@@ -39,7 +39,7 @@ def register_job_type(name: str, cls: type[Job]) -> None:
         raise ValueError(f"{name!r} is not a name for a job type.")
     taken = _BUILT_IN.get(_ALIASES.get(key, key)) or _registered.get(key)
     if taken is not None and taken is not cls:
-        raise ValueError(f"The job type {key!r} is taken already.")
+        raise ValueError(f"The job type {key!r} exists already. Choose another name.")
     _registered[key] = cls
 
 
@@ -50,12 +50,12 @@ def job_type_names() -> list[str]:
 
 @cache
 def _plugged() -> dict[str, EntryPoint]:
-    """Types of installed packages; read once, since that takes milliseconds."""
+    """Types of installed packages; read once, since reading them takes milliseconds."""
     return {point.name.upper(): point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def find(name: str) -> type[Job] | None:
-    """The class of a registered name; ``None`` if this process does not know it."""
+    """The class with a registered name; ``None`` if this process does not know it."""
     key = name.strip().upper()
     key = _ALIASES.get(key, key)
     if key in _registered:
@@ -70,13 +70,13 @@ def find(name: str) -> type[Job] | None:
 
 
 def known_types() -> list[type[Job]]:
-    """Every class that this process can make jobs of."""
+    """Every class of which this process can create jobs."""
     found = (find(name) for name in job_type_names())
     return list(dict.fromkeys(cls for cls in found if cls is not None))
 
 
 def job_class(job_type: str | type[Job] | None) -> tuple[str, type[Job]]:
-    """The registered name and the class meant by ``job_type``.
+    """The registered name and the class for ``job_type``.
 
     Raises:
         ValueError: unknown, or ``None``; the message lists the valid names.
@@ -94,7 +94,7 @@ def job_class(job_type: str | type[Job] | None) -> tuple[str, type[Job]]:
 
 
 def name_of(cls: type[Job]) -> str:
-    """The name under which jobs of a class are stored; a class given directly is known by its path."""
+    """The name under which jobs of a class are stored; the path of a class that is not registered."""
     for name, known in _registered.items():
         if known is cls:
             return name
@@ -105,7 +105,7 @@ def name_of(cls: type[Job]) -> str:
 
 
 def group_type(engine: str | None) -> type[Group]:
-    """What polls the jobs of an engine together."""
+    """The class that polls the jobs of an engine together."""
     if engine not in _GROUPS:
         return Group
     found: type[Group] = pkgutil.resolve_name(_GROUPS[engine])
@@ -113,13 +113,13 @@ def group_type(engine: str | None) -> type[Group]:
 
 
 def has_own_flow(cls: type[Job]) -> bool:
-    """Whether the class' flow runs jobs of this class, and not of the one that it inherits it from."""
+    """Whether the flow of the class runs jobs of this class, and not of the class that it inherits the flow from."""
     built_in = f"{cls.__module__}:{cls.__qualname__}" in _BUILT_IN.values()
     return built_in or "flow_entrypoint" in cls.__dict__
 
 
 def load(name: str) -> type[Job] | None:
-    """The class of a stored job; ``None`` where this process does not know the type."""
+    """The class of a stored job; ``None`` if this process does not know the type."""
     if ":" not in name:
         return find(name)
     try:
@@ -134,5 +134,5 @@ _seen: dict[str, type[Job]] = {}
 
 
 def remember(cls: type[Job]) -> None:
-    """Notes a class that was used directly, so that its jobs can be read back in this process."""
+    """Keeps a class that was used directly, so that this process can load its jobs."""
     _seen[name_of(cls)] = cls

@@ -1,4 +1,4 @@
-"""Results: what the work left behind is fetched, given to the user's function, and then the job has its outcome."""
+"""Results: what the work left behind is fetched and passed to the user's function, then the job gets its outcome."""
 
 import logging
 import traceback
@@ -23,15 +23,15 @@ def process_results(job: AnyJob) -> None:
     if handle.record.final:
         return
     if handle.status.text != statuses.RESULTS_READY:
-        raise JobStateError(f"{handle.title} is {handle.status.text!r}: it has no results before its work is over.")
+        raise JobStateError(f"{handle.title} is {handle.status.text!r}: there are no results before its work is over.")
     fetch_and_end(job)
 
 
 def fetch(job: AnyJob) -> bool:
-    """Fetches what the work left behind, if the job waits for that; whether it is over now.
+    """Fetches what the work left behind, if the job is Results-Ready; returns whether the job is over now.
 
     Raises:
-        SchedulerConnectionError: not reached: it waits on.
+        SchedulerConnectionError: the scheduler was not reached; the job stays Results-Ready.
     """
     job.handle.refresh()
     if job.handle.status.text == statuses.RESULTS_READY:
@@ -40,8 +40,8 @@ def fetch(job: AnyJob) -> bool:
 
 
 def fetch_and_end(job: AnyJob) -> None:
-    """Fetches outputs under the lease and ends the job; where that is not possible it stays Results-Ready, and it is
-    tried again.
+    """Fetches outputs under the lease and ends the job. If that is not possible, the job stays Results-Ready, and
+    fetching is tried again later.
 
     Raises:
         SchedulerConnectionError: the scheduler does not answer.
@@ -54,13 +54,13 @@ def fetch_and_end(job: AnyJob) -> None:
         try:
             fetched = job.hooks.process_results()
         except OutputsNotFetched as error:
-            if not handle.record.state.status_message.startswith(_NOT_FETCHED):  # said once
+            if not handle.record.state.status_message.startswith(_NOT_FETCHED):  # written once
                 handle.apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
                 handle.wait_shown()
             return
         except (SchedulerConnectionError, DatabaseError):
-            raise  # no verdict on the job: tried again
-        except Exception as error:  # of the type's hook, which is a user's code
+            raise  # the status stays; it is tried again
+        except Exception as error:  # of the type's hook, which is user code
             text = _with_traceback("The results could not be processed", error)
             handle.apply(News(Source.RESULTS, statuses.ERROR, text))
         else:
@@ -88,10 +88,10 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
 
 
 def _release(job: AnyJob) -> None:
-    """The outcome is written: what is left at the scheduler may go."""
+    """Removes what is left at the scheduler, after the outcome is written."""
     try:
         job.engine.release()
-    except Exception as error:  # the job is over, whatever becomes of what is left
+    except Exception as error:  # the job is over in any case
         log.warning("What is left of %s at its scheduler could not be removed: %s", job.handle.title, error)
     job.handle.wait_shown()
 

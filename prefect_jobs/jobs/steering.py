@@ -14,17 +14,17 @@ from prefect_jobs.transition import News, Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The public methods that a type may override, and that are actions at the same time.
+#: The public methods that a type may override and that are actions.
 STEERED = ("stop", "pause", "resume")
-#: Times that the scheduler is asked again after an action, where others write the job at the same moment.
+#: How often the scheduler is polled again after an action, while other processes write the job at the same time.
 _RACES = 5
 _STATUS_AFTER = {"stop": statuses.ABORTED, "pause": statuses.PAUSED, "resume": statuses.SUBMITTED}
 _MESSAGE_AFTER = {"stop": "Stopped.", "pause": "Paused.", "resume": ""}
 
 
 def steered(action: str) -> Callable[[F], F]:
-    """Makes a method that steers the work, as a type writes it, the public call: it checks the status, calls the
-    method, and sets the status. Within it, ``super().stop()`` is the method of the class above, and no more."""
+    """Turns the method of a type that steers the work into the public call: it checks the status, calls the method, and
+    sets the status. Within the method, ``super().stop()`` is just the method of the class above."""
 
     def decorate(method: F) -> F:
         @functools.wraps(method)
@@ -44,7 +44,7 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     Args:
         job: the job.
         action: ``stop``, ``pause`` or ``resume``.
-        hook: the type's method, which does it at the scheduler.
+        hook: the type's method, which acts at the scheduler.
 
     Raises:
         JobStateError: not possible in the job's status.
@@ -84,7 +84,7 @@ def check(job: AnyJob, action: str) -> None:
 
 
 def _at_scheduler(job: AnyJob, action: str, hook: Callable[[], Any]) -> Any:
-    """Runs the hook; its answer, or that of the built-in one within it."""
+    """Runs the hook; returns its answer, or that of the built-in one within it."""
     handle = job.handle
     handle.acting = action
     try:
@@ -98,5 +98,5 @@ def _observed(job: AnyJob, found: Observation | None) -> None:
     for _ in range(_RACES):
         if found is None or polling.observed(job, found):
             return
-        job.handle.refresh()  # another process observed it at the same moment
+        job.handle.refresh()  # another process has written an observation meanwhile
         found = job.hooks.update_status()

@@ -1,4 +1,4 @@
-"""Submission: intent, hand-over, outcome, each committed, so that a crash in between loses no job and doubles none."""
+"""Submission: intent, submission, outcome, each committed, so that a crash in between neither loses nor doubles it."""
 
 import uuid
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, tra
 
 
 def may_be_tried_again(error: BaseException | None) -> bool:
-    """Whether a submission that failed with this was not refused: nothing was submitted, and it may be later."""
+    """Whether a submission that failed with this error was not refused: nothing was submitted, and it may be later."""
     return isinstance(error, SchedulerConnectionError | TransientSubmissionError) and not isinstance(
         error, SchedulerMissing
     )
@@ -46,7 +46,7 @@ def check(job: AnyJob, *, again: bool = False) -> None:
     """
     Raises:
         JobStateError: the job is active, or, unless ``again``, it is over.
-        ValueError: as it is, it cannot be saved.
+        ValueError: the job cannot be saved with its present values.
     """
     handle = job.handle
     if handle.id is not None:
@@ -58,12 +58,12 @@ def check(job: AnyJob, *, again: bool = False) -> None:
 
 
 def has_past(job: AnyJob) -> bool:
-    """Whether something may be left at the scheduler of an earlier submission, which must be looked for first."""
+    """Whether an earlier submission may have left work at the scheduler, which must be found first."""
     return job.handle.record.submission_unknown or job.handle.record.noted.in_queue
 
 
 def resubmit(job: AnyJob, **options: Any) -> None:
-    """See :meth:`Job.resubmit`; ``options`` are for the hook."""
+    """See :meth:`Job.resubmit`; ``options`` are passed to the hook."""
     job.handle.refresh()
     refusal = possible("resubmit", job.handle.record, job.abilities)
     if refusal is not None:
@@ -78,7 +78,7 @@ def submit_again(job: AnyJob) -> None:
     """Submits a job whose resubmission was interrupted before anything was submitted.
 
     Raises:
-        JobStateError: it is active meanwhile.
+        JobStateError: it is active by now.
         SubmissionError: as :meth:`Job.resubmit`.
     """
     job.handle.refresh()
@@ -93,7 +93,7 @@ def _check_not_there(job: AnyJob, record: JobRecord) -> None:
 
 
 def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
-    """Intent, submission, outcome: each committed."""
+    """Intent, submission and outcome, each committed."""
     handle = job.handle
     if handle.record.submission_unknown:
         try:
@@ -104,7 +104,7 @@ def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
             return
     token = new_token()
     if handle.record.noted.in_queue:
-        # What is left of an earlier submission goes first: it would be forgotten, not stopped.
+        # Remove what is left of an earlier submission: afterwards no row names it, and it could not be stopped.
         try:
             job.hooks.clean_up()
         except SchedulerConnectionError as error:
@@ -119,23 +119,23 @@ def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
         with handle.backend.jobs.submission_lease({handle.record.id: token}):
             submitted = submit()
     except DatabaseError:
-        raise  # the scheduler did not refuse the job; if it took it, the token finds it once the mark is old
+        raise  # the work may be at the scheduler; the token finds it after GRACE
     except Exception as error:
         raise refused(job, error) from error
     except BaseException:
-        # Interrupted (Ctrl-C): the next look finds out by the token whether it got through.
+        # Interrupted (Ctrl-C): the next poll finds out by the token whether the work was submitted.
         handle.update(interrupted)
         raise
     accepted(job, submitted)
 
 
 def new_token() -> str:
-    """A token that no other submission has."""
+    """A new token, unlike any other."""
     return uuid.uuid4().hex
 
 
 def prepare(job: AnyJob) -> None:
-    """Does what can be done before the intent is committed; where it is not possible, the submission says so."""
+    """Does what can be done before the intent is committed; if that fails, the submission raises the error."""
     with suppress(OSError):
         job.engine.prepare()
 
@@ -150,7 +150,7 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
         _check_not_there(job, fresh)
         if fresh.state.attempt != attempt:
             raise JobStateError(
-                f"{handle.title} was submitted by another process meanwhile; it is {fresh.state.status!r}."
+                f"{handle.title} was submitted by another process meanwhile. Its status is {fresh.state.status!r}."
             )
         state = transition(fresh.state, Intent(), clock.now())
         values = {
@@ -161,7 +161,7 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
             "native": {**job.engine.origin(), **({RAN: True} if fresh.final and has_run(fresh) else {})},
             "engine_run": handle.engine_run,
         }
-        wanted = handle.user_changes(fresh)  # such as the directory that was made for it just now
+        wanted = handle.user_changes(fresh)  # such as the directory that was just made
         if wanted is not None:
             values = {**wanted.values, **values}
         if visible_change(fresh.state, state):
@@ -172,7 +172,7 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
 
 
 def interrupted(fresh: JobRecord) -> Change:
-    """The change by which others may look for what got through."""
+    """The change that allows other processes to search for the work."""
     return Change({"submitting_since": None})
 
 
@@ -180,11 +180,11 @@ def interrupted(fresh: JobRecord) -> Change:
 
 
 def failed(job: AnyJob, error: Exception) -> tuple[ChangeOf, SubmissionError]:
-    """The change that notes why a job was not submitted, and the error for its caller."""
+    """The change that notes why a job was not submitted, and the error for the caller."""
     cause = str(error) or type(error).__name__
     event: News | Refused
     if may_be_tried_again(error):
-        # Nothing got through; it waits for another try. The message alone: where a person stopped the job
+        # Nothing was submitted, and it may be tried again. Only the message changes: if a person stopped the job
         # meanwhile, it stays stopped.
         event = News(Source.SCHEDULER, None, f"Not submitted: {cause}")
         values: dict[str, Any] = {"submitting_since": None}
@@ -198,7 +198,7 @@ def failed(job: AnyJob, error: Exception) -> tuple[ChangeOf, SubmissionError]:
 
 
 def refused(job: AnyJob, error: Exception) -> SubmissionError:
-    """Notes why a job was not submitted; the error for its caller."""
+    """Notes why a job was not submitted; returns the error for the caller."""
     change, answer = failed(job, error)
     job.handle.update(job.handle.with_noted(change))
     job.handle.wait_shown()
@@ -238,25 +238,25 @@ def _remote_id(submitted: Submitted) -> dict[str, Any]:
 
 
 def committed(job: AnyJob, submitted: Submitted, answer: Written | Exception) -> None:
-    """After an :func:`acceptance` was committed, or could not be.
+    """Follows up on an :func:`acceptance` that was committed, or failed to be.
 
     Args:
         job: the job.
-        submitted: what the scheduler has of it.
-        answer: what was written, or why nothing was.
+        submitted: the work at the scheduler.
+        answer: what was written, or why nothing was written.
 
     Raises:
         JobStateError: the job was deleted meanwhile; its work is removed.
     """
     handle = job.handle
     if isinstance(answer, Exception):
-        # No row names the work any more.
+        # No row names the work.
         handle.record = replace(handle.record, native=submitted.native, **_remote_id(submitted))
         job.hooks.clean_up()
         raise answer
     handle.take(answer.after)
     if handle.record.final:
-        # Stopped while it was being submitted: what has got through since must not run.
+        # Stopped while it was being submitted: the work must not run.
         job.hooks.clean_up()
 
 
@@ -264,10 +264,10 @@ def committed(job: AnyJob, submitted: Submitted, answer: Written | Exception) ->
 
 
 def adopt(job: AnyJob) -> bool:
-    """Looks for an earlier submission whose outcome was not committed; whether it was found and adopted.
+    """Finds the work of a submission whose outcome was not committed; returns whether it was found and adopted.
 
     Raises:
-        JobStateError: it is going on: another process is at it.
+        JobStateError: another process is still submitting.
         SchedulerConnectionError: the scheduler does not answer.
     """
     _check_not_submitting(job, job.handle.record)
@@ -279,7 +279,7 @@ def adopt(job: AnyJob) -> bool:
 
 
 def forget(job: AnyJob) -> None:
-    """Notes that nothing got through, unless another submission has begun since it was looked for."""
+    """Notes that nothing was submitted, unless another submission has begun since the search."""
     known = job.handle.record
 
     def nothing(fresh: JobRecord) -> Change | None:

@@ -1,4 +1,4 @@
-"""Many submissions at once: the same steps as for one, each step of many jobs in one transaction or request."""
+"""Many submissions at once: the same steps as for one, each step for many jobs in one transaction or request."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,9 +11,9 @@ from prefect_jobs.jobs.ports import ChangeOf, Jobs
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.records import Written
 
-#: Jobs whose intents are committed together, and whose outcomes are committed together.
+#: Number of jobs whose intents, and whose outcomes, are committed together.
 CHUNK = 50
-#: What may be wrong with one job, and does not concern the others.
+#: Errors of one job that do not affect the others.
 _PROBLEMS = (PrefectJobsError, NotImplementedError, ValueError)
 
 Report = Callable[[Any, Exception | None], None]
@@ -24,10 +24,10 @@ def execute_many(jobs: Sequence[AnyJob], report: Report) -> None:
 
     Args:
         jobs: the jobs.
-        report: called for each once its outcome is committed, with the error where there was one.
+        report: called for each once its outcome is committed, with the error if there is one.
 
     Raises:
-        DatabaseError: the database cannot be used; what was submitted is found again by its token.
+        DatabaseError: the database cannot be used; the token finds what was submitted.
     """
     submitted: list[AnyJob] = []
     for chunk in _chunks(jobs):
@@ -48,8 +48,8 @@ def execute_many(jobs: Sequence[AnyJob], report: Report) -> None:
 
 
 def _chunks(jobs: Sequence[AnyJob]) -> Iterator[list[AnyJob]]:
-    """Jobs, in their order, that take their steps together. Those of types that submit one by one are alone: what was
-    submitted is then noted before the next one is."""
+    """Jobs, in their order, in groups that take their steps together. A job whose type submits one by one is alone in
+    its group, so that its outcome is noted before the next job is submitted."""
     chunk: list[AnyJob] = []
     for job in jobs:
         if chunk and not (_go_together(chunk[0], job) and len(chunk) < CHUNK):
@@ -66,7 +66,7 @@ def _go_together(first: AnyJob, other: AnyJob) -> bool:
 
 
 def _alone(job: AnyJob) -> Exception | None:
-    """Executes a job; what went wrong with it."""
+    """Executes a job; returns the error if there is one."""
     try:
         job.execute()
     except DatabaseError:
@@ -82,7 +82,7 @@ class _Batch:
     def __init__(self, jobs: Sequence[AnyJob]) -> None:
         self._jobs = jobs
         self._keeper: Jobs = jobs[0].handle.backend.jobs
-        #: By number in ``jobs``: what went wrong.
+        #: Errors, by index in ``jobs``.
         self.problems: dict[int, Exception] = {}
         self._going: dict[int, AnyJob] = {}
 
@@ -92,7 +92,7 @@ class _Batch:
         return list(self._going.values())
 
     def run(self) -> None:
-        """All steps."""
+        """Takes all steps."""
         alone = self._choose()
         if self._going:
             self._save()
@@ -102,16 +102,16 @@ class _Batch:
             self._try(number, self._jobs[number].execute)
 
     def _choose(self) -> list[int]:
-        """Finds those that can go together.
+        """Selects the jobs that can be submitted together.
 
         Returns:
-            The numbers of those that take steps of their own: an earlier submission must be looked for first.
+            The indexes of the others, which are executed one by one: an earlier submission must be found first.
         """
         alone: list[int] = []
         known: set[int] = set()
         for number, job in enumerate(self._jobs):
             if id(job) in known:
-                alone.append(number)  # listed twice: it is refused as any job that is active
+                alone.append(number)  # listed twice: refused as active, like any other job
                 continue
             known.add(id(job))
             if self._try(number, partial(submission.check, job)):
@@ -128,7 +128,7 @@ class _Batch:
             records = self._keeper.insert_all([job.handle.drafted() for job in new.values()])
         except DatabaseError:
             raise
-        except _PROBLEMS:  # one of them cannot be stored: which one?
+        except _PROBLEMS:  # one of them cannot be stored: save one by one
             for number, job in new.items():
                 self._try(number, job.handle.save)
         else:
@@ -154,15 +154,15 @@ class _Batch:
                     found = _hand_over(engine, [going[number].engine for number in numbers])
                     answers.update(zip(numbers, found, strict=True))
         except DatabaseError:
-            raise  # the tokens find what got through once the marks are old
+            raise  # the tokens find what was submitted after GRACE
         except BaseException:
-            # Interrupted (Ctrl-C): the next look finds out by the tokens what got through.
+            # Interrupted (Ctrl-C): the next poll finds out by the tokens what was submitted.
             self._keeper.update_all([(job_id, submission.interrupted) for job_id in ids])
             raise
         self._commit(answers)
 
     def _commit(self, outcomes: dict[int, Submitted | Exception]) -> None:
-        """Writes what became of the submissions."""
+        """Writes the outcomes of the submissions."""
         changes: list[tuple[int, ChangeOf]] = []
         for number, job in self._going.items():
             outcome = outcomes[number]
@@ -211,6 +211,6 @@ def _hand_over(engine: Any, engines: list[Any]) -> list[Submitted | Exception]:
         found: list[Submitted | Exception] = engine.submit_many(engines)
     except DatabaseError:
         raise
-    except Exception as error:  # no disk, no memory: that concerns all of them
+    except Exception as error:  # no disk, no memory: all of them fail
         return [error] * len(engines)
     return found

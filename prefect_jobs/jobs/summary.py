@@ -1,15 +1,15 @@
-"""A job as plain values: for the command line, the web, and other programs."""
+"""A job as plain values: for the command line, the web app, and other programs."""
 
 from typing import Any
 
 from prefect_jobs.jobs.base import Job
 
-#: What only some types have: the attribute's name is the key.
+#: Attributes that only some types have; the name is the key.
 _OF_TYPES = ("initial_dir", "statuses", "exit_codes")
 
 
 def summary(job: Job) -> dict[str, Any]:
-    """What a list shows of a job, as last known."""
+    """The values of a job in a list, as last known."""
     return {
         "id": job.id,
         "app": job.label,
@@ -26,7 +26,7 @@ def summary(job: Job) -> dict[str, Any]:
 
 
 def details(job: Job) -> dict[str, Any]:
-    """Everything that is known of a job."""
+    """All values of a job."""
     return {
         **summary(job),
         "groups": list(job.groups),
@@ -46,7 +46,7 @@ def details(job: Job) -> dict[str, Any]:
 
 
 def outcome(job: Job) -> dict[str, Any]:
-    """What became of a job that is over, for the flow that ran it."""
+    """The outcome of a job that is over, for the flow that ran it."""
     exit_codes = getattr(job, "exit_codes", None)
     nodes = getattr(job, "node_statuses", None)
     return {
@@ -59,7 +59,7 @@ def outcome(job: Job) -> dict[str, Any]:
 
 
 def _nodes(job: Job) -> dict[str, str] | None:
-    """What became of each node of a workflow; ``None``: the job has no nodes."""
+    """The outcome of each node of a workflow; ``None``: the job has no nodes."""
     nodes = getattr(job, "nodes", None)
     if nodes is None:
         return None

@@ -1,4 +1,4 @@
-"""The hooks of a job type as the core calls them: plain or ``async def``, they all answer in one form."""
+"""The hooks of a job type as the core calls them: plain or ``async def``, they all return the same form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,12 +33,12 @@ class TypeHooks:
         return self._submitted(self.handle.run_hook(self.resubmit_hook, **options))
 
     def find_submission(self) -> Submitted | None:
-        """Looks for work that was submitted under the present token."""
+        """Finds work that was submitted under the present token."""
         found = self.handle.run_hook(self.find_submission_hook)
         return self._submitted(found) if found else None
 
     def update_status(self) -> Observation | None:
-        """Asks how the work is; ``None``: nothing new, nor anything that a hook has set."""
+        """Polls the work; ``None``: no news, and no hook has set an attribute."""
         news = self.handle.run_hook(self.update_status_hook)
         if isinstance(news, Observation):
             return news
@@ -63,22 +63,22 @@ class TypeHooks:
         hooks.call(self.clean_up_hook)
 
     def _submitted(self, answer: Any) -> Submitted:
-        """What a hook that submits returned, or the built-in hook within it; else there is no id at the scheduler."""
+        """The answer of a hook that submits, or of the built-in hook within it; else one without an id."""
         inner = self.handle.inner
         return answer if isinstance(answer, Submitted) else inner if isinstance(inner, Submitted) else Submitted()
 
 
 class AnyJob(Protocol):
-    """A job as the core sees it: its handle, its engine, and the hooks of its type."""
+    """A job as the core uses it: its handle, its engine, and the hooks of its type."""
 
     @property
     def handle(self) -> Handle:
-        """What this process knows of it."""
+        """What this process knows of the job."""
         ...
 
     @property
     def engine(self) -> Engine:
-        """What it is at its engine."""
+        """What acts on its work."""
         ...
 
     @property
@@ -97,13 +97,13 @@ class AnyJob(Protocol):
 
     @classmethod
     def polls_itself(cls) -> bool:
-        """Whether the type has a way of its own to find out how a job is, instead of its engine's."""
+        """Whether the type polls in its own way, not by its engine."""
         ...
 
     def check_known(self, what: str) -> None:
         """
         Raises:
-            JobStateError: the type is not installed here, so that the job cannot be ``what``.
+            JobStateError: the type is not installed here, so the job cannot be ``what``.
         """
         ...
 

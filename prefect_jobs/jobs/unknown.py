@@ -7,7 +7,7 @@ from prefect_jobs.jobs.base import Job
 
 
 class UnknownJob(Job):
-    """Stands for a job of a type that this process does not know."""
+    """Represents a job of a type that this process does not know."""
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Refused."""
@@ -22,7 +22,7 @@ class UnknownJob(Job):
         self.check_known("processed")
 
     def delete(self) -> None:
-        """Removes job and flow run; what runs at its scheduler cannot be stopped from here."""
+        """Deletes the job and its flow run. Work at its scheduler cannot be stopped here and continues."""
         if self.id is not None:
             self.handle.backend.jobs.delete(self.id)
 

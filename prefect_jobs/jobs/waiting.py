@@ -1,4 +1,4 @@
-"""Waiting for a job: until when, and what is said meanwhile."""
+"""Waiting for a job: how long, and what is reported meanwhile."""
 
 import time
 from collections.abc import Callable
@@ -24,14 +24,14 @@ class Waiting:
         self._told: tuple[str, str] | None = None
 
     def over(self) -> bool:
-        """Asks how the job is; whether the wait has ended."""
+        """Polls the job; returns whether the wait has ended."""
         return polling.poll_once(self._job) or (self._until_held and self._job.handle.status.text in _HELD)
 
     def tell(self) -> Any:
-        """Says how the job is, if that has changed.
+        """Reports the job, if its status or message has changed.
 
         Returns:
-            What the callable has returned.
+            The return value of the callable.
         """
         state = self._job.handle.record.state
         now = (state.status, state.status_message)
@@ -41,7 +41,7 @@ class Waiting:
         return self._progress(self._job)
 
     def pause(self) -> float:
-        """Seconds to the next question.
+        """Seconds to the next poll.
 
         Raises:
             TimeoutError: the deadline has passed.
@@ -54,5 +54,5 @@ class Waiting:
         if left <= 0:
             state = handle.record.state
             why = f": {state.status_message}" if state.status_message else ""
-            raise TimeoutError(f"{handle.title} is still {state.status!r}{why}. It goes on; wait again.")
+            raise TimeoutError(f"{handle.title} is still {state.status!r}{why}. It continues; wait again.")
         return min(interval, left)

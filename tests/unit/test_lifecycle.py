@@ -309,7 +309,7 @@ def test_extended_properties_that_are_none_are_a_clear_error(manager: JobManager
     job.extended_properties = None  # type: ignore[assignment]
 
     assert job.status == "Submitted"
-    with pytest.raises(ValueError, match="extended_properties is a dict"):
+    with pytest.raises(ValueError, match="extended_properties must be a dict"):
         job.save()
 
 
