@@ -1,4 +1,4 @@
-"""What every job at an HTCondor access point has: a number there, and a directory of its own here."""
+"""What all jobs at an HTCondor access point have: a cluster id, and a job directory on this machine."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,26 +17,26 @@ from prefect_jobs.schedulers.condor.access import Access, Cluster, CondorError, 
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.connections import client_for
 
-#: Key in ``spec``: the job's own directory, once it was made.
+#: Key in ``spec``: the job directory, once it was made.
 DIRECTORY = "initial_dir"
 
 
 class AccessPointEngine(Engine):
     """A job at an access point."""
 
-    #: What a job is called where HTCondor refuses it.
+    #: The word for the job in messages about a refusal.
     word: ClassVar[str] = "job"
 
     #: The directory that was made for a submission whose intent is not committed yet.
     _made: Path | None = None
 
-    # -- where it is ------------------------------------------------------------------------------------
+    # -- the access point -------------------------------------------------------------------------------
 
     def client(self) -> CondorClient:
         """The client for the access point.
 
         Raises:
-            SchedulerConnectionError: the job is at another machine's own HTCondor, or its block cannot be read.
+            SchedulerConnectionError: the job is at the local HTCondor of another machine, or its block cannot be read.
             SchedulerEngineMismatch: the block is not an HTCondor one.
         """
         record = self.handle.record
@@ -44,55 +44,55 @@ class AccessPointEngine(Engine):
             host = record.noted.host
             if host not in (None, self.site.host_name):
                 raise SchedulerConnectionError(
-                    f"{self.handle.title} was submitted to the HTCondor of the machine {host}, which only programs "
-                    "there can ask. Do this there (or here with PREFECT_JOBS_HOST_NAME set to that, if this machine "
-                    "had that name before). A job with a scheduler block can be asked about anywhere."
+                    f"{self.handle.title} was submitted to the local HTCondor of the machine {host}, which only "
+                    "programs there can reach. Run this there (or set PREFECT_JOBS_HOST_NAME to that name here if this "
+                    "machine had it before). A job with a scheduler block can be reached from anywhere."
                 )
             return client_for(Access())
         block = self.site.scheduler(record.scheduler)
         client = block.get_client() if hasattr(block, "get_client") else None
         if not isinstance(client, CondorClient):
             raise SchedulerEngineMismatch(
-                f"The scheduler {record.scheduler!r} is not an HTCondor one, as {self.handle.title} needs."
+                f"The scheduler {record.scheduler!r} is not an HTCondor one; {self.handle.title} needs one."
             )
         return client
 
     @property
     def mine(self) -> str:
-        """The constraint that is true of the job's own ads."""
+        """The constraint that matches the job's own ads."""
         return constraint(self.handle.record)
 
     def origin(self) -> dict[str, Any]:
-        """The machine, where the job goes to its own HTCondor: those of other machines do not know it."""
+        """This machine, if the job goes to its local HTCondor, which other machines cannot reach."""
         return encode(host=self.site.host_name) if self.handle.record.scheduler is None else {}
 
     def reach(self) -> None:
-        """Asks for nothing."""
+        """Does nothing."""
         self.client().query("false", ("ClusterId",))
 
-    # -- its directory ----------------------------------------------------------------------------------
+    # -- the job directory ------------------------------------------------------------------------------
 
     @property
     def directory(self) -> Path | None:
-        """The job's own directory; ``None``: it is made when the job is submitted."""
+        """The job directory; ``None``: it is made when the job is submitted."""
         known = self.handle.drafts.spec.get(DIRECTORY)
         return Path(known) if known else None
 
     @property
     def initial_dir(self) -> Path:
-        """The job's own directory, whether it was made yet or not."""
+        """The job directory, whether it exists yet or not."""
         return self.directory or self.workspace / self._directory_name()
 
     @property
     def workspace(self) -> Path:
-        """The folder under which the directory is made."""
+        """The folder in which the job directory is made."""
         record = self.handle.record
         default = self.site.default_workspace(record.label, record.user)
         return Path(folders.absolute(self.handle.drafts.workspace or "", default))
 
     @staticmethod
     def workspace_of(record: JobRecord, default: str) -> str:
-        """That of the directory, where there is one."""
+        """The folder of the job directory, if there is one."""
         known = record.spec.get(DIRECTORY)
         return str(Path(known).parent) if known else Engine.workspace_of(record, default)
 
@@ -105,18 +105,18 @@ class AccessPointEngine(Engine):
         self._made = None if self.directory else self.make_directory(keep=False)
 
     def unprepare(self) -> None:
-        """Removes it, if it was made just now and is empty."""
+        """Removes the directory if it was just made and is empty."""
         made, self._made = self._made, None
         if made is not None:
             self.handle.drafts.spec.pop(DIRECTORY, None)
-            with suppress(OSError):  # another process has put something into it
+            with suppress(OSError):  # another process has written into it
                 made.rmdir()
 
     def make_directory(self, *, keep: bool = True) -> Path:
-        """The job's own directory; made once, never one that was there before (it may be another's).
+        """Makes the job directory, once. A directory that existed before is never used: it may be another job's.
 
         Args:
-            keep: whether to write in SQL at once which it is.
+            keep: whether to note it in SQL at once.
         """
         known = self.directory
         if known is not None:
@@ -133,17 +133,17 @@ class AccessPointEngine(Engine):
             if keep:
                 self.handle.save()
             return path
-        raise OSError(f"No name is left for a directory in {self.workspace}.")
+        raise OSError(f"No directory can be made in {self.workspace}: all names are in use.")
 
     # -- submission -------------------------------------------------------------------------------------
 
     def taken(self, answer: Cluster | Exception) -> Cluster | Submitted:
-        """What became of a submission: the cluster; or what was found by the token, where the answer was lost.
+        """The outcome of a submission: the cluster, or the work found by the token if the answer was lost.
 
         Raises:
-            CondorRefusal: HTCondor refuses it as it is.
+            CondorRefusal: HTCondor refuses the submission.
             TransientSubmissionError: nothing was submitted; trying again may help.
-            SchedulerConnectionError: not reached: nothing was submitted.
+            SchedulerConnectionError: the access point was not reached: nothing was submitted.
         """
         if isinstance(answer, Cluster):
             return answer
@@ -165,11 +165,11 @@ class AccessPointEngine(Engine):
         return self.taken(answer)
 
     def find(self) -> Submitted | None:
-        """Looks in queue and history."""
+        """Searches the queue and the history."""
         return self.found(self.client())
 
     def found(self, client: CondorClient) -> Submitted | None:
-        """What was submitted under the present token. What never arrived whole is removed.
+        """The work submitted under the present token. A submission whose inputs are incomplete is removed.
 
         Raises:
             SchedulerConnectionError: the schedd does not answer.
@@ -187,25 +187,25 @@ class AccessPointJob(Job):
 
     @property
     def cluster_id(self) -> int | None:
-        """HTCondor's number of the cluster; ``None`` before it is submitted."""
+        """HTCondor's cluster id; ``None`` before the job is submitted."""
         return int(self.remote_id) if self.remote_id else None
 
     @property
     def initial_dir(self) -> str:
-        """The job's own directory, under its workspace; logs are in ``logs`` in it, outputs come back into it."""
+        """The job directory, in the workspace: logs are in its folder ``logs``, outputs come back into it."""
         return str(self.engine.initial_dir)
 
 
 def submitted_text(cluster: Cluster, client: CondorClient) -> str:
-    """What people are told of a submission."""
+    """The status message of a submission."""
     return f"Submitted as cluster {cluster.cluster_id} to {cluster.schedd or client.access.title}"
 
 
 def found_text(cluster: int) -> str:
-    """What people are told of a submission that was found again."""
+    """The status message of a submission that was found again."""
     return f"Found again as cluster {cluster}; it was submitted before an interruption."
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The text of an error, in one line."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -20,19 +20,19 @@ from prefect_jobs.schedulers.condor.observation import Proc
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two questions for everything that is in the queue, not for what has changed alone.
+#: Seconds between two requests for the whole queue; the others are for changes only.
 FULL = 15.0
-#: Seconds by which the questions for what has changed overlap: a schedd notes a change a moment after it happened.
+#: Seconds by which requests for changes overlap: a schedd notes a change a moment after it happened.
 _OVERLAP = 5
-#: What tells whether a process is another than before.
+#: The attributes that show whether a proc has changed.
 _LIGHT = ("ClusterId", "ProcId", "JobStatus", "LastJobStatus", "HoldReasonCode", "PrefectJobsToken", "ServerTime")
 _OURS = "PrefectJobsToken =!= undefined"
-#: Jobs that are asked about in one question.
+#: Number of jobs in one request.
 _CHUNK = 200
-#: Jobs that are looked for in the history in one poll.
+#: Number of jobs that one poll searches in the history.
 _LOST = 50
 
-#: Processes by the tokens of their jobs, and by number.
+#: Procs by the tokens of their jobs, and by number.
 Procs = dict[str, dict[int, Proc]]
 
 
@@ -41,14 +41,14 @@ class CondorGroup(Group):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Tokens of jobs that were polled.
+        #: Tokens of the jobs of the last poll.
         self._seen: set[str] = set()
         self._next_full = 0.0
-        #: The schedd's time at the last question.
+        #: The schedd's time at the last request.
         self._time = 0
 
     def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
-        """As told there: one question for what has changed, or, every :data:`FULL` seconds, for everything."""
+        """As :meth:`Group.poll`: one request for changes, or, every :data:`FULL` seconds, for everything."""
         self._failed.clear()
         clusters: dict[str, CondorEngine] = {}
         others: list[AnyJob] = []
@@ -63,7 +63,7 @@ class CondorGroup(Group):
         return {**found, **self._each(others, stop)}
 
     def look_again(self) -> None:
-        """As told there."""
+        """As :meth:`Group.look_again`."""
         self._next_full = 0.0
 
     def _poll(self, clusters: Mapping[str, CondorEngine], stop: Callable[[], bool]) -> dict[int, Observation]:
@@ -77,9 +77,9 @@ class CondorGroup(Group):
         for token, procs in seen.items():
             if token in records and not stop():
                 found.update(self._one(records[token], client, procs, timeout))
-        # What is not in the queue is looked for in the history, one by one; where there are many, some at a time.
+        # Jobs missing in the queue are searched in the history, one by one; if there are many, some in each poll.
         for record in lost[:_LOST]:
-            # Not twice: a held job that was given up a moment ago would now be a removed one.
+            # Not twice: a held job that was just given up would now be a removed one.
             if not stop() and record.id not in found:
                 found.update(self._one(record, client, None, timeout))
         if len(lost) > _LOST:
@@ -87,7 +87,7 @@ class CondorGroup(Group):
         return found
 
     def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
-        """Processes that may have changed, and jobs of which some are not in the queue any more."""
+        """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         if time.monotonic() >= self._next_full or not self._time:
             everything = self._ask(client, _OURS, _LIGHT)
             changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
@@ -96,7 +96,7 @@ class CondorGroup(Group):
             return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
         since = f"{_OURS} && EnteredCurrentStatus >= {self._time - _OVERLAP}"
         seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
-        # Those that are new here may have changed long ago.
+        # Jobs that are new in this group may have changed long ago.
         seen.update(self._of(client, [token for token in records.keys() - self._seen if token not in seen]))
         return seen, []
 
@@ -116,7 +116,7 @@ class CondorGroup(Group):
         return {record.id: replace(found, version=record.version)}
 
     def _of(self, client: CondorClient, tokens: Sequence[str]) -> Procs:
-        """Everything about jobs by their tokens, many in one question."""
+        """All procs of jobs by their tokens, many in one request."""
         found: Procs = {}
         for start in range(0, len(tokens), _CHUNK):
             which = f'stringListMember(PrefectJobsToken, "{",".join(tokens[start : start + _CHUNK])}")'
@@ -143,7 +143,7 @@ def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
 
 
 def _is_due(record: JobRecord, held_timeout: float | None) -> bool:
-    """Whether something is to be done about a job of which there is no news. Asked of each job at each poll."""
+    """Whether a job without news needs action. Called for each job at each poll."""
     state = CondorState(record)
     if limits.is_given_up(state.held_since, held_timeout):
         return True
@@ -153,7 +153,7 @@ def _is_due(record: JobRecord, held_timeout: float | None) -> bool:
 
 
 def _lost(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
-    """Whether a process is not in the queue that is not known to have ended."""
+    """Whether a proc is not in the queue and not known to have ended."""
     state = CondorState(record)
     known = state.procs
     return any(number not in procs and not (number in known and known[number].final) for number in range(state.total))

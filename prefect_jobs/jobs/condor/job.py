@@ -1,4 +1,4 @@
-"""CONDOR: a cluster of processes at an HTCondor access point."""
+"""CONDOR: a cluster of procs at an HTCondor access point."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,15 +12,15 @@ from prefect_jobs.schedulers.condor import observation
 
 
 class CondorJob(AccessPointJob, SubmitCommands):
-    """``num_jobs`` processes of one executable.
+    """``num_jobs`` procs of one executable.
 
     Args (of ``create_job``):
         attributes: submit commands (``executable``, ``arguments``, ``request_memory``, ``+Attr``, …); lists,
-            tuples, dicts and booleans are written as HTCondor wants them.
+        tuples, dicts and booleans are written in HTCondor's form.
         condorpy_template_name: ``base``, ``vanilla_base``, ``vanilla_transfer_files`` or ``vanilla_nfs``.
         remote_input_files: local files that the job needs; ``executable`` and ``transfer_input_files`` may name
             them by path, by base name or as ``../name``.
-        num_jobs: number of processes.
+        num_jobs: number of procs.
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
     """
 
@@ -33,16 +33,16 @@ class CondorJob(AccessPointJob, SubmitCommands):
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The spec from the keyword arguments of ``create_job``.
+        """The spec for the keyword arguments of ``create_job``.
 
         Raises:
-            ValueError: an unknown template, a bad submit command, a bad number of processes.
+            ValueError: an unknown template, a bad submit command, a bad number of procs.
         """
         return submit_commands.check(given)
 
     @classmethod
     def options_of_run(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """As told there; ``executable`` and ``arguments`` have fields of their own."""
+        """As :meth:`JobType.options_of_run`; ``executable`` and ``arguments`` have their own fields."""
         commands = dict(parameters.get("attributes") or {})
         own = {name: parameters[name] for name in ("executable", "arguments") if parameters.get(name)}
         rest = {name: value for name, value in parameters.items() if name not in ("executable", "arguments")}
@@ -50,17 +50,17 @@ class CondorJob(AccessPointJob, SubmitCommands):
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As told there: local files get absolute paths."""
+        """As :meth:`JobType.portable`: local files get absolute paths."""
         return local_files.settled(given, local_files.Places())
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many processes are ``Unexpanded``, ``Idle``, ``Running``, ``Removed``, ``Completed``, ``Held``,
+        """The number of procs that are ``Unexpanded``, ``Idle``, ``Running``, ``Removed``, ``Completed``, ``Held``,
         ``Submission_err``, as last seen."""
         return observation.count(self.engine.state.procs)
 
     @property
     def exit_codes(self) -> dict[int, int | None]:
-        """The exit code of each process that has ended, by its number; ``None``: by a signal."""
+        """The exit code of each proc that has ended, by proc number; ``None``: ended by a signal."""
         procs = self.engine.state.procs
         return {proc.proc: proc.exit_code for proc in procs.values() if proc.state == observation.COMPLETED}

@@ -7,8 +7,8 @@ from prefect_jobs.jobs.condor.state import AccessPointState, Values, encode
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.records import JobRecord, NodeRecord
 
-#: A job in neither queue nor history is given up after this many polls and this time: a schedd that was restarted, or
-#: moves a job from queue to history at this moment, does not know it for a while.
+#: A job in neither queue nor history is given up after this many polls and this time: after a restart, or while it
+#: moves a job from queue to history, a schedd does not report it for a while.
 MISSING_POLLS = 3
 MISSING_TIME = timedelta(seconds=20)
 
@@ -21,14 +21,14 @@ def missing(
     version: int | None = None,
     seen: Values | None = None,
 ) -> Observation:
-    """What a poll means that found the job, or a part of it, in neither queue nor history. At first: nothing.
+    """The observation for a poll that did not find the job, or a part of it, in queue or history. At first: no news.
 
     Args:
         record: the job.
-        text: what to say once it is given up; ``{since}`` becomes the time.
-        nodes: of a workflow, as they are once it is given up.
-        version: see :class:`Observation`; of the same.
-        seen: what is noted besides.
+        text: the message once the job is given up; ``{since}`` is replaced by the time.
+        nodes: the nodes of a workflow once it is given up.
+        version: see :class:`Observation`.
+        seen: other values to note.
     """
     state = AccessPointState(record)
     since, polls = state.missing_since or clock.now().isoformat(), state.missing_polls + 1
@@ -41,17 +41,17 @@ def missing(
 
 
 def held_since(record: JobRecord) -> str:
-    """Since when a job that is held now is held."""
+    """Since when a held job is held."""
     return AccessPointState(record).held_since or clock.now().isoformat()
 
 
 def is_given_up(since: str | None, held_timeout: float | None) -> bool:
-    """Whether a job is held for longer than ``held_timeout`` seconds (``None``: that is never so)."""
+    """Whether a job is held for longer than ``held_timeout`` seconds (``None``: never)."""
     if since is None or held_timeout is None:
         return False
     return clock.now() - datetime.fromisoformat(since) > timedelta(seconds=held_timeout)
 
 
 def given_up_text(held_timeout: float | None, why: str) -> str:
-    """What people are told of a job that is given up."""
+    """The message of a job that is given up."""
     return f"Removed: held for longer than {held_timeout:g} s (HELD_TIMEOUT). {why}"

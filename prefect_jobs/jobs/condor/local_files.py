@@ -1,7 +1,7 @@
-"""Relative paths of local files keep their meaning: what they were when they were set, whoever submits the job later.
+"""Relative paths of local files keep the meaning that they had when they were set, in any process that submits the job.
 
-A job remembers the folder in which it was made, and looks there for the files that its submit commands name. Fields
-that are nothing but paths become absolute at once, as do submit commands that are set in another folder later.
+A job stores the folder in which it was created, and the files that its submit commands name are searched there. Fields
+that contain only paths become absolute at once, and so do submit commands that are set in another folder later.
 """
 
 import os
@@ -14,30 +14,30 @@ from prefect_jobs import folders
 from prefect_jobs.schedulers.condor.submit import description
 from prefect_jobs.schedulers.condor.submit.input_files import URL, items
 
-#: Key in a spec: the folder in which it was made.
+#: Key in a spec: the folder in which it was created.
 FOLDER = "folder"
 #: Fields that are paths, or lists of them.
 PATHS = ("remote_input_files", "pre_script", "post_script", "dag_file")
 #: Submit commands that name local files.
 COMMANDS = ("executable", "cmd", "transfer_input_files", "input", "stdin")
-#: What HTCondor takes for false.
+#: Values that HTCondor reads as false.
 _FALSE = ("false", "f", "no", "0")
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the relative names of a job, or of a node, are looked for."""
+    """Where the relative names of a job, or of a node, are searched."""
 
-    #: The folders of its own: names of files there stay as they are.
+    #: Its own folders: names of files there stay unchanged.
     own: Sequence[Path] = ()
-    #: Those after them, before the working directory.
+    #: Folders that are searched after these, before the working directory.
     others: Sequence[Path] = ()
-    #: Whether a name is that of a folder that nodes write: what begins with it is not a local file.
+    #: Whether a name is that of a folder that nodes write: paths that begin with it are not local files.
     is_written: Callable[[str], bool] = lambda name: False
 
     def settle(self, given: str) -> str:
-        """The absolute path of a local file; as it was given where there is none, or where it is in a folder of its
-        own."""
+        """The absolute path of a local file. Returned unchanged if there is no such file, or if it is in one of the own
+        folders."""
         bare = given.rstrip("/")
         if not bare or "\0" in given or "$(" in given or URL.match(given) or Path(given).is_absolute():
             return given
@@ -51,46 +51,46 @@ class Places:
         return given
 
     def is_foreign(self, given: str) -> bool:
-        """Whether a name leads into the folder of another node."""
+        """Whether a path leads into the folder of another node."""
         parts = PurePosixPath(os.path.normpath(given)).parts
         return self.is_written(next((part for part in parts if part != ".."), ""))
 
 
 def here() -> str | None:
-    """The folder that a spec made now remembers; ``None``: one that does not last, so that it is not worth it."""
+    """The folder to store in a spec that is created now; ``None``: the working directory does not last."""
     folder = folders.lasting_folder()
     return None if folder is None else str(folder)
 
 
 def search(folder: str | None) -> tuple[Path, ...]:
-    """Where relative names are looked for last: the folder in which the spec was made, and the working directory."""
+    """The folders to search last: the one in which the spec was created, and the working directory."""
     present = folders.working_folder()
     found = [Path(folder)] if folder else []
     return tuple(dict.fromkeys([*found, *([present] if present else [])]))
 
 
 def settle(spec: dict[str, Any], base: Mapping[str, Any], places: Places) -> None:
-    """Settles, in place, what relative paths mean that were set in this process.
+    """Makes relative paths that were set in this process absolute, in place.
 
     Args:
-        spec: as it is now.
-        base: as it is stored.
-        places: where files are looked for.
+        spec: the present spec.
+        base: the stored spec.
+        places: where files are searched.
     """
     for name in PATHS:
         if spec.get(name) and spec[name] != base.get(name):
             spec[name] = _settled(spec[name], places)
     before = base.get("attributes")
     if before is None or spec.get(FOLDER) == here():
-        return  # they are looked for in the right folder as they are
+        return  # they are searched in the right folder already
     attributes = spec["attributes"]
     changed = {name: value for name, value in attributes.items() if value != before.get(name)}
     attributes.update(_commands(changed, attributes, spec.get("remote_input_files") or (), places))
 
 
 def settled(given: Mapping[str, Any], places: Places) -> dict[str, Any]:
-    """Keyword arguments of ``create_job`` in which local files have absolute paths: for a job that is made by another
-    process, in another folder."""
+    """Keyword arguments of ``create_job`` with absolute paths of local files, for a job that another process creates,
+    in another folder."""
     found = dict(given)
     for name in PATHS:
         if found.get(name):
@@ -115,7 +115,7 @@ def _settled(value: Any, places: Places) -> Any:
 
 
 def _not_sent(attributes: Mapping[str, Any]) -> set[str]:
-    """The commands that name files of the execution machine, since theirs are not sent there."""
+    """The commands that name files of the execution machine, since those files are not transferred."""
     said = {str(name).lower(): str(value).strip().lower() for name, value in attributes.items()}
     found: set[str] = set()
     if said.get("transfer_executable") in _FALSE:
@@ -130,13 +130,13 @@ def _not_sent(attributes: Mapping[str, Any]) -> set[str]:
 def _commands(
     attributes: Mapping[str, Any], whole: Mapping[str, Any], named: Sequence[Any], places: Places
 ) -> dict[str, Any]:
-    """Those of the submit commands that name local files, with absolute paths.
+    """The submit commands that name local files, with absolute paths.
 
     Args:
         attributes: the commands.
         whole: all commands of the job.
         named: its ``remote_input_files``.
-        places: where files are looked for.
+        places: where files are searched.
     """
     names = {PurePosixPath(os.fspath(item)).name for item in named}
     found: dict[str, Any] = {}
@@ -165,5 +165,5 @@ def _any_has(places: Sequence[Path], path: Path) -> bool:
             if (place / path).exists():
                 return True
         except OSError:
-            continue  # a name too long for this file system is not there
+            continue  # a name too long for this file system cannot exist
     return False

@@ -1,4 +1,4 @@
-"""Where the logs of a cluster's processes are, and what is in them."""
+"""The logs of a cluster's procs: where they are, and their texts."""
 
 import logging
 import re
@@ -10,12 +10,12 @@ from prefect_jobs.schedulers.condor.submit import outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
 from prefect_jobs.schedulers.condor.submit.streams import flat_name
 
-#: Processes whose standard output and error are shown on the Logs tab.
+#: Number of procs whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
 
 
 def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
-    """The logs of a process: ``log``, ``output``, ``error`` → text, empty where there is none yet."""
+    """The logs of a proc: ``log``, ``output``, ``error`` → text, empty if there is none yet."""
     return {
         name: path.read_text(errors="replace") if path.is_file() else ""
         for name, path in paths(record, directory, proc).items()
@@ -23,7 +23,7 @@ def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
 
 
 def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
-    """The ends of standard output and error of the first few processes, as lines with their level."""
+    """The ends of standard output and error of the first few procs, as lines with their level."""
     lines: list[tuple[int, str]] = []
     total = CondorState(record).total
     for proc in range(min(total, _SHOWN)):
@@ -42,20 +42,20 @@ def tail_line(kind: str, which: str, text: str) -> str:
 
 
 def is_tail(line: str) -> bool:
-    """Whether a line is the end of a log, which :func:`tail_line` made."""
+    """Whether a line is the end of a log, made by :func:`tail_line`."""
     first = line.partition("\n")[0]
     return first.startswith("Standard ") and first.endswith(" (its end):")
 
 
 def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
-    """The files as they were named at the submission, wherever they are by now."""
+    """The log files, by their names at the submission, in their present places."""
     macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
     found: dict[str, Path] = {}
     for name, template in CondorState(record).logs.items():
         text = str(template)
         for macro, value in macros.items():
             text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
-        # In its place; under the name that tells processes apart which wrote the same one; on its way; streamed.
+        # The final place; the name if several procs wrote one file; being fetched; streamed.
         arriving = incoming(directory) / str(proc)
         places = (directory / text, directory / f"{text}.{proc}", arriving / text, arriving / flat_name(text))
         found[name] = next((path for path in places if path.is_file()), places[0])

@@ -1,4 +1,4 @@
-"""From what a schedd says of a cluster to an observation: what it is now, since when, what people must know."""
+"""Turns a schedd's answer about a cluster into an observation: status, times, message."""
 
 import logging
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc, Verdict
 
-#: Lines about single processes in one poll.
+#: Number of lines about single procs in one poll.
 _LINES = 30
 
 
 def observe(record: JobRecord, client: CondorClient, held_timeout: float | None) -> Observation:
-    """Asks the schedd about one job: the queue, and the history for what is not in it.
+    """Polls one job: the queue, and the history for procs that are not in the queue.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -34,7 +34,7 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
     if gone:
         left = client.history(constraint(record), match=total)
         if len({ad.get("ProcId") for ad in left}) < len(left):
-            # A schedd that was killed meanwhile may have noted a process twice: there may be others behind.
+            # A schedd that was killed meanwhile may have noted a proc twice, so there may be more entries.
             left = client.history(constraint(record))
         for ad in left:
             proc = observation.read_ad(ad, queued=False)
@@ -46,7 +46,7 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
 def observe_changed(
     record: JobRecord, seen: Mapping[int, Proc], client: CondorClient, held_timeout: float | None
 ) -> Observation:
-    """What a job is, after some of its processes were seen to have changed; the others are as they were.
+    """The observation of a job of which some procs have changed; the others are unchanged.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -59,7 +59,7 @@ def observe_changed(
 
 
 def carry_out(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
-    """Does at the schedd what follows from an observation; what was done is added to it.
+    """Does at the schedd what an observation requires, and adds that to the observation.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -70,12 +70,12 @@ def carry_out(record: JobRecord, found: Observation, client: CondorClient) -> Ob
 
 
 def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float | None) -> Observation:
-    """What a poll's answer means for a job. Pure.
+    """The observation of a job for a poll's answer. Pure.
 
     Args:
-        record: the job as it was.
-        procs: what queue and history say of its processes.
-        held_timeout: seconds after which a held job is given up; none: never.
+        record: the job before the poll.
+        procs: the procs, from queue and history.
+        held_timeout: seconds after which a held job is removed; none: never.
     """
     state = CondorState(record)
     verdict = observation.judge(procs, state.total)
@@ -93,7 +93,7 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
         if limits.is_given_up(since, held_timeout):
             return _given_up(procs, limits.given_up_text(held_timeout, verdict.message), values, todo)
     if verdict.status == statuses.ABORTED:
-        values["in_queue"] = None  # nothing is left there
+        values["in_queue"] = None  # nothing is left in the queue
     if verdict.outcome is not None:
         values["outcome"] = Outcome(verdict.outcome, verdict.message, verdict.ended)
     return Observation(
@@ -110,7 +110,7 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
 def _given_up(procs: Mapping[int, Proc], text: str, values: Values, todo: frozenset[Todo]) -> Observation:
     todo = todo | {Todo.GIVE_UP}
     if any(proc.state == observation.COMPLETED for proc in procs.values()):
-        # The rest of it is complete and has outputs: once the held ones are gone it is Various-Complete.
+        # The rest is complete and has outputs: once the held procs are gone the job is Various-Complete.
         return Observation(None, None, encode(**values), messages=((logging.WARNING, text),), todo=todo)
     return Observation(statuses.ERROR, text, encode(**values), crashed=True, todo=todo)
 
@@ -119,16 +119,16 @@ def _message(record: JobRecord, verdict: Verdict) -> str:
     if verdict.outcome:
         return f"The work is over ({verdict.message.rstrip('.')}); outputs are being fetched."
     if verdict.status == statuses.SUBMITTED and record.state.status == statuses.SUBMITTED:
-        return record.state.status_message  # "idle in the queue" is no news beside "submitted as cluster …"
+        return record.state.status_message  # "submitted as cluster …" says more than "idle in the queue"
     return verdict.message
 
 
 def _missing(record: JobRecord, procs: Mapping[int, Proc], total: int) -> Observation:
-    """Not found is not failed, at first."""
+    """A job that is not found has not failed, at first."""
     text = (
         f"Cluster {record.remote_id} is in neither the queue nor the history of its schedd since {{since}} "
         f"({total - len(procs)} of {total} processes). It was removed there, or the schedd lost its queue. "
-        "What it wrote is not known; resubmit() runs it again."
+        "Its outputs are not known. Call resubmit() to run it again."
     )
     return limits.missing(record, text, seen={"procs": procs} if procs else None)
 
@@ -138,7 +138,7 @@ def _settled(proc: Proc | None) -> bool:
 
 
 def _lines(before: Mapping[int, Proc], now: Mapping[int, Proc]) -> tuple[tuple[int, str], ...]:
-    """A line for each process whose state changed."""
+    """A line for each proc whose state changed."""
     lines: list[tuple[int, str]] = []
     for number in sorted(now):
         proc, old = now[number], before.get(number)

@@ -1,7 +1,7 @@
-"""Jobs whose inputs arrived, and whose schedd was killed before it noted that: it would hold them for ever.
+"""Releases jobs with spooled inputs whose schedd was killed before it noted them: it would hold them for ever.
 
-A schedd notes a second after the transfer that inputs have arrived, and releases the job. Where it is killed in that
-second, this does what it would have done.
+A schedd notes one second after the transfer that the inputs are spooled, and releases the job. If it is killed in that
+second, this module releases the job instead.
 """
 
 import logging
@@ -20,15 +20,15 @@ from prefect_jobs.schedulers.condor.access import CondorError
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc
 
-#: Time after which a schedd counts as one that forgot to note that inputs have arrived.
+#: Time after which a schedd counts as one that missed noting the spooled inputs.
 ARRIVAL = timedelta(seconds=10)
-#: Time after which a release is tried again that the schedd refused.
+#: Time after which a refused release is tried again.
 _AGAIN = timedelta(minutes=1)
 
 
 def is_forgotten(record: JobRecord, procs: Iterable[Proc]) -> bool:
-    """Whether processes wait for inputs that have arrived long ago."""
-    # A job counts as submitted only after the transfer has ended well.
+    """Whether procs still wait for inputs that were spooled long ago."""
+    # A job counts as submitted only after the transfer has succeeded.
     sent = record.state.execute_time
     return sent is not None and clock.now() - sent > ARRIVAL and any(proc.waiting for proc in procs)
 
@@ -39,16 +39,16 @@ def was_refused(record: JobRecord) -> bool:
 
 
 def refused_lately(record: JobRecord) -> bool:
-    """Whether the schedd has refused it a moment ago."""
+    """Whether the schedd has refused to release the job recently."""
     refused = AccessPointState(record).release_refused
     return refused is not None and clock.now() - refused < _AGAIN
 
 
 def release(record: JobRecord, found: Observation, client: CondorClient) -> Observation:
-    """Carries out :attr:`Todo.RELEASE`, if it is among what is to be done.
+    """Carries out :attr:`Todo.RELEASE`, if the observation requires it.
 
     Returns:
-        The observation, with what was done.
+        The observation, with the outcome.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -60,15 +60,15 @@ def release(record: JobRecord, found: Observation, client: CondorClient) -> Obse
     try:
         waiting = client.query(mine, ("ProcId", "ServerTime"))
         if waiting:
-            # By the schedd's own clock: what is written later is an output. If this is interrupted, it is done again.
+            # By the schedd's clock: files written later are outputs. If this is interrupted, it is done again.
             now = int(waiting[0].get("ServerTime") or clock.now().timestamp())
             client.edit(mine, "StageInFinish", str(now - 1))
             client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
-            released = client.act("Release", mine, "its inputs are here")
+            released = client.act("Release", mine, "its inputs are spooled")
     except (CondorError, SchedulerConnectionError) as error:
         if client.query(mine, ("ProcId",)):
             return _refused(record, found, str(error).rstrip(". "))
-        # Another process has released it, or the schedd itself has.
+        # Another process, or the schedd itself, has released it.
     if not released:
         return found
     text = "The schedd restarted while spooling the inputs; the job was released."

@@ -1,4 +1,4 @@
-"""What is kept of a job at an access point: each key of ``JobRecord.native`` once, typed."""
+"""The state of a job at an access point: each key of ``JobRecord.native`` once, typed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,12 +9,12 @@ from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.observation import Proc
 
-#: Keys by the name of the value in :class:`Values` where they differ.
+#: Keys in the row, where they differ from the names in :class:`Values`.
 _KEYS = {"release_refused": "told", "cluster": CLUSTER, "host": HOST, "in_queue": IN_QUEUE, "outcome": OUTCOME}
 
 
 class AccessPointState(Noted):
-    """What is kept of any job at an access point. It reads what is asked for, and nothing else."""
+    """The state of any job at an access point. Reads only the keys that are used."""
 
     __slots__ = ()
 
@@ -28,17 +28,17 @@ class AccessPointState(Noted):
 
     @property
     def missing_polls(self) -> int:
-        """How many polls have not found it."""
+        """The number of polls that have not found it."""
         return int(self._native.get("missing_polls") or 0)
 
     @property
     def held_since(self) -> str | None:
-        """Since when the system holds it."""
+        """Since when HTCondor holds it."""
         return self._native.get("held_since")
 
     @property
     def release_refused(self) -> datetime | None:
-        """When the schedd last refused to release the job though its inputs have arrived."""
+        """When the schedd last refused to release the job after its inputs were spooled."""
         value = self._native.get(_KEYS["release_refused"])
         return datetime.fromisoformat(value) if value else None
 
@@ -49,38 +49,38 @@ class AccessPointState(Noted):
 
 
 class CondorState(AccessPointState):
-    """What is kept of a cluster of processes."""
+    """The state of a cluster of procs."""
 
     __slots__ = ()
 
     @property
     def total(self) -> int:
-        """The number of processes that were submitted."""
+        """The number of procs that were submitted."""
         return int(self._native.get("total", 1))
 
     @property
     def spool(self) -> bool:
-        """Whether inputs were sent and outputs are to be fetched."""
+        """Whether inputs were spooled, so that outputs must be fetched."""
         return bool(self._native.get("spool", True))
 
     @property
     def logs(self) -> dict[str, str]:
-        """Submit command (``log``, ``output``, ``error``) → path in the job's directory, with macros."""
+        """Submit command (``log``, ``output``, ``error``) → path in the job directory, with macros."""
         return dict(self._native.get("logs", {}))
 
     @property
     def procs(self) -> dict[int, Proc]:
-        """The processes as last seen, by number."""
+        """The procs as last seen, by number."""
         return observation.decode(self._native.get("procs", ()))
 
     @property
     def waits_for_inputs(self) -> bool:
-        """Whether a process waits for its inputs, as far as the schedd knows. Costs less than :attr:`procs`."""
+        """Whether the schedd reports that a proc waits for its inputs. Costs less than :attr:`procs`."""
         return any(proc.get("hold_code") in observation.WAITING_CODES for proc in self._native.get("procs", ()))
 
 
 class Values(TypedDict, total=False):
-    """What can be noted; ``None`` removes a value."""
+    """The values that can be stored; ``None`` removes one."""
 
     host: str
     cluster: int
@@ -98,7 +98,7 @@ class Values(TypedDict, total=False):
 
 
 def encode(**values: Unpack[Values]) -> dict[str, Any]:
-    """Values by the keys under which they are kept."""
+    """Values by their keys in the row."""
     found: dict[str, Any] = {_KEYS.get(name, name): value for name, value in values.items()}
     if "procs" in values:
         found["procs"] = [values["procs"][number].encode() for number in sorted(values["procs"])]

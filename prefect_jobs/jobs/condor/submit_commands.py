@@ -1,4 +1,4 @@
-"""The submit commands of what runs on HTCondor: a job, or a node of a workflow."""
+"""The submit commands of a job, or of a node of a workflow."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.schedulers.condor.submit import description
 
-#: Keyword arguments that give submit commands, with their defaults.
+#: Keyword arguments with submit commands, and their defaults.
 DEFAULTS: dict[str, Any] = {
     "attributes": {},
     "condorpy_template_name": None,
@@ -20,7 +20,7 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored of the keyword arguments in :data:`DEFAULTS`.
 
     Raises:
-        ValueError: an unknown template, a bad submit command, a bad number of processes.
+        ValueError: an unknown template, a bad submit command, a bad number of procs.
     """
     template = given.get("condorpy_template_name")
     if template is not None and template not in description.TEMPLATES:
@@ -44,24 +44,24 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SubmitCommands:
-    """Attributes and calls of what has submit commands in its ``spec``."""
+    """Attributes and calls of objects with submit commands in their ``spec``."""
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Where they are kept."""
+        """The dict that contains them."""
         raise NotImplementedError
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The submit commands; changes are saved with the job and hold from the next submission on."""
+        """The submit commands; changes are saved with the job and apply from the next submission on."""
         found: dict[str, Any] = self.spec["attributes"]
         return found
 
     def set_attribute(self, name: str, value: Any) -> None:
-        """Sets a submit command; ``None`` takes it away.
+        """Sets a submit command; ``None`` removes it.
 
         Raises:
-            ValueError: not a submit command, a value that HTCondor cannot take, or a line break.
+            ValueError: not a submit command, a value that HTCondor cannot read, or a line break.
         """
         existing = self._attribute_key(name)
         if value is None:
@@ -73,17 +73,17 @@ class SubmitCommands:
         self.attributes[name] = plain(value)
 
     def get_attribute(self, name: str) -> Any:
-        """The value of a submit command as it was set; ``None`` if it was not."""
+        """The value of a submit command as set; ``None`` if it is not set."""
         key = self._attribute_key(name)
         return None if key is None else self.attributes[key]
 
     def _attribute_key(self, name: str) -> str | None:
-        # Submit commands are the same in any case.
+        # Submit commands are case-insensitive.
         return next((key for key in self.attributes if key.lower() == name.lower()), None)
 
     @property
     def num_jobs(self) -> int:
-        """The number of processes."""
+        """The number of procs."""
         return int(self.spec["num_jobs"])
 
     @num_jobs.setter
@@ -109,15 +109,15 @@ class SpecView(SubmitCommands):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Where they are kept."""
+        """The dict that contains them."""
         return self._spec
 
 
 def count_of(value: Any) -> int:
-    """A number of processes.
+    """A number of procs.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"The number of processes is a whole number from 1, not {value!r}.")
@@ -125,7 +125,7 @@ def count_of(value: Any) -> int:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON keeps it."""
+    """A value in the form in which JSON keeps it."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
