@@ -4,7 +4,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Rows name classes by their path, and this one was here once.
+    # Rows of earlier versions name this class by its former path.
     if name == "DaskJob":
         from prefect_jobs.jobs.dask.job import DaskJob
 

@@ -30,14 +30,14 @@ from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
-#: What is kept of a job besides its row: what it takes to submit it again.
+#: Kind of the blob with the work, for submitting it again.
 GRAPH = "graph"
-#: A graph larger than this is not kept: the job cannot be submitted again by itself.
+#: A larger graph is not kept, so the job cannot be submitted again by itself.
 GRAPH_LIMIT = 10 * 1024 * 1024
-#: Seconds until the scheduler is asked again after it reported the end, where the work still goes on: a result was lost
-#: with its worker, or another process fetches it.
+#: Seconds until the next poll if the work continues after the scheduler reported its end: a result was lost with its
+#: worker, or another process fetches it.
 _AGAIN = 0.2
-#: Seconds between two looks at a flag in memory that says whether the scheduler has reported the end.
+#: Seconds between two checks of the flag in memory that is set when the scheduler reports the end.
 _GLANCE = 0.1
 _MAX_ID = 255
 
@@ -47,16 +47,16 @@ class DaskEngine(Engine):
 
     together: ClassVar[bool] = False
     refused: ClassVar[Mapping[str, str]] = {
-        "pause": "Dask jobs cannot be paused: Dask has no way to hold work that it was given.",
-        "resume": "Dask jobs cannot be paused, and so not resumed.",
+        "pause": "Dask jobs cannot be paused: Dask has no way to hold work.",
+        "resume": "Dask jobs cannot be resumed, since they cannot be paused.",
     }
 
     @property
     def state(self) -> DaskState:
-        """What is known of the submission."""
+        """The state of the submission."""
         return DaskState(self.handle.record)
 
-    # -- where it is ------------------------------------------------------------------------------------
+    # -- the cluster ------------------------------------------------------------------------------------
 
     def client(self) -> DaskClient:
         """The client for the scheduler.
@@ -72,22 +72,22 @@ class DaskEngine(Engine):
             found = block.access() if hasattr(block, "access") else None
             if not isinstance(found, DaskAccess):
                 raise SchedulerEngineMismatch(
-                    f"The scheduler {record.scheduler!r} is not a Dask one, as {self.handle.title} needs."
+                    f"The scheduler {record.scheduler!r} is not a Dask one; {self.handle.title} needs one."
                 )
             access = found
         local = self.state.local
         if local and not access.host:
-            # The cluster is the submitting process'; one of our own would know nothing of it.
+            # The work is on the cluster of the process that submitted it; the cluster of this process has none of it.
             access = replace(access, host=local.address)
         return dask_client(access)
 
     def cluster_ended(self) -> bool:
-        """Whether it was at work on the cluster of a process, on this machine, that has ended."""
+        """Whether it was on the cluster of a process on this machine that has ended."""
         local = self.state.local
         return local is not None and local.host == self.site.host_name and connection.gone(local.address)
 
     def reach(self) -> None:
-        """Asks for the scheduler's id."""
+        """Requests the scheduler's id."""
         self.client().identity()
 
     # -- submission -------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class DaskEngine(Engine):
         kept = values.work_to_bytes(taken, GRAPH_LIMIT)
         self.handle.backend.results.put_blob(self.handle.record.id, GRAPH, kept.data)
         if kept.problem is not None:
-            text = f"Its work is not kept, so that resubmit() cannot run it again: {kept.problem}."
+            text = f"Its work is not kept, so resubmit() cannot run it again: {kept.problem}."
             self.handle.apply(None, messages=((logging.WARNING, text),))
         return self.send(taken)
 
@@ -108,7 +108,7 @@ class DaskEngine(Engine):
         try:
             keys, identity = client.submit(taken.leaves, self.handle.token)
         except SchedulerConnectionError as error:
-            # Perhaps it got through and only the answer was lost: the token tells.
+            # Only the answer may be lost: the token finds the work.
             found = self.find()
             if found is not None:
                 return found
@@ -124,7 +124,7 @@ class DaskEngine(Engine):
         return Submitted(keys[0][:_MAX_ID], native, f"Submitted to {client.access.title}")
 
     def _place(self, client: DaskClient) -> dict[str, Any]:
-        """What is noted of where it is: others find the cluster of this process by its address."""
+        """The values that locate the work: other processes find the cluster of this process by its address."""
         name = self.handle.record.scheduler
         block = None if name is None else self.site.scheduler(name)
         found: Values = {"dashboard": getattr(block, "dashboard", None) or client.client.dashboard_link}
@@ -133,7 +133,7 @@ class DaskEngine(Engine):
         return encode(**found)
 
     def find(self) -> Submitted | None:
-        """Looks for leaves that are published under the present token."""
+        """Finds leaves that are published under the present token."""
         client, token = self.client(), self.handle.token
         count = client.find(token)
         if not count:
@@ -141,7 +141,7 @@ class DaskEngine(Engine):
         data = self.handle.backend.results.get_blob(self.handle.record.id, GRAPH)
         shape, futures = values.shape_from_bytes(data) if data is not None else ({"leaf": 0}, False)
         if count < work.size(shape):
-            client.cancel(token, count, given=False)  # its process died on the way: what got through is a part
+            client.cancel(token, count, given=False)  # its process died: only a part was submitted
             return None
         found = client.look(token, count)
         native = encode(
@@ -156,7 +156,7 @@ class DaskEngine(Engine):
         return Submitted(key[:_MAX_ID], native, "Found again; it was submitted before an interruption.")
 
     def kept(self) -> work.Work | None:
-        """The work as it was submitted; ``None``: nothing is kept of it.
+        """The work as it was submitted; ``None``: it is not kept.
 
         Raises:
             DaskError: it cannot be read in this process.
@@ -165,8 +165,7 @@ class DaskEngine(Engine):
         return None if data is None else values.work_from_bytes(data)
 
     def retried(self, kept: work.Work) -> work.Work | None:
-        """The futures, those that failed being computed again; ``None`` where the cluster does not have them any
-        more."""
+        """The futures, with those that failed being computed again; ``None`` if the cluster no longer has them."""
         state = self.state
         if not (state.futures and state.failed):
             return None
@@ -178,26 +177,26 @@ class DaskEngine(Engine):
     # -- while it is on the cluster ---------------------------------------------------------------------
 
     def poll(self) -> Observation:
-        """Asks the scheduler."""
+        """Polls the scheduler."""
         return self.judge(self.ask())
 
     def judge(self, answer: Mapping[str, Any]) -> Observation:
-        """What the job is, by what the scheduler says of its submission."""
-        # It is of this state of the job: another process may fetch and release at the same moment.
+        """The observation for the scheduler's answer."""
+        # It is valid for this version only: another process may fetch and release at the same moment.
         found = replace(poll.conclude(self.state, answer), version=self.handle.record.version)
         if found.status is not None and statuses.parse(found.status).kind.terminal:
             forget_submission(self.handle.token)
         return found
 
     def ask(self) -> dict[str, Any]:
-        """What the scheduler says.
+        """The scheduler's answer about the submission.
 
         Raises:
-            SchedulerConnectionError: it does not answer.
+            SchedulerConnectionError: the scheduler does not answer.
         """
         try:
             return self.client().look(self.handle.token, self.state.count)
-        except DaskError as error:  # its versions do not fit: no verdict on the job
+        except DaskError as error:  # its versions do not fit; this says nothing about the job
             raise SchedulerConnectionError(str(error)) from error
         except SchedulerConnectionError:
             if self.cluster_ended():
@@ -205,7 +204,7 @@ class DaskEngine(Engine):
             raise
 
     def stop(self) -> str:
-        """Cancels it."""
+        """Cancels the work."""
         self.client().cancel(self.handle.token, self.state.count, given=self.state.futures)
         return statuses.ABORTED
 
@@ -214,7 +213,7 @@ class DaskEngine(Engine):
         return self.client().logs()
 
     def wait_change(self, seconds: float) -> None:
-        """As told there; the scheduler reports the end."""
+        """As :meth:`Engine.wait_change`; the scheduler reports the end."""
         deadline = time.monotonic() + seconds
         ended = self.end()
         left = max(0.0, deadline - time.monotonic())
@@ -226,7 +225,7 @@ class DaskEngine(Engine):
             ended.wait(left)
 
     async def await_change(self, seconds: float) -> None:
-        """As :meth:`wait_change`; holds no thread."""
+        """As :meth:`wait_change`; blocks no thread."""
         deadline = time.monotonic() + seconds
         ended = await run_sync(self.end)
         if ended is not None and ended.is_set():
@@ -237,7 +236,7 @@ class DaskEngine(Engine):
                 return
 
     def end(self) -> Event | None:
-        """Set when the work ends; ``None`` where it is not at work, or the scheduler does not answer."""
+        """Set when the work ends; ``None`` if it is not running, or the scheduler does not answer."""
         if not self.handle.status.kind.active or not self.state.count:
             return None
         try:
@@ -246,7 +245,7 @@ class DaskEngine(Engine):
             return None
 
     def ended(self) -> None:
-        """As told there: the futures."""
+        """As :meth:`Engine.ended`: drops the futures."""
         forget_submission(self.handle.token)
 
     # -- the end ----------------------------------------------------------------------------------------
@@ -258,12 +257,12 @@ class DaskEngine(Engine):
 
     @property
     def keeps_results(self) -> bool:
-        """As told there."""
+        """As :meth:`Engine.keeps_results`."""
         return not self.forget
 
     @property
     def gives_result(self) -> bool:
-        """Always: the result may be ``None``."""
+        """Always true: the result may be ``None``."""
         return True
 
     def fetch(self) -> Fetched:
@@ -283,28 +282,28 @@ class DaskEngine(Engine):
         return Fetched(result)
 
     def keep(self, result: Any) -> None:
-        """Keeps a result, and notes where."""
+        """Keeps a result, and notes its place."""
         kept = self.handle.backend.results.keep(self.handle.record.id, values.result_to_bytes(result))
-        # Of this submission: if there is another one by now, nothing is noted.
+        # For this submission: if there is another one by now, nothing is noted.
         mine = News(Source.RESULTS, None, attempt=self.handle.record.state.attempt)
         self.handle.apply(mine, native=encode(result=kept))
 
     def _read_again(self) -> Any:
-        """The result that a process kept which died before the end."""
+        """The result that was kept by a process that died before it ended the job."""
         try:
             data = self.handle.backend.results.read(self.handle.record.id, self.state.result or {})
         except ResultUnavailable as error:
             raise OutputsNotFetched(str(error)) from error
         if data is None:
-            raise DaskError("The result was removed from where it was kept. resubmit() computes it again.")
+            raise DaskError("The kept result was removed. Call resubmit() to compute it again.")
         return values.result_from_bytes(data)
 
     def _check_there(self, numbers: list[int]) -> None:
-        """Whether the results are still on the cluster.
+        """Checks that the results are still on the cluster.
 
         Raises:
-            DaskError: they are not, and never will be.
-            SchedulerConnectionError: the scheduler does not answer, or they are computed anew.
+            DaskError: they are gone for good.
+            SchedulerConnectionError: the scheduler does not answer, or they are being computed again.
         """
         found = self.client().look(self.handle.token, self.state.count)
         if found["id"] != self.state.scheduler_id:
@@ -315,10 +314,10 @@ class DaskEngine(Engine):
         if "erred" in states:
             raise DaskError("It was lost with its worker, computed again, and failed. resubmit() runs it again.")
         if states != {"memory"}:
-            raise SchedulerConnectionError("A result was lost with its worker, and is computed anew.")
+            raise SchedulerConnectionError("A result was lost with its worker and is being computed again.")
 
     def release(self) -> None:
-        """The result is kept, and the results function had it: the cluster may forget it."""
+        """Makes the cluster forget the work, after its result is kept and the results function has returned."""
         given_up = self.state.futures and self.handle.status.text == statuses.ERROR
         try:
             self.client().release(self.handle.token, self.state.count)
@@ -329,11 +328,11 @@ class DaskEngine(Engine):
             self.handle.apply(None, native=encode(released=True))
 
     def clean_up(self) -> None:
-        """Cancels what is on the cluster, and removes the result."""
+        """Cancels the work on the cluster, and removes the result."""
         state = self.state
         if state.count and not state.released and not self.cluster_ended():
             client = self.client()
-            if state.futures:  # they are their owner's
+            if state.futures:  # they belong to the user
                 client.release(self.handle.token, state.count)
             else:
                 client.cancel(self.handle.token, state.count, given=False)

@@ -16,14 +16,14 @@ from prefect_jobs.schedulers.dask.connection import DaskError
 
 
 class DaskGroup(Group):
-    """Jobs at one Dask scheduler; without one, at the clusters of the processes that submitted them."""
+    """Jobs at one Dask scheduler, or, without a block, on the clusters of the processes that submitted them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._clients: list[DaskClient] = []
 
     def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
-        """As told there: one call to each scheduler."""
+        """As :meth:`Group.poll`: one call to each scheduler."""
         self._failed.clear()
         by_client: dict[DaskClient, list[tuple[AnyJob, DaskEngine]]] = {}
         others: list[AnyJob] = []
@@ -43,7 +43,7 @@ class DaskGroup(Group):
             except (SchedulerConnectionError, DaskError) as error:
                 if len(by_client) == 1 and ours[0][0].handle.record.scheduler is not None:
                     raise SchedulerConnectionError(str(error)) from error
-                # Each knows whether the process that had the cluster has ended.
+                # Each job knows whether the process with its cluster has ended.
                 found.update(self._each([job for job, _ in ours], stop))
                 continue
             for _, engine in ours:
@@ -54,12 +54,12 @@ class DaskGroup(Group):
         return found
 
     def forget(self, job: AnyJob) -> None:
-        """As told there: its futures, which keep its result on the cluster."""
+        """As :meth:`Group.forget`: drops its futures, which keep its result on the cluster."""
         if job.handle.token:
             forget_submission(job.handle.token)
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
-        """As told there: schedulers report ends."""
+        """As :meth:`Group.wait`: schedulers report ends."""
         deadline = time.monotonic() + seconds
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
             if len(self._clients) == 1:

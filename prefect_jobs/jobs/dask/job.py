@@ -22,7 +22,7 @@ class DaskJob(Job):
 
     Args (of ``create_job``):
         scheduler: a saved DaskScheduler block or its name; none: a cluster on this machine, shared by the process.
-        forget: the result is given to ``process_results_function`` and not kept.
+        forget: the result is passed to ``process_results_function`` and not kept.
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.dask_job:dask_job"
@@ -45,29 +45,29 @@ class DaskJob(Job):
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The spec from the keyword arguments of ``create_job``."""
+        """The spec for the keyword arguments of ``create_job``."""
         return {"forget": bool(given.get("forget"))}
 
     @classmethod
     def check_flow_parameters(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As told there: ``function`` is one, or its dotted path; the others are JSON."""
+        """As :meth:`JobType.check_flow_parameters`: ``function`` or its dotted path; the others are JSON."""
         function = given.get("function")
         if not function:
-            raise ValueError("A schedule of DASK jobs needs a function: function=…, or its path as a text.")
-        # A path is for the workers to import; this process need not have it.
+            raise ValueError("A schedule of DASK jobs needs a function: set function=… to it, or to its import path.")
+        # The workers import the path; this process may be unable to.
         path = function if isinstance(function, str) else hooks.dotted_path(function)
         if not all(part.isidentifier() for part in path.split(".")) or "." not in path:
-            raise ValueError(f"The function is an import path as in 'module.function', not {path!r}.")
+            raise ValueError(f"The function must be an import path such as 'module.function', not {path!r}.")
         found = {**super().check_flow_parameters(given), "function": path}
         for name in ("arguments", "map_over", "keyword_arguments"):
             value = found.get(name, [])
             wanted, word = (dict, "dict") if name == "keyword_arguments" else ((list, tuple), "list")
             if name in found and not isinstance(value, wanted):
-                raise ValueError(f"{name} is a {word}, not {value!r}.")
+                raise ValueError(f"{name} must be a {word}, not {value!r}.")
             try:
                 json.dumps(value)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} of a schedule are kept by Prefect as JSON: {error}") from error
+                raise ValueError(f"{name} of a schedule must be JSON values: {error}") from error
         return found
 
     @property
@@ -80,7 +80,7 @@ class DaskJob(Job):
         """The ``distributed.Client`` of the scheduler.
 
         Raises:
-            SchedulerConnectionError: not reached in time.
+            SchedulerConnectionError: the scheduler was not reached in time.
         """
         return self.engine.client().client
 
@@ -92,11 +92,11 @@ class DaskJob(Job):
 
     @property
     def future(self) -> Any:
-        """The future, in the form in which the work was given (a list of futures for a list, …).
+        """The future, in the structure of the submitted work (a list of futures for a list, …).
 
         Raises:
-            ResultUnavailable: it was not submitted, or the cluster does not have it any more.
-            SchedulerConnectionError: not reached.
+            ResultUnavailable: the work was not submitted, or the cluster no longer has it.
+            SchedulerConnectionError: the scheduler was not reached.
         """
         state = self.engine.state
         if self.key is None or state.released:
@@ -105,20 +105,20 @@ class DaskJob(Job):
         return work.put_together(state.shape, lambda number: futures[number])
 
     def done(self) -> bool:
-        """Whether the work is over, asked for now."""
+        """Whether the work is over, polled now."""
         self.update_status()
         return statuses.parse(self.cached_status).kind.terminal
 
     def retry(self) -> None:
-        """Has Dask run again what erred; as :meth:`resubmit`, which also runs futures again that have failed."""
+        """Runs what failed again. As :meth:`resubmit`, which also runs failed futures again."""
         self.resubmit()
 
     @property
     def result(self) -> Any:
-        """The result, in the form in which the work was given.
+        """The result, in the structure of the submitted work.
 
         Raises:
-            ResultUnavailable: it is not over yet, it failed, or it was not kept (``forget=True``).
+            ResultUnavailable: the job is not over yet, it failed, or its result was not kept (``forget=True``).
         """
         if self.id is not None:
             self.handle.refresh()
@@ -129,7 +129,7 @@ class DaskJob(Job):
             raise ResultUnavailable(f"{self.handle.title} has no result: {why}{said}")
         data = self.handle.backend.results.read(self.handle.record.id, kept)
         if data is None:
-            raise ResultUnavailable(f"The result of {self.handle.title} was removed from where it was kept ({kept}).")
+            raise ResultUnavailable(f"The result of {self.handle.title} was removed from its storage ({kept}).")
         try:
             return values.result_from_bytes(data)
         except DaskError as error:
@@ -148,20 +148,20 @@ class DaskJob(Job):
 
         Raises:
             ValueError: anything else.
-            SubmissionError: refused (the job is Error then) or not reached (it stays Pending).
-            JobStateError: the job is active already, or over: resubmit() it.
+            SubmissionError: the scheduler refused it (the job is Error) or was not reached (the job stays Pending).
+            JobStateError: the job is active already, or over: call resubmit().
         """
         taken = work.take_apart(future_or_delayed)
         work.check_callable_here(taken)
         super().execute(future_or_delayed)
 
     def resubmit(self) -> None:
-        """Computes the work once more: its graph, which was kept when it was submitted, or, where it was futures, those
-        of them that failed, if the cluster still has them.
+        """Computes the work again: the graph that was kept at the submission, or, for futures, those that failed if
+        the cluster still has them.
 
         Raises:
-            JobStateError: it is not over, was never submitted, or there is nothing that could be run again.
-            SchedulerConnectionError: it was futures, and the scheduler cannot be reached.
+            JobStateError: the job is not over, was never submitted, or nothing can be run again.
+            SchedulerConnectionError: the work is futures, and the scheduler cannot be reached.
             SubmissionError: as :meth:`execute`.
         """
         self.handle.refresh()
@@ -171,17 +171,17 @@ class DaskJob(Job):
             self._again = self.engine.retried(kept)
         if kept is not None and not kept.leaves and self._again is None:
             raise JobStateError(
-                f"What {self.handle.title} computed is not kept: it was a future, larger than "
+                f"The work of {self.handle.title} is not kept: it was a future, larger than "
                 f"{GRAPH_LIMIT // 2**20} MiB, or it cannot be pickled. Create a new job for new work."
             )
         self._check_reached()
         super().resubmit()
 
     def _check_reached(self) -> None:
-        """What is kept of an earlier submission goes with a new one: not before it is known that there can be one."""
+        """A new submission removes what is kept of an earlier one, so the scheduler is contacted first."""
         state = self.engine.state
         if self.id is None or state.result is None or state.local:
-            return  # without a scheduler it goes to a cluster of this process
+            return  # without a scheduler block, the cluster of this process is used
         try:
             self.engine.reach()
         except SchedulerConnectionError as error:
@@ -194,5 +194,5 @@ class DaskJob(Job):
         again, self._again = self._again, None
         kept = again or self.engine.kept()
         if kept is None:
-            raise DaskError("What it computed is not kept. Create a new job for new work.")
+            raise DaskError("Its work is not kept. Create a new job for new work.")
         return self.handle.from_engine(self.engine.send(kept))

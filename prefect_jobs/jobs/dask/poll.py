@@ -1,4 +1,4 @@
-"""From what a Dask scheduler says of a job's leaves to an observation: what it is now, what people must know."""
+"""Turns a Dask scheduler's answer about a job's leaves into an observation: status and message."""
 
 import re
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from prefect_jobs.jobs.dask.state import DaskState, encode
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.noted import Outcome
 
-_AGAIN_TEXT = "resubmit() runs it again, where its graph is kept."
+_AGAIN_TEXT = "resubmit() runs it again if its graph is kept."
 FORGOTTEN = f"The Dask scheduler was restarted and has forgotten the work. {_AGAIN_TEXT}"
 
 
 def conclude(state: DaskState, found: Mapping[str, Any]) -> Observation:
-    """What a job is. Pure.
+    """The observation for a job. Pure.
 
     Args:
-        state: what is known of it.
-        found: what the scheduler says of its submission; without an id, its process has ended with its cluster.
+        state: the stored state of the submission.
+        found: the scheduler's answer; without an id, the process with the cluster has ended.
     """
     if found["id"] is None:
-        text = f"The process whose cluster on this machine computed it has ended. {_AGAIN_TEXT}"
+        text = f"The process with the local cluster that ran it has ended. {_AGAIN_TEXT}"
         return Observation(statuses.ERROR, text, encode(released=True), crashed=True)
     if found["id"] != state.scheduler_id:
         return Observation(statuses.ERROR, FORGOTTEN, encode(released=True), crashed=True)
@@ -29,7 +29,7 @@ def conclude(state: DaskState, found: Mapping[str, Any]) -> Observation:
     states = [_status_of(leaf) for leaf in leaves]
     kinds = set(states)
     if kinds == {statuses.ABORTED}:
-        text = "Cancelled on the cluster, or forgotten by a restart of its workers (client.restart())."
+        text = "Cancelled on the cluster, or lost in a restart of its workers (client.restart())."
         return Observation(statuses.ABORTED, text, encode(released=True))
     over = kinds <= {statuses.COMPLETE, statuses.ERROR, statuses.ABORTED}
     if over and statuses.COMPLETE not in kinds:
@@ -47,7 +47,7 @@ def conclude(state: DaskState, found: Mapping[str, Any]) -> Observation:
 
 
 def _status_of(leaf: Mapping[str, Any] | None) -> str:
-    """A leaf's status; one that the scheduler has no more was cancelled."""
+    """A leaf's status; one that the scheduler no longer has was cancelled."""
     state = (leaf or {}).get("state", "forgotten")
     if state == "forgotten":
         return statuses.ABORTED
@@ -65,7 +65,7 @@ def _one_of(kinds: set[str]) -> str:
 _ADVICE = (
     (
         re.compile(r"KilledWorker"),
-        "The workers that ran it died, most often for want of memory: give them more, or split the work.",
+        "The workers that ran it died, most often out of memory: give them more, or split the work.",
     ),
     (
         re.compile(r"ModuleNotFoundError|No module named|ImportError"),
@@ -73,14 +73,14 @@ _ADVICE = (
     ),
     (
         re.compile(r"Can't get (local )?(attribute|object)|__main__"),
-        "The function is not where the workers look for it: move it into a module that they have, too.",
+        "The workers cannot find the function: move it into a module that is installed on them, too.",
     ),
     (re.compile(r"[Cc]ould not serialize|cannot pickle|Can't pickle"), "What it returns must be picklable."),
 )
 
 
 def _failures(leaves: list[Mapping[str, Any] | None]) -> str:
-    """What failed, in words for who must mend it; the tracebacks below."""
+    """What failed, for the person who fixes it; the tracebacks follow."""
     failed = [leaf for leaf in leaves if leaf is not None and leaf.get("state") == "erred"]
     lines = [str(leaf["error"]) + (f" (in {leaf['blamed']})" if len(leaves) > 1 else "") for leaf in failed[:5]]
     if len(failed) > len(lines):

@@ -1,4 +1,4 @@
-"""What is kept of work on a Dask cluster: each key of ``JobRecord.native`` once, typed."""
+"""The state of work on a Dask cluster: each key of ``JobRecord.native`` once, typed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict, Unpack
@@ -15,12 +15,12 @@ class Local:
     """The cluster of a process on one machine."""
 
     host: str
-    #: The scheduler's address there.
+    #: The address of its scheduler on that machine.
     address: str
 
 
 class DaskState(Noted):
-    """What is kept of a submission."""
+    """The state of a submission."""
 
     __slots__ = ()
 
@@ -39,13 +39,13 @@ class DaskState(Noted):
 
     @property
     def shape(self) -> Shape:
-        """How the leaves are put together."""
+        """The structure of the leaves."""
         found: Shape = self._native["shape"]
         return found
 
     @property
     def scheduler_id(self) -> str | None:
-        """The id of the scheduler that accepted it; another one after a restart."""
+        """The id of the scheduler that accepted the work; a restarted scheduler has another one."""
         return self._native.get(_KEYS["scheduler_id"])
 
     @property
@@ -55,13 +55,13 @@ class DaskState(Noted):
 
     @property
     def local(self) -> Local | None:
-        """The process' own cluster that has it."""
+        """The cluster of a process that has the work."""
         found = self._native.get(LOCAL)
         return Local(**found) if found else None
 
     @property
     def done(self) -> list[int]:
-        """The numbers of the leaves that have a result."""
+        """The numbers of the leaves with a result."""
         return [int(number) for number in self._native.get("done", range(self.count))]
 
     @property
@@ -71,12 +71,12 @@ class DaskState(Noted):
 
     @property
     def released(self) -> bool:
-        """Whether the cluster has forgotten it."""
+        """Whether the cluster has forgotten the work."""
         return bool(self._native.get("released"))
 
 
 class Values(TypedDict, total=False):
-    """What can be noted."""
+    """The values that can be stored."""
 
     keys: list[str]
     shape: Shape
@@ -93,7 +93,7 @@ class Values(TypedDict, total=False):
 
 
 def encode(**values: Unpack[Values]) -> dict[str, Any]:
-    """Values by the keys under which they are kept."""
+    """Values by their keys in the row."""
     found: dict[str, Any] = {_KEYS.get(name, name): value for name, value in values.items()}
     if "local" in values:
         found[LOCAL] = asdict(values["local"])
