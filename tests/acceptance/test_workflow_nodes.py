@@ -57,7 +57,7 @@ def test_a_circle_is_named_at_once(workflow: CondorWorkflow, save: bool) -> None
     a, b, d = (node_of(workflow, name) for name in "ABD")
 
     # when, then
-    with pytest.raises(ValueError, match=r"'D' cannot be a parent of 'A'.* in a circle, A → (B|C) → D → A\."):
+    with pytest.raises(ValueError, match=r"'D' cannot be a parent of 'A'.* form a cycle, A → (B|C) → D → A\."):
         a.add_parent(d)
     with pytest.raises(ValueError, match=r"A → B → A\."):
         a.add_parent(b)
@@ -80,7 +80,7 @@ def test_parents_that_cannot_be(manager: JobManager, alice: CondorScheduler, wor
         (
             child,
             CondorWorkflowJobNode("U", workflow),
-            r"The parent 'U' of the node 'C' is not saved: save\(\) it first",
+            r"The parent 'U' of the node 'C' is not saved\. Call save\(\) first",
         ),
         (a, a, "The node 'A' cannot be its own parent"),
         (child, last, "'F' is the FINAL one.*no children"),
@@ -121,7 +121,7 @@ def test_another_object_of_the_same_workflow_gives_parents_too(manager: JobManag
         ("A", {"retries": 1}, TypeError, r"A node takes no 'retries'\. Valid: attributes,.*parents by add_parent"),
         ("A", {"parents": ["B"]}, TypeError, "takes no 'parents'"),
         ("A", {"retry": "1"}, ValueError, "retry of the node 'A' is a whole number"),
-        ("A", {"variables": ["x"]}, ValueError, "variables are a dict"),
+        ("A", {"variables": ["x"]}, ValueError, "variables must be a dict"),
         ("A", {"num_jobs": 0}, ValueError, "number of processes is a whole number from 1"),
         ("A", {"condorpy_template_name": "x"}, ValueError, "There is no template 'x'"),
         ("A", {"attributes": {"x y": 1}}, ValueError, "'x y' is not the name of a submit command"),
@@ -132,7 +132,7 @@ def test_what_a_node_cannot_be(
 ) -> None:
     with pytest.raises(error, match=text):
         CondorWorkflowJobNode(name, workflow, **fields)
-    with pytest.raises(TypeError, match="Make a CondorWorkflowJobNode"):
+    with pytest.raises(TypeError, match="Create a CondorWorkflowJobNode"):
         CondorWorkflowNode("A", workflow)
 
 
@@ -141,7 +141,7 @@ def test_a_name_is_given_once(saved: CondorWorkflow) -> None:
     first = node(saved, "A")
 
     # when, then
-    with pytest.raises(ValueError, match=r"has a node 'A' already: get_job\('A'\) gives it"):
+    with pytest.raises(ValueError, match=r"has a node 'A' already\. Call get_job\('A'\) to get it"):
         node(saved, "A")
     first.save()
     assert saved.nodes == [first]
@@ -220,7 +220,7 @@ def test_nodes_are_taken_out_again(manager: JobManager, workflow: CondorWorkflow
     diamond(workflow)
 
     # when, then
-    with pytest.raises(ValueError, match=r"Nodes come after 'A': B, C\. Take them out first"):
+    with pytest.raises(ValueError, match=r"The node 'A' has children: B, C\. Delete them first"):
         node_of(workflow, "A").delete()
     for name in "DB":
         node_of(workflow, name).delete()
@@ -254,21 +254,21 @@ def test_nodes_may_be_given_with_the_workflow(manager: JobManager, alice: Condor
         ("F", "FINAL", []),
     ]
     assert "nodes" not in found.spec
-    with pytest.raises(ValueError, match="would go round in a circle"):
+    with pytest.raises(ValueError, match="would form a cycle"):
         node_of(found, "A").add_parent(node_of(found, "C"))
 
 
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"nodes": ["A"]}, "A node is a dict with a name, not 'A'"),
-        ({"nodes": [{"kind": "JOB"}]}, "A node is a dict with a name"),
+        ({"nodes": ["A"]}, "A node must be a dict with a name, not 'A'"),
+        ({"nodes": [{"kind": "JOB"}]}, "A node must be a dict with a name"),
         ({"nodes": [{"name": "A", "kind": "DATA"}]}, "DATA nodes are not possible: HTCondor removed them"),
         ({"nodes": [{"name": "A", "colour": 1}]}, "The node 'A': A node takes no 'colour'"),
         ({"nodes": [{"name": "A", "kind": "SPLICE"}]}, "The node 'A': .*dag_file"),
         ({"nodes": [{"name": "A"}, {"name": "A"}]}, "Two nodes are named 'A'"),
-        ({"nodes": [{"name": "A", "parents": ["X"]}]}, "'A' comes after 'X', which is no node"),
-        ({"nodes": [{"name": "A", "parents": "B"}, {"name": "B", "parents": "A"}]}, "round in a circle"),
+        ({"nodes": [{"name": "A", "parents": ["X"]}]}, "'X', a parent of the node 'A', is not a node"),
+        ({"nodes": [{"name": "A", "parents": "B"}, {"name": "B", "parents": "A"}]}, "form a cycle"),
         ({"max_jobs": {"a b": 1}}, "'a b' cannot be a category"),
         ({"max_jobs": {"a": 0}}, "max_jobs of the category 'a' is a number from 1, not 0"),
         ({"config": {"A B": 1}}, "'A B' cannot be a configuration macro"),
@@ -304,12 +304,12 @@ def test_what_was_made_wrong_by_hand_is_refused_before_it_is_submitted(
     node_of(workflow, "A").spec["parents"] = ["D"]
 
     # when
-    with pytest.raises(SubmissionError, match=r"The nodes go round in a circle: .*A.* → .*Take one of these"):
+    with pytest.raises(SubmissionError, match=r"The nodes form a cycle: .*A.* → .*Remove one of these"):
         workflow.execute()
 
     # then
     assert workflow.cached_status == "Error"
-    assert "circle" in workflow.status_message
+    assert "cycle" in workflow.status_message
     assert workflow.cluster_id is None
     assert workflow.engine.client().query('JobBatchName == "a-circle-made-by-hand"', ("ClusterId",)) == []
     assert set(workflow.node_statuses.values()) == {"Pending"}

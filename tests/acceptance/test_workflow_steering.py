@@ -58,7 +58,7 @@ def test_a_stop_in_mid_flight_leaves_no_node_in_the_queue_and_loses_nothing(work
     # then
     assert in_queue(workflow) == []
     assert workflow.cached_status == "Aborted"
-    assert workflow.status_message == "Stopped. 1 of 4 nodes is done; resubmit() goes on from there."
+    assert workflow.status_message == "Stopped. 1 of 4 nodes is done; resubmit() continues from there."
     assert workflow.node_statuses == {"A": "Complete", "B": "Aborted", "C": "Aborted", "D": "Pending"}
     assert written(workflow, "A/a.txt") == "from A\n"
     # when it goes on, without what took so long
@@ -85,7 +85,7 @@ def test_a_workflow_on_hold_starts_no_nodes_and_lets_running_ones_end(workflow: 
     # then
     assert workflow.cached_status == "Paused"
     assert workflow.status_message == (
-        "On hold: no new nodes are started. 1 at work go on to their end. resume() goes on."
+        "On hold: no new nodes are started. 1 at work continue to their end. Call resume() to continue."
     )
     until(workflow, A="Complete")
     assert workflow.cached_status == "Paused"

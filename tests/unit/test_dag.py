@@ -218,9 +218,9 @@ def nodes(**parents: str) -> list[DagNode]:
     [
         ([], "The workflow has no nodes"),
         ([DagNode("A"), DagNode("A")], "Two nodes are named 'A'"),
-        (nodes(A="", B="X"), "The node 'B' comes after 'X', which is no node of this workflow"),
+        (nodes(A="", B="X"), "'X', a parent of the node 'B', is not a node of this workflow"),
         (nodes(A="A"), "The node 'A' cannot be its own parent"),
-        (nodes(A="C", B="A", C="B"), "round in a circle: (A → B → C → A|B → C → A → B|C → A → B → C)"),
+        (nodes(A="C", B="A", C="B"), "form a cycle: (A → B → C → A|B → C → A → B|C → A → B → C)"),
         ([DagNode("A"), DagNode("F", "FINAL"), DagNode("G", "FINAL")], "more than one FINAL node: F, G"),
         ([DagNode("F", "FINAL"), DagNode("S", "SERVICE")], "it needs a node that does the work"),
         ([DagNode("A"), DagNode("F", "FINAL", parents=["A"])], "'F' is the FINAL one.*has no parents"),

@@ -326,7 +326,7 @@ ABORT: dict[str, Any] = {"abort_dag_on": 3, "abort_dag_on_return_value": 0}
         ([record(status="Complete")], 0, False, "Complete", "Its node is done."),
         ([record(status="Complete")] * 2, 0, False, "Complete", "All 2 nodes are done."),
         ([record(status="Complete")], 0, True, "Aborted", "1 of 1 nodes is done."),
-        ([record()], None, True, "Aborted", "0 of 1 nodes are done; resubmit() goes on from there."),
+        ([record()], None, True, "Aborted", "0 of 1 nodes are done; resubmit() continues from there."),
         (
             [record(status="Error", message="Bad."), record()],
             1,

@@ -32,9 +32,9 @@ from prefect_jobs.schedulers.condor.submit import outputs
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a stop waits for DAGMan to have ended its nodes, and a pause for the inputs to be spooled.
+#: Seconds that a stop waits until DAGMan has ended its nodes, and a pause until the inputs are spooled.
 PATIENCE = 15.0
-#: What is asked to find out whether the files of a submission have arrived.
+#: Attributes that show whether the files of a submission are spooled.
 _ARRIVAL = ("ClusterId", "JobStatus", "HoldReasonCode", "StageInStart", "StageInFinish", "PrefectJobsRescue")
 _FETCHED = "outputs fetched by prefect-jobs"
 _NOT_WANTED = "no longer wanted by prefect-jobs"
@@ -52,12 +52,12 @@ class WorkflowEngine(AccessPointEngine):
 
     @property
     def state(self) -> WorkflowState:
-        """What is known of the DAG."""
+        """The state of the DAG."""
         return WorkflowState(self.handle.record)
 
     @property
     def cluster(self) -> int:
-        """HTCondor's number of DAGMan's job."""
+        """The cluster id of DAGMan's job."""
         return int(self.handle.record.remote_id or 0)
 
     def save_parts(self) -> None:
@@ -67,17 +67,17 @@ class WorkflowEngine(AccessPointEngine):
     # -- submission -------------------------------------------------------------------------------------
 
     def submit(self) -> Submitted:
-        """Submits the workflow from its beginning."""
+        """Submits the workflow from the start."""
         return self._start(fresh=True)
 
     def resubmit(self, *, fresh: bool = False) -> Submitted:
-        """Submits what is not done; with ``fresh``, or where nothing is left to be done, all of it."""
+        """Submits the nodes that are not done; with ``fresh``, or if all are done, all of them."""
         states = self.graph.states()
         work = [node for node in self.graph.nodes() if node.kind in node_states.WORK]
         return self._start(fresh=fresh or all(states[node.name].status == statuses.COMPLETE for node in work))
 
     def _start(self, *, fresh: bool) -> Submitted:
-        """Sends the DAG, and what its nodes read, to the access point, with a DAGMan to run it."""
+        """Sends the DAG, and the files that its nodes read, to the access point, with a DAGMan to run it."""
         self.graph.reload()
         graph, states = self.graph.nodes(), self.graph.states()
         dag_nodes = [node.dag_node() for node in graph]
@@ -85,7 +85,7 @@ class WorkflowEngine(AccessPointEngine):
         directory, spec = self.make_directory(), self.handle.drafts.spec
         if fresh:
             _forget_rescue(directory)
-        # All that may fail comes before the submission: after it, the work must be looked after.
+        # All that may fail comes before the submission: afterwards the work exists.
         done = None if fresh else rescue.done_before(graph, states, directory)
         nodes = rescue.begin(graph, states, done)
         with TemporaryFolder("dag") as folder:
@@ -93,7 +93,7 @@ class WorkflowEngine(AccessPointEngine):
             stage(DagRequest(dag_nodes, spec["max_jobs"], directory, (self.workspace,), folder, done, last))
             outputs.clear(directory)
             outputs.prepare(directory, 1, ("",))
-            (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's says nothing of this one
+            (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's file does not apply to this one
             client = self.client()
             cursor, program = poll.newest_in_history(client), client.dagman()
             text = dagman.describe(
@@ -112,11 +112,11 @@ class WorkflowEngine(AccessPointEngine):
         return Submitted(answer.cluster_id, native, submitted_text(answer, client), nodes)
 
     def found(self, client: CondorClient) -> Submitted | None:
-        """As told there."""
+        """As :meth:`AccessPointEngine.found`."""
         mine = of_token(self.handle.token)
         ads = client.query(mine, _ARRIVAL)
         if ads and "StageInFinish" not in ads[0]:
-            # Its files never arrived whole: it cannot run, and is replaced, unless they arrive at this moment.
+            # Its files are not spooled completely: it cannot run, and is replaced, unless spooling ends at this moment.
             why = "its inputs were not sent completely"
             client.act("Remove", f"{mine} && {observation.WAITING}", why)
             client.act("RemoveX", f"{mine} && JobStatus == 3 && StageInFinish =?= undefined", why)
@@ -142,19 +142,19 @@ class WorkflowEngine(AccessPointEngine):
         return node_states.count(list(self.graph.states().values()))[observation.HELD] > 0
 
     def poll(self) -> Observation:
-        """Asks the schedd."""
+        """Polls the schedd."""
         return self._observe(self.site.held_timeout)
 
     def _observe(self, held_timeout: float | None) -> Observation:
         self.handle.refresh()
         record = self.handle.record
         if record.final or record.state.status == statuses.RESULTS_READY:
-            return NOTHING_NEW  # another process has seen its end
+            return NOTHING_NEW  # another process has observed its end
         nodes = self.handle.backend.nodes.nodes(record.id)
         return poll.observe(record, nodes, self.client(), held_timeout)
 
     def stop(self) -> Observation:
-        """Removes DAGMan, which ends its nodes, runs the FINAL one, and writes down what is done."""
+        """Removes DAGMan, which ends its nodes, runs the FINAL one, and writes which nodes are done."""
         client, mine = self.client(), self.mine
         client.act("Remove", f"{mine} && JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
         left = f"DAGManJobId == {self.cluster} || ({mine} && ShadowBday =!= undefined)"
@@ -164,7 +164,7 @@ class WorkflowEngine(AccessPointEngine):
         return self._observe(None)
 
     def pause(self) -> Observation:
-        """Holds DAGMan, and those of DAGs within the DAG; nodes at work go on to their end."""
+        """Holds DAGMan, and those of inner DAGs; running nodes continue to their end."""
         client, mine = self.client(), self.mine
         deadline = time.monotonic() + PATIENCE
         # While the access point spools its files, HTCondor itself holds DAGMan, and no user can.
@@ -173,7 +173,7 @@ class WorkflowEngine(AccessPointEngine):
                 break
             if time.monotonic() > deadline:
                 raise JobStateError(
-                    f"{self.handle.title} is still sending its files and cannot be paused yet; try again."
+                    f"{self.handle.title} is still spooling its files and cannot be paused yet. Try again."
                 )
             Event().wait(0.2)
         for inner in poll.inner_dagmans(client, self.cluster):
@@ -181,7 +181,7 @@ class WorkflowEngine(AccessPointEngine):
         return self._observe(None)
 
     def resume(self) -> Observation:
-        """Releases DAGMan, those within, and nodes that are held."""
+        """Releases DAGMan, those of inner DAGs, and held nodes."""
         client = self.client()
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
         dags = [self.cluster, *poll.inner_dagmans(client, self.cluster)]
@@ -190,19 +190,19 @@ class WorkflowEngine(AccessPointEngine):
         return self._observe(None)
 
     def logs(self) -> dict[str, Any]:
-        """The logs of DAGMan and of each node, as they are now, where the schedd gives them."""
+        """The present logs of DAGMan and of each node, if the schedd gives them."""
         record = self.handle.record
         if record.remote_id is None:
             return {}
         directory, states = self.initial_dir, self.graph.states()
         if self.state.in_queue and not record.final:
             with self.handle.backend.results.lease(record.id) as mine:
-                if mine:  # else another process fetches everything at this moment
+                if mine:  # else another process is fetching all outputs
                     self._fetch_logs(directory, states)
         return logs.read(states.values(), directory)
 
     def _fetch_logs(self, directory: Path, states: Mapping[str, NodeRecord]) -> None:
-        """Fetches the logs so far, and nothing else of what may be large."""
+        """Fetches the logs so far, without outputs, which may be large."""
         begun = [state for state in states.values() if node_states.tries_of(state)]
         try:
             client = self.client()
@@ -215,13 +215,13 @@ class WorkflowEngine(AccessPointEngine):
                 client.edit(self.mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
             logs.sort_in(states.values(), directory)
         except (CondorError, SchedulerConnectionError, OSError) as error:
-            log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
+            log.warning("The logs of %s could not be fetched; the last ones are shown: %s", self.handle.title, error)
 
     # -- the end ----------------------------------------------------------------------------------------
 
     def fetch(self) -> Fetched:
-        """Fetches the folder of the DAG, judges each node by DAGMan's own reports, and takes DAGMan out of the
-        queue."""
+        """Fetches the folder of the DAG, determines the status of each node from DAGMan's reports, and removes DAGMan
+        from the queue."""
         directory = self.make_directory()
         lost = not self._retrieve(directory) and not self.state.retrieved
         before, nodes = self._judge(directory, lost=lost)
@@ -229,7 +229,7 @@ class WorkflowEngine(AccessPointEngine):
         return Fetched(native=encode(in_queue=None), messages=tuple(logs.tails(nodes, directory)), nodes=changed)
 
     def _retrieve(self, directory: Path) -> bool:
-        """Fetches outputs; whether there were any at the access point.
+        """Fetches outputs; returns whether there were any at the access point.
 
         Raises:
             OutputsNotFetched: not possible now.
@@ -243,7 +243,7 @@ class WorkflowEngine(AccessPointEngine):
                     client.edit(mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
                     outputs.prepare(directory, 1, ("",))
                     client.retrieve(mine)
-                # Else it was removed before it ran: there is nothing to fetch.
+                # Otherwise it was removed before it ran: there is nothing to fetch.
                 self.handle.apply(None, native=encode(retrieved=True))
             outputs.put_in_place(directory)
             if waiting:
@@ -254,10 +254,10 @@ class WorkflowEngine(AccessPointEngine):
         return bool(waiting)
 
     def _judge(self, directory: Path, *, lost: bool) -> tuple[list[NodeRecord], list[NodeRecord]]:
-        """What the workflow, and each node, is at the end, now that DAGMan's own reports are here.
+        """Determines the status of the workflow and of each node from DAGMan's reports.
 
         Returns:
-            The nodes before and now.
+            The nodes before and after.
         """
         state = self.state
         end, gave_up = state.dagman, state.gave_up
@@ -276,7 +276,7 @@ class WorkflowEngine(AccessPointEngine):
             said = reports.complaints(directory)
             message = f"DAGMan could not run the DAG (exit code {end.exit_code}). {said}".strip()
         if lost:
-            message = f"{message} Its outputs are lost: DAGMan was taken out of the queue before they were fetched."
+            message = f"{message} Its outputs are lost: DAGMan was removed from the queue before they were fetched."
         outcome = replace(state.outcome or Outcome(status), status=status, message=message)
         self.handle.apply(None, native=encode(outcome=outcome))
         return before, nodes
@@ -290,6 +290,6 @@ class WorkflowEngine(AccessPointEngine):
 
 
 def _forget_rescue(directory: Path) -> None:
-    """A rescue DAG of an earlier run says nothing about one that begins anew."""
+    """Removes the rescue DAG of an earlier run, which does not apply to a run from the start."""
     for path in reports.rescue_files(directory):
         path.unlink(missing_ok=True)

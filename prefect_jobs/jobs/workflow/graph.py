@@ -1,4 +1,4 @@
-"""The nodes that a workflow has: read when they are asked for, kept true to what other processes write."""
+"""The nodes of a workflow: read at the first access, and combined with what other processes write."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,12 +18,12 @@ class Folders(Protocol):
 
     @property
     def directory(self) -> Path | None:
-        """The workflow's own directory; ``None``: it is not made yet."""
+        """The job directory of the workflow; ``None``: it does not exist yet."""
         ...
 
     @property
     def workspace(self) -> Path:
-        """The folder under which that is made."""
+        """The folder in which the job directory is made."""
         ...
 
 
@@ -34,14 +34,14 @@ class WorkflowGraph:
         self._handle = handle
         self._folders = folders
         self._known: dict[str, NodeHandle] | None = None if handle.id else {}
-        #: The nodes' states, and the version of the job at which they were read.
+        #: The nodes' states, and the version of the job's row at which they were read.
         self._seen: tuple[int, dict[str, NodeRecord]] = (-1, {})
-        #: Names of nodes that come before others.
+        #: Names of nodes that are ancestors of others.
         self._above: set[str] = set()
 
     @property
     def title(self) -> str:
-        """The workflow for people."""
+        """The workflow's id and name, for messages."""
         return self._handle.title
 
     @property
@@ -58,7 +58,7 @@ class WorkflowGraph:
         return self._load().get(name)
 
     def states(self) -> dict[str, NodeRecord]:
-        """The nodes' states as of the job's record."""
+        """The states of the nodes, for the present version of the job's record."""
         record = self._handle.record
         if not record.id:
             return {name: node.record for name, node in self._load().items()}
@@ -68,13 +68,13 @@ class WorkflowGraph:
         return self._seen[1]
 
     def is_of(self, other: "WorkflowGraph") -> bool:
-        """Whether both are the nodes of one workflow."""
+        """Whether both are of the same workflow."""
         return other is self or (self._handle.id is not None and other.id == self._handle.id)
 
     # -- changes ----------------------------------------------------------------------------------------
 
     def place(self, node: NodeHandle) -> None:
-        """Puts a new node behind the others; nothing is written."""
+        """Adds a new node after the others, without writing it."""
         known = self._load()
         last = next(reversed(known.values()), None)
         node.record = replace(node.record, position=0 if last is None else last.record.position + 1)
@@ -82,19 +82,19 @@ class WorkflowGraph:
         self._above.update(node.parents)
 
     def keep(self, node: NodeHandle) -> None:
-        """Makes a node a part of the workflow, and writes it if the workflow is stored.
+        """Adds a node to the workflow, and writes it if the workflow is stored.
 
         Raises:
-            DagError: there is another one of that name, or a parent is no node of the workflow.
+            DagError: another node has that name, or a parent is not a node of the workflow.
             JobStateError: the workflow runs, or was deleted.
         """
         known = self._load()
         there = known.get(node.name)
         if there is not None and there is not node:
-            raise DagError(f"{self.title} has a node {node.name!r} already: get_job({node.name!r}) gives it.")
+            raise DagError(f"{self.title} has a node {node.name!r} already. Call get_job({node.name!r}) to get it.")
         for parent in node.parents:
             if parent not in known:
-                raise DagError(f"The node {node.name!r} comes after {parent!r}, which is no node of {self.title}.")
+                raise DagError(f"{parent!r}, a parent of the node {node.name!r}, is not a node of {self.title}.")
         if there is None:
             self._check_at_rest(f"get the node {node.name!r}")
             self.place(node)
@@ -102,39 +102,39 @@ class WorkflowGraph:
             self._write([node])
 
     def remove(self, node: NodeHandle) -> None:
-        """Takes a node out of the workflow.
+        """Removes a node from the workflow.
 
         Raises:
-            DagError: other nodes come after it.
+            DagError: the node has children.
             JobStateError: the workflow runs, or was deleted.
         """
         children = [other.name for other in self.nodes() if node.name in other.parents]
         if children:
-            raise DagError(f"Nodes come after {node.name!r}: {', '.join(children[:5])}. Take them out first.")
+            raise DagError(f"The node {node.name!r} has children: {', '.join(children[:5])}. Delete them first.")
         self._check_at_rest(f"lose the node {node.name!r}")
         if self._load().pop(node.name, None) is not None and self._handle.id is not None:
             self._handle.backend.nodes.delete_node(self._handle.record.id, node.name)
             self._seen = (-1, {})
 
     def add_parent(self, node: NodeHandle, parent: NodeHandle) -> None:
-        """Lets a node begin only when another one is done.
+        """Makes a node start only after another one is done.
 
         Raises:
-            DagError: the nodes would go round in a circle.
+            DagError: the nodes would form a cycle.
         """
         if parent.name in node.parents:
             return
         circle = graph.path_down(self._parents(), node.name, parent.name) if node.name in self._above else None
         if circle:
             raise DagError(
-                f"{parent.name!r} cannot be a parent of {node.name!r}: the nodes would go round in a circle, "
+                f"{parent.name!r} cannot be a parent of {node.name!r}: the nodes would form a cycle, "
                 f"{' → '.join([*circle, node.name])}."
             )
         node.parents.append(parent.name)
         self._above.add(parent.name)
 
     def reload(self) -> None:
-        """Takes in what others did to the nodes; what was changed here and not saved stays."""
+        """Reads what other processes wrote; changes made here that are not saved stay."""
         known = self._load()
         there = {record.name: record for record in self._handle.backend.nodes.nodes(self._handle.record.id)}
         for name, record in there.items():
@@ -149,13 +149,13 @@ class WorkflowGraph:
         self._note_above()
 
     def save_changed(self) -> None:
-        """Writes the nodes that were changed here, and no others: what others changed meanwhile stays."""
+        """Writes only the nodes that were changed here, so that changes by other processes stay."""
         changed = [node for node in (self._known or {}).values() if node.touched]
         if changed:
             self._write(changed)
 
     def places(self, node: NodeHandle) -> Places:
-        """Where the relative names of a node are looked for."""
+        """Where the relative names of a node are searched."""
         known = self._folders.directory
         own = [known / node.folder, known] if known else []
         return Places(own, [self._folders.workspace], self._is_folder_of_node)
@@ -185,14 +185,14 @@ class WorkflowGraph:
     def _check_at_rest(self, what: str) -> None:
         """
         Raises:
-            JobStateError: DAGMan is at work on the nodes as they were.
+            JobStateError: DAGMan runs the nodes.
         """
         if self._handle.id is None:
             return
         self._handle.refresh()
         record = self._handle.record
         if record.remote_id is not None and not record.final and record.state.status != statuses.PENDING:
-            raise JobStateError(f"{self.title} is {record.state.status!r} and cannot {what} now: stop() it first.")
+            raise JobStateError(f"{self.title} is {record.state.status!r} and cannot {what} now. Call stop() first.")
 
     def _is_folder_of_node(self, name: str) -> bool:
         known = self._load()

@@ -24,10 +24,10 @@ class CondorWorkflow(AccessPointJob):
 
     Args (of ``create_job``):
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
-        max_jobs: category → how many of its nodes may be at work at once.
+        max_jobs: category → how many of its nodes may run at the same time.
         config: DAGMan's configuration, for example ``{"DAGMAN_MAX_JOBS_IDLE": 100}``.
         nodes: nodes as dicts (``name``, ``kind``, ``parents`` and the fields of a node), besides those that are
-            made with :class:`CondorWorkflowJobNode` and its kin.
+        created with :class:`CondorWorkflowJobNode` and the like.
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_workflow:condor_workflow"
@@ -41,15 +41,15 @@ class CondorWorkflow(AccessPointJob):
         super().__init__(backend, record)
         self._objects: dict[str, CondorWorkflowNode] = {}
         if self.id is None:
-            for node in nodes_of(self, self.spec.pop("nodes", None) or ()):  # kept in a table of their own
+            for node in nodes_of(self, self.spec.pop("nodes", None) or ()):  # nodes have their own table
                 self.graph.place(node.handle)
                 self.remember(node)
 
-    # -- what the user asked for ------------------------------------------------------------------------
+    # -- spec -------------------------------------------------------------------------------------------
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The spec from the keyword arguments of ``create_job``.
+        """The spec for the keyword arguments of ``create_job``.
 
         Raises:
             ValueError: a bad throttle or configuration.
@@ -62,20 +62,20 @@ class CondorWorkflow(AccessPointJob):
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As told there: local files get absolute paths."""
+        """As :meth:`JobType.portable`: local files get absolute paths."""
         return local_files.settled(given, local_files.Places())
 
     @property
     def max_jobs(self) -> dict[str, int]:
-        """The throttles: category → how many of its nodes may be at work at once."""
+        """The throttles: category → how many of its nodes may run at the same time."""
         found: dict[str, int] = self.spec["max_jobs"]
         return found
 
     def add_max_jobs_throttle(self, category: str, number: int) -> None:
-        """Lets at most ``number`` nodes of a category be at work at once.
+        """Limits the nodes of a category that run at the same time to ``number``.
 
         Raises:
-            ValueError: no category's name, not a number from 1.
+            ValueError: not the name of a category, or not a number from 1.
         """
         self.spec["max_jobs"] = {**self.max_jobs, **model.check_max_jobs({category: number})}
 
@@ -85,11 +85,11 @@ class CondorWorkflow(AccessPointJob):
         found: dict[str, str] = self.spec["config"]
         return found
 
-    # -- its nodes --------------------------------------------------------------------------------------
+    # -- nodes ------------------------------------------------------------------------------------------
 
     @property
     def graph(self) -> WorkflowGraph:
-        """The nodes, as their objects and the engine share them."""
+        """The nodes, shared by their objects and the engine."""
         return self.engine.graph
 
     @property
@@ -99,7 +99,7 @@ class CondorWorkflow(AccessPointJob):
 
     @property
     def num_jobs(self) -> int:
-        """The number of processes of all nodes."""
+        """The number of procs of all nodes."""
         return sum(node.num_jobs for node in self.graph.nodes())
 
     def get_job(self, name: str) -> CondorWorkflowNode | None:
@@ -115,7 +115,7 @@ class CondorWorkflow(AccessPointJob):
         return known
 
     def remember(self, node: CondorWorkflowNode) -> None:
-        """Makes an object the one for its node."""
+        """Makes an object the only one for its node."""
         self._objects[node.name] = node
 
     @property
@@ -125,20 +125,20 @@ class CondorWorkflow(AccessPointJob):
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many nodes are ``Unexpanded`` (not submitted yet), ``Idle``, ``Running``, ``Removed``, ``Completed``,
-        ``Held``, ``Submission_err`` (failed without a job), by their last try."""
+        """The number of nodes that are ``Unexpanded`` (not submitted yet), ``Idle``, ``Running``, ``Removed``,
+        ``Completed``, ``Held``, ``Submission_err`` (failed without a job), by their last try."""
         return node_states.count(list(self.graph.states().values()))
 
     # -- calls ------------------------------------------------------------------------------------------
 
     def resubmit(self, *, fresh: bool = False) -> None:
-        """Runs a workflow that is over once more: what is done already is not run again.
+        """Runs a workflow that is over again, without the nodes that are done already.
 
         Args:
-            fresh: start over.
+            fresh: whether to run all nodes.
 
         Raises:
-            JobStateError: it is not over, or was never submitted.
+            JobStateError: the workflow is not over, or was never submitted.
             SubmissionError: as :meth:`execute`.
         """
         submission.resubmit(self, fresh=fresh)

@@ -1,4 +1,4 @@
-"""Where the logs of a workflow and of its nodes are, and what is in them."""
+"""The logs of a workflow and of its nodes: where they are, and their texts."""
 
 import logging
 import re
@@ -16,13 +16,13 @@ from prefect_jobs.schedulers.condor.dag.model import JOB, PROGRAMS
 from prefect_jobs.schedulers.condor.submit import outputs
 from prefect_jobs.schedulers.condor.submit.description import default_logs, incoming
 
-#: The workflow's entry in what :func:`read` gives. No node can be named so.
+#: The workflow's entry in the result of :func:`read`. No node can have this name.
 WORKFLOW = "the workflow"
-#: Nodes whose standard output and error are shown on the Logs tab.
+#: Number of nodes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
-#: What the logs of each node are called.
+#: Names of the logs of each node.
 KINDS = ("log", "output", "error")
-#: DAGMan's own files, by what they are.
+#: DAGMan's own files, by their names in the result.
 _OWN = {
     "log": "workflow.log",
     "dagman": f"{DAG_NAME}.dagman.out",
@@ -55,7 +55,7 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
 
 
 def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
-    """Moves logs that were fetched by themselves to where the nodes' logs are: HTCondor brings them in one folder."""
+    """Moves logs that were fetched alone to the nodes' directories: HTCondor transfers them in one folder."""
     arrived = incoming(directory) / "0"
     owners = {str(cluster): node for node in nodes for cluster in _clusters(node)}
     for path in (arrived / "logs").glob("*"):
@@ -71,8 +71,8 @@ def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
 
 
 def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
-    """What the log is → a function that reads it. Without more words: of the last try, all of its processes, empty
-    where there is none yet; besides, of each try and process, if there are several."""
+    """Name of the log → a function that reads it. The plain name is the log of the last try, with all of its procs,
+    empty if there is none yet; if there are several tries or procs, each also has its own."""
     found: dict[str, Callable[[], str]] = {
         kind: partial(_joined, paths) for kind, paths in last(node, directory).items()
     }
@@ -88,18 +88,18 @@ def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
 
 
 def last(node: NodeRecord, directory: Path) -> dict[str, list[Path]]:
-    """What the log is → the files of the last try."""
+    """Name of the log → the files of the last try."""
     found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     clusters = _clusters(node)
     for proc in _proc_numbers(node) if clusters else ():
         for kind, path in _paths(node, directory, clusters[-1], proc).items():
-            if path not in found[kind]:  # processes may write one log
+            if path not in found[kind]:  # several procs may write one log
                 found[kind].append(path)
     return found
 
 
 def _paths(node: NodeRecord, directory: Path, cluster: int, proc: int) -> dict[str, Path]:
-    """What the log is → its file, for a process of a try."""
+    """Name of the log → its file, for a proc of a try."""
     found: dict[str, Path] = {}
     macros = {"cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc}
     for kind, template in _templates(node).items():
@@ -115,7 +115,7 @@ def _proc_numbers(node: NodeRecord) -> range:
 
 
 def _templates(node: NodeRecord) -> dict[str, str]:
-    """Where the node's logs are written, from its directory: as its submit file says."""
+    """The paths of the node's logs in its directory, as in its submit file."""
     if node.spec.get("kind", JOB) not in PROGRAMS:
         return {}
     given = {str(key).lower(): str(value) for key, value in (node.spec.get("attributes") or {}).items()}

@@ -1,4 +1,4 @@
-"""A node of a workflow as this process knows it: what was asked for, what is stored of that, what was observed."""
+"""A node of a workflow as this process knows it: its spec, the stored spec, and what was observed."""
 
 import copy
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor.dag import model
 from prefect_jobs.schedulers.condor.dag.model import DagNode
 
-#: What a node is given besides its submit commands, with what it is without.
+#: The fields of a node besides its submit commands, with their defaults.
 OPTIONS: dict[str, Any] = {
     "pre_script": None,
     "pre_script_args": None,
@@ -36,8 +36,8 @@ class NodeHandle:
     def __init__(self, record: NodeRecord, spec: Mapping[str, Any]) -> None:
         """
         Args:
-            record: as stored, or as observed first.
-            spec: what is asked for now.
+            record: as stored or as first observed.
+            spec: the present spec.
         """
         self.record = record
         self.spec = dict(spec)
@@ -45,7 +45,7 @@ class NodeHandle:
 
     @classmethod
     def of(cls, record: NodeRecord) -> "NodeHandle":
-        """A node that is stored."""
+        """A stored node."""
         found = cls(record, {})
         found.take(record)
         return found
@@ -62,7 +62,7 @@ class NodeHandle:
 
     @property
     def parents(self) -> list[str]:
-        """The names of the nodes that must be done before this one begins."""
+        """The names of the nodes that must be done before this one starts."""
         found: list[str] = self.spec["parents"]
         return found
 
@@ -73,7 +73,7 @@ class NodeHandle:
 
     @property
     def num_jobs(self) -> int:
-        """The number of processes."""
+        """The number of procs."""
         return int(self.spec["num_jobs"])
 
     @property
@@ -83,21 +83,21 @@ class NodeHandle:
 
     @property
     def touched(self) -> bool:
-        """Whether something was changed here that is not stored."""
+        """Whether the spec was changed and not stored."""
         return self.spec != self._stored
 
     def take(self, record: NodeRecord) -> None:
-        """Makes ``record`` what this object knows."""
+        """Replaces the record by ``record``."""
         self.record = record
         self.spec = {**copy.deepcopy(OPTIONS), "dag_file": None, **copy.deepcopy(record.spec)}
         self.saved()
 
     def saved(self) -> None:
-        """Notes that the node is stored as it is."""
+        """Notes that the present spec is stored."""
         self._stored = copy.deepcopy(self.spec)
 
     def settle(self, places: Places) -> None:
-        """Makes the relative paths that were set absolute, before they are stored."""
+        """Makes relative paths absolute, before they are stored."""
         local_files.settle(self.spec, self._stored, places)
 
     def dag_node(self) -> DagNode:

@@ -1,4 +1,4 @@
-"""What the ads of DAGMan and of its nodes' jobs mean: the state of each node, and of all of them together. Pure."""
+"""The states of the nodes, and of all of them together, from the ads of DAGMan and of its nodes' jobs. Pure."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.dag.model import JOB, SERVICE, SPLICE, SUBDAG
 from prefect_jobs.schedulers.condor.observation import Proc
 
-#: The attributes that a poll asks for, of DAGMan's job and of the nodes' alike.
+#: The attributes that a poll requests, for DAGMan's job and for the nodes' jobs.
 PROJECTION = (
     *observation.PROJECTION,
     "DAGManJobId",
@@ -26,14 +26,14 @@ PROJECTION = (
     "ShadowBday",
     "JobUniverse",
 )
-#: Nodes that do the work: what counts for the workflow's outcome.
+#: Kinds of nodes that count for the workflow's outcome.
 WORK = (JOB, SUBDAG, SPLICE)
-#: Node names in a message.
+#: Number of node names in a message.
 _SHOWN = 5
 
 #: JobUniverse of a DAGMan: "scheduler".
 DAGMAN_UNIVERSE = 7
-#: In a node's ``native``: it was done by an earlier run, and its outputs are here.
+#: In a node's ``native``: an earlier run completed it, and its outputs are fetched.
 KEPT = "kept"
 
 Run = dict[str, Any]
@@ -45,13 +45,13 @@ def apply_ads(
     gone: Iterable[Mapping[str, Any]],
     inner: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> list[NodeRecord]:
-    """The nodes as they are after a poll.
+    """The nodes after a poll.
 
     Args:
         nodes: as last known.
         queued: ads of nodes' jobs in the queue.
-        gone: ads of those that have left it, in any order; those that are known already do no harm.
-        inner: by node, the ads of what is in the queue of DAGs within the DAG.
+        gone: ads of jobs that have left it, in any order; ads that are known already have no effect.
+        inner: by node, the ads of the jobs of its inner DAG in the queue.
     """
     runs: dict[str, dict[str, Run]] = {}
     known = {node.name: node for node in nodes}
@@ -71,7 +71,7 @@ def apply_ads(
         native = {**node.native, "runs": {key: _encode(run) for key, run in runs[node.name].items()}}
         status, message = _judge(node, runs[node.name])
         if node.status == statuses.COMPLETE and status != statuses.COMPLETE and not _new_try(node, native):
-            status, message = node.status, node.message  # what came after it has begun: it is done
+            status, message = node.status, node.message  # its children have begun: it is done
         if status == statuses.RUNNING and inner and node.name in inner:
             status, message = _held_inside(inner[node.name], status, message)
         found.append(replace(node, native=native, status=status, message=message))
@@ -79,7 +79,7 @@ def apply_ads(
 
 
 def _held_inside(ads: Sequence[Mapping[str, Any]], status: str, message: str) -> tuple[str, str]:
-    """What people must know of a DAG within the DAG: a hold; it is held itself where nothing in it runs."""
+    """The status and message of a node for holds in its inner DAG; the node is Held if nothing runs in there."""
     procs = [(str(ad.get("DAGNodeName", "")), observation.read_ad(ad, queued=True)) for ad in ads]
     held = next(((name, proc) for name, proc in procs if proc.status == statuses.HELD), None)
     if held is None:
@@ -95,12 +95,12 @@ def _new_try(node: NodeRecord, native: Mapping[str, Any]) -> bool:
 
 
 def tries_of(node: NodeRecord) -> int:
-    """How many times the node was submitted."""
+    """The number of the node's submissions."""
     return max((len(run["clusters"]) for run in node.native.get("runs", {}).values()), default=0)
 
 
 def procs_of(node: NodeRecord) -> list[Proc]:
-    """The processes of the node's last try (of all nodes of a splice)."""
+    """The procs of the node's last try (for a splice, of all its nodes)."""
     return [proc for run in node.native.get("runs", {}).values() for proc in observation.decode(run["procs"]).values()]
 
 
@@ -118,7 +118,7 @@ def _encode(run: Run) -> Run:
 
 
 def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
-    """Adds what an ad says to what is known of a node's tries."""
+    """Adds an ad to the tries of a node."""
     cluster = int(ad.get("ClusterId", 0))
     clusters: list[int] = run["clusters"]
     if cluster not in clusters:
@@ -127,7 +127,7 @@ def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
         if cluster == clusters[-1]:
             run["procs"], run["total"] = {}, int(ad.get("TotalSubmitProcs") or 1)
     if cluster != clusters[-1]:
-        return  # of an earlier try
+        return  # belongs to an earlier try
     proc = observation.read_ad(ad, queued=in_queue)
     before: Proc | None = run["procs"].get(proc.proc)
     if before is None or not before.final or proc.final:
@@ -135,7 +135,7 @@ def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
 
 
 def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
-    """Status and message of a node by its jobs."""
+    """Status and message of a node, by its jobs."""
     if node.spec.get("kind") == SPLICE:
         return _judge_splice(runs)
     run = next(iter(runs.values()))
@@ -157,7 +157,7 @@ def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
         return statuses.RUNNING, f"{text} Its post script is run."
     if verdict.outcome == statuses.COMPLETE:
         return statuses.COMPLETE, text
-    # Where one process fails, DAGMan removes the others: the code is that of the one that failed.
+    # If one proc fails, DAGMan removes the others: take the exit code of the one that failed.
     code = next((proc.exit_code for proc in procs.values() if not proc.ended_well and proc.exit_code is not None), None)
     aborts = code is not None and code == node.spec.get("abort_dag_on")
     unless = node.spec.get("retry_unless_exit_value")
@@ -167,7 +167,7 @@ def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
 
 
 def _judge_splice(runs: Mapping[str, Run]) -> tuple[str, str]:
-    """A splice is at work from its first node's submission until what comes after it begins, or the DAG ends."""
+    """A splice runs from its first node's submission until its children begin, or the DAG ends."""
     procs = [proc for run in runs.values() for proc in run["procs"].values()]
     held = next((proc for proc in procs if proc.status == statuses.HELD), None)
     counts = Counter(proc.state for proc in procs)
@@ -179,10 +179,10 @@ def _judge_splice(runs: Mapping[str, Run]) -> tuple[str, str]:
 
 
 def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
-    """Nodes that must be done since one that comes after them was submitted: those without a job of their own
-    (NOOP), and those whose post script had the last word."""
+    """Completes nodes whose children were submitted: those without their own job (NOOP), and those whose post script
+    decided the outcome."""
     by_name = {node.name: index for index, node in enumerate(nodes)}
-    # One that is done from the start says nothing of those before it.
+    # A node that is done from the start says nothing about its parents.
     begun = [
         node for node in nodes if (tries_of(node) or node.status == statuses.COMPLETE) and not node.spec.get("done")
     ]
@@ -215,12 +215,12 @@ _REMOVED = "Removed with the workflow."
 
 
 def finish(nodes: Sequence[NodeRecord], report: Mapping[str, tuple[int, str]], *, removed: bool) -> list[NodeRecord]:
-    """The nodes as they ended.
+    """The nodes at the end.
 
     Args:
         nodes: as last known.
         report: DAGMan's name of a node → its NodeStatus and details, from the node status file.
-        removed: DAGMan was removed from the queue.
+        removed: whether DAGMan was removed from the queue.
     """
     found: list[NodeRecord] = []
     reported: dict[str, dict[str, tuple[int, str]]] = {}
@@ -251,7 +251,7 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
     failed = {name: details for name, (code, details) in lines.items() if code == _FAILED}
     if failed:
         ended = [proc for proc in procs_of(node) if proc.final and not proc.ended_well]
-        ended.sort(key=lambda proc: proc.state == observation.REMOVED)  # the one that failed says why
+        ended.sort(key=lambda proc: proc.state == observation.REMOVED)  # the one that failed comes first
         if ended and all(proc.state == observation.REMOVED for proc in ended):
             why = ended[0].reason or ""
             by_dagman = "OtherJobRemoveRequirements" in why or "DAG Abort" in why
@@ -259,7 +259,7 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
             return replace(node, status=statuses.ABORTED, message=message)
         return replace(node, status=statuses.ERROR, message=_why_failed(failed, ended, tries_of(node)))
     if node.status in (statuses.COMPLETE, statuses.ERROR) and _DONE not in codes:
-        return node  # its ad has told more than DAGMan wrote down before it was held, or killed
+        return node  # its ad says more than DAGMan's report, written before DAGMan was held or killed
     if any(code in _AT_WORK for code in codes):
         return replace(node, status=statuses.ABORTED, message=_REMOVED)
     if any(code == _DONE for code in codes):
@@ -269,8 +269,8 @@ def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed
 
 
 def lose(nodes: Sequence[NodeRecord]) -> list[NodeRecord]:
-    """The nodes, of which what was done in this run is done no more: what they wrote was lost with DAGMan."""
-    text = "It was done, and what it wrote is lost."
+    """The nodes, where those that were done in this run no longer are: their outputs were lost with DAGMan."""
+    text = "It was done, but its outputs are lost."
     return [
         replace(node, status=statuses.PENDING, message=text)
         if node.status == statuses.COMPLETE and tries_of(node) and not node.native.get(KEPT)
@@ -283,7 +283,7 @@ _SCRIPT = re.compile(r"(PRE|POST) script failed with (status|signal) (\d+)", re.
 
 
 def _why_failed(failed: Mapping[str, str], ended: Sequence[Proc], tries: int) -> str:
-    """What failed of a node: in our words where they tell the host, in DAGMan's where only it knows."""
+    """Why a node failed: in our words if they name the host, in DAGMan's words if only DAGMan knows."""
     parts = [_sentence(ended[0].outcome())] if ended else []
     for name, details in failed.items():
         inner = name.partition("+")[2]
@@ -319,12 +319,12 @@ def _finish_service(node: NodeRecord) -> NodeRecord:
 
 
 def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: bool) -> tuple[str, str]:
-    """What the workflow is once DAGMan has ended, and why.
+    """The status of the workflow once DAGMan has ended, and the reason.
 
     Args:
-        nodes: as :func:`finish` gives them.
+        nodes: the result of :func:`finish`.
         exit_code: DAGMan's.
-        removed: DAGMan was removed from the queue.
+        removed: whether DAGMan was removed from the queue.
     """
     work = [node for node in nodes if node.spec.get("kind", JOB) in WORK]
     done = sum(node.status == statuses.COMPLETE for node in work)
@@ -332,7 +332,7 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
     failed = errors or [node for node in nodes if node.status == statuses.ABORTED]
     counted = f"{done} of {len(work)} nodes {'is' if done == 1 else 'are'} done"
     if removed:
-        rest = "; resubmit() goes on from there" if done < len(work) else ""
+        rest = "; resubmit() continues from there" if done < len(work) else ""
         return statuses.ABORTED, f"{counted}{rest}."
     if done == len(work) and not failed:
         return statuses.COMPLETE, f"All {len(work)} nodes are done." if len(work) > 1 else "Its node is done."
@@ -343,7 +343,7 @@ def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: b
     shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     text = f"Failed: {shown}{more}. " if failed else ""
-    text += f"{counted}. Mend what failed, then resubmit() goes on from there."
+    text += f"{counted}. Fix the cause, then call resubmit() to continue from there."
     return (statuses.VARIOUS_COMPLETE if done else statuses.ERROR), text
 
 
@@ -357,7 +357,7 @@ def _ended(node: NodeRecord) -> bool:
 
 
 def progress(nodes: Sequence[NodeRecord]) -> str:
-    """What people must know of nodes while they run: failures and holds. Changes seldom."""
+    """The message about running nodes: failures and holds. It changes rarely."""
     parts: list[str] = []
     failed = [node for node in nodes if node.status == statuses.ERROR]
     if failed:
@@ -374,7 +374,7 @@ def progress(nodes: Sequence[NodeRecord]) -> str:
 
 
 def count(nodes: Sequence[NodeRecord]) -> dict[str, int]:
-    """How many nodes are in each of HTCondor's states, by their last try."""
+    """The number of nodes in each of HTCondor's states, by their last try."""
     found = Counter(_state(node) for node in nodes)
     return {state: found.get(state, 0) for state in observation.COUNTED}
 

@@ -1,4 +1,4 @@
-"""The nodes of a workflow as people make them. What they are becomes a DAG file when the workflow is submitted."""
+"""The nodes of a workflow as users create them. They become a DAG file when the workflow is submitted."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _PATHS = ("pre_script", "post_script", "dir", "dag_file")
 
 
 class HasNodes(Protocol):
-    """A workflow, as its nodes see it."""
+    """A workflow, as its nodes use it."""
 
     @property
     def graph(self) -> WorkflowGraph:
@@ -33,7 +33,7 @@ class HasNodes(Protocol):
         ...
 
     def remember(self, node: "CondorWorkflowNode") -> None:
-        """Makes an object the one for its node."""
+        """Makes an object the only one for its node."""
         ...
 
 
@@ -58,21 +58,21 @@ class _Option(Generic[T]):
 
 
 class CondorWorkflowNode(SubmitCommands):
-    """A node of a workflow. Make one of its kinds, below; ``save()`` makes it a part of the workflow.
+    """A node of a workflow. Create one of its subclasses below; ``save()`` adds it to the workflow.
 
-    The fields are DAGMan's, by their usual names:
+    The fields are DAGMan's, with their usual names:
 
     - ``pre_script``, ``post_script``: a local program run at the access point, in the node's directory, before and
       after the node's job; ``…_args``: its arguments, a text or a list, in which ``$JOB``, ``$RETRY``, ``$RETURN``, …
       are DAGMan's. With a post script, its exit code is the node's outcome.
-    - ``pre_skip``: the exit code of the pre script that means: done, skip the job.
+    - ``pre_skip``: the exit code of the pre script that means that the node is done and its job is skipped.
     - ``variables``: macros for the submit commands, ``$(name)``.
-    - ``retry``: how many more times a failed node is tried; not after the exit code ``retry_unless_exit_value``.
-    - ``priority``: the higher, the sooner. ``category``: what ``workflow.add_max_jobs_throttle`` counts.
-    - ``abort_dag_on``: the exit code that ends the whole workflow at once, with ``abort_dag_on_return_value`` (0:
-      a success) or the node's own exit code.
-    - ``dir``: the node's directory in the workflow's; its name, if not given. Nodes may share one.
-    - ``noop``: no job is run, its scripts alone, when the node's turn comes. ``done``: it is done from the start.
+    - ``retry``: how often a failed node is tried again; never after the exit code ``retry_unless_exit_value``.
+    - ``priority``: a higher one starts earlier. ``category``: the name for ``workflow.add_max_jobs_throttle``.
+    - ``abort_dag_on``: the exit code that ends the whole workflow, with ``abort_dag_on_return_value`` (0: a
+    success) or the node's own exit code.
+    - ``dir``: the node's directory in the workflow's; the node's name if not given. Nodes may share one.
+    - ``noop``: only the scripts are run, no job. ``done``: the node is done from the start.
     """
 
     kind: ClassVar[str] = model.JOB
@@ -97,7 +97,7 @@ class CondorWorkflowNode(SubmitCommands):
     def __init__(self, name: str, workflow: HasNodes, **given: Any) -> None:
         """
         Args:
-            name: letters, digits, ``_`` and ``-``; DAGMan's, and that of the node's directory.
+            name: letters, digits, ``_`` and ``-``; also the name in DAGMan and of the node's directory.
             workflow: the workflow that it belongs to.
             **given: the fields.
 
@@ -106,7 +106,7 @@ class CondorWorkflowNode(SubmitCommands):
             TypeError: an unknown field.
         """
         if type(self) is CondorWorkflowNode:
-            raise TypeError("Make a CondorWorkflowJobNode, or another of the kinds of CondorWorkflowNode.")
+            raise TypeError("Create a CondorWorkflowJobNode, or another subclass of CondorWorkflowNode.")
         model.check_name(name)
         valid = (*submit_commands.DEFAULTS, *OPTIONS, "dag_file")
         unknown = sorted(set(given) - set(valid))
@@ -128,7 +128,7 @@ class CondorWorkflowNode(SubmitCommands):
     def bind(self, workflow: HasNodes, handle: NodeHandle) -> None:
         """Makes this the object for a node."""
         self._workflow = workflow
-        #: What is asked for, stored and observed; for those who extend this package.
+        #: The node's spec, stored and observed values; for code that extends this package.
         self.handle = handle
 
     @classmethod
@@ -140,7 +140,7 @@ class CondorWorkflowNode(SubmitCommands):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What was asked for."""
+        """The values of the fields."""
         return self.handle.spec
 
     @property
@@ -155,19 +155,19 @@ class CondorWorkflowNode(SubmitCommands):
 
     @property
     def parents(self) -> list["CondorWorkflowNode"]:
-        """The nodes that must be done before this one begins."""
+        """The nodes that must be done before this one starts."""
         known = {node.name: node for node in self._workflow.graph.nodes()}
         return [self._workflow.object_of(known[name]) for name in self.handle.parents]
 
     def add_parent(self, parent: "CondorWorkflowNode") -> None:
-        """Lets this node begin only when another one is done.
+        """Makes this node start only after another one is done.
 
         Raises:
-            ValueError: one of another workflow, one that is not saved, one that this one comes before, FINAL or
-                SERVICE nodes.
+            ValueError: the parent is of another workflow, not saved, a descendant of this node, or a FINAL or SERVICE
+            node.
         """
         if not isinstance(parent, CondorWorkflowNode):
-            raise DagError(f"The parent of the node {self.name!r} is a node, not {parent!r}.")
+            raise DagError(f"The parent of the node {self.name!r} must be a node, not {parent!r}.")
         mine, theirs = self._workflow.graph, parent.workflow.graph
         if not mine.is_of(theirs):
             raise DagError(
@@ -175,13 +175,13 @@ class CondorWorkflowNode(SubmitCommands):
                 f"which is one of {mine.title}."
             )
         if mine.get(parent.name) is None:
-            raise DagError(f"The parent {parent.name!r} of the node {self.name!r} is not saved: save() it first.")
+            raise DagError(f"The parent {parent.name!r} of the node {self.name!r} is not saved. Call save() first.")
         model.check_edge(parent.handle.dag_node(), self.handle.dag_node())
         mine.add_parent(self.handle, parent.handle)
 
     def save(self) -> None:
-        """Makes the node a part of its workflow, and writes it if the workflow was saved; else it is written with
-        the workflow.
+        """Adds the node to its workflow, and writes it if the workflow is saved; otherwise it is written with the
+        workflow.
 
         Raises:
             ValueError: the workflow has a node of this name, or a field has a bad value.
@@ -196,10 +196,10 @@ class CondorWorkflowNode(SubmitCommands):
         await run_sync(self.save)
 
     def delete(self) -> None:
-        """Takes the node out of its workflow.
+        """Removes the node from its workflow.
 
         Raises:
-            ValueError: other nodes come after it.
+            ValueError: the node has children.
         """
         self._workflow.graph.remove(self.handle)
 
@@ -216,17 +216,17 @@ class CondorWorkflowNode(SubmitCommands):
 
     @property
     def status_message(self) -> str:
-        """Why it is so."""
+        """The reason of the status, for people."""
         return self._state().message
 
     @property
     def tries(self) -> int:
-        """How many times it was submitted in the present run of the workflow."""
+        """The number of its submissions in the present run of the workflow."""
         return node_states.tries_of(self._state())
 
     @property
     def exit_codes(self) -> dict[int, int | None]:
-        """The exit code of each process that has ended, by its number; ``None``: by a signal."""
+        """The exit code of each proc that has ended, by proc number; ``None``: ended by a signal."""
         procs = node_states.procs_of(self._state())
         return {proc.proc: proc.exit_code for proc in procs if proc.state == observation.COMPLETED}
 
@@ -238,7 +238,7 @@ class CondorWorkflowNode(SubmitCommands):
 
 
 class CondorWorkflowJobNode(CondorWorkflowNode):
-    """A node that runs a job of ``num_jobs`` processes."""
+    """A node that runs a job of ``num_jobs`` procs."""
 
     def __init__(
         self,
@@ -252,13 +252,13 @@ class CondorWorkflowJobNode(CondorWorkflowNode):
     ) -> None:
         """
         Args:
-            name: see :class:`CondorWorkflowNode`, as for all others that are not here.
+            name: see :class:`CondorWorkflowNode`, as for all fields that are not listed here.
             workflow: the workflow that it belongs to.
-            attributes: submit commands. Relative paths are looked for in the node's directory, the workflow's, the
-                workspace and the present one; ``../<other node>/<file>`` is what another node writes.
-            condorpy_template_name: a set of submit commands to begin with, as for CONDOR jobs.
+            attributes: submit commands. Relative paths are searched in the node's directory, the workflow's, the
+            workspace and the working directory; ``../<other node>/<file>`` is a file that another node writes.
+            condorpy_template_name: a template of submit commands, as for CONDOR jobs.
             remote_input_files: local files that the node needs.
-            num_jobs: number of processes.
+            num_jobs: number of procs.
             **options: the other fields.
         """
         super().__init__(
@@ -273,21 +273,22 @@ class CondorWorkflowJobNode(CondorWorkflowNode):
 
 
 class CondorWorkflowFinalNode(CondorWorkflowJobNode):
-    """The node that runs after all others, whether they succeeded, failed or were removed. One at most."""
+    """The node that runs after all others, even if they failed or were removed. A workflow has at most one."""
 
     kind: ClassVar[str] = model.FINAL
 
 
 class CondorWorkflowServiceNode(CondorWorkflowJobNode):
-    """A node that runs beside all others (something that watches or serves them) and is ended with the workflow."""
+    """A node that runs beside all others, to watch or serve them, and is ended with the workflow."""
 
     kind: ClassVar[str] = model.SERVICE
 
 
 class CondorWorkflowSubdagNode(CondorWorkflowNode):
-    """A node that is a DAG of its own, with a DAGMan of its own.
+    """A node that is another DAG, with its own DAGMan.
 
-    ``dag_file`` is a local DAG file; it, what it names by relative paths, and ``remote_input_files`` are sent along.
+    ``dag_file`` is a local DAG file. It is sent with the files that it names by relative paths, and with
+    ``remote_input_files``.
     """
 
     kind: ClassVar[str] = model.SUBDAG
@@ -305,14 +306,14 @@ class CondorWorkflowSubdagNode(CondorWorkflowNode):
             name: see :class:`CondorWorkflowNode`, as for the options.
             workflow: the workflow that it belongs to.
             dag_file: a local DAG file.
-            remote_input_files: local files that it needs besides those that it names itself.
+            remote_input_files: local files that it needs besides those that it names.
             **options: the other fields.
         """
         super().__init__(name, workflow, dag_file=dag_file, remote_input_files=remote_input_files, **options)
 
 
 class CondorWorkflowSpliceNode(CondorWorkflowSubdagNode):
-    """A DAG that is put into this one: its nodes are named ``<this node>+<its node>``, one DAGMan runs them all."""
+    """A DAG that is inserted into this one: its nodes are named ``<this node>+<its node>``, one DAGMan runs all."""
 
     kind: ClassVar[str] = model.SPLICE
 
@@ -330,18 +331,18 @@ _CLASSES: dict[str, type[CondorWorkflowNode]] = {
 
 
 def nodes_of(workflow: HasNodes, given: Any) -> list[CondorWorkflowNode]:
-    """Nodes from a list of dicts, as flows and schedules give them: ``name``, ``kind`` (JOB if not given),
+    """Nodes from a list of dicts, as in the parameters of flows: ``name``, ``kind`` (JOB if not given),
     ``parents`` (names), and the fields.
 
     Raises:
-        ValueError: what is wrong with which of them.
+        ValueError: a node is not valid; the message names it.
     """
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise DagError(f"nodes are a list of dicts, not {given!r}.")
+        raise DagError(f"nodes must be a list of dicts, not {given!r}.")
     found: list[CondorWorkflowNode] = []
     for item in given:
         if not isinstance(item, Mapping) or "name" not in item:
-            raise DagError(f"A node is a dict with a name, not {item!r}.")
+            raise DagError(f"A node must be a dict with a name, not {item!r}.")
         fields = {key: value for key, value in item.items() if key not in ("name", "kind", "parents")}
         cls = _CLASSES[model.check_kind(item.get("kind", model.JOB))]
         try:
@@ -361,7 +362,7 @@ def _stored(name: str, value: Any) -> Any:
         return os.fspath(value)
     if name == "variables":
         if not isinstance(value or {}, Mapping):
-            raise DagError(f"variables are a dict, not {value!r}.")
+            raise DagError(f"variables must be a dict, not {value!r}.")
         return {str(key): str(item) for key, item in (value or {}).items()}
     if name in ("noop", "done"):
         return bool(value)

@@ -1,4 +1,4 @@
-"""From what a schedd says of DAGMan and its nodes' jobs to an observation of the workflow."""
+"""Turns a schedd's answer about DAGMan and its nodes' jobs into an observation of the workflow."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.dag.model import SERVICE, SPLICE
 from prefect_jobs.schedulers.condor.observation import Proc
 
-#: Lines about single nodes in one poll.
+#: Number of lines about single nodes in one poll.
 _LINES = 50
 
 
 def newest_in_history(client: CondorClient) -> str | None:
-    """An expression that is true of the newest record in the schedd's history, of whomever: what a workflow leaves
-    there is above it, so that a poll reads no more than what came since."""
+    """A constraint that matches the newest record in the schedd's history, of any user. Records of a new workflow come
+    after it, so each poll reads only those since the last one."""
     found = client.history("true", ("ClusterId", "ProcId"), match=1)
     return _same(found[0]) if found else None
 
@@ -42,7 +42,7 @@ def newest_in_history(client: CondorClient) -> str | None:
 def observe(
     record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient, held_timeout: float | None
 ) -> Observation:
-    """Asks the schedd about one workflow: one query of the queue, and one of the history since the last poll.
+    """Polls one workflow: one query of the queue, and one of the history since the last poll.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -66,7 +66,7 @@ def observe(
 
 
 def inner_dagmans(client: CondorClient, cluster: int) -> list[int]:
-    """The clusters of the DAGMans within a DAG that are in the queue, at any depth."""
+    """The clusters of the DAGMans of inner DAGs in the queue, at any depth."""
     found: list[int] = []
     level = [cluster]
     while level:
@@ -82,7 +82,7 @@ def _is_inner(ad: Mapping[str, Any], cluster: int) -> bool:
 
 
 def _by_node(ads: Sequence[Mapping[str, Any]], cluster: int) -> dict[str, list[Mapping[str, Any]]]:
-    """The ads of what is in DAGs within the DAG, by the node that it is in."""
+    """The ads of the jobs of inner DAGs, by the node that is that DAG."""
     dagmans = {ad.get("ClusterId"): ad for ad in ads if _is_inner(ad, cluster)}
     found: dict[str, list[Mapping[str, Any]]] = {}
     for ad in ads:
@@ -95,9 +95,9 @@ def _by_node(ads: Sequence[Mapping[str, Any]], cluster: int) -> dict[str, list[M
 
 
 def _left(record: JobRecord, client: CondorClient, cluster: int) -> tuple[list[dict[str, Any]], str | None]:
-    """What has left the queue since the last poll, and where the next one begins."""
+    """The ads that have left the queue since the last poll, and the start of the next poll."""
     known = WorkflowState(record).history
-    if known is None:  # found again after an interruption: nothing is known of the history yet
+    if known is None:  # found again after an interruption: the history was not read yet
         newest = newest_in_history(client)
         gone = client.history(f"DAGManJobId == {cluster}", PROJECTION)
         return gone, newest
@@ -116,14 +116,14 @@ def conclude(
     dagman: Mapping[str, Any],
     held_timeout: float | None,
 ) -> Observation:
-    """What a poll's answer means for a workflow. Pure.
+    """The observation of a workflow for a poll's answer. Pure.
 
     Args:
-        record: the job as it was.
-        before: its nodes as they were.
-        nodes: its nodes as they are.
+        record: the job before the poll.
+        before: its nodes before the poll.
+        nodes: its nodes after the poll.
         dagman: the ad of DAGMan's job, in the queue.
-        held_timeout: seconds after which a held workflow is given up; none: never.
+        held_timeout: seconds after which a held workflow is removed; none: never.
     """
     proc = observation.read_ad(dagman, queued=True)
     forgotten = spooling.is_forgotten(record, (proc,))
@@ -145,9 +145,9 @@ def conclude(
         return _ended(seen, proc, nodes)
     if proc.status == statuses.PAUSED:
         running = sum(node.status == statuses.RUNNING for node in nodes)
-        ends = f" {running} at work go on to their end." if running else ""
+        ends = f" {running} at work continue to their end." if running else ""
         return replace(
-            seen, status=statuses.PAUSED, message=f"On hold: no new nodes are started.{ends} resume() goes on."
+            seen, status=statuses.PAUSED, message=f"On hold: no new nodes are started.{ends} Call resume() to continue."
         )
     in_vain = forgotten and spooling.was_refused(record)
     held = _all_held(nodes) if proc.status != statuses.HELD else None
@@ -159,12 +159,12 @@ def conclude(
     if _begun(nodes, dagman):
         return replace(seen, status=statuses.VARIOUS, message=node_states.progress(nodes))
     message = record.state.status_message if record.state.status == statuses.SUBMITTED else "Waiting for DAGMan."
-    # DAGMan runs, but none of the work yet.
+    # DAGMan runs, but no node yet.
     return replace(seen, status=statuses.SUBMITTED, message=message, started=None)
 
 
 def _ended(seen: Observation, proc: Proc, nodes: Sequence[NodeRecord]) -> Observation:
-    """DAGMan has ended: its files are to be fetched."""
+    """DAGMan has ended: its files must be fetched."""
     ended = datetime.fromtimestamp(proc.ended, UTC) if proc.ended else None
     removed = proc.state == observation.REMOVED
     status, message = node_states.outcome_of(nodes, proc.exit_code, removed=removed)
@@ -177,7 +177,7 @@ def _ended(seen: Observation, proc: Proc, nodes: Sequence[NodeRecord]) -> Observ
 
 
 def _held(record: JobRecord, seen: Observation, text: str, held_timeout: float | None) -> Observation:
-    """The workflow is held, and given up where that takes too long."""
+    """The workflow is held; it is given up after the timeout."""
     since = limits.held_since(record)
     native = {**seen.native, **encode(held_since=since)}
     if not limits.is_given_up(since, held_timeout):
@@ -192,8 +192,8 @@ def _held(record: JobRecord, seen: Observation, text: str, held_timeout: float |
 
 
 def _all_held(nodes: Sequence[NodeRecord]) -> NodeRecord | None:
-    """One of the nodes that are held, where nothing else is at work: nothing goes on without a hand."""
-    work = [node for node in nodes if node.spec.get("kind") != SERVICE]  # services go on beside whatever there is
+    """One of the held nodes, if no other node is running: nothing continues without a person."""
+    work = [node for node in nodes if node.spec.get("kind") != SERVICE]  # services continue in any case
     busy = [node for node in work if node.status in (statuses.RUNNING, statuses.SUBMITTED, statuses.VARIOUS)]
     held = [node for node in work if node.status in (statuses.HELD, statuses.PAUSED)]
     if busy or not held:
@@ -207,42 +207,42 @@ def _begun(nodes: Sequence[NodeRecord], dagman: Mapping[str, Any]) -> bool:
         return True
     if any(int(dagman.get(name) or 0) for name in ("DAG_NodesFailed", "DAG_NodesQueued")):
         return True
-    # Nodes without a job of their own; a splice counts as many as it has.
+    # Nodes without their own job; a splice counts with its number of nodes.
     from_the_start = len(nodes) - len(fresh) + sum(bool(node.spec.get("done")) for node in fresh)
     splices = any(node.spec.get("kind") == SPLICE for node in nodes)
     return not splices and int(dagman.get("DAG_NodesDone") or 0) > from_the_start
 
 
 def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) -> Observation:
-    """DAGMan is not in the queue: it was taken out by others, or the schedd has lost it."""
+    """DAGMan is not in the queue: a user removed it, or the schedd has lost it."""
     for ad in client.history(constraint(record), PROJECTION, match=1):
         proc = observation.read_ad(ad, queued=False)
         if proc.state == observation.COMPLETED:
             status, crashed = statuses.ERROR, True
-            text = "DAGMan has ended and was taken out of the queue before its outputs were fetched: they are lost."
+            text = "DAGMan has ended and was removed from the queue before its outputs were fetched: they are lost."
             left = node_states.lose(nodes)
         else:
             status, crashed = statuses.ABORTED, False
-            text = f"Removed from the queue with what it had written{f': {proc.reason}' if proc.reason else ''}."
+            text = f"Removed from the queue with its outputs{f': {proc.reason}' if proc.reason else ''}."
             left = node_states.lose(node_states.finish(nodes, {}, removed=True))
         changed = _changed(nodes, left)
         native = encode(in_queue=None)
         return Observation(status, text, native, crashed=crashed, nodes=changed, version=record.version)
     text = (
         f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {{since}}. "
-        "It was removed there, or the schedd lost its queue. What it wrote is not known; resubmit() runs it again."
+        "It was removed there, or the schedd lost its queue. Its outputs are not known. resubmit() runs it again."
     )
     lost = _changed(nodes, node_states.lose(nodes))
     return limits.missing(record, text, nodes=lost, version=record.version)
 
 
 def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
-    """The nodes that are not as they were; those that look different are marked as to be shown."""
+    """The nodes that have changed; those with a visible change are to be shown in Prefect."""
     return tuple(marked(old, new) for old, new in zip(before, now, strict=True) if old != new)
 
 
 def marked(old: NodeRecord, new: NodeRecord) -> NodeRecord:
-    """A node, to be shown in Prefect if it looks different."""
+    """A node, to be shown in Prefect if the change is visible."""
     if (old.status, old.message) == (new.status, new.message) and old.seq:
         return new
     return replace(new, seq=old.seq + 1)

@@ -1,4 +1,4 @@
-"""What of a workflow need not be run again, and how its nodes begin a run."""
+"""Which nodes of a workflow need not run again, and the states of nodes at the start of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,9 @@ from prefect_jobs.schedulers.condor.dag import model, reports
 
 
 def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], directory: Path) -> list[str]:
-    """What is done: what the rescue DAG says, and what is known of the nodes besides.
+    """The nodes that are done: those of the rescue DAG, and those that are known to be done besides.
 
-    A node whose directory is gone is not done, whatever was said of it; nor is one that comes after such a node.
+    A node whose directory no longer exists is not done in any case, nor is a descendant of such a node.
 
     Returns:
         DAGMan's names: nodes, and ``<splice>+<its node>``.
@@ -30,7 +30,7 @@ def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], d
         state = states.get(node.name)
         complete = state is not None and state.status == statuses.COMPLETE
         if node.kind == model.SPLICE:
-            complete = complete and node.name in inner  # DAGMan knows a splice by its nodes only
+            complete = complete and node.name in inner  # DAGMan knows only the nodes of a splice
         elif node.name in inner:
             complete = True
         if complete and state is not None and node_states.tries_of(state):
@@ -51,12 +51,12 @@ def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], d
 def begin(
     nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], done: Sequence[str] | None
 ) -> tuple[NodeRecord, ...]:
-    """The nodes at the beginning of a run, all to be shown.
+    """The nodes at the start of a run, all to be shown.
 
     Args:
         nodes: the nodes.
-        states: as they were.
-        done: as :func:`done_before` gives it; ``None``: it starts over.
+        states: their last states.
+        done: the result of :func:`done_before`; ``None``: all nodes run.
     """
     over = set(done or ())
     found: list[NodeRecord] = []
@@ -70,6 +70,6 @@ def begin(
             new = replace(state, status=statuses.COMPLETE, message="Done from the start.", native={})
             found.append(poll.marked(state, new))
         else:
-            # Marked in any case: Prefect may show it as one that will never run.
+            # Shown in any case: Prefect may show that it will never run.
             found.append(replace(state, status=statuses.PENDING, message="", native={}, seq=state.seq + 1))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""What is kept of a workflow: each key of ``JobRecord.native`` once, typed."""
+"""The state of a workflow: each key of ``JobRecord.native`` once, typed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,23 +14,23 @@ class DagmanEnd:
 
     removed: bool = False
     exit_code: int | None = None
-    #: Why it was removed.
+    #: The reason of its removal.
     reason: str | None = None
 
 
 class WorkflowState(AccessPointState):
-    """What is kept of a DAG that DAGMan runs."""
+    """The state of a DAG that DAGMan runs."""
 
     __slots__ = ()
 
     @property
     def history(self) -> str | None:
-        """An expression that is true of the newest record of the schedd's history that was read."""
+        """A constraint that matches the newest record of the schedd's history that was read."""
         return self._native.get(_HISTORY)
 
     @property
     def inner(self) -> list[int]:
-        """The clusters of the DAGMans of DAGs within the DAG, as of the last poll."""
+        """The clusters of the DAGMans of inner DAGs, as of the last poll."""
         return [int(cluster) for cluster in self._native.get(_INNER) or ()]
 
     @property
@@ -40,17 +40,17 @@ class WorkflowState(AccessPointState):
 
     @property
     def gave_up(self) -> str | None:
-        """Why it was given up; ``None``: it was not."""
+        """Why it was given up; ``None``: it was not given up."""
         return self._native.get(_GAVE_UP)
 
 
 def encode_history(cursor: str | None) -> dict[str, Any]:
-    """Up to where the history was read."""
+    """How far the history was read."""
     return {_HISTORY: cursor}
 
 
 def encode_inner(clusters: list[int]) -> dict[str, Any]:
-    """The DAGMans of DAGs within the DAG."""
+    """The DAGMans of inner DAGs."""
     return {_INNER: clusters or None}
 
 

@@ -307,13 +307,13 @@ def check_graph(nodes: Sequence[DagNode]) -> None:
     for node in nodes:
         for parent in node.parents:
             if parent not in by_name:
-                raise DagError(f"The {node.title} comes after {parent!r}, which is no node of this workflow.")
+                raise DagError(f"{parent!r}, a parent of the {node.title}, is not a node of this workflow.")
             check_edge(by_name[parent], node)
     if all(node.kind in (FINAL, SERVICE) for node in nodes):
         raise DagError("The workflow has FINAL or SERVICE nodes only; it needs a node that does the work.")
     circle = graph.find_circle({node.name: node.parents for node in nodes})
     if circle:
-        raise DagError(f"The nodes go round in a circle: {' → '.join(circle)}. Take one of these dependencies away.")
+        raise DagError(f"The nodes form a cycle: {' → '.join(circle)}. Remove one of these dependencies.")
     _check_directories(nodes)
 
 
