@@ -156,7 +156,7 @@ class DaskEngine(Engine):
         return Submitted(key[:_MAX_ID], native, "Found again; it was submitted before an interruption.")
 
     def kept(self) -> work.Work | None:
-        """The work as it was submitted; ``None``: it is not kept.
+        """The submitted work; ``None``: it is not kept.
 
         Raises:
             DaskError: it cannot be read in this process.
