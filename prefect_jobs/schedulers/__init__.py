@@ -1,1 +1,1 @@
-"""Clients of the engines: HTCondor and Dask. They know nothing of Prefect, SQL or jobs."""
+"""Clients of the engines: HTCondor and Dask. They use no Prefect, no SQL and no jobs."""

@@ -1,4 +1,4 @@
-"""The connections of this process to schedulers: one for each identity, however many jobs use it."""
+"""The connections of this process to schedulers: one for each identity, shared by all jobs that use it."""
 
 import atexit
 import os
@@ -12,7 +12,7 @@ from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskConnections
 
 
 class Connections:
-    """Owns every connection to a scheduler: opens it at the first use, closes it, and forgets it after a fork."""
+    """Owns every connection to a scheduler: opens it at the first use, closes it, and drops it after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,7 +22,7 @@ class Connections:
 
     def condor(self, access: Access) -> CondorClient:
         """The client of an access point."""
-        # The machine's own configuration may be another one from now on (a personal pool that was started).
+        # The machine's own configuration may have changed (a personal pool that was started).
         key = (access, os.environ.get("CONDOR_CONFIG") if access.local else None)
         with self._lock:
             if key not in self._condor:
@@ -30,7 +30,7 @@ class Connections:
             return self._condor[key]
 
     def dask(self, access: DaskAccess) -> DaskClient:
-        """The client of a Dask scheduler, as jobs need it."""
+        """The client of a Dask scheduler, for jobs."""
         access = self._distributed.shared(access)
         with self._lock:
             if access not in self._dask:
@@ -41,25 +41,25 @@ class Connections:
         """The ``distributed.Client`` of a Dask scheduler.
 
         Raises:
-            SchedulerConnectionError: not reached in time.
+            SchedulerConnectionError: the scheduler was not reached in time.
         """
         return self._distributed.client(access)
 
     def forget_submission(self, token: str) -> None:
-        """Drops what is kept in memory of a submission to Dask, at whichever scheduler it is."""
+        """Drops what is kept in memory of a submission to Dask, at any scheduler."""
         with self._lock:
             clients = list(self._dask.values())
         for client in clients:
             client.forget(token)
 
     def close_dask(self, access: DaskAccess) -> None:
-        """Closes the connection to a Dask scheduler; without a host, the cluster on this machine, too."""
+        """Closes the connection to a Dask scheduler; without a host, also the cluster on this machine."""
         self._distributed.close(access)
 
     def interrupt(self) -> None:
-        """Ends questions and transfers that wait for an access point, and removes the tokens that they use, at once.
+        """Ends pending requests and transfers to access points, and removes the tokens that they use, at once.
 
-        The next use begins anew.
+        The next use starts again.
         """
         with self._lock:
             clients = list(self._condor.values())
@@ -73,8 +73,8 @@ class Connections:
         self._distributed.close_all()
 
     def forget(self) -> None:
-        """In a forked child: every connection is the parent's, and goes on there."""
-        self._lock = threading.Lock()  # a thread of the parent may have held it
+        """In a forked child: drops the connections, which belong to the parent and stay open there."""
+        self._lock = threading.Lock()  # a thread of the parent may have held the old one
         for client in self._condor.values():
             client.close()
         self._condor.clear()
@@ -82,7 +82,7 @@ class Connections:
         self._distributed.forget()
 
 
-#: Those of this process.
+#: The connections of this process.
 connections = Connections()
 atexit.register(connections.close)
 os.register_at_fork(after_in_child=connections.forget)

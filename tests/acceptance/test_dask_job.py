@@ -140,7 +140,7 @@ def test_a_future_that_is_cancelled_or_failed_already(dask_job: DaskJobs, dask: 
     cancelled, failed = client.submit(slow, 1, 30, pure=False), client.submit(bad, pure=False)
     cancelled.cancel(force=True)
     job, other = dask_job(), dask_job()
-    with pytest.raises(SubmissionError, match="cancelled already: compute it anew"):
+    with pytest.raises(SubmissionError, match="cancelled already: compute it again"):
         job.execute(cancelled)
     assert job.cached_status == "Error"
     other.execute(failed)

@@ -1,1 +1,1 @@
-"""Dask: connections, what is submitted, what the scheduler says of it, results as bytes."""
+"""Dask: connections, submissions, the scheduler's answers, results as bytes."""

@@ -1,10 +1,10 @@
-"""What a Dask scheduler says of the jobs that are there, by the names under which their leaves are published."""
+"""A Dask scheduler's answer about all jobs that it has, by the names under which their leaves are published."""
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
-#: Names under which futures are published begin so; then the submission's token, and a number.
+#: Prefix of the names under which futures are published; the submission's token and a number follow.
 PREFIX = "prefect-jobs-"
 
 
@@ -14,30 +14,30 @@ def name_of(token: str, number: int) -> str:
 
 
 def names_of(token: str, count: int) -> list[str]:
-    """The names of all of them."""
+    """The names of all leaves of a submission."""
     return [name_of(token, number) for number in range(count)]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a scheduler says of all jobs that there are."""
+    """A scheduler's answer about all its jobs."""
 
-    #: Of the scheduler.
+    #: Id of the scheduler.
     id: str
-    #: How many.
+    #: Number of workers.
     workers: int
-    #: By the names under which leaves are published.
+    #: Leaves by the names under which they are published.
     jobs: dict[str, dict[str, Any]]
-    #: When (monotonic).
+    #: Time of the request (monotonic).
     asked: float
 
     @property
     def age(self) -> float:
-        """Seconds since it was asked for."""
+        """Seconds since the request."""
         return time.monotonic() - self.asked
 
     def of(self, token: str, count: int) -> dict[str, Any]:
-        """What it says of one submission; see :meth:`DaskClient.look`."""
+        """The answer for one submission; see :meth:`DaskClient.look`."""
         return {
             "id": self.id,
             "workers": self.workers,

@@ -1,4 +1,4 @@
-"""What jobs ask of a Dask scheduler: submit, look, gather, cancel, release."""
+"""The requests of jobs to a Dask scheduler: submit, look, gather, cancel, release."""
 
 import asyncio
 import threading
@@ -21,29 +21,29 @@ from prefect_jobs.schedulers.dask.connection import (
 )
 from prefect_jobs.schedulers.dask.values import first_cause
 
-#: Seconds for which an answer about all watched jobs serves those that ask next.
+#: Seconds for which an answer about all jobs is used again.
 FRESH = 0.2
-#: Seconds after which it is looked whether results that are being fetched are still there.
+#: Seconds between two checks that results that are being fetched still exist.
 PATIENCE = 5.0
-#: Seconds that a scheduler to which we are connected has for an answer, at the least: it may be at work.
+#: Least number of seconds in which a connected scheduler must answer: it may be busy.
 LEAST = 5.0
 
 
 class DaskClient:
-    """A scheduler, as jobs see it. One call tells about all jobs that there are."""
+    """A scheduler, for jobs. One call returns the states of all jobs that it has."""
 
     def __init__(self, access: DaskAccess, connections: DaskConnections) -> None:
         self.access = access
         self._connections = connections
         self._lock = threading.Lock()
         self._answer: Answer | None = None
-        #: Token → futures of ours, which say when they have ended.
+        #: Token → our futures, which report when they have ended.
         self._futures: dict[str, list[Any]] = {}
-        #: Token → set when they all have.
+        #: Token → event that is set when they all have ended.
         self._ends: dict[str, threading.Event] = {}
-        #: How often the scheduler was asked what has become of jobs.
+        #: Number of requests for the states of jobs.
         self.polls = 0
-        #: Set whenever a submission has ended that somebody waits for.
+        #: Set whenever a submission has ended for which an event is waited for.
         self.ended = threading.Event()
 
     @property
@@ -51,20 +51,20 @@ class DaskClient:
         """The ``distributed.Client``.
 
         Raises:
-            SchedulerConnectionError: not reached in time.
+            SchedulerConnectionError: the scheduler was not reached in time.
         """
         return self._connections.client(self.access)
 
     # -- submission -------------------------------------------------------------------------------------
 
     def submit(self, leaves: Sequence[Any], token: str) -> tuple[list[str], str]:
-        """Has leaves computed, and keeps them on the scheduler under the token, whoever's client goes away.
+        """Has leaves computed, and keeps them on the scheduler under the token, even if all clients disconnect.
 
         Returns:
             Their keys, and the scheduler's id.
 
         Raises:
-            SchedulerConnectionError: not reached: nothing was submitted.
+            SchedulerConnectionError: the scheduler was not reached: nothing was submitted.
             DaskError: a future of another scheduler, one that is cancelled or lost, a graph that cannot be sent.
         """
         from distributed import Future
@@ -83,27 +83,27 @@ class DaskClient:
                         whole[number] = future
             except (OSError, TimeoutError):
                 raise
-            except Exception as error:  # whatever pickling somebody's function raises
+            except Exception as error:  # pickling a user's function may raise anything
                 raise DaskError(
                     f"The work cannot be sent to the cluster: {first_cause(error)}. "
                     "All that it uses must be something that can be pickled."
                 ) from error
         names = names_of(token, len(whole))
         for name, future in zip(names, whole, strict=True):
-            # By the client that has it: what that one has sent reaches the scheduler first.
+            # By the client that has it: the scheduler receives that client's earlier messages first.
             self._call(future.client, future.client.publish_dataset, future, name=name, override=True)
         answer = self.ask()
         if any((answer.jobs.get(name) or {"state": "forgotten"})["state"] == "forgotten" for name in names):
             why = self._refusal(whole)
             self.cancel(token, len(whole), given=False)
             raise DaskError(
-                f"The scheduler did not take the work: {why}. It needs the modules that the work is made of, in "
-                "versions that fit: install them where the scheduler and the workers run."
+                f"The scheduler did not accept the work: {why}. It needs the modules of the work in matching versions: "
+                "install them where the scheduler and the workers run."
             )
         return [str(future.key) for future in whole], answer.id
 
     def _refusal(self, futures: Sequence[Any]) -> str:
-        """Why the scheduler has no tasks for futures: what it told their client, which may still be on its way."""
+        """Why the scheduler has no tasks for futures: what it reports to their client, perhaps only a moment later."""
         deadline = time.monotonic() + self.access.seconds
         while time.monotonic() < deadline:
             for future in futures:
@@ -112,38 +112,38 @@ class DaskClient:
                 if future.status in ("cancelled", "lost"):
                     return f"{future.key} is {future.status}"
             time.sleep(0.05)
-        return "it knows nothing of it"
+        return "it does not know it"
 
     def _check(self, future: Any, client: Any) -> None:
         status = future.status
         if status in ("cancelled", "lost"):
-            raise DaskError(f"The future {future.key} is {status} already: compute it anew.")
+            raise DaskError(f"The future {future.key} is {status} already: compute it again.")
         theirs, ours = future.client.scheduler.address, client.scheduler.address
         if theirs != ours and future.client.scheduler_info(n_workers=0).get("id") != self.identity():
             raise DaskError(
-                f"The future {future.key} belongs to the scheduler {theirs}, and the job's is {self.access.title}."
+                f"The future {future.key} belongs to the scheduler {theirs}, but the job's is {self.access.title}."
             )
 
     def find(self, token: str) -> int:
-        """How many leaves are published under a token; 0: none was submitted."""
+        """The number of leaves that are published under a token; 0: nothing was submitted."""
         names = self.ask().jobs.keys()
         count = 0
         while name_of(token, count) in names:
             count += 1
         return count
 
-    # -- looks ------------------------------------------------------------------------------------------
+    # -- polls ------------------------------------------------------------------------------------------
 
     def identity(self) -> str:
         """The scheduler's id, which is another one after a restart."""
         return self.ask().id
 
     def look(self, token: str, count: int) -> dict[str, Any]:
-        """What has become of a submission: ``id`` of the scheduler, ``workers``, ``leaves`` (``None`` for each that
-        it does not know). An answer not older than :data:`FRESH` serves everybody.
+        """The state of a submission: ``id`` of the scheduler, ``workers``, ``leaves`` (``None`` for each that it does
+        not know). All callers share an answer that is not older than :data:`FRESH`.
 
         Raises:
-            SchedulerConnectionError: nobody can tell now.
+            SchedulerConnectionError: the scheduler does not answer.
         """
         with self._lock:
             answer = self._answer
@@ -152,10 +152,10 @@ class DaskClient:
         return answer.of(token, count)
 
     def ask(self) -> Answer:
-        """What has become of all jobs that there are at the scheduler.
+        """The states of all jobs that the scheduler has.
 
         Raises:
-            SchedulerConnectionError: nobody can tell now.
+            SchedulerConnectionError: the scheduler does not answer.
         """
         self.polls += 1
         answer = Answer(**self._run(remote.look, PREFIX), asked=time.monotonic())
@@ -169,7 +169,7 @@ class DaskClient:
 
     def _hold(self, token: str, count: int) -> list[Any]:
         held = self._futures.get(token)
-        # After the connection broke, those that we had know nothing any more.
+        # After the connection broke, our old futures report nothing any more.
         if held is None or any(future.client is not self.client or future.cancelled() for future in held):
             held = self._get(token, range(count))
             with self._lock:
@@ -178,10 +178,10 @@ class DaskClient:
         return held
 
     def end(self, token: str, count: int) -> threading.Event:
-        """Set as soon as a submission has ended: the scheduler tells, nobody asks.
+        """Set as soon as a submission has ended: the scheduler reports it, without polls.
 
         Raises:
-            SchedulerConnectionError: not reached.
+            SchedulerConnectionError: the scheduler was not reached.
         """
         held = self._hold(token, count)
         with self._lock:
@@ -196,8 +196,8 @@ class DaskClient:
         """The results of leaves.
 
         Raises:
-            SchedulerConnectionError: the connection broke, and they are still there; or they were lost with a worker,
-                and are computed anew.
+            SchedulerConnectionError: the connection broke, and the results are still there; or they were lost with a
+            worker, and are being computed again.
             DaskError: a result cannot be sent, or cannot be read here.
         """
         from distributed.comm.core import CommClosedError
@@ -206,29 +206,29 @@ class DaskClient:
         try:
             return self._gather(token, numbers, futures)
         except (CommClosedError, TimeoutError, CancelledError) as error:
-            # A connection that breaks cancels the futures of this side; those on the cluster are as they were.
+            # A broken connection cancels the futures on this side; those on the cluster are unchanged.
             raise SchedulerConnectionError(
                 f"The connection to the Dask scheduler {self.access.title} broke: {error or type(error).__name__}"
             ) from error
         except SchedulerConnectionError:
             raise
-        except Exception as error:  # whatever somebody's object raises when it is sent or read
+        except Exception as error:  # a user's object may raise anything when it is sent or read
             if any(future.cancelled() or future.client.status != "running" for future in futures):
-                # The connection broke, and is another one by now.
+                # The connection broke, and there is a new one by now.
                 raise SchedulerConnectionError(
                     f"The connection to the Dask scheduler {self.access.title} broke while the result was fetched."
                 ) from error
-            self.identity()  # an OSError may be the connection's, too: then there is no answer
+            self.identity()  # an OSError may come from the connection: then there is no answer
             raise DaskError(
                 f"The result cannot be fetched: {error or type(error).__name__}. It must be something that can be "
-                "pickled, of modules that this process has, too."
+                "pickled, with modules that this process has, too."
             ) from error
         finally:
-            for future in futures:  # an error's frames may keep them for long
+            for future in futures:  # an error's frames may keep them alive for long
                 future.release()
 
     def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
-        """Large results may take their time; Dask waits as patiently for those that a worker took with it."""
+        """Fetches results. Large ones may take long; Dask waits as long for results that were lost with a worker."""
         client = futures[0].client
         names = [name_of(token, number) for number in numbers]
         gathering = asyncio.run_coroutine_threadsafe(
@@ -238,7 +238,7 @@ class DaskClient:
             while not wait([gathering], PATIENCE).done:
                 answer = self.ask()
                 if any((answer.jobs.get(name) or {"state": ""})["state"] != "memory" for name in names):
-                    raise SchedulerConnectionError("A result was lost with its worker, and is computed anew.")
+                    raise SchedulerConnectionError("A result was lost with its worker and is being computed again.")
             return list(gathering.result())
         finally:
             gathering.cancel()
@@ -248,17 +248,17 @@ class DaskClient:
         try:
             return [self._call(client, client.get_dataset, name_of(token, number)) for number in numbers]
         except KeyError as error:
-            raise SchedulerConnectionError(f"The Dask scheduler has no result {error} (any more).") from error
+            raise SchedulerConnectionError(f"The Dask scheduler has no result {error}, or no longer.") from error
 
     # -- the end ----------------------------------------------------------------------------------------
 
     def cancel(self, token: str, count: int, *, given: bool) -> None:
-        """Ends the work, but what others need of it. Tasks that run end by themselves: Dask cannot kill them.
+        """Cancels the work that no other client needs. Running tasks end by themselves: Dask cannot kill them.
 
         Args:
-            token: the submission's.
-            count: of its leaves.
-            given: they are somebody's futures, and to be cancelled though that one holds them.
+            token: the submission token.
+            count: number of its leaves.
+            given: whether they are a user's futures, which are cancelled although the user's client holds them.
         """
         try:
             futures = self._get(token, range(count))
@@ -271,20 +271,20 @@ class DaskClient:
         self.release(token, count)
 
     def retry(self, token: str, count: int) -> list[Any]:
-        """Has the scheduler compute again what erred.
+        """Has the scheduler compute failed tasks again.
 
         Returns:
             The futures, which are still published under the token.
 
         Raises:
-            SchedulerConnectionError: not reached, or it has them no more.
+            SchedulerConnectionError: the scheduler was not reached, or no longer has them.
         """
         futures, client = self._get(token, range(count)), self.client
         self._call(client, client.retry, [future for future in futures if future.status == "error"])
         return futures
 
     def release(self, token: str, count: int) -> None:
-        """Lets the cluster forget results that are safe."""
+        """Lets the cluster forget results that are kept elsewhere."""
         self.forget(token)
         client = self.client
         for name in names_of(token, count):
@@ -296,7 +296,7 @@ class DaskClient:
             self._futures.pop(token, None)
             self._ends.pop(token, None)
 
-    # -- about the cluster ------------------------------------------------------------------------------
+    # -- the cluster ------------------------------------------------------------------------------------
 
     def logs(self) -> dict[str, Any]:
         """The newest lines of the scheduler's and of each worker's log."""
@@ -311,10 +311,10 @@ class DaskClient:
     # -- inside -----------------------------------------------------------------------------------------
 
     def _run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The answer of a function that runs inside the scheduler.
+        """The return value of a function that runs inside the scheduler.
 
         Raises:
-            SchedulerConnectionError: there was none in time.
+            SchedulerConnectionError: there was no answer in time.
             DaskError: it cannot run there: the versions do not fit.
         """
         import cloudpickle
@@ -326,8 +326,8 @@ class DaskClient:
             return self._call(client, client.run_on_scheduler, function, *args)
         except SchedulerConnectionError:
             raise
-        except Exception as error:  # whatever an interpreter says of another one's code
-            raise DaskError(f"The Dask scheduler {self.access.title} cannot be asked: {self._why(error)}") from error
+        except Exception as error:  # an interpreter may raise anything for another one's code
+            raise DaskError(f"The Dask scheduler {self.access.title} cannot answer: {self._why(error)}") from error
 
     def _why(self, error: Exception) -> str:
         try:
@@ -336,17 +336,17 @@ class DaskClient:
             differences = []
         if not differences:
             return f"{type(error).__name__}: {error}"
-        return f"its versions do not fit ours: {'; '.join(differences)}. Install the same ones ({error})"
+        return f"its versions differ from ours: {'; '.join(differences)}. Install the same ones ({error})"
 
     def _call(self, client: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Calls a method of a client in its own loop, where it is a coroutine, and waits for so long as is allowed."""
+        """Calls a method of a client, in the client's loop if it is a coroutine, and waits up to the timeout."""
         with asking(self.access):
             return call_in_loop(client, max(self.access.seconds, LEAST), function, *args, **options)
 
 
 def _alike(leaves: Sequence[Any], futures: Sequence[Any]) -> list[list[int]]:
-    """The numbers of the leaves that are no futures, those together that Dask computes together: work that is kept as
-    an expression, such as a data frame, loses its optimisation where it is computed with what is kept as a graph."""
+    """The numbers of the leaves that are not futures, in the groups that Dask computes together: work kept as an
+    expression, such as a data frame, loses its optimisation if it is computed together with graphs."""
     groups: dict[bool, list[int]] = {}
     for number, (leaf, future) in enumerate(zip(leaves, futures, strict=True)):
         if future is None:
@@ -355,7 +355,7 @@ def _alike(leaves: Sequence[Any], futures: Sequence[Any]) -> list[list[int]]:
 
 
 def _end_of(futures: Sequence[Any], others: threading.Event) -> threading.Event:
-    """Set, and ``others`` with it, as soon as all of them have ended."""
+    """An event that is set, together with ``others``, as soon as all futures have ended."""
     ended = threading.Event()
     lock = threading.Lock()
     left = len(futures)

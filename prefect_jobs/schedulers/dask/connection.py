@@ -16,25 +16,25 @@ from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 
 DEFAULT_TIMEOUT = 10.0
 _NAME = "prefect-jobs"
-#: What the ids of our clients, in whichever process, begin with.
+#: Prefix of the ids of our clients, in all processes.
 CLIENT_IDS = f"CleanClient-{_NAME}-"
 LOOPBACK = "127.0.0.1"
 
 
 class DaskError(PrefectJobsError):
-    """The scheduler refuses what it was asked; trying again does not help."""
+    """The scheduler refuses the request; trying again does not help."""
 
 
 @dataclass(frozen=True)
 class DaskAccess:
-    """Where a scheduler is and how it is reached. Without a host: a cluster on this machine, shared by the process."""
+    """The address and credentials of a scheduler. Without a host: the cluster of this process, on this machine."""
 
     host: str = ""
     #: Seconds; 0: :data:`DEFAULT_TIMEOUT`.
     timeout: float = 0
     #: Seconds; 0: Dask's own.
     heartbeat_interval: float = 0
-    #: Files, as :class:`distributed.Security` takes them (or their contents).
+    #: Files for :class:`distributed.Security` (or their contents).
     tls_ca_file: str | None = None
     tls_client_cert: str | None = None
     tls_client_key: str | None = None
@@ -44,17 +44,17 @@ class DaskAccess:
 
     @property
     def title(self) -> str:
-        """The scheduler for people."""
+        """The scheduler's name in messages."""
         return self.host or "on this machine"
 
     @property
     def seconds(self) -> float:
-        """Within how many it must answer."""
+        """The seconds in which it must answer."""
         return self.timeout or DEFAULT_TIMEOUT
 
 
 def security_of(access: DaskAccess) -> Any:
-    """What Dask's clients take as ``security``; ``None``: there is no TLS."""
+    """The ``security`` argument of Dask's clients; ``None``: no TLS."""
     if not (access.tls_ca_file or access.tls_client_cert):
         return None
     from distributed.security import Security
@@ -72,10 +72,10 @@ def _client_class() -> Any:
     from distributed import Client
 
     class CleanClient(Client):
-        """A client that leaves nothing behind where it cannot connect.
+        """A client that leaves nothing behind if it cannot connect.
 
-        Dask's own leaves the thread of its loop; and where it is not closed, it closes itself when it is collected as
-        garbage, which hangs for ever if that happens while another client starts its loop.
+        Dask's own client leaves the thread of its loop. If it is not closed, it closes itself when it is garbage
+        collected, which hangs for ever if another client starts its loop at that moment.
         """
 
         def start(self, **kwargs: Any) -> None:
@@ -97,18 +97,18 @@ class DaskConnections:
     def __init__(self) -> None:
         self._clients: dict[DaskAccess, Any] = {}
         self._cluster: Any = None
-        #: Of the two above; never held while somebody waits for a scheduler.
+        #: For the two above; never held while a thread waits for a scheduler.
         self._lock = threading.Lock()
         #: Held while the cluster on this machine starts.
         self._starting = threading.Lock()
-        #: One for each scheduler: one that is away must not keep the others waiting.
+        #: One for each scheduler, so that one that cannot be reached does not block the others.
         self._connecting: dict[DaskAccess, threading.Lock] = {}
 
     def client(self, access: DaskAccess) -> Any:
         """The client of a scheduler.
 
         Raises:
-            SchedulerConnectionError: not reached in time.
+            SchedulerConnectionError: the scheduler was not reached in time.
         """
         with self._connecting_to(access):
             with self._lock:
@@ -123,13 +123,13 @@ class DaskConnections:
             return client
 
     def shared(self, access: DaskAccess) -> DaskAccess:
-        """The same scheduler in the way in which this process reaches it: its own cluster has a client already."""
+        """The access under which this process has a client for the scheduler: its own cluster has one already."""
         cluster = self._cluster
         ours = cluster is not None and cluster.status.name == "running" and access.host == cluster.scheduler_address
         return DaskAccess() if ours else access
 
     def close(self, access: DaskAccess) -> None:
-        """Closes the client of a scheduler, if there is one; without a host, the cluster on this machine, too."""
+        """Closes the client of a scheduler, if there is one; without a host, also the cluster on this machine."""
         with self._connecting_to(access):
             with self._lock:
                 client = self._clients.pop(access, None)
@@ -143,18 +143,18 @@ class DaskConnections:
         """Closes every client, and the cluster on this machine."""
         with self._lock:
             known = {*self._clients, *([DaskAccess()] if self._cluster is not None else [])}
-        # The clients of the cluster on this machine before the cluster.
+        # First the clients of the cluster on this machine, then the cluster.
         for access in sorted(known, key=lambda access: not access.host):
             self.close(access)
 
     def forget(self) -> None:
-        """In a forked child: clients, their threads and the cluster are the parent's."""
+        """In a forked child: drops clients, threads and the cluster, which belong to the parent."""
         self._lock, self._starting = threading.Lock(), threading.Lock()
         self._connecting.clear()
         self._clients.clear()
         if self._cluster is not None:
             self._cluster = None
-            # Dask and multiprocessing would end and wait for the parent's workers when this process ends.
+            # Otherwise Dask and multiprocessing end and join the parent's workers when this process ends.
             multiprocessing.process._children.clear()  # type: ignore[attr-defined]
             from distributed.deploy.spec import SpecCluster
 
@@ -172,24 +172,24 @@ class DaskConnections:
         if security is not None:
             more["security"] = security
         try:
-            # Never the default client of the process: that one is the user's own.
+            # Never the default client of the process: that one belongs to the user.
             address = access.host or self._local_cluster().scheduler_address
             return _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
         except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
             why = str(error) or type(error).__name__
             hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
             if access.host.startswith("tls:") or security is not None:
-                hint += " With TLS the address begins with tls:// and the certificates must be those of the cluster."
+                hint += " With TLS, the address begins with tls:// and the certificates must be those of the cluster."
             elif "reset" in why or "closed" in why:
                 hint += (
-                    " Should it take TLS only: the address begins with tls:// then, and the block needs certificates."
+                    " If it accepts TLS only, use an address that begins with tls://, and a block with certificates."
                 )
             raise SchedulerConnectionError(
                 f"Cannot reach the Dask scheduler {access.title} within {access.seconds:g} s: {why}. {hint}".rstrip()
             ) from error
 
     def _local_cluster(self) -> Any:
-        """The cluster on this machine: worker processes, so that work does not hold up the program."""
+        """The cluster on this machine: worker processes, so that work does not block the program."""
         with self._starting:
             if self._cluster is None or self._cluster.status.name != "running":
                 from distributed import LocalCluster
@@ -202,11 +202,11 @@ def _close(client: Any) -> None:
     try:
         client.close(timeout=2)
     except (OSError, TimeoutError, RuntimeError):
-        return  # its scheduler is gone: nothing is left to be told
+        return  # its scheduler has ended and needs no message
 
 
 def gone(address: str) -> bool:
-    """Whether nobody listens at an address of this machine any more: the process whose cluster it was has ended."""
+    """Whether no process listens at an address of this machine any more: the process with the cluster has ended."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     with socket.socket() as probe:
         probe.settimeout(2)
@@ -214,7 +214,7 @@ def gone(address: str) -> bool:
 
 
 def call_in_loop(client: Any, seconds: float, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Calls a client's method in the client's own loop, where it is a coroutine, and waits for it.
+    """Calls a client's method, in the client's loop if it is a coroutine, and waits for it.
 
     Raises:
         TimeoutError: it took longer than ``seconds``.
@@ -232,7 +232,7 @@ def call_in_loop(client: Any, seconds: float, function: Callable[..., Any], *arg
 
 @contextmanager
 def asking(access: DaskAccess) -> Iterator[None]:
-    """Turns "it did not answer" into "nobody can tell now".
+    """Turns errors of a request without an answer into SchedulerConnectionError.
 
     Raises:
         SchedulerConnectionError: the connection broke, or there was no answer in time.
@@ -252,11 +252,11 @@ def asking(access: DaskAccess) -> Iterator[None]:
 
 
 def describe(access: DaskAccess, client: Any) -> dict[str, Any]:
-    """What a scheduler says of itself: address, versions, workers, threads, memory (bytes), dashboard, and what of
-    its versions does not fit ours.
+    """A description of a scheduler: address, versions, workers, threads, memory (bytes), dashboard, and versions that
+    differ from ours.
 
     Raises:
-        SchedulerConnectionError: it does not answer in time.
+        SchedulerConnectionError: the scheduler does not answer in time.
     """
     with asking(access):
         info = call_in_loop(client, access.seconds, client.scheduler.identity, n_workers=-1)
@@ -278,10 +278,10 @@ def describe(access: DaskAccess, client: Any) -> dict[str, Any]:
 
 
 def mismatches(client: Any, seconds: float = DEFAULT_TIMEOUT) -> list[str]:
-    """What of a cluster's versions does not fit ours, for people.
+    """The versions of a cluster that differ from ours, for people.
 
     Raises:
-        SchedulerConnectionError: it does not answer in time.
+        SchedulerConnectionError: the scheduler does not answer in time.
     """
     with asking(DaskAccess(str(client.scheduler.address))):
         return _differences(call_in_loop(client, seconds, client.get_versions, check=False))
@@ -304,7 +304,7 @@ def _differences(versions: dict[str, Any]) -> list[str]:
 
 
 def _what(said: dict[str, Any]) -> dict[str, str]:
-    """What must be alike on both sides."""
+    """The versions that must be equal on both sides."""
     python = ".".join(str(said.get("host", {}).get("python", "")).split(".")[:2])
     packages = said.get("packages", {})
     return {"python": python, **{name: packages.get(name) for name in ("dask", "distributed", "cloudpickle")}}

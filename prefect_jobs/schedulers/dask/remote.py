@@ -1,17 +1,17 @@
-"""What runs inside the Dask scheduler, sent there by value: it need not have this package. Standard library only."""
+"""Functions that run inside the Dask scheduler, sent by value: it need not have this package. Standard library only."""
 
 from typing import Any
 
-#: Tasks of a job that are looked at to tell whether any has begun.
+#: Number of tasks of a job that are checked for whether any has begun.
 _LIMIT = 20_000
 
 
 def look(prefix: str, dask_scheduler: Any = None) -> dict[str, Any]:
-    """What has become of all published futures whose names begin so, in one call.
+    """The states of all published futures with a name prefix, in one call.
 
     Args:
-        prefix: of the names; each has one future.
-        dask_scheduler: given by Dask.
+        prefix: of the names; each name has one future.
+        dask_scheduler: passed by Dask.
 
     Returns:
         ``id`` of the scheduler, number of ``workers``, and ``jobs``: a leaf for each name.
@@ -25,13 +25,13 @@ def look(prefix: str, dask_scheduler: Any = None) -> dict[str, Any]:
 
 
 def unshared(names: list[str], ours: str, dask_scheduler: Any = None) -> list[Any]:
-    """The keys of published futures that nothing else needs: the same work may be that of two jobs, a part of what
-    somebody else computes, or held by somebody's client.
+    """The keys of published futures that nothing else needs. The same work may belong to two jobs, be a part of another
+    client's work, or be held by a client.
 
     Args:
-        names: under which they are published.
-        ours: what the ids of our clients begin with; empty: whoever holds them does not count.
-        dask_scheduler: given by Dask.
+        names: the names under which they are published.
+        ours: prefix of the ids of our clients; empty: ignore which clients hold them.
+        dask_scheduler: passed by Dask.
     """
     published = dask_scheduler.extensions["publish"].datasets
     keys = {key for name in names if name in published for key in published[name]["keys"]}
@@ -68,7 +68,7 @@ def _leaf(task: Any, key: Any) -> dict[str, Any]:
 
 
 def _said(exception: Any) -> str:
-    """The words of an error that the scheduler itself made, such as KilledWorker: it keeps no text of those."""
+    """The text of an error that the scheduler itself raised, such as KilledWorker: it stores no text for those."""
     import pickle
 
     if not isinstance(exception, bytes | bytearray):
@@ -78,16 +78,16 @@ def _said(exception: Any) -> str:
 
 
 def _executing(task: Any) -> bool:
-    """Whether a worker has begun a task that was sent to it: it may be given more than it has threads for.
+    """Whether a worker has begun a task that was sent to it: a worker may have more tasks than threads.
 
-    What it executes it tells with its heartbeats, every few seconds.
+    A worker reports its running tasks with its heartbeats, every few seconds.
     """
     worker = task.processing_on
     return worker is None or len(worker.processing) <= worker.nthreads or task in worker.executing or _begun(task)
 
 
 def _begun(task: Any) -> bool:
-    """Whether any task that this one waits for has been begun."""
+    """Whether any task among the dependencies of this one has begun."""
     waiting: list[Any] = list(task.dependencies)
     seen: set[Any] = set()
     while waiting and len(seen) < _LIMIT:
@@ -95,7 +95,7 @@ def _begun(task: Any) -> bool:
         if other in seen:
             continue
         seen.add(other)
-        computed = other.state == "memory" and other.run_spec is not None  # without it: data that was sent there
+        computed = other.state == "memory" and other.run_spec is not None  # without it: data that a client sent
         if computed or other.state == "erred" or (other.state == "processing" and _executing(other)):
             return True
         waiting.extend(other.dependencies)

@@ -1,4 +1,4 @@
-"""What people hand over to be computed: Dask objects, or lists, tuples and dicts of them."""
+"""The work that users submit: Dask objects, or lists, tuples and dicts of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ Shape = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """Leaves to be computed, and how they were put together."""
+    """Leaves to be computed, and their structure."""
 
     leaves: list[Any]
-    #: JSON: where each leaf goes in what :func:`put_together` makes.
+    #: JSON: the place of each leaf in the value of :func:`put_together`.
     shape: Shape
 
 
 def take_apart(given: Any) -> Work:
-    """The leaves of what was given.
+    """The leaves of a value.
 
     Raises:
-        ValueError: something that is neither a Dask object nor a list, tuple or dict of these, or nothing at all.
+        ValueError: a value that is neither a Dask object nor a list, tuple or dict of these, or that is empty.
     """
     leaves: list[Any] = []
     shape = _shape(given, leaves, "It")
     if not leaves:
-        raise ValueError("There is nothing to compute in what was given to execute().")
+        raise ValueError("The argument of execute() contains nothing to compute.")
     return Work(leaves, shape)
 
 
 def has_futures(given: Work) -> bool:
-    """Whether it is, in part, what somebody computes already."""
+    """Whether parts of the work are futures, which are computed already."""
     from distributed import Future
 
     return any(isinstance(leaf, Future) for leaf in given.leaves)
@@ -40,7 +40,7 @@ def check_callable_here(given: Work) -> None:
     """Whether the clients of futures can be called from this thread.
 
     Raises:
-        ValueError: one of them lives in the event loop that this call blocks.
+        ValueError: a client runs in the event loop that this call blocks.
     """
     import asyncio
 
@@ -53,7 +53,8 @@ def check_callable_here(given: Work) -> None:
     for leaf in given.leaves:
         if isinstance(leaf, Future) and leaf.client.loop.asyncio_loop is running:
             raise ValueError(
-                f"The future {leaf.key} is of a client in this event loop, which execute() blocks: await aexecute()."
+                f"The future {leaf.key} belongs to a client in this event loop, which execute() blocks. "
+                "Call await aexecute()."
             )
 
 
@@ -70,7 +71,7 @@ def _shape(given: Any, leaves: list[Any], where: str) -> Shape:
     if type(given) is dict:
         keys = list(given)
         if not all(isinstance(key, str | int) and not isinstance(key, bool) for key in keys):
-            raise ValueError("The keys of a dict of Dask objects are texts or whole numbers.")
+            raise ValueError("The keys of a dict of Dask objects must be texts or whole numbers.")
         return {"keys": keys, "values": [_shape(given[key], leaves, f"{where}[{key!r}]") for key in keys]}
     raise ValueError(
         f"{where} is {type(given).__name__}: execute() takes a dask.delayed object, a distributed.Future, a Dask "
@@ -79,14 +80,14 @@ def _shape(given: Any, leaves: list[Any], where: str) -> Shape:
 
 
 def size(shape: Shape) -> int:
-    """How many leaves there are in it."""
+    """The number of leaves in a structure."""
     numbers: list[int] = []
     put_together(shape, numbers.append)
     return len(numbers)
 
 
 def put_together(shape: Shape, leaf: Callable[[int], Any]) -> Any:
-    """The results in the form in which the work was given."""
+    """The results in the structure of the submitted work."""
     if "leaf" in shape:
         return leaf(int(shape["leaf"]))
     if "list" in shape:
