@@ -117,7 +117,7 @@ def test_another_object_of_the_same_workflow_gives_parents_too(manager: JobManag
     ("name", "fields", "error", "text"),
     [
         ("A B", {}, ValueError, "'A B' cannot be the name of a node"),
-        ("parent", {}, ValueError, "a word of DAGMan's own"),
+        ("parent", {}, ValueError, "a reserved word of DAGMan"),
         ("A", {"retries": 1}, TypeError, r"A node takes no 'retries'\. Valid: attributes,.*parents by add_parent"),
         ("A", {"parents": ["B"]}, TypeError, "takes no 'parents'"),
         ("A", {"retry": "1"}, ValueError, "retry of the node 'A' is a whole number"),
@@ -316,7 +316,7 @@ def test_what_was_made_wrong_by_hand_is_refused_before_it_is_submitted(
 
 
 def test_a_workflow_without_nodes_is_refused(workflow: CondorWorkflow) -> None:
-    with pytest.raises(SubmissionError, match=r"The workflow has no nodes: make some, and save\(\) them"):
+    with pytest.raises(SubmissionError, match=r"The workflow has no nodes\. Create some and call their save\(\)"):
         workflow.execute()
 
 

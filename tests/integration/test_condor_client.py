@@ -200,7 +200,7 @@ def test_anothers_jobs_are_not_ours_to_steer(alice: CondorClient, bob: CondorCli
     job = submit(alice, tmp_path / "job", HELD)
 
     for action in ("Hold", "Release", "Remove"):
-        with pytest.raises(CondorRefusal, match="they are another's"):
+        with pytest.raises(CondorRefusal, match="another user owns them"):
             bob.act(action, job.constraint, "not mine")
 
     (ad,) = job.ads()

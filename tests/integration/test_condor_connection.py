@@ -105,7 +105,7 @@ def test_a_token_that_may_only_look_is_told_so(condor_pool: PersonalPool) -> Non
             lambda: client.submit("executable = /bin/sh\n", 1, spool=True),
             lambda: client.edit("false", "X", "1"),
         ):
-            with pytest.raises(SchedulerConnectionError, match="lets us look only, not submit: the token needs"):
+            with pytest.raises(SchedulerConnectionError, match="lets us read but not submit: the token needs"):
                 use()
 
 

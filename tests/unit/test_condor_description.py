@@ -303,7 +303,7 @@ OUTSIDE = [
 def test_an_output_that_leads_out_of_the_jobs_directory_is_refused(command: str, path: str) -> None:
     given = [{"out": path}, f'"a=b;out = {path}"', f"out={path}"] if command == "transfer_output_remaps" else [path]
     for value in given:
-        with pytest.raises(DescriptionError, match="leads out of the job's directory '/data/job'"):
+        with pytest.raises(DescriptionError, match="leads out of the job directory '/data/job'"):
             commands({command: value, "up": "../..", "arguments": "$(up)"})
 
 

@@ -115,7 +115,7 @@ def test_every_state_of_htcondor_has_a_meaning(
         (16, "Spooling input data files", "Unexpanded", "Submitted", "Inputs are being sent."),
         (1, None, "Held", "Paused", "Held by a user."),
         (34, "memory usage exceeded request_memory", "Held", "Held", "set_attribute('request_memory'"),
-        (13, "Transfer input files failure", "Held", "Held", "every input file is still there"),
+        (13, "Transfer input files failure", "Held", "Held", "every input file still exists"),
         (12, "Transfer output files failure", "Held", "Held", "transfer_output_files"),
         (6, "Failed to execute", "Held", "Held", "the executable starts"),
         (26, "SYSTEM_PERIODIC_HOLD", "Held", "Held", "administrator"),

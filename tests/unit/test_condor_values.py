@@ -68,7 +68,7 @@ def test_arguments_may_be_given_in_any_of_htcondors_ways(given: Any, expected: l
 
 @pytest.mark.parametrize("given", [{"a": 1}, object(), {"a"}])
 def test_what_is_no_argument_is_refused(given: Any) -> None:
-    with pytest.raises(ValueError, match="arguments are a text or a list"):
+    with pytest.raises(ValueError, match="arguments must be a text or a list"):
         write_value("arguments", given)
 
 

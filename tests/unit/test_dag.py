@@ -39,7 +39,7 @@ def test_bad_names(name: Any) -> None:
 
 @pytest.mark.parametrize("name", ["PARENT", "parent", "Child", "all_nodes"])
 def test_reserved_names_in_any_case(name: str) -> None:
-    with pytest.raises(DagError, match=rf"'{name}' is a word of DAGMan's own"):
+    with pytest.raises(DagError, match=rf"'{name}' is a reserved word of DAGMan"):
         check_name(name)
 
 
@@ -102,12 +102,12 @@ def test_kinds_that_are_none(kind: str, text: str) -> None:
         ({"dir": "."}, "dir of the node 'N'"),
         ({"dir": "a b"}, "dir = 'a b' of the node 'N'"),
         ({"dir": "a\n"}, "of the node 'N'"),
-        ({"dir": "workflow.dag"}, "files of DAGMan's own"),
+        ({"dir": "workflow.dag"}, "are reserved for DAGMan"),
         ({"dag_file": "x.dag"}, "The node 'N' is a JOB and takes no dag_file"),
         ({"kind": "SUBDAG"}, "The node 'N' is a SUBDAG and needs its dag_file"),
         ({"kind": "SPLICE"}, "The node 'N' is a SPLICE and needs its dag_file"),
         ({"kind": "SUBDAG", "dag_file": "x/a b.dag"}, "dag_file = 'x/a b.dag' of the node 'N'.*white space"),
-        ({"kind": "SPLICE", "dag_file": "x", "attributes": {"executable": "x"}}, "no submit commands of its own"),
+        ({"kind": "SPLICE", "dag_file": "x", "attributes": {"executable": "x"}}, "it has no submit commands"),
     ],
 )
 def test_what_is_wrong_with_a_field_names_field_and_node(fields: Mapping[str, Any], text: str) -> None:

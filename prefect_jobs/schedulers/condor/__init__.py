@@ -1,4 +1,4 @@
-"""HTCondor: submit descriptions, the client and its helper process, and what job ads mean.
+"""HTCondor: submit descriptions, the client and its helper process, and the meaning of job ads.
 
-Only :mod:`~prefect_jobs.schedulers.condor.helper`, which runs as a process of its own, imports ``htcondor2``.
+Only :mod:`~prefect_jobs.schedulers.condor.helper`, which runs as a separate process, imports ``htcondor2``.
 """

@@ -1,4 +1,4 @@
-"""How an access point is reached, and what carries requests and files there."""
+"""The address and identity of an access point, and the protocol for requests and files to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ SSH_PORT = 22
 
 
 class CondorError(PrefectJobsError):
-    """HTCondor did not do what it was asked; trying again later may help."""
+    """HTCondor did not carry out a request; trying again later may help."""
 
 
 class CondorRefusal(CondorError):
-    """HTCondor refuses the request as it is; trying again does not help."""
+    """HTCondor refuses the request; trying again does not help."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where an access point is and who we are there. Secrets are not part of its repr."""
+    """The address of an access point and our identity there. The repr contains no secrets."""
 
     host: str | None = None
     port: int | None = None
@@ -34,18 +34,18 @@ class Access:
 
     @property
     def local(self) -> bool:
-        """The machine's own HTCondor configuration counts."""
+        """Whether the machine's own HTCondor configuration is used."""
         return not self.token and not self.username
 
     @property
     def title(self) -> str:
-        """The access point for people."""
+        """The access point's name in messages."""
         if self.local:
             return "this machine's HTCondor"
         return f"{self.host}:{self.port or (SSH_PORT if self.username else DEFAULT_PORT)}"
 
     def settings(self, folder: str) -> dict[str, Any]:
-        """What the helper process is told. With ``pool`` the host is the access point, else the collector."""
+        """The settings for the helper process. With ``pool`` the host is the access point, else the collector."""
         collector: str | None = None
         at: str | None = None
         if not self.local:
@@ -62,13 +62,13 @@ class Access:
         }
 
 
-#: What an access point is asked, each answered by a method of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
+#: Requests to an access point, each answered by a method of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
 Question = Literal["query", "history", "edit", "act", "dagman", "check"]
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What an access point is asked to take: a description, of how many processes, with inputs to be sent or not."""
+    """A submission: a description, the number of procs, and whether to spool the inputs."""
 
     text: str
     count: int
@@ -77,7 +77,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that an access point has taken."""
+    """A cluster that an access point has accepted."""
 
     cluster_id: int
     num_procs: int
@@ -85,32 +85,32 @@ class Cluster:
 
 
 class Transport(Protocol):
-    """Carries questions and files between this machine and one access point, under one identity.
+    """Carries requests and files between this machine and one access point, under one identity.
 
-    For any threads: a transfer, however long, holds up no question. All of it may raise
+    For any threads: a transfer does not block requests, however long it takes. Each method may raise
 
     - SchedulerConnectionError: the access point is not reached, refuses us, or does not answer in time;
-    - CondorRefusal: it refuses the request as it is;
-    - CondorError: the request failed on the way; whether it was done is not known.
+    - CondorRefusal: it refuses the request;
+    - CondorError: the request failed; whether it was carried out is not known.
     """
 
     def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
-        """The answer to a question, as JSON has it, within ``timeout`` seconds."""
+        """The answer to a request, as JSON values, within ``timeout`` seconds."""
         ...
 
     def submit(self, submission: Submission, timeout: float) -> Cluster:
         """Submits a description.
 
-        With ``spool``, the access point has on return the files of this machine that the description names
-        (``executable``, ``input``, ``transfer_input_files``); a cluster whose files do not arrive is removed.
+        With ``spool``, the files of this machine that the description names (``executable``, ``input``,
+        ``transfer_input_files``) are spooled on return. A cluster whose files cannot be spooled is removed.
         """
         ...
 
     def submit_all(self, submissions: Sequence[Submission], timeout: float) -> list[Cluster | PrefectJobsError]:
-        """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
+        """As :meth:`submit`, for many through one connection; a failure of one does not affect the others.
 
         Returns:
-            For each what :meth:`submit` would give or raise.
+            For each the return value or the exception of :meth:`submit`.
         """
         ...
 
@@ -120,8 +120,8 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends what was started for it; the next request starts it anew. In a forked child, what the parent started
-        goes on there."""
+        """Ends the processes that were started; the next request starts them again. In a forked child, the parent's
+        processes continue."""
         ...
 
 

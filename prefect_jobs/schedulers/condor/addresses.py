@@ -1,4 +1,4 @@
-"""Where daemons are: by name, by alias, by address. Used by the helper process."""
+"""Addresses of daemons: by name, by alias, by address. Used by the helper process."""
 
 import ipaddress
 import re
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-#: ``<host:port?addrs=host-port+host-port&alias=name&…>``, HTCondor's way to write an address.
+#: ``<host:port?addrs=host-port+host-port&alias=name&…>``, HTCondor's form of an address.
 _SINFUL = re.compile(r"<(?P<host>\[[^]]*\]|[^:>]*):(?P<port>\d+)(?:\?(?P<more>[^>]*))?>")
 
 
 def schedds_at(ads: Sequence[Mapping[str, Any]], host: str, port: int | None = None) -> list[Mapping[str, Any]]:
-    """The schedds that a person means by the name, an alias or an address of their machine.
+    """The schedds that match a name, an alias or an address of their machine.
 
     Args:
-        ads: of all schedds of the pool.
-        host: as the person wrote it.
-        port: of the access point, if it was given: it decides where several are found.
+        ads: the ads of all schedds of the pool.
+        host: as the user wrote it.
+        port: of the access point, if given; it selects one if several schedds match.
     """
     wanted = host.strip().strip("[]").rstrip(".").lower()
     found = [ad for ad in ads if wanted in _names(ad)]
@@ -29,7 +29,7 @@ def schedds_at(ads: Sequence[Mapping[str, Any]], host: str, port: int | None = N
 
 
 def listens(sinful: str) -> bool:
-    """Whether something takes connections at a daemon's address."""
+    """Whether a daemon accepts connections at an address."""
     found = _SINFUL.match(sinful)
     if found is None:
         return False
@@ -41,7 +41,7 @@ def listens(sinful: str) -> bool:
 
 
 def _names(ad: Mapping[str, Any]) -> set[str]:
-    """What its machine is called: in full, without the domain, by its alias; and the schedd itself."""
+    """The names of a schedd and its machine: with and without the domain, and the alias."""
     machine = str(ad.get("Machine") or "").lower()
     found = {str(ad.get("Name") or "").lower(), machine, machine.partition(".")[0]}
     sinful = _SINFUL.match(str(ad.get("MyAddress")))
@@ -51,17 +51,17 @@ def _names(ad: Mapping[str, Any]) -> set[str]:
 
 
 def _endpoints(ad: Mapping[str, Any]) -> set[tuple[str, int]]:
-    """Its addresses, each with a port."""
+    """The addresses of a schedd, each with a port."""
     sinful = _SINFUL.match(str(ad.get("MyAddress")))
     if sinful is None:
         return set()
     found = {(sinful["host"].strip("[]"), int(sinful["port"]))}
-    # A plus is no blank here.
+    # A plus does not stand for a space here.
     for item in re.findall(r"(?:^|&)addrs=([^&]*)", sinful["more"] or ""):
         for endpoint in item.split("+"):
             address, _, number = endpoint.rpartition("-")
             if number.isdigit():
-                # IPv6 is written with dashes for colons.
+                # IPv6 addresses are written with dashes instead of colons.
                 found.add((address.strip("[]").replace("-", ":"), int(number)))
     return found
 
@@ -77,7 +77,7 @@ def _is_at(ad: Mapping[str, Any], wanted: set[str]) -> bool:
     addresses = {address for address, _ in _endpoints(ad)}
     if addresses & wanted:
         return True
-    # "localhost" is this machine, whatever address the schedd has on it.
+    # "localhost" is this machine, whatever address the schedd uses on it.
     return any(map(_is_loopback, wanted)) and any(map(_is_here, addresses))
 
 
@@ -89,7 +89,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_here(address: str) -> bool:
-    """Whether an address is one of this machine's: only those can be bound."""
+    """Whether an address belongs to this machine: only those can be bound."""
     try:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,4 +1,4 @@
-"""The HTCondor client that jobs and blocks use: a few typed calls over a transport."""
+"""The HTCondor client of jobs and blocks: a few typed calls over a transport."""
 
 import time
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from prefect_jobs.schedulers.condor.transport import transport_for
 
 __all__ = ["Access", "Cluster", "CondorClient", "CondorError", "CondorRefusal", "Submission"]
 
-#: Seconds within which an access point must answer a question.
+#: Seconds in which an access point must answer a request.
 TIMEOUT = 10.0
-#: Seconds for moving files; that somebody answers at all is asked before, within :data:`TIMEOUT`.
+#: Seconds for transferring files. Before a transfer, the access point must answer within :data:`TIMEOUT`.
 TRANSFER_TIMEOUT = 6 * 3600.0
-#: Seconds for which an access point that has answered need not be asked whether it does, before files are moved.
+#: Seconds for which an answer counts, so that a transfer needs no request before it.
 FRESH = 2.0
-#: Submissions in one request to the helper: should it end in the middle, each of them is looked for by its token.
+#: Submissions in one request to the helper. If the helper ends in the middle, each is searched by its token.
 _CHUNK = 50
 
-#: RemoveX takes a job that was removed, but is kept for its outputs, out of the queue.
+#: RemoveX removes a job from the queue that was removed, but is kept for its outputs.
 Action = Literal["Hold", "Release", "Remove", "RemoveX"]
 
 
@@ -37,9 +37,9 @@ Action = Literal["Hold", "Release", "Remove", "RemoveX"]
 class Dagman:
     """DAGMan at an access point."""
 
-    #: The folder of HTCondor's programs there.
+    #: The folder of HTCondor's programs at the access point.
     folder: str
-    #: HTCondor's version there, as its daemons write it.
+    #: HTCondor's version at the access point, as its daemons write it.
     version: str
 
 
@@ -50,23 +50,23 @@ class CondorClient:
         """
         Args:
             access: the access point.
-            timeout: seconds within which it must answer a question.
-            transport: what reaches it; none: the one for such an access.
+            timeout: seconds in which it must answer a request.
+            transport: the transport to it; none: the default one for the access.
         """
         self.access = access
         self.timeout = timeout
         self.transport = transport or transport_for(access)
-        #: When it answered last (monotonic).
+        #: Time of the last answer (monotonic).
         self._answered = float("-inf")
 
     def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
-        """Submits ``count`` processes; with ``spool`` the inputs are at the access point on return. It
-        notes that a moment later; one that ends in between holds the jobs until they are released.
+        """Submits ``count`` procs; with ``spool`` the inputs are at the access point on return. The schedd notes that a
+        moment later; a schedd that ends in between holds the jobs until they are released.
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds: nothing was submitted.
             CondorRefusal: the description is refused.
-            CondorError: it failed on the way; whether a cluster is in the queue must be asked by its token.
+            CondorError: the submission failed; search for a cluster in the queue by its token.
         """
         self._reach()
         timeout = TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0)
@@ -75,10 +75,10 @@ class CondorClient:
         return found
 
     def submit_all(self, submissions: Sequence[Submission]) -> list[Cluster | PrefectJobsError]:
-        """As :meth:`submit`, of many through one connection; what fails with one of them keeps no other.
+        """As :meth:`submit`, for many through one connection; a failure of one does not affect the others.
 
         Returns:
-            For each what :meth:`submit` would give or raise.
+            For each the return value or the exception of :meth:`submit`.
         """
         found: list[Cluster | PrefectJobsError] = []
         for start in range(0, len(submissions), _CHUNK):
@@ -94,8 +94,8 @@ class CondorClient:
         """Job ads in the queue.
 
         Raises:
-            SchedulerConnectionError: nobody can tell now: not reached within ``timeout`` seconds, or it failed on the
-                way. So it is with all questions below.
+            SchedulerConnectionError: not reached within ``timeout`` seconds, or the request failed, as for all other
+            requests below.
         """
         found: list[dict[str, Any]] = self._ask("query", constraint=constraint, projection=list(projection))
         return found
@@ -110,7 +110,7 @@ class CondorClient:
         """Job ads that have left the queue, newest first, at most ``match`` of them (-1: all).
 
         Args:
-            since: an expression that is true of the newest record known: nothing older is looked at.
+            since: an expression that is true of the newest known record: nothing older is read.
         """
         found: list[dict[str, Any]] = self._ask(
             "history", constraint=constraint, projection=list(projection), match=match, since=since
@@ -121,10 +121,10 @@ class CondorClient:
         """Sets an attribute of jobs in the queue to an expression.
 
         Returns:
-            Of how many jobs.
+            The number of jobs.
 
         Raises:
-            CondorRefusal: the access point does not let us.
+            CondorRefusal: the access point does not allow it.
         """
         return int(self._ask("edit", constraint=constraint, attribute=attribute, value=value))
 
@@ -137,14 +137,16 @@ class CondorClient:
         """Holds, releases or removes jobs.
 
         Returns:
-            To how many jobs it was done.
+            The number of jobs.
 
         Raises:
-            CondorRefusal: they are another user's.
+            CondorRefusal: the jobs are another user's.
         """
         answer = self._ask("act", action=action, constraint=constraint, reason=reason)
         if answer.get("TotalPermissionDenied"):
-            raise CondorRefusal(f"{self.access.title} does not let us {action.lower()} these jobs: they are another's.")
+            raise CondorRefusal(
+                f"{self.access.title} does not let us {action.lower()} these jobs: another user owns them."
+            )
         return int(answer.get("TotalSuccess", 0))
 
     def retrieve(self, constraint: str) -> None:
@@ -152,33 +154,33 @@ class CondorClient:
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds.
-            CondorError: not everything could be fetched and written; it stays at the access point.
+            CondorError: not everything could be fetched and written; the rest stays at the access point.
         """
         self._reach()
         self.transport.retrieve(constraint, TRANSFER_TIMEOUT)
 
     def check(self) -> dict[str, Any]:
-        """Connects, authenticates, and tells what is there.
+        """Connects, authenticates, and returns a description of the access point.
 
         Raises:
-            SchedulerConnectionError: with what to mend.
+            SchedulerConnectionError: with advice.
         """
         found: dict[str, Any] = self._ask("check")
         return found
 
     def close(self) -> None:
-        """Ends what was started for it; the next use starts it anew."""
+        """Ends the processes that were started; the next use starts them again."""
         self.transport.close()
 
     def _reach(self) -> None:
-        """Finds out whether the access point answers, if that is not known: a transfer may take long to tell."""
+        """Checks that the access point answers, unless that is known: a failing transfer may take long."""
         if time.monotonic() - self._answered > FRESH:
             self.query("false", ("ClusterId",))
 
     def _ask(self, question: Question, **args: Any) -> Any:
         """
         Raises:
-            SchedulerConnectionError: for any error but a refusal: asked again, it may well answer.
+            SchedulerConnectionError: any error but a refusal: trying again may help.
         """
         try:
             answer = self.transport.ask(question, args, self.timeout)

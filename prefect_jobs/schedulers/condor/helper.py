@@ -1,10 +1,10 @@
-"""The process in which HTCondor's bindings live: one for each identity. Run as a module, never imported.
+"""The process that loads HTCondor's bindings: one for each identity. Run as a module, never imported.
 
-Why a process: the bindings keep the first security session, so a second token in the same process would
-submit as the first user; and a C library that hangs can be killed only with its process.
+A separate process, since the bindings keep the first security session, so a second token in the same process would
+submit as the first user; and since a C library that hangs can be killed only with its process.
 
-Protocol: a line of JSON in, a line of JSON out. The first line configures; it comes through the pipe since it
-may hold a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind, "text": …}``.
+Protocol: a line of JSON in, a line of JSON out. The first line has the settings; they come through the pipe since they
+may contain a token. The answer to a request is ``{"ok": …}`` or ``{"error": kind, "text": …}``.
 """
 
 import json
@@ -23,23 +23,23 @@ from typing import Any
 
 from prefect_jobs.schedulers.condor import addresses
 
-#: Kinds of errors; the client makes exceptions of them.
+#: Kinds of errors; the client turns them into exceptions.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
 
 #: Error of a restarted daemon that no longer knows our security session; nothing was executed, a retry opens a new one.
 _FORGOTTEN = "Server rejected our session id"
-#: In what the bindings say where a daemon does not let us in, or not do that. Several of these have other causes, too.
+#: Texts of the bindings when a daemon refuses us or an action. Several of these have other causes, too.
 _SHUT_OUT = re.compile(r"authenticat|denied|start command|performing action|failed to connect", re.IGNORECASE)
 _NO_WRITE = (
-    "lets us look only, not submit: the token needs the authorization WRITE, or the pool has to allow it to who we are"
+    "lets us read but not submit: the token needs the authorization WRITE, or the pool must allow it to our identity"
 )
-#: What the bindings say where a schedd does not set an attribute.
+#: Text of the bindings when a schedd does not set an attribute.
 _UNEDITED = "Unable to edit"
-_ENDED = "who submitted it has ended"
+_ENDED = "the process that submitted it has ended"
 
 
 class HelperError(Exception):
-    """An error with its kind, to be told to the client."""
+    """An error with its kind, for the client."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class HelperError(Exception):
 
 
 def configure(settings: Mapping[str, Any]) -> None:
-    """Writes HTCondor's configuration for a token into the private folder; without one, the machine's counts."""
+    """Writes HTCondor's configuration for a token into the private folder; without a token, the machine's is used."""
     token = settings.get("token")
     if not token:
         return
@@ -60,7 +60,7 @@ def configure(settings: Mapping[str, Any]) -> None:
     lines = (
         f"SEC_TOKEN_DIRECTORY = {tokens}",
         "SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS",
-        # A client that can read a pool's signing key makes a token of its own, as another user.
+        # A client that can read a pool's signing key creates its own token, as another user.
         f"SEC_PASSWORD_DIRECTORY = {folder / 'none'}",
         f"SEC_TOKEN_POOL_SIGNING_KEY_FILE = {folder / 'none' / 'key'}",
         "ENABLE_IPV6 = AUTO",
@@ -73,7 +73,7 @@ def configure(settings: Mapping[str, Any]) -> None:
 
 
 class Session:
-    """An access point, found once and asked until it fails."""
+    """An access point, located once and used until it fails."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         import htcondor2
@@ -84,7 +84,7 @@ class Session:
         self._schedd: Any = None
 
     def ask(self, operation: Callable[..., Any], /, **args: Any) -> Any:
-        """Does what is requested; once more where a schedd that was started again does not know us any more."""
+        """Carries out a request; again if a restarted schedd no longer knows us."""
         try:
             try:
                 return operation(**args)
@@ -103,14 +103,14 @@ class Session:
     def _check_entry(self) -> None:
         """
         Raises:
-            HelperError: the schedd answers, but does not let us in, or not submit.
+            HelperError: the schedd answers, but refuses us, or refuses submissions.
         """
         for level, problem in (("READ", self._no_entry()), ("WRITE", _NO_WRITE)):
             try:
                 self._condor.ping(self._ad, level)
             except Exception as error:
                 if not addresses.listens(str(self._ad.get("MyAddress"))):
-                    return  # it is away
+                    return  # it does not answer
                 name = self._ad.get("Name")
                 raise HelperError(UNREACHABLE, f"the schedd {name} answers but {problem}") from error
 
@@ -124,9 +124,9 @@ class Session:
         )
 
     def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
-        """Submits and, with ``spool``, sends the inputs; a cluster whose inputs did not arrive is removed."""
+        """Submits and, with ``spool``, spools the inputs; a cluster whose inputs cannot be spooled is removed."""
         schedd = self._connected()
-        # Where who asked has ended, others look for the work by its token: it must not come after that.
+        # If the program has ended, other processes search for the work by its token: it must not appear after that.
         if _abandoned():
             raise HelperError(FAILED, _ENDED)
         try:
@@ -151,7 +151,7 @@ class Session:
 
     @contextmanager
     def _removing(self, cluster: int) -> Iterator[None]:
-        """Removes a cluster whose inputs do not arrive, and says so."""
+        """Removes a cluster whose inputs cannot be spooled, and reports that."""
         try:
             yield
         except Exception as error:
@@ -163,7 +163,7 @@ class Session:
             raise HelperError(FAILED, text) from error
 
     def submit_all(self, submissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Submits many, each as :meth:`submit`; the answers to each as :func:`main` gives them."""
+        """Submits many, each as :meth:`submit`; returns an answer for each, in the form of :func:`main`."""
         found: list[dict[str, Any]] = []
         for number, submission in enumerate(submissions):
             found.append(_answer(partial(self.ask, self.submit, **submission)))
@@ -171,7 +171,7 @@ class Session:
                 continue
             self.forget()
             away = _answer(partial(self.query, "false", ["ClusterId"]))
-            if "error" in away:  # then each of the others would wait in vain
+            if "error" in away:  # then each of the others would wait for the timeout
                 text = f"not tried, since an earlier submission failed and it does not answer: {away['text']}"
                 found += [{"error": UNREACHABLE, "text": text}] * (len(submissions) - number - 1)
                 break
@@ -184,7 +184,7 @@ class Session:
     def history(
         self, constraint: str, projection: list[str], match: int, since: str | None = None
     ) -> list[dict[str, Any]]:
-        """Job ads that have left the queue, newest first, down to the one of which ``since`` is true."""
+        """Job ads that have left the queue, newest first, down to the one that matches ``since``."""
         return [_plain(ad) for ad in self._connected().history(constraint, projection, match, since)]
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
@@ -193,35 +193,35 @@ class Session:
         try:
             return int(schedd.edit(constraint, attribute, value))
         except Exception as error:
-            if _UNEDITED in str(error):  # said after we were let in
+            if _UNEDITED in str(error):  # raised after we were authorized
                 raise HelperError(REFUSED, _text(error)) from error
             raise
 
     def dagman(self) -> dict[str, Any]:
-        """Where DAGMan is at the access point, and which version."""
+        """The path and the version of DAGMan at the access point."""
         self._connected()
         try:
             folder = self._condor.RemoteParam(self._ad)["BIN"]
         except Exception as error:
             self._check_entry()
-            text = f"the access point does not tell where its condor_dagman is: {_text(error)}"
+            text = f"the access point does not report the path of its condor_dagman: {_text(error)}"
             raise HelperError(FAILED, text) from error
         return {"folder": str(folder), "version": self._ad.get("CondorVersion")}
 
     def act(self, action: str, constraint: str, reason: str) -> dict[str, Any]:
-        """Hold, Release or Remove; the answer counts what became of how many jobs."""
-        # Schedds differ in which characters of a reason they escape. A pair with a code of no meaning, since
-        # htcondor2 25.14 drops a reason that is a text alone.
+        """Hold, Release or Remove; the answer has the number of jobs for each outcome."""
+        # Schedds escape different characters of a reason. The reason is a pair with a code without meaning, since
+        # htcondor2 25.14 drops a reason that is only a text.
         text = " ".join(reason.split()).replace('"', "'").replace("\\", "/")
         answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=(text, None))
         return _plain(answer)
 
     def retrieve(self, constraint: str) -> None:
-        """Writes outputs (and logs so far) of spooled jobs to where their submitter wants them."""
+        """Writes outputs (and logs so far) of spooled jobs to the places that their submitter chose."""
         self._connected().retrieve(constraint)
 
     def check(self) -> dict[str, Any]:
-        """What there is at the other end."""
+        """A description of the access point."""
         schedd = self._connected()
         schedd.query("false", ["ClusterId"], limit=1)
         report: dict[str, Any] = {
@@ -236,7 +236,7 @@ class Session:
             },
         }
         condor = self._condor
-        # Whether this identity may submit is asked by a ping at the level that submitting needs.
+        # A ping at the level that submitting needs shows whether this identity may submit.
         condor.ping(self._ad, "WRITE")
         slots = self._collector().query(
             condor.AdTypes.Startd, "true", ["Name", "Cpus", "Memory", "TotalCpus", "TotalMemory", "State"]
@@ -251,7 +251,7 @@ class Session:
         return self._schedd
 
     def forget(self) -> None:
-        """Looks the access point up again at the next request: it may have moved to another port."""
+        """Makes the next request locate the access point again: it may have moved to another port."""
         self._schedd = self._ad = None
 
     def _collector(self) -> Any:
@@ -292,7 +292,7 @@ class Session:
         return ads[0]
 
     def _why(self, text: str) -> str:
-        """The bindings say "failed" for a wrong address and a wrong token alike; a bare connection tells."""
+        """The reason of an error: the bindings report "failed" for a wrong address and a wrong token alike."""
         address = self._settings.get("collector")
         if not address:
             return (
@@ -311,28 +311,28 @@ class Session:
 
 
 def _answer(ask: Callable[[], Any]) -> dict[str, Any]:
-    """What is told to the client: what ``ask`` gives, or what went wrong."""
+    """The answer for the client: the value of ``ask``, or the error."""
     try:
         return {"ok": ask()}
     except HelperError as error:
         return {"error": error.kind, "text": _text(error)}
-    except Exception as error:  # raised at the client
+    except Exception as error:  # the client raises it
         return {"error": FAILED, "text": _text(error)}
 
 
 def _abandoned() -> bool:
-    """Whether the program that asks us has ended."""
+    """Whether the program that sends requests has ended."""
     found = select.poll()
     found.register(sys.stdin.fileno(), select.POLLHUP)
     return any(event & select.POLLHUP for _, event in found.poll(0))
 
 
 def _plain(ad: Any) -> dict[str, Any]:
-    """An ad as JSON takes it; expressions that have no value are left out."""
+    """An ad as JSON values; expressions without a value are left out."""
     found: dict[str, Any] = {}
     for name in ad:
         value = ad[name]
-        # Not isinstance: what is undefined comes as a member of an enumeration of whole numbers.
+        # Not isinstance: an undefined value is a member of an integer enumeration.
         if type(value) in (str, int, float, bool):
             found[name] = value
     return found
@@ -343,9 +343,9 @@ def _text(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Answers requests until the other end goes away."""
+    """Answers requests until the other end closes the pipe."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    os.dup2(2, 1)  # a library's output must not mix with the answers
     session: Session | None = None
     folder: str | None = None
     answer: dict[str, Any] = {"error": FAILED, "text": "not configured"}
@@ -367,11 +367,11 @@ def main() -> None:
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
     except BrokenPipeError:
-        # Who asked was killed meanwhile. What could not be written must not be tried again at the end.
+        # The program was killed meanwhile. An answer that could not be written must not be written again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     finally:
         if folder is not None:
-            # The program that started us was killed, or forgot to close: the token does not stay behind.
+            # The program that started us was killed, or did not close us: the token must not remain.
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What job ads mean: from HTCondor's states of each process to one status of our vocabulary. Pure."""
+"""The meaning of job ads: from HTCondor's states of each proc to one of our statuses. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 
-#: The attributes that a poll asks for, and no others.
+#: The attributes that a poll requests.
 PROJECTION = (
     "ClusterId",
     "ProcId",
@@ -44,31 +44,31 @@ UNEXPANDED, IDLE, RUNNING, REMOVED, COMPLETED, HELD, SUBMISSION_ERR = (
 COUNTED = (UNEXPANDED, IDLE, RUNNING, REMOVED, COMPLETED, HELD, SUBMISSION_ERR)
 #: JobStatus (HTCondor manual, "Job ClassAd Attributes"); 6 transfers output, 7 is suspended.
 _STATES = {0: UNEXPANDED, 1: IDLE, 2: RUNNING, 3: REMOVED, 4: COMPLETED, 5: HELD, 6: RUNNING, 7: RUNNING}
-#: HoldReasonCode: by a user; at submit by hold=true; inputs are still on their way.
+#: HoldReasonCode: by a user; at submit by hold=true; inputs are being spooled.
 HOLD_BY_USER, HOLD_AT_SUBMIT, HOLD_SPOOLING, HOLD_MEMORY = 1, 15, 16, 34
-#: What we make of HOLD_SPOOLING, which no user can release, where a schedd has forgotten that inputs have arrived.
+#: Replaces HOLD_SPOOLING, which no user can release, when a schedd missed noting that inputs are spooled.
 HOLD_FORGOTTEN = 10016
 WAITING_CODES = (HOLD_SPOOLING, HOLD_FORGOTTEN)
-#: An expression that is true of processes that wait for their inputs.
+#: A constraint that matches procs that wait for their inputs.
 WAITING = f"JobStatus == 5 && (HoldReasonCode == {HOLD_SPOOLING} || HoldReasonCode == {HOLD_FORGOTTEN})"
 
 _ADVICE = {
-    3: "Its own policy holds it: look at its periodic_hold and on_exit_hold, then resume() or stop().",
-    6: "Look whether the executable starts on the execution point: its interpreter, its permissions.",
-    12: "Look whether every file of transfer_output_files is written by the job, then resubmit().",
-    13: "Look whether every input file is still there, then resume() or resubmit().",
-    14: "The directory of the job is not there at the access point; resubmit().",
+    3: "Its own policy holds it: check periodic_hold and on_exit_hold, then resume() or stop().",
+    6: "Check that the executable starts on the execution point: its interpreter, its permissions.",
+    12: "Check that the job writes every file of transfer_output_files, then resubmit().",
+    13: "Check that every input file still exists, then resume() or resubmit().",
+    14: "The directory of the job is missing at the access point: resubmit().",
     26: "The system's policy (SYSTEM_PERIODIC_HOLD) holds it; ask the pool's administrator.",
     34: "Raise request_memory with set_attribute('request_memory', …), then stop() and resubmit().",
     46: "It ran longer than allowed_job_duration; raise that, then stop() and resubmit().",
     47: "It ran longer than allowed_execute_duration; raise that, then stop() and resubmit().",
 }
-_DEFAULT_ADVICE = "Mend the cause, then resume(); or stop()."
+_DEFAULT_ADVICE = "Fix the cause, then resume(); or stop()."
 
 
 @dataclass(frozen=True)
 class Proc:
-    """One process of a cluster, as last seen. Times are seconds since 1970, UTC, by the schedd's clock."""
+    """One proc of a cluster, as last seen. Times are seconds since 1970, UTC, by the schedd's clock."""
 
     proc: int
     state: str
@@ -80,17 +80,17 @@ class Proc:
     host: str | None = None
     started: int | None = None
     ended: int | None = None
-    #: Still at the access point; a completed one that is not has been fetched and removed, or was removed.
+    #: Whether it is in the queue. A completed proc that is not was fetched and removed, or only removed.
     queued: bool = True
 
     @property
     def ended_well(self) -> bool:
-        """Completed with the exit code that means success."""
+        """Whether it completed with the exit code that means success."""
         return self.state == COMPLETED and self.exit_signal is None and self.exit_code == self.success_code
 
     @property
     def status(self) -> str:
-        """The process' status in our vocabulary."""
+        """The proc's status, as one of ours."""
         if self.state == COMPLETED:
             return statuses.COMPLETE if self.ended_well else statuses.ERROR
         if self.state == HELD:
@@ -99,16 +99,16 @@ class Proc:
 
     @property
     def final(self) -> bool:
-        """Nothing more will happen to it."""
+        """Whether nothing more happens to it."""
         return self.state in (COMPLETED, REMOVED)
 
     @property
     def waiting(self) -> bool:
-        """Its inputs are not there yet, as far as the schedd knows."""
+        """Whether the schedd reports that its inputs are not spooled yet."""
         return self.hold_code in WAITING_CODES
 
     def outcome(self) -> str:
-        """How it ended, for people."""
+        """The outcome, for people."""
         where = f" on {self.host}" if self.host else ""
         if self.state == REMOVED:
             return f"removed: {self.reason}" if self.reason else "removed"
@@ -119,22 +119,22 @@ class Proc:
         return f"exit code {self.exit_code}{where}"
 
     def hold_text(self) -> str:
-        """Why it is held and what to do."""
+        """The reason of the hold, and advice."""
         advice = _ADVICE.get(self.hold_code or 0, _DEFAULT_ADVICE)
         reason = (self.reason or "no reason given").rstrip(". ")
         return f"Held by HTCondor (code {self.hold_code}): {reason}. {advice}"
 
     def encode(self) -> dict[str, Any]:
-        """For a JSON column; values that say nothing are left out."""
+        """For a JSON column; ``None`` values are left out."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
-    """A process from its ad.
+    """A proc from its ad.
 
     Args:
         ad: the attributes of :data:`PROJECTION`.
-        queued: from the queue, not from the history.
+        queued: whether the ad is from the queue, not from the history.
     """
     code = _int(ad.get("JobStatus")) or 0
     state = _STATES.get(code, UNEXPANDED)
@@ -165,18 +165,18 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
 
 
 def decode(values: Iterable[Mapping[str, Any]]) -> dict[int, Proc]:
-    """The inverse of :meth:`Proc.encode`, by process number."""
+    """The inverse of :meth:`Proc.encode`, by proc number."""
     return {proc.proc: proc for proc in (Proc(**value) for value in values)}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a cluster's processes amount to."""
+    """The status of a cluster, from those of its procs."""
 
-    #: A status of our vocabulary; Results-Ready when the work is over and outputs can be fetched.
+    #: One of our statuses; Results-Ready when the work is over and outputs can be fetched.
     status: str
     message: str = ""
-    #: Where ``status`` is Results-Ready: what the job will be once its outputs are here.
+    #: If ``status`` is Results-Ready: the status once the outputs are fetched.
     outcome: str | None = None
     started: datetime | None = None
     ended: datetime | None = None
@@ -186,11 +186,11 @@ def judge(procs: Mapping[int, Proc], total: int) -> Verdict | None:
     """The status of a cluster.
 
     Args:
-        procs: what is known, by number.
-        total: how many there should be.
+        procs: the known procs, by number.
+        total: the number of procs.
 
     Returns:
-        ``None`` while nothing at all is known of some of them: that is no news, and no failure.
+        ``None`` while some procs are unknown: that is no news, and no failure.
     """
     if len(procs) < total or not procs:
         return None
@@ -203,7 +203,7 @@ def judge(procs: Mapping[int, Proc], total: int) -> Verdict | None:
     if len(kinds) == 1:
         status = next(iter(kinds))
     elif left and left <= {statuses.PAUSED, statuses.HELD}:
-        # Nothing runs, and nothing will without a hand: what is over is no news beside that.
+        # Nothing runs, and nothing continues without a person: that matters more than the procs that are over.
         status = statuses.HELD if statuses.HELD in left else statuses.PAUSED
     else:
         status = statuses.VARIOUS_COMPLETE if over else statuses.VARIOUS
@@ -215,7 +215,7 @@ def judge(procs: Mapping[int, Proc], total: int) -> Verdict | None:
 
 
 def count(procs: Mapping[int, Proc]) -> dict[str, int]:
-    """How many processes are in each of HTCondor's states."""
+    """The number of procs in each of HTCondor's states."""
     found = Counter(proc.state for proc in procs.values())
     return {state: found.get(state, 0) for state in COUNTED}
 

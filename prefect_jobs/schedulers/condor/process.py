@@ -1,4 +1,4 @@
-"""The transport by token or local configuration: HTCondor's bindings in helper processes of their own."""
+"""The transport by token or local configuration: HTCondor's bindings in separate helper processes."""
 
 import json
 import os
@@ -23,9 +23,9 @@ from prefect_jobs.schedulers.condor.access import (
     Submission,
 )
 
-#: Seconds that a helper may take to start and import the bindings on a busy machine.
+#: Seconds in which a helper must start and import the bindings, on a busy machine.
 START_TIMEOUT = 30.0
-#: Where the helper finds this package.
+#: The folder from which the helper imports this package.
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 #: Operations that may have succeeded even though they failed here.
 _SUBMITTING = ("submit", "submit_all")
@@ -35,9 +35,9 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
     """The exception for a helper's answer.
 
     Args:
-        access: whom it asked.
-        answer: with ``error`` and ``text``.
-        begun: it is about a submission, of which the text does not tell whether it got through.
+        access: the access point.
+        answer: the helper's, with ``error`` and ``text``.
+        begun: whether it is about a submission that may have succeeded.
     """
     text, kind = answer["text"], answer["error"]
     if kind == "unreachable":
@@ -50,7 +50,7 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
 
 
 class HelperTransport:
-    """Two helpers: one answers questions, the other moves files, so that a large transfer holds no question up."""
+    """Two helpers: one for requests, one for files, so that a large transfer does not block requests."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -79,7 +79,7 @@ class HelperTransport:
         self.transfers.call("retrieve", {"constraint": constraint}, timeout)
 
     def close(self) -> None:
-        """Ends both."""
+        """Ends both helpers."""
         self.questions.close()
         self.transfers.close()
 
@@ -89,7 +89,7 @@ def _submitted(answer: Mapping[str, Any]) -> Cluster:
 
 
 class HelperProcess:
-    """One helper, started at the first request, replaced when it hangs or dies. Requests take turns."""
+    """One helper, started at the first request, replaced when it hangs or dies. It serves one request at a time."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -100,16 +100,16 @@ class HelperProcess:
         self._rest = b""
 
     def call(self, op: str, args: Mapping[str, Any], timeout: float) -> Any:
-        """Has the helper do one of the operations of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
+        """Has the helper carry out an operation of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
 
         Raises:
             SchedulerConnectionError: not reached, refused, or no answer within ``timeout`` seconds.
-            CondorRefusal, CondorError: the access point's own answer.
+            CondorRefusal, CondorError: the access point's answer.
         """
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
             raise SchedulerConnectionError(
-                f"{self._access.title} did not answer earlier requests within {timeout:g} s; try again later."
+                f"{self._access.title} did not answer earlier requests within {timeout:g} s. Try again later."
             )
         try:
             self._start()
@@ -118,7 +118,7 @@ class HelperProcess:
             self._lock.release()
 
     def close(self) -> None:
-        """Ends the helper and removes its folder with the token; a forked child lets go of its parent's."""
+        """Ends the helper and removes its folder with the token; a forked child drops its parent's helper."""
         process, self._process = self._process, None
         folder, self._folder = self._folder, None
         if process is not None:
@@ -154,9 +154,9 @@ class HelperProcess:
                 stderr=errors,
                 bufsize=0,
                 env=environment,
-                # A group of its own: Ctrl-C at a terminal is for the program, which then ends its helper.
+                # Its own process group: Ctrl-C at a terminal goes to the program, which then ends its helper.
                 process_group=0,
-                # Where the program is killed, its helper may still need the token to remove what is half submitted.
+                # If the program is killed, its helper may still need the token to remove an incomplete submission.
                 pass_fds=(self._folder.lock,),
             )
         os.set_blocking(cast(Any, self._process.stdin).fileno(), False)
@@ -186,8 +186,8 @@ class HelperProcess:
                 f"The helper process for {self._access.title} ended (exit code {code}). {tail}".strip()
             ) from error
         except BaseException:
-            # Interrupted (Ctrl-C): its answer must not be taken for that to the next request, and what it was asked
-            # to submit must not come later.
+            # Interrupted (Ctrl-C): the next request must not read this one's answer, and its submission must not come
+            # later.
             self.close()
             raise
         if "error" not in answer:
@@ -195,7 +195,7 @@ class HelperProcess:
         raise error_of(self._access, answer, begun=op in _SUBMITTING)
 
     def _send(self, line: bytes, deadline: float) -> None:
-        """A request to the helper, which may be larger than a pipe holds."""
+        """Sends a request to the helper; it may be larger than a pipe's buffer."""
         pipe = cast(Any, cast("subprocess.Popen[bytes]", self._process).stdin).fileno()
         left = memoryview(line)
         while left:
@@ -203,7 +203,7 @@ class HelperProcess:
             left = left[os.write(pipe, left) :]
 
     def _line(self, deadline: float) -> bytes:
-        """A line of the helper's answers."""
+        """A line from the helper."""
         pipe = cast(Any, cast("subprocess.Popen[bytes]", self._process).stdout).fileno()
         chunks = [self._rest]
         while b"\n" not in chunks[-1]:

@@ -1,4 +1,4 @@
-"""Which transport reaches an access point. One over SSH has its place here."""
+"""The transport for an access point. A transport over SSH belongs here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -36,10 +36,10 @@ class NoTransport:
         raise self._refusal()
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Does nothing."""
 
     def _refusal(self) -> SchedulerConnectionError:
         return SchedulerConnectionError(
-            f"The access point {self._access.title} is set up with a user name, which means SSH; this version reaches "
-            "access points by token only. Give the block a token (condor_token_create on the access point)."
+            f"The access point {self._access.title} has a user name, which means SSH. This version reaches access "
+            "points by token only. Give the block a token (condor_token_create on the access point)."
         )

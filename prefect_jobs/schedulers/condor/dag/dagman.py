@@ -1,7 +1,7 @@
-"""The job that is DAGMan itself, at an access point of which nothing but its address is known.
+"""The submit description of DAGMan, for an access point of which only the address is known.
 
-``Submit.from_dag`` needs ``condor_dagman`` on the client's PATH and puts the client's environment into the job; what
-condor_submit_dag would do is done here for the far end.
+``Submit.from_dag`` needs ``condor_dagman`` on the client's PATH and puts the client's environment into the job. This
+module does what condor_submit_dag would do at the access point.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from prefect_jobs.schedulers.condor.dag.staging import INPUTS
 from prefect_jobs.schedulers.condor.submit.description import incoming, write_environment
 from prefect_jobs.schedulers.condor.submit.input_files import literal
 
-#: What comes back: all that is in the folder of the DAG.
+#: The outputs: everything in the folder of the DAG.
 EVERYTHING = f"{FOLDER}/"
 _DAG = f"{FOLDER}/{DAG_NAME}"
-#: Seconds between two of DAGMan's updates of its own ad; its default, 300, is for nobody who watches.
+#: Seconds between two of DAGMan's updates of its own ad. Its default, 300, is too long for polls.
 _UPDATE = "5"
 
 
 def logs(directories: Sequence[str]) -> str:
-    """What is fetched for the logs alone: DAGMan's, and those of nodes in these directories."""
+    """The outputs to fetch for the logs alone: DAGMan's, and those of nodes in these directories."""
     return ", ".join([f"{_DAG}.dagman.out", *(f"{FOLDER}/{name}/logs" for name in dict.fromkeys(directories))])
 
 
@@ -41,11 +41,11 @@ def describe(
     Args:
         program: DAGMan at the access point.
         stage: the folder that is sent (see :mod:`~prefect_jobs.schedulers.condor.dag.staging`).
-        directory: the workflow's own directory.
+        directory: the job directory of the workflow.
         name: the workflow's name.
-        token: how the job is found again.
+        token: the submission token.
         config: DAGMan's configuration.
-        rescue: it goes on from a rescue DAG.
+        rescue: whether it continues from a rescue DAG.
     """
     binary = f"{program.folder}/condor_dagman"
     version = program.version.replace("'", "").replace('"', "")
@@ -67,13 +67,13 @@ def describe(
         "output": "dagman.out",
         "error": "dagman.err",
         "batch_name": slug(name),
-        # It writes a rescue DAG when it is removed, and its nodes are removed with it.
+        # When it is removed, it writes a rescue DAG, and its nodes are removed, too.
         "remove_kill_sig": "SIGUSR1",
         "My.OtherJobRemoveRequirements": '"DAGManJobId =?= $(cluster)"',
-        # Ended by anything but itself (the machine went down, it was killed), it is started again and recovers.
-        # 3 is how it asks for that itself; any other exit code is its end, ABORT-DAG-ON's own ones among them.
+        # If it ends for an outside reason (the machine went down, it was killed), it is started again and recovers.
+        # It exits with 3 to be started again; any other exit code is its end, as are those of ABORT-DAG-ON.
         "on_exit_remove": "(ExitSignal =?= 11 || (ExitCode =!= undefined && ExitCode >= 0 && ExitCode =!= 3))",
-        # What it wrote waits until it is fetched, also after a removal; then it is taken out of the queue.
+        # Its outputs wait until they are fetched, also after a removal; then it is removed from the queue.
         "leave_in_queue": "JobStatus == 4 || (JobStatus == 3 && LastJobStatus =!= 4)",
         "My.PrefectJobsToken": f'"{token}"',
         "My.PrefectJobsRescue": "True" if rescue else "False",
@@ -82,8 +82,8 @@ def describe(
 
 
 def _environment(program: Dagman, config: Mapping[str, str]) -> dict[str, str]:
-    """DAGMan's environment. Its configuration comes this way, since it takes no configuration file by a relative path;
-    DAGs in the DAG inherit it. PATH is for condor_submit_dag and condor_rm, which DAGMan calls, and for scripts."""
+    """DAGMan's environment. It contains its configuration, since DAGMan reads no configuration file by a relative path;
+    inner DAGs inherit it. PATH is for condor_submit_dag and condor_rm, which DAGMan calls, and for scripts."""
     return {
         "_CONDOR_DAGMAN_QUEUE_UPDATE_INTERVAL": _UPDATE,
         **{f"_CONDOR_{macro}": value for macro, value in config.items()},

@@ -1,7 +1,7 @@
 """The text of a DAG file. Pure.
 
-``htcondor2.dags`` writes no SPLICE, SERVICE, MAXJOBS, or FINAL with a DIR, gives nodes other names, and needs the
-bindings in the process that writes; so these lines are ours. Syntax: HTCondor manual, "DAG Input File Format".
+``htcondor2.dags`` writes no SPLICE, SERVICE, MAXJOBS, or FINAL with a DIR, changes the names of nodes, and needs the
+bindings in the process that writes. Syntax: HTCondor manual, "DAG Input File Format".
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from prefect_jobs.schedulers.condor.dag.model import (
     script_arguments,
 )
 
-#: The folder in the spool that holds the DAG and the nodes' directories, and comes back.
+#: The folder in the spool with the DAG and the nodes' directories. It is fetched back.
 FOLDER = "dag"
 DAG_NAME = "workflow.dag"
 STATUS_NAME = "workflow.status"
-#: Least seconds between two writings of the node status file.
+#: Least number of seconds between two writes of the node status file.
 _STATUS_INTERVAL = 30
-#: DAGMan's exit code for "start me again".
+#: DAGMan's exit code that requests a restart.
 _RESTART = 3
 
 
@@ -36,7 +36,7 @@ def write_dag(nodes: Sequence[DagNode], max_jobs: Mapping[str, int], scripts: Ma
     """The DAG file.
 
     Args:
-        nodes: checked by :func:`~prefect_jobs.schedulers.condor.dag.check_graph`.
+        nodes: nodes that passed :func:`~prefect_jobs.schedulers.condor.dag.check_graph`.
         max_jobs: throttles by category.
         scripts: (node, ``PRE`` or ``POST``) → the script's path from the node's directory.
     """
@@ -90,8 +90,8 @@ def _options(node: DagNode, scripts: Mapping[tuple[str, str], str]) -> list[str]
     if node.abort_dag_on is not None and node.kind != FINAL:
         answer = node.abort_dag_on_return_value
         if answer is None:
-            answer = node.abort_dag_on if 0 <= node.abort_dag_on <= 255 else 1  # as DAGMan does where none is given
-        # By 3 DAGMan asks to be started again: the workflow would be run for ever.
+            answer = node.abort_dag_on if 0 <= node.abort_dag_on <= 255 else 1  # DAGMan's own default
+        # DAGMan requests a restart with 3: the workflow would run for ever.
         lines.append(f"ABORT-DAG-ON {name} {node.abort_dag_on} RETURN {1 if answer == _RESTART else answer}")
     return lines
 

@@ -1,4 +1,4 @@
-"""The model of a DAG: its nodes, what must hold for each of them, and for all of them together. Pure.
+"""The model of a DAG: its nodes, and the rules for each of them and for all together. Pure.
 
 The rules are DAGMan's (HTCondor manual, "DAGMan Workflows").
 """
@@ -12,13 +12,13 @@ from typing import Any
 from prefect_jobs import graph
 
 JOB, FINAL, SERVICE, SUBDAG, SPLICE = KINDS = ("JOB", "FINAL", "SERVICE", "SUBDAG", "SPLICE")
-#: Kinds that run a program of their own.
+#: Kinds that run their own program.
 PROGRAMS = (JOB, FINAL, SERVICE)
-#: Words that mean something else in a DAG file, in any case.
+#: Words with another meaning in a DAG file, in upper or lower case.
 RESERVED = frozenset({"PARENT", "CHILD", "ALL_NODES"})
 MAX_NAME_LENGTH = 200
 
-# DAGMan takes more, but '.' and '+' are its own, and the name is also that of the node's directory.
+# DAGMan accepts more, but '.' and '+' have a meaning in it, and the name is also that of the node's directory.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WORD = re.compile(r"[^\s\0]+\Z")
@@ -27,12 +27,12 @@ _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
 
 class DagError(ValueError):
-    """The DAG cannot be run as it is; the message says what to change."""
+    """The DAG cannot be run; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class DagNode:
-    """A node, as it is written into the DAG file. The fields are DAGMan's commands by their usual names."""
+    """A node of the DAG file. The fields are DAGMan's commands, with their usual names."""
 
     name: str
     kind: str = JOB
@@ -52,13 +52,13 @@ class DagNode:
     pre_skip: int | None = None
     abort_dag_on: int | None = None
     abort_dag_on_return_value: int | None = None
-    #: The node's directory, relative to the workflow's; none: it is named after the node.
+    #: The node's directory, relative to the workflow's; none: the node's name.
     dir: str | None = None
     noop: bool = False
     done: bool = False
     #: The DAG of a SUBDAG or SPLICE.
     dag_file: str | None = None
-    #: The folder in which the node was made, where its relative names are looked for.
+    #: The folder in which the node was created, where its relative names are searched.
     folder: str | None = None
 
     @property
@@ -68,7 +68,7 @@ class DagNode:
 
     @property
     def title(self) -> str:
-        """The node for people."""
+        """The node's name in messages."""
         return f"node {self.name!r}"
 
 
@@ -76,7 +76,7 @@ def check_name(name: Any) -> str:
     """A node's name.
 
     Raises:
-        DagError: DAGMan does not take it, or it is reserved.
+        DagError: DAGMan does not accept it, or it is reserved.
     """
     if not isinstance(name, str) or not _NAME.match(name) or len(name) > MAX_NAME_LENGTH:
         raise DagError(
@@ -84,7 +84,7 @@ def check_name(name: Any) -> str:
             f"at most {MAX_NAME_LENGTH} of them."
         )
     if name.upper() in RESERVED:
-        raise DagError(f"{name!r} is a word of DAGMan's own and cannot be the name of a node.")
+        raise DagError(f"{name!r} is a reserved word of DAGMan and cannot be the name of a node.")
     return name
 
 
@@ -97,7 +97,7 @@ def check_kind(kind: Any) -> str:
     text = str(kind).upper()
     if text == "DATA":
         raise DagError(
-            "DATA nodes are not possible: HTCondor removed them, with Stork. Move files by transfer_input_files, "
+            "DATA nodes are not possible: HTCondor removed them, with Stork. Move files with transfer_input_files, "
             "a PRE or POST script, or a JOB node."
         )
     if text not in KINDS:
@@ -106,10 +106,10 @@ def check_kind(kind: Any) -> str:
 
 
 def check_node(node: DagNode) -> None:
-    """What can be told of a node by itself.
+    """Checks a node by itself.
 
     Raises:
-        DagError: the first thing that is wrong.
+        DagError: the first problem.
     """
     check_name(node.name)
     check_kind(node.kind)
@@ -122,7 +122,7 @@ def check_node(node: DagNode) -> None:
             raise DagError(f"The {node.title} has {which}_args but no {which}.")
         script_arguments(node, which, words)
     if node.pre_skip is not None and node.pre_script is None:
-        raise DagError(f"The {node.title} has pre_skip but no pre_script whose exit code it could be.")
+        raise DagError(f"The {node.title} has pre_skip but no pre_script.")
     if node.retry_unless_exit_value is not None and node.retry is None:
         raise DagError(f"The {node.title} has retry_unless_exit_value but no retry.")
     if node.abort_dag_on_return_value is not None and node.abort_dag_on is None:
@@ -133,11 +133,11 @@ def check_node(node: DagNode) -> None:
         if not isinstance(name, str) or not _VARIABLE.match(name) or name.lower().startswith("queue"):
             raise DagError(
                 f"{name!r} cannot be a variable of the {node.title}: use letters, digits and '_', not a digit first, "
-                "and not 'queue' (HTCondor would take it for its command)."
+                "and not 'queue' (HTCondor would read it as its command)."
             )
     for name, value in node.variables.items():
         if "\n" in str(value) or "\r" in str(value):
-            raise DagError(f"The variable {name!r} of the {node.title} has a line break, which a DAG file cannot hold.")
+            raise DagError(f"The variable {name!r} of the {node.title} has a line break, which a DAG file cannot have.")
     if node.dir is not None:
         _check_dir(node)
     _check_kind_fields(node)
@@ -172,12 +172,12 @@ def _check_dir(node: DagNode) -> None:
         raise DagError(f"dir = {node.dir!r} of the {node.title}: use letters, digits and '_.-' only.")
     if path.parts[0].startswith("workflow."):
         raise DagError(
-            f"dir = {node.dir!r} of the {node.title}: what begins with 'workflow.' are files of DAGMan's own."
+            f"dir = {node.dir!r} of the {node.title}: names that begin with 'workflow.' are reserved for DAGMan."
         )
 
 
 def _check_kind_fields(node: DagNode) -> None:
-    """What DAGMan does not take with a kind, or we cannot do without."""
+    """Checks the fields that DAGMan does not accept for a kind, or that a kind needs."""
     if node.kind in (SUBDAG, SPLICE):
         if not node.dag_file:
             raise DagError(f"The {node.title} is a {node.kind} and needs its dag_file.")
@@ -187,7 +187,7 @@ def _check_kind_fields(node: DagNode) -> None:
                 "its name. Rename it."
             )
         if node.attributes:
-            raise DagError(f"The {node.title} is a {node.kind}: it has no submit commands of its own.")
+            raise DagError(f"The {node.title} is a {node.kind}: it has no submit commands.")
     elif node.dag_file:
         raise DagError(f"The {node.title} is a {node.kind} and takes no dag_file; that is for SUBDAG and SPLICE.")
     names: tuple[str, ...] = ()
@@ -218,7 +218,7 @@ def check_category(category: Any) -> str:
     """A category's name.
 
     Raises:
-        DagError: it is none.
+        DagError: it is not a valid name.
     """
     if not isinstance(category, str) or not _WORD.match(category) or "+" in category or category.startswith("#"):
         raise DagError(f"{category!r} cannot be a category: use a word without '+'.")
@@ -226,10 +226,10 @@ def check_category(category: Any) -> str:
 
 
 def check_max_jobs(max_jobs: Mapping[Any, Any]) -> dict[str, int]:
-    """Throttles: category → how many of its nodes may be at work at once.
+    """Throttles: category → how many of its nodes may run at the same time.
 
     Raises:
-        DagError: no category's name, no number.
+        DagError: not the name of a category, or not a number.
     """
     if not isinstance(max_jobs, Mapping):
         raise DagError(f"max_jobs is a dict from category to number, not {max_jobs!r}.")
@@ -244,7 +244,7 @@ def check_config(config: Any) -> dict[str, str]:
     """DAGMan's configuration: macro → value as text.
 
     Raises:
-        DagError: not a dict, no macro's name, a value with a line break.
+        DagError: not a dict, not the name of a macro, or a value with a line break.
     """
     if config is None:
         return {}
@@ -264,16 +264,16 @@ def check_config(config: Any) -> dict[str, str]:
 
 
 def script_arguments(node: DagNode, which: str, words: Any) -> list[str]:
-    """The arguments of a script. DAGMan splits them at white space and knows no quotes.
+    """The arguments of a script. DAGMan splits them at white space and has no quotes.
 
     Raises:
-        DagError: an argument with white space in it.
+        DagError: an argument with white space.
     """
     if words is None:
         return []
     if isinstance(words, str):
         if "\n" in words or "\r" in words:
-            raise DagError(f"{which}_args of the {node.title} have a line break, which a DAG file cannot hold.")
+            raise DagError(f"{which}_args of the {node.title} have a line break, which a DAG file cannot contain.")
         return words.split()
     if not isinstance(words, list | tuple):
         raise DagError(f"{which}_args of the {node.title} are a text or a list, not {words!r}.")
@@ -281,20 +281,20 @@ def script_arguments(node: DagNode, which: str, words: Any) -> list[str]:
     for word in found:
         if not _WORD.match(word):
             raise DagError(
-                f"{which}_args of the {node.title}: DAGMan splits arguments at white space, whatever the quoting, so "
+                f"{which}_args of the {node.title}: DAGMan splits arguments at white space, even in quotes, so "
                 f"{word!r} cannot be one. Put it into a file, or into the script."
             )
     return found
 
 
 def check_graph(nodes: Sequence[DagNode]) -> None:
-    """What must hold for all nodes together.
+    """Checks all nodes together.
 
     Raises:
-        DagError: the first thing that is wrong.
+        DagError: the first problem.
     """
     if not nodes:
-        raise DagError("The workflow has no nodes: make some, and save() them.")
+        raise DagError("The workflow has no nodes. Create some and call their save().")
     by_name: dict[str, DagNode] = {}
     for node in nodes:
         check_node(node)
@@ -303,7 +303,7 @@ def check_graph(nodes: Sequence[DagNode]) -> None:
         by_name[node.name] = node
     finals = [node.name for node in nodes if node.kind == FINAL]
     if len(finals) > 1:
-        raise DagError(f"There is more than one FINAL node: {', '.join(finals)}. A workflow has one at most.")
+        raise DagError(f"There is more than one FINAL node: {', '.join(finals)}. A workflow can have one.")
     for node in nodes:
         for parent in node.parents:
             if parent not in by_name:
@@ -318,7 +318,7 @@ def check_graph(nodes: Sequence[DagNode]) -> None:
 
 
 def check_edge(parent: DagNode, child: DagNode) -> None:
-    """Whether one node may come before another.
+    """Checks that one node may be the parent of another.
 
     Raises:
         DagError: it may not.
@@ -333,7 +333,7 @@ def check_edge(parent: DagNode, child: DagNode) -> None:
 
 
 def _check_directories(nodes: Sequence[DagNode]) -> None:
-    """No node's directory is inside another's: outputs of one would be among the other's."""
+    """Checks that no node's directory is inside another's: their outputs would be mixed."""
     owners: dict[PurePosixPath, str] = {PurePosixPath(node.directory): node.name for node in nodes}
     for node in nodes:
         path = PurePosixPath(node.directory)

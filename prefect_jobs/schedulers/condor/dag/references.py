@@ -1,7 +1,7 @@
-"""What a DAG file that somebody wrote by hand names: its submit files, scripts, inner DAGs, and what those name.
+"""The files that a hand-written DAG file names: its submit files, scripts, inner DAGs, and the files that those name.
 
-DAGMan reads all of it at the access point; here it is only found, so that it can be sent along. What is not found
-is left to DAGMan: its words about it are better than a guess.
+DAGMan reads all of them at the access point; this module finds them, so that they are sent, too. A missing file is
+left to DAGMan, whose message is better than a guess.
 """
 
 import re
@@ -13,12 +13,12 @@ _COMMAND = re.compile(r"^\s*([A-Za-z_+.]+)\s*=\s*(.*?)\s*$")
 #: ``queue <variables> from <file>``
 _QUEUE = re.compile(r"^\s*queue\s.*\bfrom\s+([^\s(]+)\s*$", re.IGNORECASE)
 _MACRO = re.compile(r"\$\([^)]*\)")
-#: How many levels of DAGs in DAGs are followed.
+#: How many levels of inner DAGs are followed.
 _DEPTH = 10
 
 
 def files_of(path: Path) -> dict[str, Path]:
-    """The files that go with a DAG file, itself included.
+    """The files that belong to a DAG file, itself included.
 
     Returns:
         Path from the DAG's folder → the file. Absolute paths, and those that lead out of the folder, are left out.
@@ -63,7 +63,7 @@ def _add(root: Path, relative: PurePosixPath, found: dict[str, Path]) -> Path | 
 
 
 def _named(dag: Path) -> Iterator[tuple[str, str, str]]:
-    """(what it is, the folder it is in, its name) for each file that a DAG file names."""
+    """(kind, folder, name) for each file that a DAG file names."""
     text = _joined(dag)
     folders: dict[str, str] = {}
     lines = [(found[1].upper(), found[2].split()) for found in map(_LINE.match, text.splitlines()) if found]
@@ -88,12 +88,12 @@ def _named(dag: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _joined(file: Path) -> str:
-    """A file's text with continued lines made one."""
+    """A file's text with continued lines joined."""
     return file.read_text(errors="replace").replace("\\\n", " ")
 
 
 def _without_options(words: list[str]) -> list[str]:
-    """``[DEFER status time] [DEBUG file what] PRE|POST|HOLD node program …`` without what is in brackets."""
+    """``[DEFER status time] [DEBUG file what] PRE|POST|HOLD node program …`` without the parts in brackets."""
     while len(words) > 3 and words[0].upper() in ("DEFER", "DEBUG"):
         words = words[3:]
     return words
@@ -107,7 +107,7 @@ def _after(words: list[str], keyword: str) -> str:
 
 
 def _submit_inputs(file: Path) -> Iterator[str]:
-    """Relative paths of what a submit file sends."""
+    """Relative paths of the files that a submit file transfers."""
     commands: dict[str, str] = {}
     for line in _joined(file).splitlines():
         found, queue = _COMMAND.match(line), _QUEUE.match(line)
@@ -115,7 +115,7 @@ def _submit_inputs(file: Path) -> Iterator[str]:
             commands[found[1].lower()] = found[2]
         elif queue:
             yield queue[1]
-    # The executable is looked for where the submit file is, inputs in the job's initial directory.
+    # The executable is searched in the folder of the submit file, inputs in the job's initial directory.
     executable = commands.get("executable", "")
     if executable and not _MACRO.search(executable):
         yield executable

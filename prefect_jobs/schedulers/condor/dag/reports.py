@@ -1,4 +1,4 @@
-"""The files that DAGMan leaves behind: node status file, rescue DAG, its own log."""
+"""The files that DAGMan writes: node status file, rescue DAG, log."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ _STATUS = re.compile(r"^\s*NodeStatus\s*=\s*(\d+);", re.MULTILINE)
 _DETAILS = re.compile(r'^\s*StatusDetails\s*=\s*"((?:[^"\\]|\\.)*)";', re.MULTILINE)
 _RESCUE = re.compile(r"\.rescue(\d+)$")
 _STAMP = re.compile(r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d ")
-#: Bytes at the end of DAGMan's log in which its last words are looked for.
+#: Bytes at the end of DAGMan's log that are searched for errors.
 _TAIL = 64 * 1024
 
 
 def read_status(directory: Path) -> dict[str, tuple[int, str]]:
-    """The node status file: DAGMan's name of a node → NodeStatus and details; empty where there is none."""
+    """The node status file: DAGMan's name of a node → NodeStatus and details; empty if there is none."""
     try:
         text = (directory / STATUS_NAME).read_text(errors="replace")
     except OSError:
@@ -40,7 +40,7 @@ def rescue_files(directory: Path) -> list[Path]:
 
 
 def read_rescue(directory: Path) -> list[str] | None:
-    """The names of nodes that the newest rescue DAG says are done; ``None`` where there is none."""
+    """The names of the nodes that are done by the newest rescue DAG; ``None`` if there is none."""
     files = rescue_files(directory)
     if not files:
         return None
@@ -49,7 +49,7 @@ def read_rescue(directory: Path) -> list[str] | None:
 
 
 def complaints(directory: Path) -> str:
-    """What DAGMan complained of at the end of its log; empty if it did not."""
+    """The errors at the end of DAGMan's log; empty if there are none."""
     try:
         with (directory / f"{DAG_NAME}.dagman.out").open("rb") as file:
             size = file.seek(0, 2)

@@ -1,8 +1,8 @@
-"""The folder that is sent to the access point for a DAG: the DAG file, submit files, and links to all that nodes read.
+"""The folder that is sent to the access point for a DAG: the DAG file, submit files, and links to inputs of nodes.
 
-dag/workflow.dag            the DAG, and beside it whatever DAGMan writes
-dag/<node>/<node>.sub       a node's submit file; the node runs, and its outputs arrive, in that folder
-inputs/<number>/<name>      local files, sent once however many nodes read them; they do not come back
+dag/workflow.dag            the DAG; DAGMan writes its files beside it
+dag/<node>/<node>.sub       a node's submit file; the node runs in that folder, and its outputs are written there
+inputs/<number>/<name>      local files, each sent once for all nodes that read it; they are not fetched back
 """
 
 import os
@@ -21,27 +21,27 @@ from prefect_jobs.schedulers.condor.submit.input_files import SEPARATORS, Descri
 
 INPUTS = "inputs"
 RESCUE_NAME = f"{DAG_NAME}.rescue001"
-#: What DAGMan keeps of a run, beside an inner DAG; found again, it would be taken for a run that still goes on.
+#: DAGMan's files of a run, beside an inner DAG. If they were sent, DAGMan would take that run for one in progress.
 _DAGMANS_OWN = (".lock", ".nodes.log", ".condor.sub", ".dagman.log", ".dagman.out", ".metrics")
-#: How many links to directories are followed on the way to a file: where they make a net, there is no end of ways.
+#: Largest number of links to directories on the way to a file: links that form a net have endless paths.
 _LINKS = 3
 
 
 @dataclass(frozen=True)
 class DagRequest:
-    """What is to be submitted."""
+    """What to submit."""
 
     nodes: Sequence[DagNode]
     max_jobs: Mapping[str, int]
-    #: The workflow's own directory, to which outputs come back.
+    #: The job directory of the workflow, into which outputs are fetched.
     directory: Path
-    #: Folders in which relative names are looked for, after the node's own and before that in which it was made.
+    #: Folders in which relative names are searched, after the node's own and before that in which it was created.
     search: Sequence[Path]
-    #: An empty folder, without spaces in its path, for all of this.
+    #: An empty folder for all of this, without spaces in its path.
     stage: Path
-    #: What is done already, by DAGMan's names (those of nodes in a splice have a ``+``); ``None``: it starts over.
+    #: The nodes that are done already, by DAGMan's names (``+`` for nodes in a splice); ``None``: all nodes run.
     done: Sequence[str] | None = None
-    #: Folders in which relative names are looked for last.
+    #: Folders in which relative names are searched last.
     last: Sequence[Path] = ()
 
 
@@ -49,7 +49,7 @@ def stage(request: DagRequest) -> None:
     """Builds the folder.
 
     Raises:
-        DescriptionError: a node that HTCondor would not take, a file that is missing.
+        DescriptionError: a node that HTCondor would not accept, a file that is missing.
         OSError: it cannot be written.
     """
     root = request.stage / FOLDER
@@ -114,7 +114,7 @@ def _stage_program(request: DagRequest, node: DagNode, folder: Path, shelf: "_Sh
 
 
 def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> None:
-    """Links the DAG of a SUBDAG or SPLICE, what it names, and the node's other files into the node's folder."""
+    """Links the DAG of a SUBDAG or SPLICE, the files that it names, and the node's other files into its folder."""
     path = next((place / str(node.dag_file) for place in places if (place / str(node.dag_file)).is_file()), None)
     if path is None:
         raise DescriptionError(
@@ -131,7 +131,7 @@ def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> Non
 
 
 def _stage_earlier(request: DagRequest, root: Path) -> None:
-    """The rescue DAG, and what an earlier run left behind for the nodes that are still to be run."""
+    """Adds the rescue DAG, and the files of an earlier run for the nodes that are still to be run."""
     names = {node.name for node in request.nodes}
     over = {node.name for node in request.nodes if node.done}
     if request.done is not None:
@@ -139,12 +139,12 @@ def _stage_earlier(request: DagRequest, root: Path) -> None:
         (root / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
         over |= names.intersection(done)
     if any(node.kind in (FINAL, SERVICE) for node in request.nodes):
-        wanted = over  # they may look at everything
+        wanted = over  # they may read all of them
     else:
         pending = [node.name for node in request.nodes if node.name not in over]
         wanted = graph.ancestors({node.name: node.parents for node in request.nodes}, *pending)
     for node in request.nodes:
-        # A DAG within the DAG goes on from where it was, too.
+        # An inner DAG continues from its last state, too.
         inner = request.done is not None and node.name not in over and node.kind in (SUBDAG, SPLICE)
         if inner or node.name in over & wanted:
             _link_contents(request.directory / node.directory, root / node.directory, leave=_DAGMANS_OWN)
@@ -153,7 +153,7 @@ def _stage_earlier(request: DagRequest, root: Path) -> None:
 def _link_contents(
     source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = (), links: int = _LINKS
 ) -> None:
-    """Links what is in a directory, and in those that links in it lead to, but not round in circles."""
+    """Links the contents of a directory, and of directories that links in it lead to, but not in cycles."""
     if not source.is_dir():
         return
     above = (*above, source.resolve())
@@ -168,7 +168,7 @@ def _link_contents(
 def _link(
     source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = (), links: int = _LINKS
 ) -> None:
-    """A link to a file; of a directory a copy made of links, since HTCondor sends no link to a directory."""
+    """Links a file; copies a directory as a directory of links, since HTCondor transfers no link to a directory."""
     if target.is_symlink() or target.is_file():
         return
     if source.is_dir():
@@ -180,30 +180,30 @@ def _link(
 
 
 def _up(node: DagNode) -> str:
-    """From a node's directory to where the folders of the DAG and of local files are."""
+    """From a node's directory to the parent of the folders of the DAG and of local files."""
     return "../" * (len(PurePosixPath(node.directory).parts) + 1)
 
 
 class _Shelf:
-    """The folder of local files: one below it for each folder that files come from."""
+    """The folder of local files, with one subfolder for each folder that files come from."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers: dict[Path, int] = {}
 
     def place(self, path: Path, levels: int = 1) -> str:
-        """Links a file; gives the folder, from a node's directory, in which its last ``levels`` parts are found."""
+        """Links a file; returns the folder, from a node's directory, that contains its last ``levels`` parts."""
         source = path.parents[levels - 1]
         number = self._numbers.setdefault(source, len(self._numbers))
         _link(path, self._folder / str(number) / path.relative_to(source))
         return f"{INPUTS}/{number}"
 
     def script(self, given: str, places: Sequence[Path], what: str) -> str:
-        """Copies a script, so that it can be executed whatever its permissions are here."""
+        """Copies a script, so that it is executable whatever its permissions on this machine."""
         path = next((place / given for place in places if (place / given).is_file()), None)
         if path is None:
             raise DescriptionError(f"The {what}, {given!r}, does not exist. Looked in: {', '.join(map(str, places))}.")
-        source = path.absolute().parent / ".scripts"  # apart from data of the same folder: a copy, not a link
+        source = path.absolute().parent / ".scripts"  # separate from data of the same folder: a copy, not a link
         number = self._numbers.setdefault(source, len(self._numbers))
         target = self._folder / str(number) / path.name
         if SEPARATORS.search(path.name):
@@ -215,14 +215,14 @@ class _Shelf:
 
 
 class _Outputs:
-    """Which paths mean what another node writes."""
+    """The paths that lead to outputs of other nodes."""
 
     def __init__(self, request: DagRequest) -> None:
         self._names: dict[PurePosixPath, list[str]] = {}
         for node in request.nodes:
             self._names.setdefault(PurePosixPath(node.directory), []).append(node.name)
         self._parents = {node.name: node.parents for node in request.nodes}
-        #: A node, and all that come before it: one at a time, since a long chain has very many.
+        #: A node and all its ancestors; one node at a time, since those in a long chain have very many.
         self._before: tuple[str, set[str]] = ("", set())
 
     def _comes_before(self, other: str, node: DagNode) -> bool:
@@ -233,17 +233,17 @@ class _Outputs:
         return other in self._before[1]
 
     def shares(self, node: DagNode) -> bool:
-        """Whether another node, which may come before this one, has the same directory."""
+        """Whether another node that may run before this one has the same directory."""
         others = [name for name in self._names[PurePosixPath(node.directory)] if name != node.name]
         if not set(others).isdisjoint(node.parents):
             return True
         return any(node.kind not in (JOB, SUBDAG) or self._comes_before(other, node) for other in others)
 
     def look_up(self, node: DagNode, text: str) -> str | None:
-        """A path that leads into another node's directory, as seen from this one; ``None``: it does not.
+        """The path, from this node, to an output in another node's directory; ``None``: the text leads to none.
 
         Raises:
-            DescriptionError: the other one does not run before this one.
+            DescriptionError: the other node does not run before this one.
         """
         own = PurePosixPath(node.directory)
         for base in (own, PurePosixPath()):
@@ -254,15 +254,15 @@ class _Outputs:
                     continue
                 if node.kind in (JOB, SUBDAG) and not any(self._comes_before(other, node) for other in others):
                     raise DescriptionError(
-                        f"The {node.title} reads {text!r}, which the node {others[0]!r} writes, but does not come "
-                        f"after it: add_parent() says so."
+                        f"The {node.title} reads {text!r}, which the node {others[0]!r} writes, but that node is no "
+                        "ancestor. Add it with add_parent()."
                     )
                 return os.path.relpath(path, own)
         return None
 
 
 class _StagedFiles(InputFiles):
-    """Local files are linked into the shelf; what other nodes write is left to be there when the node runs."""
+    """Local files are linked into the shelf; outputs of other nodes are expected when the node runs."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class _StagedFiles(InputFiles):
         self._outputs = outputs
         self._folder = folder
         self._up = _up(node)
-        #: Its files may be made in its directory before it begins: by its script, or by a node that shares it.
+        #: Its files may be created in its directory before it starts: by its script, or by a node that shares it.
         self._made = node.pre_script is not None or outputs.shares(node)
         self._sent: dict[str, str] = {}
 
@@ -288,7 +288,7 @@ class _StagedFiles(InputFiles):
         if not paths:
             return text, None
         if paths[0].is_dir():
-            raise DescriptionError(f"The executable {given!r} is a directory; name the program in it.")
+            raise DescriptionError(f"The executable {given!r} is a directory. Name the program in it.")
         self._check_readable(paths)
         return self._placed(text, paths), paths[0]
 
@@ -312,7 +312,7 @@ class _StagedFiles(InputFiles):
         own = literal(Path(os.path.normpath(self._folders[0].absolute()))) + "/"
         if not self._made or not text.startswith(own):
             return text, paths
-        # Here from an earlier run, perhaps: it has to be where it is made anew.
+        # Perhaps fetched in an earlier run: take it where it is written again.
         self._check_readable(paths)
         for path in paths:
             _link(path, self._folder / path.relative_to(os.path.normpath(self._folders[0].absolute())))
@@ -337,7 +337,7 @@ class _StagedFiles(InputFiles):
         if other != placed:
             raise DescriptionError(
                 f"The inputs {other!r} and {placed!r} have the same name, and all inputs of a job are in one folder "
-                "there. Let the nodes before name their outputs apart, or send a directory."
+                "there. Give the outputs of the earlier nodes different names, or send a directory."
             )
         return placed + ("/" if contents else "")
 
@@ -347,11 +347,11 @@ class _StagedFiles(InputFiles):
                 raise DescriptionError(f"The file {str(path)!r} cannot be read by this process.")
 
     def _placed(self, text: str, paths: Sequence[Path]) -> str:
-        """The path from the node's directory; ``text`` may have the process' number in it."""
+        """The path from the node's directory; ``text`` may contain the proc number."""
         if not paths:
             return text
         parts = PurePosixPath(text).parts
-        # From the first part on that differs from process to process, or the last one.
+        # From the first part on that differs between procs, or the last one.
         first = next((index for index, part in enumerate(parts) if _varies(part)), len(parts) - 1)
         levels = len(parts) - first
         places = {self._shelf.place(path, levels) for path in paths}

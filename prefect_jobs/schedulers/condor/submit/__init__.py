@@ -1,1 +1,1 @@
-"""Submit descriptions: from what people ask for to what HTCondor takes, and outputs back into the job's directory."""
+"""Submit descriptions: from the spec of a job to HTCondor's commands, and outputs back into the job directory."""

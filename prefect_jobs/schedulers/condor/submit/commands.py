@@ -1,7 +1,7 @@
 """The submit commands that HTCondor knows (condor_submit manual, "Submit Description File Commands").
 
-HTCondor itself takes an unknown command for a macro, so a misspelt one is lost. Here one that looks like a slip of a
-known one is an error, unless another command really uses it as a macro, ``$(name)`` or ``$INT(name)``.
+HTCondor takes an unknown command for a macro, so a misspelt one has no effect. Here, one that resembles a known command
+is an error, unless another command really uses it as a macro, ``$(name)`` or ``$INT(name)``.
 """
 
 import difflib
@@ -56,8 +56,8 @@ want_job_networking want_name_tag want_remote_io want_remote_syscalls when_to_tr
 x509userproxy x509_user_proxy xen_initrd xen_kernel xen_kernel_params xen_root
 """
 KNOWN = frozenset(_TEXT.lower().split())
-#: Names of attributes of the job ad that HTCondor takes for commands, too (23.9 with ``condor_submit -dry-run``), but
-#: for those that are a command's without its ``_``.
+#: Names of attributes of the job ad that HTCondor accepts as commands, too (23.9 with ``condor_submit -dry-run``),
+#: without those that are a command's name without its ``_``.
 _ATTRIBUTES_TEXT = """
 acctgroupuser cluster dagmannodeslog dagnodename eraseoutputanderroronrestart isnoopjob jobadinformationattrs
 jobbatchid jobdescription jobmaterializemaxidle jobmaxretries jobmaxvacatetime jobnotification jobstarterdebug
@@ -67,7 +67,7 @@ successcheckpointexitcode transfercheckpoint transfererr transferin transferout 
 userlogusexml wantparallelscheduling
 """
 _ATTRIBUTES = frozenset(_ATTRIBUTES_TEXT.split())
-#: Commands whose names go on with a word of the user's choice (request_<resource>, ec2_tag_<name>, …).
+#: Prefixes of commands that are followed by a word of the user's choice (request_<resource>, ec2_tag_<name>, …).
 PREFIXES = (
     "request_",
     "require_",
@@ -79,20 +79,20 @@ PREFIXES = (
     "submit_",
 )
 _SUFFIXES = ("_oauth_permissions", "_oauth_resource", "_container_port", "_oauth_options")
-#: Commands that would break what this product promises, with the reason.
+#: Commands that conflict with what this package does, with the reason.
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
         ("initialdir", "initial_dir", "job_iwd", "iwd"),
-        "each job has a directory of its own, job.initial_dir; set job.workspace instead",
+        "each job has its own directory, job.initial_dir; set job.workspace instead",
     ),
-    "queue": "say num_jobs, or queue= at execute()",
-    "leave_in_queue": "jobs stay in the queue until their outputs are fetched, and then leave it",
+    "queue": "use num_jobs, or queue= at execute()",
+    "leave_in_queue": "jobs stay in the queue until their outputs are fetched",
 }
 #: The same for attributes of the job ad.
 REFUSED_ATTRIBUTES: dict[str, str] = {
     "iwd": REFUSED["iwd"],
     "leavejobinqueue": REFUSED["leave_in_queue"],
-    "prefectjobstoken": "it is how a job is found again",
+    "prefectjobstoken": "prefect-jobs finds jobs by it",
 }
 #: Other names of commands.
 SAME = {
@@ -110,16 +110,16 @@ SAME = {
     "streamerr": "stream_error",
     "streamout": "stream_output",
 }
-#: What is called otherwise elsewhere, and would be asked for in vain.
+#: Names from other systems, which HTCondor does not know, and the commands for them.
 _MEANT = {
     **dict.fromkeys(("memory", "mem", "ram"), "request_memory"),
     **dict.fromkeys(("cpu", "cpus", "core", "cores", "ncpus", "num_cpus"), "request_cpus"),
     **dict.fromkeys(("gpu", "gpus"), "request_gpus"),
     "disk": "request_disk",
 }
-#: What people add to the name of a resource, whose unit HTCondor has in the value: request_memory = 2GB.
+#: Suffixes that users add to the name of a resource. HTCondor has the unit in the value: request_memory = 2GB.
 _UNIT = re.compile(r"_?(b|kb|kib|mb|mib|gb|gib|tb|tib|m|g|count|num|number|size|limit)$")
-#: How much alike two names are of which one is taken for a slip of the other.
+#: Similarity from which a name counts as a slip of another one.
 _ALIKE = 0.85
 
 
@@ -129,12 +129,12 @@ def is_attribute(name: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """The usual name of a command, in lower case; attributes as they are."""
+    """The usual name of a command, in lower case; attributes are unchanged."""
     return name if is_attribute(name) else SAME.get(name.lower(), name.lower())
 
 
 def refusal(name: str) -> str | None:
-    """Why a command or attribute is not possible; ``None`` where it is."""
+    """Why a command or attribute is not possible; ``None`` if it is."""
     lower = name.lower()
     if is_attribute(name):
         return REFUSED_ATTRIBUTES.get(lower.removeprefix("+").removeprefix("my."))
@@ -142,14 +142,14 @@ def refusal(name: str) -> str | None:
 
 
 def unknown_commands(attributes: Mapping[str, str], values: Iterable[str] = ()) -> tuple[dict[str, str], list[str]]:
-    """The commands that HTCondor does not know, and that nothing uses as a macro.
+    """The commands that HTCondor does not know and that nothing uses as a macro.
 
     Args:
-        attributes: command → value, as they will be written.
-        values: what else may use macros.
+        attributes: command → value, as written in the description.
+        values: other texts that may use macros.
 
     Returns:
-        Those that look like a slip of a known one, each with a sentence for people; and the others.
+        Those that resemble a known command, each with a sentence for people; and the others.
     """
     text = " ".join([*attributes.values(), *values]).lower()
     slips: dict[str, str] = {}
@@ -169,10 +169,10 @@ def unknown_commands(attributes: Mapping[str, str], values: Iterable[str] = ()) 
 
 
 def _meant(name: str) -> str | None:
-    """The command of which a name looks like a slip."""
+    """The command that a name resembles."""
     for prefix in ("request_", "require_"):
         if name.startswith(prefix):
-            # The rest may be a resource of the machine's own.
+            # The rest may be a resource of the machine.
             rest = name.removeprefix(prefix)
             known = [other.removeprefix(prefix) for other in KNOWN if other.startswith(prefix)]
             found = _MEANT.get(rest) if prefix == "request_" else None
@@ -186,8 +186,8 @@ def _meant(name: str) -> str | None:
 
 
 def _close(name: str, names: Collection[str]) -> list[str]:
-    """The names of which one looks like a slip, the closest first: letters that are wrong, missing or in a wrong place,
-    or words in another order."""
+    """The names that a name resembles, the most similar first: letters that are wrong, missing or misplaced, or words
+    in another order."""
     letters, words = sorted(name.replace("_", "")), sorted(name.split("_"))
     found = [
         other

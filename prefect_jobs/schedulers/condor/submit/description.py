@@ -1,7 +1,7 @@
-"""From a job's submit commands to a submit description. Pure, but for looking whether files are there.
+"""From a job's submit commands to a submit description. Pure, except that it checks whether files exist.
 
-The rules are condor_submit's (HTCondor manual, "condor_submit"); arguments and environment are written in
-the new quoted syntax, so that spaces and quotes arrive as they were given.
+The rules are condor_submit's (HTCondor manual, "condor_submit"). Arguments and environment are written in the new
+quoted syntax, which keeps spaces and quotes.
 """
 
 import logging
@@ -38,7 +38,7 @@ TEMPLATES: dict[str, dict[str, Any]] = {
 }
 
 _ANY_MACRO = re.compile(r"\$[A-Za-z_]*\(")
-#: Macros that are numbers, so that they lead nowhere.
+#: Macros that are numbers, so that they lead to no other folder.
 _NUMBERS = re.compile(r"(?<!\$)\$\((?:Cluster|ClusterId|Process|ProcId|Step|Row)\)", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"^(\+|[Mm][Yy]\.)[A-Za-z_][A-Za-z0-9_.]*$")
 _COMMAND = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
@@ -46,49 +46,49 @@ _COMMAND = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be submitted."""
+    """What to submit."""
 
     name: str
     attributes: Mapping[str, Any]
-    #: The job's own directory.
+    #: The job directory.
     directory: Path
-    #: Folders in which relative names are looked for, after the directory.
+    #: Folders in which relative names are searched, after the directory.
     search: Sequence[Path] = ()
     input_files: Sequence[str] = ()
     count: int = 1
     token: str = ""
-    #: Makes an empty folder, its path free of spaces, for links to files whose path is not; called if there are any.
+    #: Makes an empty folder, without spaces in its path, for links to files whose path has some.
     links: Callable[[], Path] | None = None
     #: Submit commands for this submission only.
     extra: Mapping[str, Any] = field(default_factory=dict)
-    #: Macros that are given besides the commands (a node's ``VARS``).
+    #: Macros besides the commands (a node's ``VARS``).
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: What it is, in errors.
+    #: The word for it in errors.
     what: str = "job"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What HTCondor is given."""
+    """The description for HTCondor."""
 
     text: str
     count: int
-    #: Whether inputs are sent to the access point and outputs fetched from it.
+    #: Whether inputs are spooled and outputs fetched.
     spool: bool
-    #: Folders, relative to each process' own, that must be there for its logs.
+    #: Folders, relative to each proc's own, that must exist for its logs.
     folders: tuple[str, ...]
-    #: Where ``log``, ``output`` and ``error`` are written, relative to the job's directory, macros and all.
+    #: Paths of ``log``, ``output`` and ``error``, relative to the job directory, with macros.
     logs: Mapping[str, str]
 
 
 def incoming(directory: Path) -> Path:
-    """Where outputs arrive, in a folder for each process, before they are put into ``directory``: names that
-    several processes wrote do not overwrite each other, and no half-written file is ever seen."""
+    """The folder that receives outputs, in a folder for each proc, before they are moved into ``directory``. Names that
+    several procs wrote do not overwrite each other, and no incomplete file is ever visible."""
     return directory / ".incoming"
 
 
 def check_command(name: str, value: Any) -> None:
-    """Refuses what can be told to be wrong before the whole job is known.
+    """Refuses what is wrong in any job.
 
     Raises:
         ValueError: not the name of a command, a refused one, a line break, a value of a wrong kind.
@@ -102,11 +102,11 @@ def check_command(name: str, value: Any) -> None:
 
 
 def write_value(name: str, value: Any) -> str:
-    """A value as HTCondor wants it.
+    """A value in HTCondor's form.
 
     Raises:
-        ValueError: a line break (a submit description has one command a line), or a value that is neither
-            text, number, boolean, nor a list or dict where the command takes one.
+        ValueError: a line break (a submit description has one command a line), or a value that is neither a
+        text, a number, a boolean, nor a list or dict for a command that accepts one.
     """
     key = commands.canonical(name)
     if isinstance(value, os.PathLike):
@@ -131,8 +131,8 @@ def write_value(name: str, value: Any) -> str:
         raise ValueError(f"The value of the submit command {name!r} has a line break, which HTCondor cannot read.")
     if text.rstrip().endswith("\\"):
         raise ValueError(
-            f"The value of the submit command {name!r} ends with a backslash: HTCondor would take the next command "
-            "for a part of it."
+            f"The value of the submit command {name!r} ends with a backslash: HTCondor would read the next command "
+            "as a part of it."
         )
     return text
 
@@ -141,8 +141,8 @@ def describe(request: Request) -> Description:
     """The submit description of a request.
 
     Raises:
-        DescriptionError: no executable, a file that is missing, a path outside the job's directory, an unknown
-            submit command, a name that HTCondor cannot transfer.
+        DescriptionError: no executable, a file that is missing, a path outside the job directory, an unknown
+        submit command, a name that HTCondor cannot transfer.
     """
     chosen, macros, transfers = _chosen(request)
     _find_files(request, chosen, _input_files(request, macros), transfers)
@@ -165,14 +165,14 @@ def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputF
     """The submit description of a node of a workflow, which DAGMan submits in the node's directory.
 
     Args:
-        request: as for :func:`describe`; ``directory`` is where the node's outputs will be on this machine.
-        staged: given the node's macros, finds the files of a node whose files are transferred.
+        request: as for :func:`describe`; ``directory`` will contain the node's outputs on this machine.
+        staged: finds the files of a node whose files are transferred, for the node's macros.
 
     Raises:
         DescriptionError: as :func:`describe`.
     """
     chosen, macros, transfers = _chosen(request)
-    # Without file transfer the node works on a shared file system, in its directory as it is here.
+    # Without file transfer, the node runs on a shared file system, in its directory on this machine.
     files = staged(macros) if transfers else _input_files(request, macros)
     _find_files(request, chosen, files, transfers)
     folders = _own_files(request, chosen, macros)
@@ -183,7 +183,7 @@ def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputF
 
 
 def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """The commands of a request, what macros stand for in them, and whether files are transferred."""
+    """The commands of a request, the values of the macros in them, and whether files are transferred."""
     given = {**request.attributes, **request.extra}
     chosen: dict[str, Any] = {}
     for name, value in given.items():
@@ -201,8 +201,8 @@ def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
         raise DescriptionError("; ".join(slips.values()))
     if unknown:
         log.warning(
-            "The %s %r: HTCondor knows no submit command %s, and nothing uses it as a macro. It is passed on. For an "
-            "attribute of your own write '+Name'.",
+            "The %s %r: HTCondor knows no submit command %s, and nothing uses it as a macro. It is passed on. For "
+            "your own attribute write '+Name'.",
             request.what,
             request.name,
             ", ".join(map(repr, unknown)),
@@ -221,7 +221,7 @@ def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
 
 
 def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str]) -> set[str]:
-    """Sets where logs go, and gives the folders that logs and outputs need in the job's directory."""
+    """Sets the paths of logs; returns the folders that logs and outputs need in the job directory."""
     folders = {"logs"}
     for command, default in default_logs(request.name).items():
         path = _inside(request.directory, str(chosen.get(command) or default), command, macros)
@@ -260,7 +260,7 @@ def _written(name: str, value: Any) -> str:
 
 
 def _transfers(chosen: dict[str, Any], macros: Mapping[str, str]) -> bool:
-    """Whether files are transferred; a boolean becomes the word that HTCondor's versions all know."""
+    """Whether files are transferred; a boolean becomes the word that all versions of HTCondor know."""
     value = chosen.setdefault("should_transfer_files", "YES")
     if isinstance(value, bool):
         chosen["should_transfer_files"] = "YES" if value else "NO"
@@ -269,7 +269,7 @@ def _transfers(chosen: dict[str, Any], macros: Mapping[str, str]) -> bool:
 
 
 def _find_files(request: Request, chosen: dict[str, Any], files: InputFiles, transfers: bool) -> None:
-    """Puts the paths of local files for what names them."""
+    """Sets the paths of local files in the commands that name them."""
     program: Path | None = None
     if "executable" in chosen and _sends(chosen, "transfer_executable"):
         chosen["executable"], program = files.executable(str(chosen["executable"]))
@@ -283,12 +283,12 @@ def _find_files(request: Request, chosen: dict[str, Any], files: InputFiles, tra
 
 
 def _sends(chosen: Mapping[str, Any], command: str) -> bool:
-    """Whether a file is sent that is sent unless this command says no; otherwise the file is at the job's machine."""
+    """Whether a file is sent: unless this command says no, it is. A file that is not sent is on the job's machine."""
     return str(chosen.get(command, True)).strip().lower() not in ("false", "0", "no")
 
 
 def default_logs(name: str) -> dict[str, str]:
-    """Where the logs of a job of this name are written, if it does not say so itself."""
+    """The default paths of the logs of a job of this name."""
     base = f"logs/{slug(name)}.$(Cluster).$(Process)"
     return {"log": f"{base}.log", "output": f"{base}.out", "error": f"{base}.err"}
 
@@ -298,7 +298,7 @@ def _check_output_names(given: Any) -> None:
         if SEPARATORS.search(item):
             raise DescriptionError(
                 f"The output {item!r} has a space or a comma in its name, at which HTCondor splits its lists of "
-                "files. Leave transfer_output_files out: then every new file comes back, whatever its name."
+                "files. Leave transfer_output_files out: then every new file is fetched, whatever its name."
             )
 
 
@@ -317,10 +317,10 @@ def _remap_targets(given: Any, macros: Mapping[str, str]) -> list[str]:
 
 
 def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]) -> str:
-    """The path relative to the job's directory, with the job's own macros resolved.
+    """The path relative to the job directory, with the job's own macros resolved.
 
     Raises:
-        DescriptionError: it leads out of it, or cannot be told where it leads.
+        DescriptionError: it leads out of the directory, or that cannot be determined.
     """
     text = expand(given, macros).strip()
     if URL.match(text):
@@ -328,11 +328,11 @@ def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]
     relative = os.path.relpath(text, directory) if Path(text).is_absolute() else os.path.normpath(text)
     if relative in (".", "..") or relative.startswith("../"):
         raise DescriptionError(
-            f"{command} = {given!r} leads out of the job's directory {str(directory)!r}. Use the path of a file in it."
+            f"{command} = {given!r} leads out of the job directory {str(directory)!r}. Use the path of a file in it."
         )
     if _ANY_MACRO.search(_NUMBERS.sub("", relative)) or _ANY_MACRO.search(str(PurePosixPath(relative).parent)):
         raise DescriptionError(
-            f"{command} = {given!r}: only $(Cluster) and $(Process), and only in the file's name, are possible here."
+            f"{command} = {given!r}: use only $(Cluster) and $(Process), and only in the name of the file."
         )
     return relative
 
@@ -349,7 +349,7 @@ def _arguments(value: Any) -> str:
     elif isinstance(value, int | float):
         words = [value]
     else:
-        raise ValueError(f"arguments are a text or a list, not {value!r}.")
+        raise ValueError(f"arguments must be a text or a list, not {value!r}.")
     return '"' + " ".join(_quoted(str(word)) for word in words) + '"'
 
 
@@ -357,7 +357,7 @@ def write_environment(value: Any) -> str:
     """Environment variables in the new quoted syntax.
 
     Raises:
-        ValueError: neither a dict nor a list nor a text, or a name that is none.
+        ValueError: not a dict, a list or a text, or an invalid name.
     """
     if isinstance(value, Mapping):
         pairs = [(str(name), str(item)) for name, item in value.items()]
@@ -370,7 +370,7 @@ def write_environment(value: Any) -> str:
         # The old syntax: NAME=value;NAME=value.
         pairs = [_pair(item.strip()) for item in stripped.split(";") if item.strip()]
     else:
-        raise ValueError(f"environment is a dict, a list or a text, not {value!r}.")
+        raise ValueError(f"environment must be a dict, a list or a text, not {value!r}.")
     for name, _ in pairs:
         if not re.fullmatch(r"[^\s=;'\"]+", name):
             raise ValueError(f"{name!r} cannot be the name of an environment variable.")
@@ -385,7 +385,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _quoted(word: str) -> str:
-    """A word of the new syntax: white space and single quotes need single quotes, double ones are doubled."""
+    """A word in the new syntax: white space and single quotes need single quotes, double ones are doubled."""
     text = word.replace('"', '""')
     if not text or re.search(r"[\s']", text):
         text = "'" + text.replace("'", "''") + "'"

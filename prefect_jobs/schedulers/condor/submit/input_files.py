@@ -1,4 +1,4 @@
-"""The local files that a job names: found, checked, and written as HTCondor reads paths and lists of files."""
+"""The local files that a job names: found, checked, and written in HTCondor's form of paths and lists of files."""
 
 import os
 import re
@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-#: What HTCondor splits lists of files at; no quoting helps (tried with 23.9 and 25.14).
+#: Characters at which HTCondor splits lists of files; no quoting helps (tried with 23.9 and 25.14).
 SEPARATORS = re.compile(r"[,\s]", re.ASCII)
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-#: The number of the process, in paths of files of which each process has its own.
+#: The proc number, in paths of files of which each proc has its own.
 _PROCESS = re.compile(r"\$\((?:process|procid|step)\)", re.IGNORECASE)
 _MACRO = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.]*)(?::([^()]*))?\)")
 
 
 class DescriptionError(ValueError):
-    """The job cannot be described to HTCondor as it is; the message says what to change."""
+    """The job cannot be described to HTCondor; the message says what to change."""
 
 
 def items(given: Any) -> list[str]:
-    """A list of files, however it was given."""
+    """A list of files, from a text or a list."""
     if given is None:
         return []
     if isinstance(given, str):
@@ -34,12 +34,12 @@ def items(given: Any) -> list[str]:
 
 
 def expand(text: str, macros: Mapping[str, str]) -> str:
-    """The text with the values of macros in it; ``$(Process)`` and others that only HTCondor knows stay.
+    """The text with the values of macros; ``$(Process)`` and others that only HTCondor knows stay.
 
     Args:
         macros: name, in lower case → value.
     """
-    for _ in range(10):  # a macro may have macros in it, and may have itself in it
+    for _ in range(10):  # a macro may contain macros, and may contain itself
         expanded = _MACRO.sub(lambda found: macros.get(found[1].lower(), found[0]), text)
         if expanded == text:
             break
@@ -62,9 +62,9 @@ class InputFiles:
         """
         Args:
             named: the job's ``remote_input_files``.
-            folders: where relative names are looked for, in this order.
-            links: makes an empty folder for links, when the first is needed.
-            count: number of processes.
+            folders: where relative names are searched, in this order.
+            links: makes an empty folder for links; called for the first link.
+            count: number of procs.
             macros: as for :func:`expand`.
 
         Raises:
@@ -84,10 +84,10 @@ class InputFiles:
             self._named.setdefault(given, path)
 
     def executable(self, given: str) -> tuple[str, Path | None]:
-        """The path of the program, as HTCondor reads it and as it is."""
+        """The path of the program, in HTCondor's form and as a path."""
         path = self._look_up(expand(given, self._macros), "executable")
         if path.is_dir():
-            raise DescriptionError(f"The executable {given!r} is a directory; name the program in it.")
+            raise DescriptionError(f"The executable {given!r} is a directory. Name the program in it.")
         if not os.access(path, os.R_OK):
             raise DescriptionError(f"The executable {str(path)!r} cannot be read by this process.")
         return literal(path), path
@@ -97,7 +97,7 @@ class InputFiles:
         return self._paths(given, "standard input")[0]
 
     def inputs(self, given: Any, executable: Path | None) -> list[str]:
-        """Everything to be sent: what transfer_input_files names, then the other remote_input_files."""
+        """All files to transfer: those of transfer_input_files, then the other remote_input_files."""
         found: dict[str, None] = {}
         sent = {executable}
         whole: dict[str, Path] = {}
@@ -106,7 +106,7 @@ class InputFiles:
                 found[item] = None
                 continue
             text, paths = self._paths(item, "transfer_input_files")
-            # HTCondor's rule: DIR sends the directory, DIR/ what is in it.
+            # HTCondor's rule: DIR sends the directory, DIR/ its contents.
             contents = item.endswith("/")
             if contents and not all(path.is_dir() for path in paths):
                 raise DescriptionError(f"The input {item!r} ends with a slash but is not a directory.")
@@ -151,8 +151,8 @@ class InputFiles:
             raise DescriptionError(
                 f"The path {str(path)!r} has a space or a comma in it, at which HTCondor splits its lists of files."
             )
-        # Of what is in a directory, a link to it will do. For a file or a whole directory it is the folder above
-        # that is linked: HTCondor sends no directory that is a link itself.
+        # For the contents of a directory, a link to it is enough. For a file or a whole directory, the folder above is
+        # linked: HTCondor transfers no directory that is itself a link.
         target = path if contents else path.parent
         for number in range(10_000):
             link = folder / str(number)
@@ -162,7 +162,7 @@ class InputFiles:
         raise DescriptionError("The job has more than 10,000 input files with spaces in their paths.")
 
     def _paths(self, given: str, what: str) -> tuple[str, list[Path]]:
-        """The path as HTCondor is to read it, and the files that are meant: one, or one for each process."""
+        """The path in HTCondor's form, and the files: one, or one for each proc."""
         text = expand(given, self._macros)
         if not _PROCESS.search(text):
             path = self._look_up(text, what)
@@ -198,7 +198,7 @@ class InputFiles:
                     if candidate.exists():
                         return Path(os.path.normpath(candidate.absolute()))
                 except OSError:
-                    continue  # a name too long for this file system is not there
+                    continue  # a name too long for this file system cannot exist
         return None
 
     def _where(self) -> str:
@@ -206,14 +206,14 @@ class InputFiles:
 
 
 def literal(path: Path) -> str:
-    """A path in which HTCondor sees no macro."""
+    """A path without anything that HTCondor reads as a macro."""
     return str(path).replace("$", "$(DOLLAR)")
 
 
 def _check_alone(whole: dict[str, Path], path: Path) -> None:
     """
     Raises:
-        DescriptionError: another file of this name is sent too: at the job, one would replace the other.
+        DescriptionError: another file of this name is sent, too: at the job, one would replace the other.
     """
     other = whole.setdefault(path.name, path)
     if other != path:

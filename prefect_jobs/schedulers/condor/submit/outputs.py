@@ -1,4 +1,4 @@
-"""From the folder in which outputs arrive to the job's directory, file by file, nothing overwritten silently."""
+"""Moves outputs from the folder that receives them to the job directory, without overwriting any silently."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from prefect_jobs.schedulers.condor.submit.streams import path_of
 
 
 def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:
-    """Makes the folders in which the outputs of ``count`` processes will arrive.
+    """Makes the folders that receive the outputs of ``count`` procs.
 
     Raises:
         OSError: they cannot be made.
@@ -20,20 +20,20 @@ def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:
 
 
 def clear(directory: Path) -> None:
-    """Removes what arrived and was never put in place."""
+    """Removes what was received and never moved."""
     shutil.rmtree(incoming(directory), ignore_errors=True)
 
 
 def put_in_place(directory: Path) -> dict[str, list[str]]:
-    """Moves everything that arrived into the job's directory.
+    """Moves everything that was received into the job directory.
 
-    A name that several processes wrote is kept once for each, as ``name.<process>``.
+    A name that several procs wrote is kept once for each, as ``name.<proc>``.
 
     Returns:
-        The names that several processes wrote → what they are called now.
+        The names that several procs wrote → their names now.
 
     Raises:
-        OSError: a file could not be moved; calling again goes on.
+        OSError: a file could not be moved; another call continues.
     """
     arrived: dict[str, list[tuple[str, Path]]] = {}
     root = incoming(directory)
@@ -58,7 +58,7 @@ def put_in_place(directory: Path) -> dict[str, list[str]]:
 
 
 def tail(path: Path, lines: int = 20, limit: int = 4096) -> str:
-    """The last lines of a text file, at most ``limit`` bytes of it; empty where there is none."""
+    """The last lines of a text file, at most ``limit`` bytes of it; empty if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -87,4 +87,4 @@ def _remove_empty(root: Path) -> None:
         try:
             Path(folder).rmdir()
         except OSError:
-            continue  # something is in it still
+            continue  # it is not empty

@@ -1,13 +1,13 @@
-"""Values of ``request_memory`` and its kin that HTCondor would refuse, told before anything is submitted."""
+"""Values of ``request_memory`` and the like that HTCondor would refuse, checked before anything is submitted."""
 
 import re
 
-#: Requests that take a unit, with what a number without one means.
+#: Requests that take a unit, with the unit of a plain number.
 _UNITS = {"request_memory": "MB", "request_disk": "KB"}
 _PREFIX = "request_"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?\Z", re.IGNORECASE)
 _WITH_UNIT = re.compile(r"\d+(\.\d*)?\s*[KMGT]B?\Z", re.IGNORECASE)
-#: What begins with a digit and has no operator in it is meant as a quantity, not as an expression.
+#: A value that begins with a digit and has no operator is a quantity, not an expression.
 _QUANTITY = re.compile(r"[+-]?\d[\w.,'\s]*\Z")
 
 
@@ -16,7 +16,7 @@ def check(command: str, value: str) -> None:
 
     Args:
         command: its usual name, in lower case.
-        value: as it will be written; an expression is HTCondor's to judge.
+        value: as written in the description; expressions are left to HTCondor.
 
     Raises:
         ValueError: the message names the valid forms.
@@ -29,6 +29,6 @@ def check(command: str, value: str) -> None:
         raise ValueError(f"{command} = {value!r}: a number is needed, for example 2, or an expression.")
     if not _WITH_UNIT.match(text):
         raise ValueError(
-            f"{command} = {value!r} is no size that HTCondor can read: use a number of {unit} (2048), or one with the "
+            f"{command} = {value!r} is not a size for HTCondor: use a number of {unit} (2048), or one with the "
             "unit K, M, G or T, with or without a B ('2GB', '1.5 G', '512MB')."
         )

@@ -1,7 +1,7 @@
 """Standard output and error that are streamed: written at the access point while the job runs.
 
-There HTCondor makes no folders for them, and it leaves them out of what it sends back. So they are written under names
-without folders, added to what is sent, and put where they belong when they arrive.
+HTCondor creates no folders for them there, and leaves them out of the outputs. So they are written under names without
+folders, added to the outputs, and moved to their places when they are fetched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,23 @@ from typing import Any
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.submit.input_files import URL, expand, items
 
-#: What is asked for :func:`add`.
+#: The attributes that :func:`add` needs.
 ATTRIBUTES = ("ProcId", "StreamOut", "StreamErr", "Out", "Err", "SpooledOutputFiles")
-#: Begins the names of files that are streamed.
+#: Prefix of the names of streamed files.
 _FLAT = "_prefect_jobs_stream_"
-#: What HTCondor takes for true.
+#: Values that HTCondor reads as true.
 _TRUE = ("true", "t", "1")
 
 
 def flat_name(path: str) -> str:
-    """A name without folders for a path in the job's directory; see :func:`path_of`."""
+    """A name without folders for a path in the job directory; see :func:`path_of`."""
     return _FLAT + path.replace("%", "%25").replace("/", "%2F")
 
 
 def path_of(name: str) -> str:
-    """The path that a file is to have which arrives under a name, made by :func:`flat_name` or not.
+    """The final path of a file that was received under a name, made by :func:`flat_name` or not.
 
-    A job may write a file of any name, also one that leads out of its directory: such a name is left as it is.
+    A job may write a file of any name, also one that leads out of its directory: such a name is left unchanged.
     """
     path = name.removeprefix(_FLAT).replace("%2F", "/").replace("%25", "%")
     parts = PurePosixPath(path).parts
@@ -40,7 +40,7 @@ def flatten(chosen: dict[str, Any], macros: Mapping[str, str]) -> None:
     """Changes, in place, the submit commands of a job whose output or error is streamed.
 
     Args:
-        chosen: the commands; ``output`` and ``error`` are paths in the job's directory.
+        chosen: the commands; ``output`` and ``error`` are paths in the job directory.
         macros: as for :func:`expand`.
     """
     streamed: list[str] = []
@@ -56,18 +56,18 @@ def flatten(chosen: dict[str, Any], macros: Mapping[str, str]) -> None:
 
 
 def _outputs(listed: str, streamed: str) -> str:
-    """Which files are sent, as an expression. The execution machine reads it before the job begins there, and sends
-    what is listed. While the job runs, the access point has what is streamed alone; asked for more, it would fail."""
+    """The files to transfer, as an expression. The execution machine reads it before the job starts, and transfers the
+    listed files. While the job runs, the access point has the streamed files alone; a request for more would fail."""
     return f"ifThenElse(JobCurrentStartExecutingDate >= JobCurrentStartDate, {streamed}, {listed})"
 
 
 def add(client: CondorClient, constraint: str, ads: Sequence[Mapping[str, Any]]) -> None:
-    """Lets the access point send what was streamed with the other outputs of processes that have ended.
+    """Makes the access point send streamed files with the other outputs of procs that have ended.
 
     Args:
         client: for the access point.
-        constraint: which processes these are.
-        ads: of each the :data:`ATTRIBUTES`.
+        constraint: matches these procs.
+        ads: the :data:`ATTRIBUTES` of each.
 
     Raises:
         CondorError: the access point does not answer.
@@ -90,5 +90,5 @@ def _is_flat(name: Any) -> bool:
 
 
 def _text(value: str) -> str:
-    """A text in an expression."""
+    """A text as an expression."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
