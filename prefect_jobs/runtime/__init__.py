@@ -1,1 +1,1 @@
-"""The wiring of one process, in parts: what keeps jobs and results, asks Prefect, and looks at jobs on request."""
+"""The wiring of one process: the parts that store jobs and results, call Prefect, and poll jobs on request."""

@@ -1,4 +1,4 @@
-"""Keeps jobs, and has Prefect show them: the port :class:`prefect_jobs.jobs.ports.Jobs` over store and projector."""
+"""Stores jobs, and shows them in Prefect: implements :class:`prefect_jobs.jobs.ports.Jobs` with store and projector."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from prefect_jobs.store.leases import kept_up
 
 #: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
 SHOW_DELAY = 0.5
-#: The same of jobs that are being submitted: their runs are made after that, those of many in one call.
+#: The same for jobs that are being submitted: their runs are made after that, many in one call.
 BULK_DELAY = 5.0
-#: Jobs that are waited for together.
+#: Number of jobs that are waited for together.
 _SHOWN_AT_ONCE = 50
 
 
@@ -25,10 +25,10 @@ class JobKeeper:
     def __init__(self, store: Store, projector: Projector, results: ResultKeeper, *, patient: bool) -> None:
         """
         Args:
-            store: keeps them.
-            projector: has them shown.
-            results: keeps their results.
-            patient: whether calls wait, for a moment, until Prefect shows what they changed.
+            store: stores the jobs.
+            projector: shows them.
+            results: stores their results.
+            patient: whether calls wait, for a moment, until Prefect shows their changes.
         """
         self._store = store
         self._projector = projector
@@ -48,14 +48,14 @@ class JobKeeper:
         return written
 
     def get(self, job_id: int) -> JobRecord | None:
-        """The job as it is now."""
+        """The present record of the job."""
         return self._store.get(job_id)
 
     def update(self, job_id: int, change: ChangeOf, known: JobRecord | None = None) -> Written:
-        """Writes a change; begins to show it in Prefect if it can be seen."""
+        """Writes a change, and begins to show it in Prefect if it is visible there."""
         written = self._store.update(job_id, change, known)
         if _is_visible(written):
-            # While it is being submitted, its run can wait: it is then made as it is after that, in one call.
+            # While it is being submitted, its run can wait: it is then made with the later state, in one call.
             self._projector.kick(job_id, BULK_DELAY if written.after.submitting_since else SHOW_DELAY)
         return written
 
@@ -68,7 +68,7 @@ class JobKeeper:
         return answers
 
     def delete(self, job_id: int) -> bool:
-        """Removes the job; its flow run goes as soon as Prefect can be reached."""
+        """Removes the job; its flow run is deleted as soon as Prefect can be reached."""
         record = self._store.get(job_id)
         done = self._store.delete(job_id)
         if record is not None and record.noted.result is not None:
@@ -77,7 +77,7 @@ class JobKeeper:
         return done
 
     def shown(self, job_id: int) -> JobRecord | None:
-        """Waits, 3 seconds at most, until Prefect shows the job as it is; not at all where we are not patient."""
+        """Waits, 3 seconds at most, until Prefect shows the job's last change; does not wait if not patient."""
         if not self._patient:
             self._projector.kick(job_id)
             return None
@@ -85,7 +85,7 @@ class JobKeeper:
         return self._store.get(job_id)
 
     def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
-        """Waits until Prefect shows the jobs as they are, 3 seconds at most after it last did something."""
+        """Waits until Prefect shows the last changes of the jobs, 3 seconds at most after its last progress."""
         self._projector.kick_all(job_ids)
         if self._patient:
             for start in range(0, len(job_ids), _SHOWN_AT_ONCE):
@@ -94,7 +94,7 @@ class JobKeeper:
 
     @contextmanager
     def submission_lease(self, tokens: Mapping[int, str]) -> Iterator[None]:
-        """Renews the mark "is being submitted" while the context lasts: inputs may take long to send."""
+        """Renews the heartbeat of submissions while the context lasts: spooling may take long."""
 
         def mark(record: JobRecord) -> Change | None:
             mine = record.submission_token == tokens[record.id] and record.submitting_since is not None
@@ -110,7 +110,7 @@ class JobKeeper:
 
 
 def _is_visible(written: Written) -> bool:
-    """Whether Prefect has something to show of what was written."""
+    """Whether a write is visible in Prefect."""
     change = written.change
     if change is None:
         return False

@@ -1,4 +1,4 @@
-"""Looks at jobs that somebody asked for, now or at a time. What is for later is a row: it survives any process."""
+"""Checks: polls of jobs on request, now or at a given time. A later check is a row, so it survives any process."""
 
 import atexit
 import logging
@@ -23,41 +23,41 @@ log = logging.getLogger(__name__)
 
 OpenJob = Callable[[JobRecord], Job]
 
-#: Seconds that a claim on a check holds: after that, who has it counts as dead.
+#: Seconds for which a claim on a check holds. After that, its owner counts as dead.
 _CLAIM = 60.0
-#: Seconds until a check that failed is tried again: at first, and at most.
+#: Seconds until a failed check is tried again: the first and the longest pause.
 _RETRY = (5.0, 300.0)
-#: The longest and shortest sleep in seconds: other processes add rows, and their clocks are not quite ours.
+#: The longest and shortest sleep in seconds: other processes add rows, and their clocks may differ a little.
 _SLEEP = (15.0, 0.2)
-#: Seconds between two tries to reach the database: at first, and at most.
+#: Seconds between two tries to reach the database: the first and the longest pause.
 _BACKOFF = (1.0, 30.0)
-#: Looks that go on at once.
+#: Number of checks that run at the same time.
 _THREADS = 3
-#: Seconds that closing waits for a look that is going on.
+#: Seconds for which closing waits for running checks.
 _PATIENCE = 1.0
 
 
 def look(job: Job) -> None:
-    """Asks a job's scheduler now, however short ago it was asked before. Whether it answered:
-    :func:`prefect_jobs.jobs.polling.was_reached`.
+    """Polls a job now, however recent the last poll is. :func:`prefect_jobs.jobs.polling.was_reached` tells whether the
+    scheduler answered.
 
     Raises:
         JobStateError: the job was deleted, or its type is not known to this process.
-        Exception: whatever the job's type raises.
+        Exception: any error of the job's type.
     """
-    job.check_known("asked for its status")
+    job.check_known("polled")
     polling.poll_once(job)
 
 
 def retry_delay(tries: int) -> float:
-    """Seconds until the next try after so many in vain: doubled each time, and never in step with others'."""
+    """Seconds until the next try after a number of failed ones: doubled each time, and never in step with others."""
     longest = min(_RETRY[1], _RETRY[0] * 2.0 ** min(tries - 1, 20))
     return longest * random.uniform(0.75, 1)  # noqa: S311
 
 
 class Checker:
-    """Runs the checks of one runtime in threads of this process, which are started when they are first needed: a look
-    that fetches large outputs must not keep the others.
+    """Runs the checks of one runtime in threads of this process, which are started when they are first needed. A
+    check that fetches large outputs must not block the others.
 
     One for each runtime: ``runtime.checker``.
     """
@@ -65,13 +65,13 @@ class Checker:
     def __init__(self, store: Store, open_job: OpenJob) -> None:
         """
         Args:
-            store: keeps the checks.
-            open_job: makes the job of a record.
+            store: stores the checks.
+            open_job: creates the job for a record.
         """
         self._store = store
         self._open_job = open_job
         self._owner = uuid.uuid4().hex
-        #: How often each check has failed. In memory: after a restart it is tried sooner, which does no harm.
+        #: Number of failures of each check. In memory: after a restart it is tried sooner, which does no harm.
         self._tries: dict[int, int] = {}
         self._changed = threading.Condition()
         self._woken = 0
@@ -79,10 +79,10 @@ class Checker:
         self._threads: list[threading.Thread] = []
 
     def schedule(self, job_id: int, delay_seconds: float) -> None:
-        """Has a job looked at in ``delay_seconds``, by whichever process is there then.
+        """Requests a check of a job in ``delay_seconds``, by any process that runs then.
 
-        The moment is rounded up to a whole second, and two requests for the same one lead to one look: callers without
-        a limit do not fill the table.
+        The time is rounded up to a whole second, and two requests for the same second lead to one check, so that
+        callers without a limit do not fill the table.
 
         Raises:
             JobGone: the job was deleted.
@@ -94,11 +94,11 @@ class Checker:
         self.wake()
 
     def start(self) -> None:
-        """Starts the threads if they do not run; what other processes have left is taken up then."""
+        """Starts the threads if they do not run; checks that other processes left are done then."""
         with self._changed:
             if any(thread.is_alive() for thread in self._threads) and not self._stop.is_set():
                 return
-            # A new event: threads that were told to end, and take their time, do not come to life again.
+            # A new event: old threads that have not ended yet must not continue.
             self._stop = threading.Event()
             self._threads = [
                 threading.Thread(target=self._run, args=(self._stop,), name="prefect-jobs-checker", daemon=True)
@@ -110,16 +110,16 @@ class Checker:
             atexit.register(self.close)
 
     def wake(self) -> None:
-        """Has the threads, started if need be, see now what is due."""
+        """Makes the threads, which are started if necessary, run what is due now."""
         self.start()
         with self._changed:
             self._woken += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends the threads. Looks that go on are waited for 1 s; what they leave undone is done by the next process.
+        """Ends the threads. Running checks are waited for, 1 s at most; the next process does what they leave.
 
-        The next :meth:`start` or :meth:`wake` starts others.
+        The next :meth:`start` or :meth:`wake` starts new ones.
         """
         with self._changed:
             threads, self._threads = self._threads, []
@@ -132,12 +132,12 @@ class Checker:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def run_due(self, stop: threading.Event | None = None) -> float | None:
-        """Looks at the jobs whose time has come, one after the other; ends early where ``stop`` is set.
+        """Runs the checks that are due, one after the other; returns early if ``stop`` is set.
 
-        Where the scheduler does not answer, the check is put off, for longer each time, until the job is over.
+        If the scheduler does not answer, the check is delayed, longer each time, until the job is over.
 
         Returns:
-            Seconds until the next one is due; ``None`` where there is none.
+            Seconds until the next one is due; ``None`` if there is none.
 
         Raises:
             DatabaseError: the database cannot be used; nothing is lost.
@@ -164,19 +164,19 @@ class Checker:
         return max(0.0, (due - clock.now()).total_seconds())
 
     def _done(self, job_id: int, away: set[str]) -> bool:
-        """Looks at a job, unless its scheduler is among those that are ``away``; whether no other look is needed."""
+        """Runs a check, unless its scheduler is in ``away``; returns whether no other check is needed."""
         record = self._store.get(job_id)
         if record is None or record.final:
             return True
         if record.scheduler in away:
-            return False  # each question would wait in vain for as long as the first one did
+            return False  # each request would time out like the first one
         try:
             job = self._open_job(record)
             look(job)
         except DatabaseError:
             raise
-        except Exception as error:  # whatever a job type raises; it must not keep the others' checks
-            log.warning("Job %s could not be looked at; that is tried again: %s", job_id, error)
+        except Exception as error:  # a job type may raise anything; the other checks continue
+            log.warning("Job %s could not be polled; trying again: %s", job_id, error)
             return False
         if not polling.was_reached(job):
             if record.scheduler is not None:
@@ -192,7 +192,7 @@ class Checker:
                 due = self.run_due(stop)
                 pause = _SLEEP[0] if due is None else min(_SLEEP[0], max(_SLEEP[1], due))
                 backoff.reset()
-            except Exception as error:  # the database is away, or not as it should be: the rows are in it
+            except Exception as error:  # the database fails; its rows are not lost
                 if not stop.is_set():
                     log.warning("The checks that are due cannot be read; trying again: %s", error)
                 pause = backoff.pause()

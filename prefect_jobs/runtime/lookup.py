@@ -1,4 +1,4 @@
-"""The schedulers that are saved in Prefect, as blocks, and that jobs name."""
+"""The schedulers that are saved in Prefect as blocks, and that jobs name."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a scheduler block is not read again.
 BLOCK_TTL = 30.0
-#: Seconds for which Prefect is not asked again whether there is a scheduler, where it did not answer.
+#: Seconds for which Prefect is not asked again for a scheduler after it did not answer.
 UNASKED = 10.0
 
 
@@ -26,16 +26,16 @@ class Lookup:
     def __init__(self, projector: Projector) -> None:
         """
         Args:
-            projector: knows whether Prefect is away.
+            projector: knows whether Prefect cannot be reached.
         """
         self._projector = projector
         self._blocks: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
-        #: Until when Prefect is not asked whether there is a scheduler, since it did not answer (monotonic).
+        #: Until when Prefect is not asked for schedulers, since it did not answer (monotonic).
         self._unasked_until = 0.0
 
     def get(self, name: str) -> Any:
-        """The saved block of that name; one read not long ago, or Prefect being away, costs no call.
+        """The saved block of that name. If it was read recently, or Prefect cannot be reached, no call is made.
 
         Raises:
             SchedulerConnectionError: Prefect cannot be reached, or has none of that name.
@@ -50,7 +50,7 @@ class Lookup:
             self._projector.impatient()
             if known is None:
                 raise
-            block = known[1]  # as it was; that Prefect is away must not keep us from asking HTCondor
+            block = known[1]  # the last one: HTCondor can be reached without Prefect
         if block is None:
             raise SchedulerMissing(
                 f"There is no scheduler {name!r} in Prefect. Save a block of that name, or delete the job."
@@ -60,11 +60,11 @@ class Lookup:
         return block
 
     def check(self, name: str, engine: str) -> None:
-        """Finds out whether there is a scheduler of that name and engine. One read not long ago costs no call; where
-        Prefect is away, nobody can tell, and it is found out when a job is executed.
+        """Checks that there is a scheduler of that name and engine. If it was read recently, no call is made; if
+        Prefect cannot be reached, the check is left to the execution of a job.
 
         Raises:
-            ValueError: there is none; the message names those there are.
+            ValueError: there is none; the message names the existing ones.
             SchedulerEngineMismatch: it is of the other engine.
         """
         began = time.monotonic()
@@ -76,7 +76,7 @@ class Lookup:
             try:
                 known = (time.monotonic(), self.find(name, strict=True))
             except SchedulerConnectionError as error:
-                log.info("Whether there is a scheduler %r is found out later: %s", name, error)
+                log.info("The scheduler %r is checked later: %s", name, error)
                 self._unasked_until = time.monotonic() + UNASKED
                 return
         block = known[1]
@@ -107,7 +107,7 @@ class Lookup:
         kind = {"htcondor": "HTCondor", "dask": "Dask"}[engine]
         if names:
             return f"Those for {kind} are: {', '.join(map(repr, names))}."
-        return f"There is none for {kind}: save one by create_scheduler(…).save(), or in the Prefect UI."
+        return f"There is none for {kind}: save one with create_scheduler(…).save(), or in the Prefect UI."
 
     def find(self, name: str, *, strict: bool = False) -> Any:
         """The saved block of that name, or ``None``.
@@ -125,10 +125,10 @@ class Lookup:
 
 
 def answered(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
-    """What Prefect answers; where its server is there, however long it takes to load.
+    """The answer of a call to Prefect; if its server answers, the time to load Prefect is added.
 
     Raises:
-        SchedulerConnectionError: it does not within ``patience`` seconds.
+        SchedulerConnectionError: no answer within ``patience`` seconds.
     """
     try:
         return loading.answer(call, patience, strict=strict)

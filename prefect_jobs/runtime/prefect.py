@@ -1,4 +1,4 @@
-"""What this process asks of Prefect besides showing jobs there: blocks, variables, addresses."""
+"""Calls to Prefect besides showing jobs there: blocks, variables, addresses."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,10 +20,10 @@ class PrefectAccess:
         self.lookup = Lookup(projector)
 
     def ask(self, question: Callable[[PrefectApi], T], patience: float = PATIENCE) -> T:
-        """The answer of Prefect's API; asked again where it is busy, so the question may be repeated.
+        """The answer of Prefect's API. A call is repeated while Prefect is busy.
 
         Raises:
-            SchedulerConnectionError: it cannot be reached within ``patience`` seconds.
+            SchedulerConnectionError: Prefect cannot be reached within ``patience`` seconds.
         """
 
         def ask() -> T:
@@ -55,7 +55,7 @@ class PrefectAccess:
         self.ask(lambda api: api.write_variable(name, value))
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
-        """The flow run's page, where a UI is configured."""
+        """The URL of a flow run, if a UI is configured."""
         try:
             base = loading.answer(_ui_url, strict=True)
         except TimeoutError:

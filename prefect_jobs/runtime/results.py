@@ -1,4 +1,4 @@
-"""Keeps results: in SQL, or in Prefect's result storage if they are large. The port
+"""Stores results: in SQL, or in Prefect's result storage if they are large. Implements
 :class:`prefect_jobs.jobs.ports.Results`."""
 
 import uuid
@@ -16,7 +16,7 @@ from prefect_jobs.threads import in_thread
 
 T = TypeVar("T")
 
-#: Seconds that a lease on results holds without being renewed.
+#: Seconds for which a lease on results holds without being renewed.
 LEASE = 60.0
 _BLOB = "result"
 
@@ -27,8 +27,8 @@ class ResultKeeper:
     def __init__(self, store: Store, prefect: PrefectAccess, size_limit: int) -> None:
         """
         Args:
-            store: keeps small results.
-            prefect: knows the storage for large ones.
+            store: stores small results.
+            prefect: finds the storage for large ones.
             size_limit: bytes above which a result is large.
         """
         self._store = store
@@ -37,7 +37,7 @@ class ResultKeeper:
 
     @contextmanager
     def lease(self, job_id: int) -> Iterator[bool]:
-        """A lease that a thread renews while the context lasts, and that ends by itself if the process dies."""
+        """A lease that a thread renews while the context lasts. It expires if the process dies."""
         owner = uuid.uuid4().hex
         if not self._store.claim_results(job_id, owner, LEASE):
             yield False
@@ -49,26 +49,26 @@ class ResultKeeper:
             self._store.release_results(job_id, owner)
 
     def keep(self, job_id: int, data: bytes) -> dict[str, Any]:
-        """Keeps a result; tells where.
+        """Stores a result; returns its place.
 
         Raises:
-            OutputsNotFetched: the storage does not take it now.
+            OutputsNotFetched: the storage does not accept it now.
         """
         if len(data) <= self._size_limit:
             self._store.put_blob(job_id, _BLOB, data)
             return {"where": "sql", "bytes": len(data)}
-        # One name for each job: what an earlier try or submission has left there is written over.
+        # One name for each job: the result of an earlier try or submission is overwritten.
         path = f"prefect-jobs-{self._store.identity}-{job_id}"
         try:
             block, folder = result_storage.configured()
             storage = block or self._prefect.ask(result_storage.of_server) or folder
             _without_loop(lambda: result_storage.write(storage, path, data))
-        except Exception as error:  # whatever a storage raises, or the question which one it is
-            raise OutputsNotFetched(f"Prefect's result storage does not take it: {error}") from error
+        except Exception as error:  # a storage may raise anything, as may finding it
+            raise OutputsNotFetched(f"Prefect's result storage does not accept it: {error}") from error
         return {"where": "prefect", "storage": storage, "path": path, "bytes": len(data)}
 
     def read(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
-        """The result; ``None`` if it is not there any more.
+        """The result; ``None`` if it no longer exists.
 
         Raises:
             ResultUnavailable: its storage cannot be read now.
@@ -78,7 +78,7 @@ class ResultKeeper:
         storage, path = str(kept["storage"]), str(kept["path"])
         try:
             return _without_loop(lambda: result_storage.read(storage, path))
-        except Exception as error:  # whatever a storage raises
+        except Exception as error:  # a storage may raise anything
             raise ResultUnavailable(
                 f"The result of job {job_id} is in Prefect's result storage ({storage}), which cannot be read: {error}"
             ) from error
@@ -91,19 +91,19 @@ class ResultKeeper:
             result_storage.delete(str(kept["storage"]), str(kept["path"]))
 
     def forget(self, job_id: int, kept: Mapping[str, Any]) -> None:
-        """Removes what is left of the result of a job that was deleted: what is in SQL went with the job."""
+        """Removes the remaining result of a deleted job: what was in SQL was deleted with the job."""
         if kept.get("where") == "prefect":
             self.drop(job_id, kept)
 
     def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
-        """Keeps bytes of a job."""
+        """Stores bytes of a job."""
         self._store.put_blob(job_id, kind, data)
 
     def get_blob(self, job_id: int, kind: str) -> bytes | None:
-        """Bytes of a job, by their kind."""
+        """The stored bytes of a job, by their kind."""
         return self._store.get_blob(job_id, kind)
 
 
 def _without_loop(call: Callable[[], T]) -> T:
-    """Calls where no event loop runs, whatever the caller's thread does: Prefect's storages take a loop of theirs."""
+    """Calls in a thread without an event loop, for any caller: Prefect's storages run their own loop."""
     return in_thread(call, "prefect-jobs-storage").result()

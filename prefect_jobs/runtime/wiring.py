@@ -1,4 +1,4 @@
-"""The wiring of one process: it makes the parts and gives each what it needs."""
+"""The wiring of one process: creates the parts and connects them."""
 
 import importlib
 import logging
@@ -40,12 +40,12 @@ class LocalSite:
 
     @property
     def poll_interval(self) -> float:
-        """Seconds between two questions to a scheduler while a call waits."""
+        """Seconds between two polls while a call waits."""
         return self._settings.poll_interval
 
     @property
     def held_timeout(self) -> float | None:
-        """Seconds after which a held job is given up."""
+        """Seconds after which a held job is removed."""
         return self._settings.held_timeout
 
     @property
@@ -54,7 +54,7 @@ class LocalSite:
         return self._settings.host_name
 
     def default_workspace(self, label: str, user: str) -> str:
-        """The folder for jobs of an app and user that name none: absolute, and one that lasts."""
+        """The workspace of an app and user, for jobs that name none: absolute, in a folder that lasts."""
         base = folders.prefect_home() / self._settings.workspace.expanduser()
         return os.path.normpath(base / folder_name(label) / folder_name(user))
 
@@ -63,7 +63,7 @@ class LocalSite:
         return self._prefect.scheduler(name)
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
-        """The flow run's page."""
+        """The URL of a flow run."""
         return self._prefect.flow_run_url(flow_run_id)
 
     def engine_type(self, wanted: type[E]) -> type[E]:
@@ -72,13 +72,13 @@ class LocalSite:
 
 
 class Runtime:
-    """The parts of one process for one database. To a job it is a :class:`prefect_jobs.jobs.ports.Backend`."""
+    """The parts of one process for one database. Implements :class:`prefect_jobs.jobs.ports.Backend` for jobs."""
 
     def __init__(self, settings: Settings, *, patient: bool = True) -> None:
         """
         Args:
-            settings: of this installation.
-            patient: whether calls wait, for a moment, until Prefect shows what they changed.
+            settings: the settings of this installation.
+            patient: whether calls wait, for a moment, until Prefect shows their changes.
         """
         self.settings = settings
         self.store = Store(Database(settings.database_url or default_database_url()))
@@ -87,7 +87,7 @@ class Runtime:
         self._wire()
 
     def _wire(self) -> None:
-        """Makes what has threads or connections."""
+        """Creates the parts with threads or connections."""
         self.projector = self._make_projector()
         self.prefect = self._make_prefect()
         self.site = self._make_site()
@@ -105,27 +105,27 @@ class Runtime:
         return LocalSite(self.settings, self.prefect)
 
     def job(self, record: JobRecord) -> Job:
-        """The job of a record; one whose type this process does not know can be read and deleted only."""
+        """The job of a record. If this process does not know its type, it can only be read and deleted."""
         return (registry.load(record.type) or UnknownJob)(self, record)
 
     def after_fork(self) -> None:
-        """In a forked child: connections and threads stay the parent's."""
+        """In a forked child: drops connections and threads, which belong to the parent."""
         self.store.database.engine.dispose(close=False)
         self._wire()
 
     def close(self) -> None:
-        """Ends the checks, shows what is left, and closes every connection."""
+        """Ends the checks, shows the last changes, and closes every connection."""
         self.checker.close()
         self.projector.close()
         self.store.database.dispose()
 
 
 def _entrypoint(record: JobRecord) -> str:
-    """The flow of a job's type; a type that cannot be loaded here, or whose flow cannot, has the basic one."""
+    """The flow of a job's type; the basic one if the type, or its flow, cannot be loaded here."""
     try:
         cls = registry.load(record.type) or Job
         importlib.import_module(cls.flow_entrypoint.partition(":")[0])
-    except Exception as error:  # what a user's module raises when it is imported
+    except Exception as error:  # importing a user's module may raise anything
         log.warning("The flow of the job type %r cannot be loaded: %s", record.type, error)
         return Job.flow_entrypoint
     return cls.flow_entrypoint
@@ -140,14 +140,14 @@ def _runtime(url: str) -> Runtime:
 
 
 def own_runtime() -> Runtime:
-    """A runtime for a program that does not wait until Prefect shows a change, with connections and threads of its
-    own; to be closed."""
+    """A runtime for a program that does not wait until Prefect shows a change, with its own connections and threads.
+    Close it at the end."""
     settings = get_settings()
     url = settings.database_url or default_database_url()
     return Runtime(settings.model_copy(update={"database_url": url}), patient=False)
 
 
-#: The runtimes that stand for that of the process, the last one first; see :func:`installed`.
+#: The runtimes that replace that of the process, the last one first; see :func:`installed`.
 _installed: list[Runtime] = []
 
 
@@ -162,7 +162,7 @@ def installed(runtime: Runtime) -> Iterator[None]:
 
 
 def get_runtime() -> Runtime:
-    """The runtime of this process for the database that the settings name."""
+    """The runtime of this process for the database in the settings."""
     if _installed:
         return _installed[-1]
     return _runtime(get_settings().database_url or default_database_url())
