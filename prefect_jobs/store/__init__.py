@@ -1,4 +1,4 @@
-"""What Prefect cannot keep, in SQL: jobs, their groups, nodes and messages, the marks of what Prefect must show."""
+"""What Prefect cannot keep, in SQL: jobs, their groups, nodes and messages, and what Prefect must still show."""
 
 from prefect_jobs.errors import DatabaseError
 from prefect_jobs.store.database import Database

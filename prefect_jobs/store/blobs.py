@@ -1,4 +1,4 @@
-"""Bytes that belong to a job: its result, and what it takes to submit it again."""
+"""Bytes that belong to a job: its result, and the work for submitting it again."""
 
 from sqlalchemy import delete, select
 
@@ -14,7 +14,7 @@ class BlobStore:
     database: Database
 
     def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
-        """Keeps bytes, instead of those of that kind that were there before.
+        """Stores bytes, and replaces those of that kind.
 
         Raises:
             JobGone: the job was deleted.
@@ -28,7 +28,7 @@ class BlobStore:
             )
 
     def get_blob(self, job_id: int, kind: str) -> bytes | None:
-        """The bytes of a kind; ``None`` where there are none."""
+        """The bytes of a kind; ``None`` if there are none."""
         with self.database.reading() as connection:
             found = connection.execute(
                 select(BlobRow.data).where(BlobRow.job_id == job_id, BlobRow.kind == kind)

@@ -1,4 +1,4 @@
-"""Checks: looks at jobs that somebody asked for, at a time; rows, so that they survive any process."""
+"""Checks: status refreshes that were requested for a given time; rows, so that they survive any process."""
 
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ class CheckStore:
     database: Database
 
     def add_check(self, job_id: int, due: datetime) -> None:
-        """Notes that a job is to be looked at; one that is noted for that moment already is enough.
+        """Notes that a job is to be polled at a time; one note for that time is enough.
 
         Raises:
             JobGone: the job was deleted.
@@ -28,10 +28,10 @@ class CheckStore:
                 connection.execute(insert(CheckRow).values(job_id=job_id, due=due))
 
     def claim_check(self, owner: str, seconds: float) -> tuple[int, int] | None:
-        """The check that has been due for longest, for ``owner`` alone for ``seconds``.
+        """The check that has been due for longest, claimed by ``owner`` for ``seconds``.
 
         Returns:
-            Its id and the job's; ``None`` where none is due.
+            The ids of the check and the job; ``None`` if no check is due.
         """
         with self.database.writing() as connection:
             now = self.database.now(connection)
@@ -50,7 +50,7 @@ class CheckStore:
         return (found.id, found.job_id) if done.rowcount else None
 
     def keep_check(self, check_id: int, owner: str, seconds: float) -> None:
-        """Keeps up ``owner``'s claim on a check."""
+        """Renews ``owner``'s claim on a check."""
         with self.database.writing() as connection:
             until = self.database.now(connection) + timedelta(seconds=seconds)
             mine = and_(CheckRow.id == check_id, CheckRow.owner == owner)
@@ -62,12 +62,12 @@ class CheckStore:
             connection.execute(delete(CheckRow).where(CheckRow.id == check_id))
 
     def retry_check(self, check_id: int, due: datetime) -> None:
-        """Puts a check off, for anybody to take up then."""
+        """Delays a check, so that any process can claim it then."""
         with self.database.writing() as connection:
             connection.execute(update(CheckRow).where(CheckRow.id == check_id).values(due=due, owner=None, until=None))
 
     def next_check(self) -> datetime | None:
-        """When the next one can be claimed; ``None`` where there is none."""
+        """When the next one can be claimed; ``None`` if there is none."""
         free = case((CheckRow.until > CheckRow.due, CheckRow.until), else_=CheckRow.due)
         with self.database.reading() as connection:
             found: datetime | None = connection.execute(select(func.min(free))).scalar()

@@ -1,4 +1,4 @@
-"""The connection to the database: one engine per URL and process, right pragmas, right schema."""
+"""The connection to the database: one engine for each URL and process, with pragmas and a checked schema."""
 
 import logging
 import sqlite3
@@ -21,14 +21,14 @@ from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE
 from prefect_jobs.store.values import dump_json, load_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-#: Any fixed number: two processes that find an empty PostgreSQL database do not both create the schema.
+#: Any fixed number. It keeps two processes from both creating the schema in an empty PostgreSQL database.
 _SCHEMA_LOCK = 0x70726A6F
 #: Seconds that a writer waits for another one (SQLite).
 BUSY_TIMEOUT = 20.0
-#: Seconds within which a server must let us in (PostgreSQL); ``?connect_timeout=`` in the URL is another choice.
+#: Seconds in which a server must accept a connection (PostgreSQL); ``?connect_timeout=`` in the URL overrides it.
 CONNECT_TIMEOUT = 10
-#: For connections to PostgreSQL: that its host is gone is noticed after some 20 seconds, and not by TCP's own rules
-#: after hours.
+#: For connections to PostgreSQL: if its host is gone, that is noticed after some 20 seconds, and not after hours, by
+#: TCP's own rules.
 _LIFE_SIGNS = {
     "connect_timeout": CONNECT_TIMEOUT,
     "keepalives_idle": 10,
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """An engine whose schema was found (or brought) to be this version's."""
+    """An engine for a database whose schema has this version."""
 
     def __init__(self, url: str) -> None:
         """
@@ -51,7 +51,7 @@ class Database:
             url: a SQLAlchemy URL, ``sqlite:///…`` or ``postgresql+psycopg://…``.
 
         Raises:
-            DatabaseError: not such a URL, or the file's folder cannot be made.
+            DatabaseError: not such a URL, or the folder of the file cannot be created.
         """
         self.url = _parsed(url)
         self._checked = False
@@ -61,12 +61,12 @@ class Database:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DatabaseError(f"The folder of the database {self.name} cannot be made: {error}.") from error
+                raise DatabaseError(f"The folder of the database {self.name} cannot be created: {error}.") from error
         self.engine = _make_engine(self.url)
 
     @property
     def name(self) -> str:
-        """The URL for people: without its password, which may also stand among its options."""
+        """The URL for people: without its password, which may also be in its options."""
         return self.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
@@ -89,21 +89,21 @@ class Database:
 
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Makes our errors of the database's.
+        """Turns the database's errors into ours.
 
         Raises:
             RowConflict: a row contradicts another one.
-            DatabaseError: the database cannot be reached, or not be used as it is.
+            DatabaseError: the database cannot be reached or used.
             ValueError: a value that it cannot keep.
         """
         try:
             yield
         except IntegrityError as error:
-            # What follows the first line may be what is in the row.
+            # The lines after the first one may contain values of the row.
             why = str(error.orig).partition("\n")[0]
             raise RowConflict(f"The database {self.name} refuses a row: {why}") from error
         except DataError as error:
-            raise ValueError(f"The database {self.name} cannot take a value: {error.orig}") from error
+            raise ValueError(f"The database {self.name} cannot store a value: {error.orig}") from error
         except (DBAPIError, PoolTimeoutError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseError(
@@ -111,7 +111,7 @@ class Database:
                 "Check PREFECT_JOBS_DATABASE_URL and that the server is up."
             ) from error
         except StatementError as error:
-            # Raised on the way to the database, by a column's type.
+            # Raised by a column's type, before the statement is sent.
             if isinstance(error.orig, ValueError):
                 raise ValueError(str(error.orig)) from error
             raise
@@ -138,7 +138,7 @@ class Database:
             return _revision_of(connection)
 
     def upgrade(self) -> tuple[str | None, str]:
-        """Brings the schema to this version.
+        """Migrates the schema to this version.
 
         Returns:
             The version before and the version now.
@@ -156,7 +156,7 @@ class Database:
             with connection.begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
-                # Asked again under the lock: another process may have been faster.
+                # Read again under the lock: another process may have migrated it.
                 before = _revision_of(connection)
                 if before == SCHEMA_HEAD:
                     return before, before
@@ -167,7 +167,7 @@ class Database:
             return before, SCHEMA_HEAD
 
     def now(self, connection: Connection) -> datetime:
-        """The time by the database's clock, which all processes share; SQLite has none but this machine's."""
+        """The time by the database's clock, which all processes share; for SQLite, this machine's."""
         if connection.dialect.name != "postgresql":
             return clock.now()
         found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -207,7 +207,7 @@ def _parsed(url: str) -> URL:
     except (ArgumentError, ValueError):
         found = None
     if found is None or found.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        # Not chained, and not repeated: what cannot be read may hold a password at any place.
+        # Not chained, and not repeated: a URL that cannot be read may contain a password anywhere.
         raise DatabaseError(
             "The database's URL cannot be read. Write sqlite:///path or postgresql+psycopg://user:password@host/name, "
             "special characters in the password as %XX (PREFECT_JOBS_DATABASE_URL)."
@@ -216,11 +216,11 @@ def _parsed(url: str) -> URL:
 
 
 def _make_engine(url: URL) -> Engine:
-    # Parameters do not show in errors: the database's signing key is one.
+    # Parameters are not shown in errors: one of them is the database's signing key.
     common: dict[str, Any] = {"hide_parameters": True, "json_serializer": dump_json, "json_deserializer": load_json}
     if url.get_backend_name() != "sqlite":
         options = {name: value for name, value in _LIFE_SIGNS.items() if name not in url.query}
-        # pre-ping: a server that was restarted costs a new connection, not an error.
+        # pre-ping: after a restart of the server, a new connection is made, without an error.
         shared = create_engine(
             url, connect_args=options, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_recycle=1800, **common
         )
@@ -230,20 +230,20 @@ def _make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        connection.isolation_level = None  # transactions begin below, not in the driver
         cursor = connection.cursor()
         _switch_to_wal(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
         cursor.close()
-        # SQLite's own lower() knows ASCII only.
+        # SQLite's own lower() knows only ASCII.
         connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that will write takes the lock at once: one that began reading and then writes
-        # fails without waiting where another has written in between.
+        # A transaction that will write takes the lock at once. One that reads first and then writes fails without
+        # waiting if another one has written in between.
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -266,18 +266,18 @@ class _AgreeOnTime:
                 cursor.execute("SELECT clock_timestamp()")
                 ahead = clock.agree(cursor.fetchone()[0])
             connection.rollback()
-        except Exception as error:  # the statement that this connection is for will fail, too, and tell
+        except Exception as error:  # the statement on this connection will fail, too, with an error
             log.debug("The database's clock cannot be read: %s", error)
             return
         if abs(ahead - self._said) > clock.TOLERANCE:
             self._said = ahead
-            log.warning("The database's clock is %.0f s ahead of this host's; it counts", ahead.total_seconds())
+            log.warning("The database's clock is %.0f s ahead of this host's; it is used", ahead.total_seconds())
 
 
 def _switch_to_wal(cursor: Any) -> None:
-    """With a write-ahead log, readers and a writer do not hold each other up.
+    """With a write-ahead log, readers and a writer do not block each other.
 
-    For the switch, other than for everything else, SQLite does not wait for who uses the file just now.
+    Only for this switch, SQLite does not wait for other users of the file.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:

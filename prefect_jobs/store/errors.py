@@ -1,10 +1,10 @@
-"""What every part of the store may raise."""
+"""Errors of all parts of the store."""
 
 from prefect_jobs.errors import DatabaseError, JobStateError
 
 
 class RowConflict(DatabaseError):
-    """A row contradicts another one: it is there already, or what it belongs to was deleted at this moment."""
+    """A row contradicts another one: it exists already, or the job that it belongs to was deleted at this moment."""
 
 
 class JobGone(JobStateError):
@@ -12,5 +12,5 @@ class JobGone(JobStateError):
 
 
 def job_gone(job_id: int) -> JobGone:
-    """The error for people. Not made by the class itself: what is pickled is made again from its text."""
+    """The error with its message. Not the class's constructor: unpickling creates an error from its text."""
     return JobGone(f"Job {job_id} does not exist any more: it was deleted.")

@@ -1,4 +1,4 @@
-"""Faces: what Prefect must still show, and who is at it."""
+"""Faces: what Prefect must still show, and which process shows it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from prefect_jobs.store.values import storable
 
 @dataclass(frozen=True)
 class Shown:
-    """What Prefect shows of a job now; ``None``: as before."""
+    """What Prefect shows of a job now; ``None``: unchanged."""
 
     record: JobRecord
     flow_run_id: str | None = None
@@ -61,7 +61,7 @@ _BEHIND = select(JobRow.id, JobRow.face_seq).where(
 
 
 class FaceStore:
-    """The marks in one database of what Prefect must still show; a part of :class:`prefect_jobs.store.store.Store`."""
+    """What Prefect must still show, in one database; a part of :class:`prefect_jobs.store.store.Store`."""
 
     database: Database
 
@@ -70,17 +70,16 @@ class FaceStore:
         raise NotImplementedError
 
     def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
-        """Jobs whose face is behind (or that have unlogged messages, or nodes that are behind), claimed for
-        ``owner``."""
+        """Jobs that are behind (or have unlogged messages, or nodes that are behind), claimed for ``owner``."""
         now = clock.now()
         values = {"owner": owner, "now": now, "many": limit, **({} if only is None else {"ids": list(only)})}
         claimable = _claimable(only is not None)
-        # Where there is nothing to be claimed, nothing need be locked.
+        # If nothing can be claimed, nothing need be locked.
         with self.database.reading() as connection:
             if connection.execute(claimable, values).first() is None:
                 return []
         with self.database.writing() as connection:
-            # In the order of ids, as everybody locks many jobs; those that somebody writes just now are left for later.
+            # In the order of ids, as in all writes of many jobs; jobs that are being written are left for later.
             ids = list(connection.execute(claimable.with_for_update(skip_locked=True), values).scalars())
             if ids:
                 until = now + timedelta(seconds=seconds)
@@ -95,30 +94,30 @@ class FaceStore:
         flow_state_id: str | None = None,
         shown: dict[str, Any] | None = None,
     ) -> None:
-        """Notes that Prefect shows ``record``; what was changed since stays marked."""
+        """Notes that Prefect shows ``record``. If the job has changed since, it stays behind."""
         self.faces_shown([Shown(record, flow_run_id, flow_state_id, shown)])
 
     def faces_shown(self, faces: Sequence["Shown"]) -> None:
-        """As :meth:`face_shown`, of many jobs in one transaction."""
+        """As :meth:`face_shown`, for many jobs in one transaction."""
         with self.database.writing() as connection:
             for face in sorted(faces, key=lambda face: face.record.id):
                 values = storable(face.values())
                 noted = connection.execute(update(JobRow.__table__).where(JobRow.id == face.record.id).values(**values))  # type: ignore[arg-type]
                 if noted.rowcount == 0 and face.flow_run_id is not None:
-                    # Deleted while its run was being made: the run must go too.
+                    # Deleted while its run was being created: the run must be deleted, too.
                     known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == face.flow_run_id)
                     if connection.execute(known).first() is None:
                         row = {"flow_run_id": face.flow_run_id, "asked": clock.now()}
                         connection.execute(insert(RunDeletionRow).values(**row))
 
     def behind(self, job_ids: Iterable[int]) -> dict[int, int]:
-        """Those of the jobs that Prefect does not show as they are: id → up to which change they are to be shown."""
+        """The jobs that are behind: id → the last change that is to be shown."""
         with self.database.reading() as connection:
             rows = connection.execute(_BEHIND, {"ids": list(job_ids)})
             return {int(job_id): int(seq) for job_id, seq in rows}
 
     def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
-        """Job id → flow run id, of those that have one."""
+        """Job id → flow run id, for those that have one."""
         wanted = select(JobRow.id, JobRow.flow_run_id).where(
             JobRow.id.in_(list(job_ids)), JobRow.flow_run_id.is_not(None)
         )
@@ -126,7 +125,7 @@ class FaceStore:
             return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
 
     def release_faces(self, owner: str) -> None:
-        """Gives every claim of ``owner`` back; the marks stay."""
+        """Releases every claim of ``owner``; the jobs stay behind."""
         with self.database.writing() as connection:
             mine = select(JobRow.id).where(JobRow.face_owner == owner).order_by(JobRow.id).with_for_update()
             ids = list(connection.execute(mine).scalars())
@@ -148,12 +147,12 @@ class FaceStore:
             return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
 
     def run_deleted(self, *flow_run_ids: str) -> None:
-        """Notes that the flow runs are gone."""
+        """Notes that the flow runs were deleted."""
         with self.database.writing() as connection:
             connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id.in_(flow_run_ids)))
 
     def backlog(self) -> int:
-        """The number of jobs that Prefect does not show as they are."""
+        """The number of jobs that are behind."""
         with self.database.reading() as connection:
             return int(
                 connection.execute(
@@ -170,7 +169,7 @@ class FaceStore:
 
 @lru_cache
 def _claimable(some: bool) -> Select[Any]:
-    """The ids of jobs that may be claimed; of ``some`` jobs, or of all."""
+    """The ids of jobs that may be claimed; among ``some`` jobs, or among all."""
     unlogged = select(MessageRow.job_id).where(
         ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
     )

@@ -1,4 +1,4 @@
-"""From the words of ``list_jobs`` (``status__in``, ``-creation_time``) to SQL."""
+"""Turns the arguments of ``list_jobs`` (``status__in``, ``-creation_time``) into SQL."""
 
 import json
 import math
@@ -51,7 +51,7 @@ _PROPERTIES = "extended_properties"
 
 @dataclass(frozen=True)
 class JobQuery:
-    """Which jobs, in which order."""
+    """Conditions and an order of jobs."""
 
     label: str | None = None
     user: str | None = None
@@ -80,7 +80,7 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
 
 
 def order(order_by: str | Sequence[str]) -> list[ColumnElement[Any]]:
-    """The ORDER BY: nulls last on both databases, ties broken by id, so that pages never overlap.
+    """The ORDER BY: nulls last on both databases, ties ordered by id, so that pages never overlap.
 
     Raises:
         ValueError: an unknown field; the message names the valid ones.
@@ -96,7 +96,7 @@ def order(order_by: str | Sequence[str]) -> list[ColumnElement[Any]]:
         if column is None:
             raise ValueError(f"Jobs cannot be ordered by {name!r}. Valid fields: {', '.join(FIELDS)}.")
         clause = column.desc() if descending else column.asc()
-        # The nulls clause keeps SQLite from using an index, so only where there can be nulls.
+        # The nulls clause keeps SQLite from using an index, so it is written only if there can be nulls.
         clauses.append(clause.nulls_last() if column.expression.nullable else clause)
         by_id = by_id or name == "id"
     if not by_id:
@@ -115,7 +115,7 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
         path = tuple(name.split("__")[1:])
         if not all(path) or any('"' in part for part in path):
             raise ValueError(
-                f"The filter {key!r} has a key that is empty or has a quotation mark: write {_PROPERTIES}__key__subkey."
+                f"The filter {key!r} has a key that is empty or has a quotation mark: use {_PROPERTIES}__key__subkey."
             )
         return _property_condition(path, lookup, value, key, dialect)
     column = FIELDS.get(name)
@@ -137,7 +137,7 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
 
 
 def _compare(column: Any, lookup: str, value: Any, key: str, dialect: str) -> ColumnElement[bool]:
-    """Everything but ``in`` and nulls."""
+    """All lookups but ``in``, for values that are not null."""
     operators: dict[str, Callable[[Any, Any], Any]] = {
         "exact": operator.eq,
         "lt": operator.lt,
@@ -150,19 +150,19 @@ def _compare(column: Any, lookup: str, value: Any, key: str, dialect: str) -> Co
         result = operators[lookup](column, value)
     elif not isinstance(value, str):
         raise ValueError(f"The filter {key!r} is possible for texts only.")
-    # Not LIKE: its case rules differ between the databases, and % and _ in a text mean themselves.
+    # Not LIKE: its case rules differ between the databases, and % and _ in a text are plain characters.
     elif lookup == "startswith":
         result = func.substr(column, 1, len(value)) == value
     else:
         find = func.strpos if dialect == "postgresql" else func.instr
-        # Both by the database's lower(): which letters it knows depends on its locale.
+        # Both by the database's lower(): its letters depend on the locale.
         hay, needle = (func.lower(column), func.lower(value)) if lookup == "icontains" else (column, value)
         result = find(hay, needle) > 0
     return result  # type: ignore[no-any-return]
 
 
 def _property_condition(path: tuple[str, ...], lookup: str, value: Any, key: str, dialect: str) -> ColumnElement[bool]:
-    """A JSON value of another type than the one asked for is no match, and never an error of a cast."""
+    """A JSON value of another type than the given one does not match, and never causes a cast error."""
     found = _property(path, dialect)
     if lookup == "in":
         members = [_property_condition(path, "exact", item, key, dialect) for item in _members(key, value)]
@@ -179,17 +179,17 @@ def _property_condition(path: tuple[str, ...], lookup: str, value: Any, key: str
     if isinstance(value, str):
         typed = case((found.kind.in_(("string", "text")), found.text))
         return _compare(typed, lookup, clean(value), key, dialect)
-    raise ValueError(f"The filter {key!r} takes a text, a number, a boolean (only as it is) or None, not {value!r}.")
+    raise ValueError(f"The filter {key!r} takes a text, a number, a boolean (without a lookup) or None, not {value!r}.")
 
 
 @dataclass(frozen=True)
 class _Property:
-    """A value inside ``extended_properties``, null where there is none."""
+    """A value inside ``extended_properties``, null if there is none."""
 
-    #: Its type, in the words of the database.
+    #: Its type, as the database names it.
     kind: ColumnElement[str]
     text: ColumnElement[Any]
-    #: To be looked at where ``kind`` says that it is one.
+    #: Valid only if ``kind`` says that it is one.
     number: ColumnElement[Any]
 
 
@@ -198,7 +198,7 @@ def _property(path: tuple[str, ...], dialect: str) -> _Property:
     if dialect == "postgresql":
         text = func.jsonb_extract_path_text(document, *path)
         return _Property(func.jsonb_typeof(func.jsonb_extract_path(document, *path)), text, cast(text, Numeric))
-    # SQLite compares keys as JSON writes them.
+    # SQLite compares keys in the form in which JSON writes them.
     where = "$" + "".join(f".{json.dumps(part, ensure_ascii=False)}" for part in path)
     value = func.json_extract(document, where)
     return _Property(func.json_type(document, where), value, value)
@@ -211,13 +211,13 @@ def _boolean(value: bool, dialect: str) -> Any:
 def _number(value: float, dialect: str) -> Any:
     if dialect == "postgresql":
         return literal(Decimal(repr(value)), Numeric)
-    # SQLite reads whole numbers of more than 64 bits as floating-point ones.
+    # SQLite reads whole numbers of more than 64 bits as floating-point numbers.
     return value if abs(value) < 2**63 else float(value)
 
 
 def _in_groups(key: str, lookup: str, value: Any) -> ColumnElement[bool]:
     if lookup not in ("exact", "in", "contains"):
-        raise ValueError(f"The filter {key!r} is not possible: groups take groups=… or groups__in=….")
+        raise ValueError(f"The filter {key!r} is not possible. Use groups=… or groups__in=….")
     names = [value] if isinstance(value, str) else _members(key, value)
     return JobRow.id.in_(select(GroupRow.job_id).where(GroupRow.name.in_([_text(key, name) for name in names])))
 
@@ -238,7 +238,7 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)  # a cluster's number, for remote_id
+        value = str(value)  # a cluster id, for remote_id
     if not isinstance(value, str):
         raise ValueError(f"The filter {key!r} takes a text, not {value!r}.")
     return clean(value)
@@ -261,6 +261,6 @@ def _id(key: str, value: Any) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"The filter {key!r} takes a job's id, not {value!r}.")
-    # Ids are numbers of 32 bits; any beyond them is no job's, which is no error.
+        raise ValueError(f"The filter {key!r} takes the id of a job, not {value!r}.")
+    # Ids have 32 bits; a larger number is not the id of any job, which is no error.
     return max(-1, min(value, 2**31 - 1))

@@ -1,4 +1,4 @@
-"""Leases: which process does what only one of several may do, until when."""
+"""Leases: which process has the right to a continuing activity, and until when."""
 
 import logging
 import threading
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 class LeaseStore:
     """The leases in one database; a part of :class:`prefect_jobs.store.store.Store`.
 
-    They end by the database's clock, for those of hosts may disagree.
+    They expire by the database's clock, since the clocks of hosts may disagree.
     """
 
     database: Database
 
     def claim_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Whether ``owner`` has the lease for ``seconds`` from now; a repeat keeps it up.
+        """Whether ``owner`` has the lease for ``seconds`` from now; a repeated claim renews it.
 
         Args:
-            name: what it is about.
-            owner: who wants it.
-            seconds: how long it holds.
+            name: the activity.
+            owner: the process.
+            seconds: how long the lease holds.
         """
         with self.database.writing() as connection:
             now = self.database.now(connection)
@@ -42,16 +42,16 @@ class LeaseStore:
                 with connection.begin_nested():
                     connection.execute(insert(LeaseRow).values(name=name, **values))
             except IntegrityError:
-                return False  # another's
+                return False  # another owner has it
             return True
 
     def release_lease(self, name: str, owner: str) -> None:
-        """Gives the lease back, if it is still ``owner``'s."""
+        """Releases the lease, if ``owner`` still has it."""
         with self.database.writing() as connection:
             connection.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.owner == owner))
 
     def ended_leases(self, prefix: str) -> list[tuple[str, str]]:
-        """Name and owner of leases of a kind that were neither given back nor kept up: their owners are dead."""
+        """Names and owners of leases of a kind that expired without being released: their owners are dead."""
         with self.database.reading() as connection:
             kind = LeaseRow.name.startswith(prefix, autoescape=True)
             wanted = select(LeaseRow.name, LeaseRow.owner).where(kind, LeaseRow.until < self.database.now(connection))
@@ -60,15 +60,15 @@ class LeaseStore:
 
 @contextmanager
 def kept_up(renew: Callable[[], object], interval: float) -> Iterator[None]:
-    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a thread of its own."""
+    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a separate thread."""
     done = threading.Event()
 
     def keep() -> None:
         while not done.wait(interval):
             try:
                 renew()
-            except PrefectJobsError as error:  # the database is away: tried again; the lease may end meanwhile
-                log.warning("A lease could not be kept up: %s", error)
+            except PrefectJobsError as error:  # the database fails: tried again; the lease may expire meanwhile
+                log.warning("A lease could not be renewed: %s", error)
 
     keeper = threading.Thread(target=keep, name="prefect-jobs-lease", daemon=True)
     keeper.start()

@@ -1,4 +1,4 @@
-"""The nodes of workflows: a row each, since a workflow may have thousands and few change at a time."""
+"""The nodes of workflows: one row each, since a workflow may have thousands, of which few change at a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,7 +15,7 @@ from prefect_jobs.store.values import clean, storable
 
 _FIELDS = tuple(item.name for item in fields(NodeRecord))
 _COLUMNS = [getattr(NodeRow, name) for name in _FIELDS]
-#: What the user says about a node; the rest is what was observed, and belongs to ``Change.nodes``.
+#: The columns that the user sets; the others are observed, and belong to ``Change.nodes``.
 _WANTED = ("spec", "position")
 _OBSERVED = ("status", "message", "native", "seq")
 
@@ -26,15 +26,15 @@ class NodeStore:
     database: Database
 
     def nodes(self, job_id: int) -> list[NodeRecord]:
-        """The nodes of a job, in the order in which they were added."""
+        """The nodes of a job, in their order of addition."""
         return self._nodes(NodeRow.job_id == job_id)
 
     def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
-        """Writes what the user wants: new nodes whole, of known ones ``spec`` and ``position`` alone.
+        """Writes the specs of nodes: new nodes as a whole, only ``spec`` and ``position`` of existing ones.
 
         Raises:
             JobGone: the job was deleted.
-            ValueError: names the node that cannot be stored.
+            ValueError: a node cannot be stored; the message names it.
         """
         rows = [{"job_id": job_id, **_storable(node, _FIELDS)} for node in nodes]
         with self.database.writing() as connection:
@@ -49,23 +49,23 @@ class NodeStore:
             connection.execute(delete(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == clean(name)))
 
     def nodes_behind(self, job_id: int, limit: int) -> list[NodeRecord]:
-        """Nodes that Prefect does not show as they are, the first ones first."""
+        """Nodes that are behind, the first ones first."""
         return self._nodes(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq, limit=limit)
 
     def with_nodes_behind(self, job_ids: Sequence[int]) -> set[int]:
-        """Those of the jobs that have nodes which Prefect does not show as they are."""
+        """The jobs that have nodes that are behind."""
         behind = select(NodeRow.job_id).where(NodeRow.job_id.in_(job_ids), NodeRow.shown < NodeRow.seq).distinct()
         with self.database.reading() as connection:
             return set(connection.execute(behind).scalars())
 
     def count_nodes_behind(self, job_id: int) -> int:
-        """The number of nodes that Prefect does not show as they are."""
+        """The number of nodes that are behind."""
         behind = select(func.count()).select_from(NodeRow).where(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq)
         with self.database.reading() as connection:
             return int(connection.execute(behind).scalar_one())
 
     def nodes_shown(self, job_id: int, shown: Mapping[str, int]) -> None:
-        """Notes up to which change Prefect shows each node, by name; what it showed already stays noted."""
+        """Notes the last change that Prefect shows of each node, by name; a later one that is noted stays."""
         if not shown:
             return
         noted = update(NodeRow).where(
@@ -85,25 +85,25 @@ class NodeStore:
 
 
 def observed_rows(nodes: Sequence[NodeRecord]) -> list[dict[str, Any]]:
-    """What :func:`write_observed` takes.
+    """The rows for :func:`write_observed`.
 
     Raises:
-        ValueError: names the node that cannot be stored.
+        ValueError: a node cannot be stored; the message names it.
     """
     return [{"node_name": clean(node.name), **_storable(node, _OBSERVED)} for node in nodes]
 
 
 def write_observed(connection: Connection, job_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes what was observed of nodes. The caller has written the job's own row in this transaction, which keeps
-    all others from them; a node that is gone meanwhile stays so."""
+    """Writes the observed values of nodes. The caller has written the job's own row in this transaction, which locks
+    the nodes; a node that was deleted meanwhile stays deleted."""
     if rows:
         known = update(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == bindparam("node_name"))
         connection.execute(known.values({name: bindparam(name) for name in _OBSERVED}), rows)
 
 
 def _lock_job(connection: Connection, job_id: int) -> bool:
-    """Whether the job exists, which nobody else writes or deletes until the end of this transaction. Who writes
-    several nodes takes this lock first: two that took them in different orders would wait for each other."""
+    """Whether the job exists; locks its row until the end of this transaction. A writer of several nodes takes this
+    lock first: two writers that lock nodes in different orders would wait for each other."""
     job = select(JobRow.id).where(JobRow.id == job_id).with_for_update(key_share=True)
     return connection.execute(job).first() is not None
 

@@ -1,4 +1,4 @@
-"""Reading and writing jobs. Every write names the version it read; a lost race is run again on fresh data."""
+"""Reading and writing jobs. Every write names the version that it read; a lost race is repeated on fresh data."""
 
 import sys
 import uuid
@@ -40,25 +40,25 @@ from prefect_jobs.store.values import clean, storable
 
 __all__ = ["JobGone", "Store"]
 
-#: Times that a write is tried again when others write the same job; each time one of them has got through.
+#: Number of tries of a write while others write the same job; at each try, one of them succeeds.
 _RACES = 50
-#: There are no more jobs than this, and no database takes any number as a limit.
+#: There are no more jobs than this, and databases limit the number in a LIMIT.
 _MANY = 2**31
-#: Ids in one statement.
+#: Number of ids in one statement.
 _CHUNK = 500
-#: What many jobs have alike.
+#: Columns in which many jobs have equal values.
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
 
-# What is asked for often is made once: making a statement takes longer than running it.
+# Frequent statements are made once: making one takes longer than running it.
 _BY_IDS = select(*_COLUMNS).where(JobRow.id.in_(bindparam("ids", expanding=True))).order_by(JobRow.id)
 _BY_RUNS = select(*_COLUMNS).where(JobRow.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JobRow.id)
 _GROUPS = select(GroupRow.job_id, GroupRow.name)
 _GROUPS_OF = _GROUPS.where(GroupRow.job_id.in_(bindparam("ids", expanding=True)))
 _GROUPS_BETWEEN = _GROUPS.where(GroupRow.job_id.between(bindparam("first"), bindparam("last")))
-#: Without the mapping, which takes longer than the statement.
+#: Without the ORM's mapping, which takes longer than the statement.
 _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
 
@@ -74,12 +74,12 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
     # -- jobs -----------------------------------------------------------------------------------------
 
     def insert(self, record: JobRecord) -> JobRecord:
-        """Writes a new job; ``id`` and ``version`` of the record given do not matter, and ``{id}`` in its
-        name becomes its id. The job's face is marked as behind: it has none yet."""
+        """Writes a new job; ``id`` and ``version`` of the given record are ignored, and ``{id}`` in its name becomes
+        its id. The job is behind: it has no flow run yet."""
         return self.insert_all([record])[0]
 
     def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
-        """As :meth:`insert`, of many jobs in one transaction: all of them, or none.
+        """As :meth:`insert`, for many jobs in one transaction: all of them, or none.
 
         Raises:
             ValueError: one of them cannot be stored.
@@ -112,7 +112,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         return next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
 
     def find(self, query: JobQuery) -> list[JobRecord]:
-        """The jobs of a query, in two statements however many they are.
+        """The jobs of a query, in two statements for any number of jobs.
 
         Raises:
             ValueError: unknown fields or lookups, a negative limit or offset.
@@ -135,27 +135,27 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         return [(row.id, row.version, row.type, row.scheduler, row.status) for row in rows]
 
     def records(self, job_ids: Sequence[int]) -> list[JobRecord]:
-        """Jobs by their ids; those that are gone are left out."""
+        """Jobs by their ids, without those that were deleted."""
         found: list[JobRecord] = []
         for start in range(0, len(job_ids), _CHUNK):
             found += self._read(_BY_IDS, {"ids": list(job_ids[start : start + _CHUNK])})
         return found
 
     def records_of_runs(self, flow_run_ids: Sequence[str]) -> list[JobRecord]:
-        """The jobs whose faces flow runs are."""
+        """The jobs that flow runs show."""
         found: list[JobRecord] = []
         for start in range(0, len(flow_run_ids), _CHUNK):
             found += self._read(_BY_RUNS, {"runs": list(flow_run_ids[start : start + _CHUNK])})
         return found
 
     def count(self, query: JobQuery) -> int:
-        """The number of jobs of a query, its limit and offset aside."""
+        """The number of jobs of a query, without its limit and offset."""
         statement = select(func.count()).select_from(JobRow).where(*conditions(query, self._dialect))
         with self.database.reading() as connection:
             return int(connection.execute(statement).scalar_one())
 
     def custom_statuses(self) -> list[str]:
-        """The statuses that jobs have besides the official ones."""
+        """The custom statuses that jobs have."""
         wanted = select(JobRow.status).where(JobRow.status_code == statuses.OTHER_CODE).distinct()
         with self.database.reading() as connection:
             return [str(text) for text in connection.execute(wanted).scalars()]
@@ -163,16 +163,16 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
     def update(
         self, job_id: int, change: Callable[[JobRecord], Change | None], known: JobRecord | None = None
     ) -> Written:
-        """Applies ``change`` to the job as it is now.
+        """Applies ``change`` to the present record of the job.
 
-        ``change`` is given the record and returns what to write (``None``: nothing). Where another process writes in
-        between, it is called again with what that one wrote, so that no write is lost.
+        ``change`` gets the record and returns what to write (``None``: nothing). If another process writes in between,
+        it is called again with the new record, so that no write is lost.
 
         Args:
             job_id: the job.
-            change: what to write.
-            known: the record as read before. It is tried first, which saves reading it; where it is not the newest
-                any more, or nothing is to be done by it, the newest one is read.
+            change: computes what to write.
+            known: the record as last read. It is tried first, which saves reading it; if that is not the newest one,
+            or ``change`` writes nothing for it, the newest one is read.
 
         Raises:
             JobGone: the job was deleted.
@@ -189,14 +189,14 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
             after = self._write(record, cast("Change", wanted))
             if after is not None:
                 return Written(record, after, wanted)
-        raise JobStateError(f"Job {job_id} is written by others without end; try again later.")
+        raise JobStateError(f"Job {job_id} is written by other processes all the time. Try again later.")
 
     def _try_known(self, known: JobRecord, change: Callable[[JobRecord], Change | None]) -> Written | None:
-        """Writes on top of a record that was read before; ``None`` where the newest one must be read."""
+        """Writes on top of a record that was read before; ``None`` if the newest one must be read."""
         try:
             wanted = change(known)
         except JobStateError:
-            return None  # not possible any more, or possible by now
+            return None  # perhaps the newest record decides otherwise
         if _is_empty(wanted):
             return None
         after = self._write(known, cast("Change", wanted))
@@ -205,15 +205,15 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
     def update_all(
         self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
     ) -> list[Written | Exception]:
-        """As :meth:`update`, of many jobs in one transaction; what is not possible with one of them keeps no other.
+        """As :meth:`update`, for many jobs in one transaction; an error for one job does not affect the others.
 
         Returns:
-            For each what was written, or what ``change`` (or the lack of the job) raised.
+            For each what was written, or the exception of ``change`` (or that the job was deleted).
         """
         fresh = {record.id: record for record in self.records(sorted({job_id for job_id, _ in changes}))}
         found: list[Written | Exception | None] = [None] * len(changes)
         with self.database.writing() as connection:
-            # In the order of ids, as everybody locks many jobs: else two would wait for each other.
+            # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
             for number in sorted(range(len(changes)), key=lambda number: changes[number][0]):
                 job_id, change = changes[number]
                 record = fresh.get(job_id)
@@ -227,7 +227,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
                         found[number] = Written(record, after, wanted)
                 except (PrefectJobsError, ValueError) as error:
                     found[number] = error
-        # Written by another meanwhile: by itself, on fresh data.
+        # Written by another process meanwhile: written one by one, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
     def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> Written | Exception:
@@ -237,9 +237,9 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
             return error
 
     def delete(self, job_id: int) -> bool:
-        """Removes the job; its flow run is noted as to be deleted in the same transaction."""
+        """Deletes the job; in the same transaction, its flow run is noted for deletion."""
         with self.database.writing() as connection:
-            # One statement: a flow run that is being noted just now is waited for, and not missed.
+            # One statement: it waits for a flow run that is being noted at this moment, and does not miss it.
             row = connection.execute(delete(JobRow).where(JobRow.id == job_id).returning(JobRow.flow_run_id)).first()
             if row is None:
                 return False
@@ -250,7 +250,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
     # -- the results' lease ---------------------------------------------------------------------------
 
     def claim_results(self, job_id: int, owner: str, seconds: float) -> bool:
-        """Whether ``owner`` may process the job's results for ``seconds``: nobody else does."""
+        """Whether ``owner`` has the lease on the job's results for ``seconds``."""
         now = clock.now()
         free = or_(JobRow.results_owner.is_(None), JobRow.results_owner == owner, JobRow.results_until < now)
         return self._claim(
@@ -259,27 +259,27 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
         )
 
     def release_results(self, job_id: int, owner: str) -> None:
-        """Gives the lease back, if it is still ``owner``'s."""
+        """Releases the lease, if ``owner`` still has it."""
         self._claim(
             and_(JobRow.id == job_id, JobRow.results_owner == owner),
             {"results_owner": None, "results_until": None},
         )
 
     def messages(self, job_id: int) -> list[Message]:
-        """Everything that was said about a job, oldest first."""
+        """The messages of a job, oldest first."""
         return self._messages(MessageRow.job_id == job_id)
 
     # -- facts about the database -----------------------------------------------------------------------
 
     @property
     def identity(self) -> str:
-        """A name that no other database has: two of them may share one Prefect server."""
+        """A name that no other database has: two databases may share one Prefect server."""
         if self._identity is None:
             self._identity = self.meta("identity", lambda: uuid.uuid4().hex)
         return self._identity
 
     def meta(self, key: str, make: Callable[[], str]) -> str:
-        """A fact that is made once, by whoever asks first."""
+        """A fact that is made once, by the first process that reads it."""
         with self.database.reading() as connection:
             found = connection.execute(select(MetaRow.value).where(MetaRow.key == key)).scalar()
         if found is not None:
@@ -288,7 +288,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
             with self.database.writing() as connection:
                 connection.execute(insert(MetaRow).values(key=key, value=make()))
         except RowConflict:
-            pass  # another process was faster; its value is the one
+            pass  # another process was faster: its value is used
         with self.database.reading() as connection:
             return str(connection.execute(select(MetaRow.value).where(MetaRow.key == key)).scalar_one())
 
@@ -301,7 +301,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
                 return []
             groups: dict[int, list[str]] = {}
             ids = [row["id"] for row in rows]
-            # A long list of ids becomes a range: statements have a limited number of parameters.
+            # A long list of ids becomes a range: the number of parameters in a statement is limited.
             if len(ids) <= _CHUNK:
                 named = connection.execute(_GROUPS_OF, {"ids": ids})
             else:
@@ -315,7 +315,7 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore):
             return self._write_to(connection, record, change)
 
     def _write_to(self, connection: Connection, record: JobRecord, change: Change) -> JobRecord | None:
-        """The record as written; ``None`` where another has written it since it was read."""
+        """The record as written; ``None`` if another process has written the job since it was read."""
         values, nodes = storable(change.values), observed_rows(change.nodes)
         columns = {**_columns(values), "version": record.version + 1}
         which = {"the_id": record.id, "the_version": record.version}
@@ -359,7 +359,7 @@ def _flat(record: JobRecord) -> dict[str, Any]:
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Values by column of the table: a state spreads over its columns, groups have a table of their own."""
+    """Values by column of the table: a state has several columns, groups have their own table."""
     flat = {name: value for name, value in values.items() if name != "groups"}
     state: StatusState | None = flat.pop("state", None)
     if state is not None:
@@ -369,7 +369,7 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(row: Any, groups: tuple[str, ...]) -> JobRecord:
-    # A monitor has thousands of jobs in memory: what many have alike is there once.
+    # A monitor has thousands of jobs in memory: equal values are kept once.
     values: dict[str, Any] = {
         name: sys.intern(value) if name in _ALIKE and value else value for name, value in row.items()
     }

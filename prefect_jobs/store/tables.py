@@ -1,4 +1,4 @@
-"""The tables. SQLite and PostgreSQL, one definition; changes come as Alembic migrations beside this file."""
+"""The tables: one definition for SQLite and PostgreSQL. Changes are Alembic migrations, in the folder beside this."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,15 +23,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-#: The newest migration; a database at another one is not touched.
+#: The newest migration; a database with another one is not changed.
 SCHEMA_HEAD = "0004"
-#: Where the schema's version is kept; not Alembic's own name, so that another application (Prefect is one) may
-#: live in the same database.
+#: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
+#: the same database.
 VERSION_TABLE = "prefect_jobs_version"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC on both databases; SQLite has no zones, so there it is stored without one."""
+    """Aware UTC on both databases. SQLite has no zones, so there times are stored without one."""
 
     impl = DateTime
     cache_ok = True
@@ -43,7 +43,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"A time without a zone reached the database: {value!r}. Use aware times.")
+            raise ValueError(f"A time without a zone cannot be stored: {value!r}. Use aware times.")
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
@@ -70,7 +70,7 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """One job; the columns are explained at :class:`prefect_jobs.records.JobRecord`."""
+    """One job; :class:`prefect_jobs.records.JobRecord` explains the columns."""
 
     __tablename__ = "jobs"
 
@@ -79,7 +79,7 @@ class JobRow(Base):
     label: Mapped[str] = mapped_column(String(255))
     type: Mapped[str] = mapped_column(String(255))
     class_name: Mapped[str] = mapped_column(String(255))
-    #: At most 1,024 characters as given; ``{id}`` in it may have made it longer.
+    #: At most 1,024 characters as set; ``{id}`` may have made it longer.
     name: Mapped[str] = mapped_column(Text)
     user: Mapped[str] = mapped_column("username", String(255))
     description: Mapped[str] = mapped_column(Text, default="")
@@ -111,12 +111,12 @@ class JobRow(Base):
     face_seq: Mapped[int] = mapped_column(Integer, default=0)
     face_done: Mapped[int] = mapped_column(Integer, default=0)
     face_shown: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
-    #: Who brings the face up to date just now, and until when that claim holds.
+    #: The process that shows the job in Prefect, and until when that claim holds.
     face_owner: Mapped[str | None] = mapped_column(String(64))
     face_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     results_owner: Mapped[str | None] = mapped_column(String(64))
     results_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: Somebody must go on asking about this job: it is not final.
+    #: The job must still be polled: it is not final.
     watched: Mapped[bool] = mapped_column(Boolean, default=True)
 
     __table_args__ = (
@@ -141,13 +141,13 @@ class JobRow(Base):
             sqlite_where=sql("watched"),
             postgresql_where=sql("watched"),
         ),
-        # Ids are never used again: a flow run's idempotency key is made from one.
+        # Ids are never used again: a flow run's idempotency key contains one.
         {"sqlite_autoincrement": True},
     )
 
 
 class GroupRow(Base):
-    """A job belongs to any number of groups of people."""
+    """A group of people with which a job is shared; there may be several."""
 
     __tablename__ = "job_groups"
 
@@ -156,7 +156,7 @@ class GroupRow(Base):
 
 
 class NodeRow(Base):
-    """A node of a workflow; the columns are explained at :class:`prefect_jobs.records.NodeRecord`."""
+    """A node of a workflow; :class:`prefect_jobs.records.NodeRecord` explains the columns."""
 
     __tablename__ = "job_nodes"
 
@@ -181,7 +181,7 @@ class NodeRow(Base):
 
 
 class BlobRow(Base):
-    """Bytes of a job, by what they are: its ``result``, or the ``graph`` that is submitted again."""
+    """Bytes of a job, by their kind: its ``result``, or the ``graph`` that is submitted again."""
 
     __tablename__ = "job_blobs"
 
@@ -192,7 +192,7 @@ class BlobRow(Base):
 
 
 class MessageRow(Base):
-    """What happened to a job, for people; ``logged`` once it is on its flow run's Logs tab."""
+    """A message about a job, for people; ``logged`` once it is on its flow run's Logs tab."""
 
     __tablename__ = "job_messages"
 
@@ -215,7 +215,7 @@ class MessageRow(Base):
 
 
 class RunDeletionRow(Base):
-    """A flow run whose job is gone and that is still to be deleted in Prefect."""
+    """A flow run whose job was deleted, and that is still to be deleted in Prefect."""
 
     __tablename__ = "run_deletions"
 
@@ -224,7 +224,7 @@ class RunDeletionRow(Base):
 
 
 class LeaseRow(Base):
-    """What only one process may do at a time, and which one."""
+    """An activity that only one process may do at a time, and the process that does it."""
 
     __tablename__ = "leases"
 
@@ -234,7 +234,7 @@ class LeaseRow(Base):
 
 
 class CheckRow(Base):
-    """A look at a job that somebody asked for, and who does it just now."""
+    """A check of a job, and the process that runs it."""
 
     __tablename__ = "job_checks"
 

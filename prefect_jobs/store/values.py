@@ -1,4 +1,4 @@
-"""What a database can keep, and what a reader will find: the same on SQLite and PostgreSQL."""
+"""Values that both databases can store, and that are read in the same form from SQLite and PostgreSQL."""
 
 import json
 import re
@@ -10,23 +10,23 @@ from typing import Any
 from prefect_jobs.records import StatusState
 
 _JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown")
-#: Texts up to this length are often the same ones.
+#: Texts up to this length are often equal.
 _SHORT = 128
-#: NUL in JSON: an escape that is not escaped itself.
+#: NUL in JSON: an escape that is not itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def clean(text: str) -> str:
-    """The text without what a database cannot keep: NUL (PostgreSQL), halves of surrogate pairs (UTF-8). What a
-    program printed must never keep its job's status from being stored."""
+    """The text without characters that a database cannot store: NUL (PostgreSQL), halves of surrogate pairs (UTF-8).
+    A program's output must never keep the status of its job from being stored."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def dump_json(value: Any) -> str:
-    """JSON that both databases take, its letters as they are, so that SQLite finds keys in any script.
+    """JSON that both databases accept. Letters are not escaped, so that SQLite finds keys in any script.
 
     Raises:
-        ValueError: a value that JSON does not know (an object, NaN), or a text that a database cannot keep.
+        ValueError: a value that JSON cannot represent (an object, NaN), or a text that a database cannot store.
     """
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
@@ -39,8 +39,8 @@ def dump_json(value: Any) -> str:
 
 
 def load_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Keys and short texts that many values have alike are in memory once: a monitor has
-    thousands of jobs there."""
+    """The value of a JSON text. Equal keys and short texts are in memory once: a monitor has thousands of jobs
+    there."""
     return json.loads(text, object_pairs_hook=_alike)
 
 
@@ -52,11 +52,11 @@ def _alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def storable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by field of a record (:mod:`prefect_jobs.records`) as they will be read again; the caller's dicts and
-    lists are copied.
+    """Values by field of a record (:mod:`prefect_jobs.records`), in the form in which they will be read; dicts and
+    lists of the caller are copied.
 
     Raises:
-        ValueError: names the field that cannot be stored.
+        ValueError: a field cannot be stored; the message names it.
     """
     return {name: _kept(name, value) for name, value in values.items()}
 

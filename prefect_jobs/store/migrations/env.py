@@ -1,4 +1,4 @@
-"""Alembic's entry: always run through :meth:`prefect_jobs.store.database.Database.upgrade`."""
+"""Alembic's entry point, run only by :meth:`prefect_jobs.store.database.Database.upgrade`."""
 
 from alembic import context
 
@@ -8,5 +8,5 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection, target_metadata=Base.metadata, render_as_batch=True, version_table=VERSION_TABLE
 )
-# The caller holds the transaction: the schema and its version are committed together.
+# The caller has the transaction: the schema and its version are committed together.
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""Results of jobs, and what it takes to submit them again."""
+"""Results of jobs, and the work for submitting them again."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Leases of monitors, looks at jobs that somebody asked for, and an app's jobs in the order of their ids."""
+"""Leases of monitors, checks of jobs, and an app's jobs in the order of their ids."""
 
 import sqlalchemy as sa
 from alembic import op
