@@ -1,4 +1,4 @@
-"""Watches the jobs of all apps: the one place that asks schedulers when nobody else does."""
+"""Watches the jobs of all apps: polls schedulers when no other process does."""
 
 from prefect_jobs.monitor.monitor import Monitor
 

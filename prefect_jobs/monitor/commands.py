@@ -1,4 +1,4 @@
-"""What people and automations did to flow runs in Prefect, done to the jobs."""
+"""Commands: what people and automations did to flow runs in Prefect is done to the jobs."""
 
 import logging
 import random
@@ -26,28 +26,28 @@ from prefect_jobs.store.leases import kept_up
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Seconds that the lease on looking at Prefect holds; it is kept up while a look takes its time.
+#: Seconds for which the lease on reading Prefect holds; it is renewed during a long read.
 LEASE = 9.0
 _LEASE_NAME = "prefect-commands"
-#: Threads that do what is asked for.
+#: Number of threads that carry out commands.
 _WORKERS = 4
-#: Runs that may be gone at once before it looks as if the server were another one.
+#: Number of runs that may vanish at once before the server is taken for another one.
 _FEW = 3
-#: Jobs of which is remembered what was done last.
+#: Number of jobs whose last command is remembered.
 _REMEMBERED = 10_000
-#: How far back cancelled runs are looked for at first: while no monitor ran, people may have cancelled.
+#: How far back cancelled runs are searched at first: people may have cancelled while no monitor ran.
 _FIRST = timedelta(hours=24)
-#: By how much the looks for cancelled runs overlap: clocks of server and monitor may disagree.
+#: Overlap of two searches for cancelled runs: the clocks of server and monitor may disagree.
 _OVERLAP = timedelta(minutes=2)
-#: Runs that are looked at in one call, whether they are there and as we wrote them.
+#: Number of runs that one call checks: whether they exist, and are unchanged.
 _CHUNK = 200
 _BACKOFF = (2.0, 30.0)
 _RETRY = "AwaitingRetry"
 
 
 class Commands:
-    """Looks at Prefect, in few calls however many jobs there are, in a thread of its own; what is asked for is done by
-    a few others."""
+    """Reads runs in Prefect in a separate thread, with a number of calls that does not depend on the number of jobs;
+    a few other threads carry out the commands."""
 
     name = "Prefect"
 
@@ -60,21 +60,21 @@ class Commands:
         self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
         self._workers = Workers(_WORKERS, "prefect-jobs-command", self._apis.close)
         self._since: datetime | None = None
-        #: The last job that had its turn.
+        #: The last job whose run was read in its turn.
         self._last = 0
         self._backoff = Backoff(*_BACKOFF)
-        #: When Prefect did not answer for the first time since it answered last (monotonic).
+        #: When Prefect stopped answering (monotonic).
         self._away_since: float | None = None
         self._lock = threading.Lock()
-        #: Jobs to which something is being done.
+        #: Jobs with a command in progress.
         self._busy: set[int] = set()
-        #: Job → the state of its run on which nothing more is to be done.
+        #: Job → the state of its run for which nothing more is to be done.
         self._done: dict[int, str] = {}
-        #: Job → the state of its run that could not be acted on yet, when it is tried again, and the pauses.
+        #: Job → the state of its run that could not be acted on yet, the time of the next try, and the pauses.
         self._later: dict[int, tuple[str, float, Backoff]] = {}
-        #: Job → the state of its run of which the job's log says which button was pressed.
+        #: Job → the state of its run for which the job's log names the pressed button.
         self._said: dict[int, str] = {}
-        #: Jobs whose runs were not there at the last look.
+        #: Jobs whose runs were missing in the last read.
         self._missed: set[int] = set()
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class Commands:
         self._workers.stop()
 
     def join(self, seconds: float) -> bool:
-        """Waits for the end; whether it has come."""
+        """Waits for the end; returns whether it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -104,29 +104,29 @@ class Commands:
             except PrefectAway as error:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
-                log.info("Prefect cannot be asked for what people did there: %s", error)
+                log.info("Commands in Prefect cannot be read: %s", error)
                 pause = self._backoff.pause()
-            except Exception as error:  # the database is away, or not as it should be: nothing is lost
-                log.warning("What people did in Prefect could not be looked at: %s", error)
+            except Exception as error:  # the database fails: nothing is lost
+                log.warning("Commands in Prefect could not be read: %s", error)
                 pause = self._backoff.pause()
             self._stop.wait(pause)
         self._apis.close()
         try:
             self._runtime.store.release_lease(_LEASE_NAME, self._owner)
         except PrefectJobsError:
-            log.info("The lease on looking at Prefect could not be given back; it ends by itself")
+            log.info("The lease on reading Prefect could not be released; it expires by itself")
 
     def _answered(self) -> None:
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
-            log.info("Prefect answers again after %.0f s: what people did there meanwhile is done", seconds)
+            log.info("Prefect answers again after %.0f s: commands given meanwhile are carried out", seconds)
             self._away_since = None
 
     def _claim(self) -> bool:
         return self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE)
 
     def _look(self) -> None:
-        # By the server's clock, for it is compared with what the server writes.
+        # By the server's clock, since it is compared with the server's times.
         began = self._apis.get().time or datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
         watched = self._runtime.store.watched()
@@ -139,8 +139,8 @@ class Commands:
         turn = active
         if len(active) > _CHUNK:
             seen += self._apis.get().runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
-            # Those that were paused may have been let go on in Prefect, and others paused; beyond what is found by one
-            # question for each, jobs have turns.
+            # Paused runs may have been resumed in Prefect, and others paused. One request for each finds some of them;
+            # the other jobs take turns.
             paused = [job_id for job_id, _, _, _, status in watched if status in (statuses.PAUSED, statuses.HELD)]
             if len(paused) > _CHUNK:
                 paused = []
@@ -162,7 +162,7 @@ class Commands:
             self._begin(job_id, self._go_on, name, owner)
 
     def _begin(self, job_id: int, call: Callable[..., None], *args: object) -> None:
-        """Has something done to a job, unless something is being done to it."""
+        """Starts a command for a job, unless one is in progress."""
         with self._lock:
             if job_id in self._busy:
                 return
@@ -170,17 +170,17 @@ class Commands:
         self._workers.submit(call, job_id, *args)
 
     def _next_turn(self, active: list[int]) -> list[int]:
-        """The jobs after those of the last turn, in a circle."""
+        """The jobs after those of the last turn, starting again at the end."""
         start = bisect_right(active, self._last)
         turn = [*active[start:], *active[:start]][:_CHUNK]
         self._last = turn[-1] if turn else 0
         return turn
 
     def _others(self, records: list[JobRecord], runs: dict[str, RunSeen]) -> set[int]:
-        """Adds the runs of jobs to those seen.
+        """Adds the runs of jobs to those that were read.
 
         Returns:
-            The jobs whose runs were deleted: they were not there twice in a row, and most others are.
+            The jobs whose runs were deleted: they were missing twice in a row, and most others exist.
         """
         ids = [str(record.flow_run_id) for record in records if record.flow_run_id not in runs]
         for start in range(0, len(ids), _CHUNK):
@@ -188,9 +188,9 @@ class Commands:
             runs.update({run.id: run for run in found})
         missed = {record.id for record in records if record.flow_run_id not in runs}
         if len(missed) > _FEW and 2 * len(missed) > len(records):
-            # Another server than the one that had them, or an empty one: nobody has deleted all of these.
+            # Another server, or an empty one: nobody has deleted all of these runs.
             log.error(
-                "Prefect knows nothing of %d of %d runs. Is this the right server (PREFECT_API_URL)? "
+                "Prefect does not have %d of %d runs. Is this the right server (PREFECT_API_URL)? "
                 "They are not taken for deleted; nothing is stopped.",
                 len(missed),
                 len(records),
@@ -207,10 +207,10 @@ class Commands:
         if later is not None and later[0] == state and time.monotonic() < later[1]:
             return
         if record.behind and run is not None and run.state_type not in ("CANCELLING", "CANCELLED"):
-            return  # what we are about to show there may be just this
+            return  # the state may be the one that we are about to show
         self._begin(record.id, self._act, run)
 
-    # -- in a thread that does it -------------------------------------------------------------------------
+    # -- in a thread that carries out commands ------------------------------------------------------------
 
     def _act(self, job_id: int, run: RunSeen | None) -> None:
         state = "deleted" if run is None else run.state_id
@@ -219,17 +219,17 @@ class Commands:
             record = self._runtime.jobs.get(job_id)
             done = record is None or (self._stands(record, run) and self._do(self._runtime.job(record), run))
         except SchedulerConnectionError as error:
-            # It stands in Prefect, and is taken up again.
-            log.warning("Job %s: what was asked for in Prefect could not be done yet: %s", job_id, error)
+            # The command stays in Prefect, and is tried again.
+            log.warning("Job %s: a command in Prefect could not be carried out yet: %s", job_id, error)
         except PrefectAway as error:
             log.info("Job %s: %s", job_id, error)
         except DatabaseError as error:
-            log.warning("Job %s: what was asked for in Prefect could not be done yet: %s", job_id, error)
+            log.warning("Job %s: a command in Prefect could not be carried out yet: %s", job_id, error)
         except (JobStateError, NotImplementedError, PrefectJobsError) as error:
             log.info("Job %s: %s", job_id, error)
             done = self._answer(job_id, run, str(error))
         except Exception as error:
-            log.exception("Job %s: what was asked for in Prefect failed", job_id)
+            log.exception("Job %s: a command in Prefect failed", job_id)
             done = self._answer(job_id, run, str(error))
         finally:
             if done:
@@ -247,17 +247,17 @@ class Commands:
         try:
             self._retries.go_on(job_id, name, owner)
         except PrefectJobsError as error:
-            log.info("Job %s: its interrupted retry could not be ended yet: %s", job_id, error)
+            log.info("Job %s: its interrupted retry could not be finished yet: %s", job_id, error)
         except Exception:
-            log.exception("Job %s: its interrupted retry could not be ended yet", job_id)
+            log.exception("Job %s: its interrupted retry could not be finished yet", job_id)
         finally:
             with self._lock:
                 self._busy.discard(job_id)
 
     def _stands(self, before: JobRecord, run: RunSeen | None) -> bool:
-        """Whether the run is still as it was seen, and that is not what we have written ourselves since."""
+        """Whether the run is unchanged, and its state is not one that we have written since."""
         if before.submitting:
-            return False  # its submission goes on: what is asked for is done after it
+            return False  # its submission is in progress: the command comes after it
         if run is None:
             return True
         now = self._apis.get().runs({"id": {"any_": [run.id]}})
@@ -272,7 +272,7 @@ class Commands:
         return commanded or not record.behind
 
     def _do(self, job: Job, run: RunSeen | None) -> bool:
-        """Does what the run's state asks for; whether nothing more is to be done on it."""
+        """Carries out the command of the run's state; returns whether nothing more is to be done for it."""
         status, over = job.handle.status, job.handle.record.final
         if run is None:
             if over:
@@ -281,11 +281,11 @@ class Commands:
             self._say(job, "Its flow run was deleted in Prefect: the job was stopped.")
             return True
         kind = run.state_type
-        # A run that was made here is an engine's only while a worker executes it: the worker may be gone at the next
-        # retry. Whoever claims that submits the job.
+        # The flow engine has a run that was made here only while a worker executes it, and the worker may be gone at
+        # the next retry. The process that claims the retry submits the job.
         ours = over and run.made_here and run.state_name == _RETRY
         if job.handle.record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
-            return True  # an engine executes the run: its states are the engine's
+            return True  # the flow engine executes the run, and sets its states
         if over:
             return self._retries.act(job, run) if run.state_name == _RETRY else self._show_again(job, run)
         if job.scheduler_engine is None and not job.abilities.polls:
@@ -301,7 +301,7 @@ class Commands:
         return True
 
     def _set(self, job: Job, run: RunSeen) -> bool:
-        """A job without a scheduler is what Prefect says that it is."""
+        """Sets the status of a job without a scheduler to the one in Prefect."""
         kind = "CANCELLED" if run.state_type == "CANCELLING" else run.state_type
         named = next((status for status in statuses.BY_CODE.values() if status.state_name == run.state_name), None)
         new = named.name if named is not None and named.kind.state_type == kind else STATUS_BY_TYPE.get(kind)
@@ -312,8 +312,8 @@ class Commands:
         return True
 
     def _do_as_asked(self, job: Job, run: RunSeen, button: str, action: Callable[[], object]) -> None:
-        """Notes which button was pressed, once however often it is tried, and then does it: its log line comes before
-        those of what follows."""
+        """Notes the pressed button, once for all tries, and then does the action: its log line comes before those
+        of the action."""
         job_id = job.handle.record.id
         if self._said.get(job_id) != run.state_id:
             self._say(job, f"{button} was asked for in Prefect.")
@@ -333,7 +333,7 @@ class Commands:
 
 
 def _remember(known: dict[int, T], job_id: int, value: T) -> None:
-    """Notes something of a job, and drops what was noted first where there is too much of it."""
+    """Notes a value for a job, and drops the oldest ones if there are too many."""
     known.pop(job_id, None)
     known[job_id] = value
     while len(known) > _REMEMBERED:

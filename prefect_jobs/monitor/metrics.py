@@ -1,4 +1,4 @@
-"""What a monitor tells of itself, for Prometheus."""
+"""Metrics of a monitor, for Prometheus."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,7 +10,7 @@ from prefect_jobs.local.processes import LOOPBACK
 
 
 class Metrics:
-    """Counts, in a registry of its own."""
+    """The metrics, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -28,17 +28,17 @@ class Metrics:
         )
         self._answered = Gauge(
             "prefect_jobs_answered_timestamp_seconds",
-            "When the scheduler answered last, in seconds since 1970: the lag is the time since.",
+            "When the scheduler answered last, in seconds since 1970. The lag is the time since then.",
             ["scheduler"],
             registry=self.registry,
         )
         self._backlog = Gauge(
-            "prefect_jobs_projection_backlog", "Jobs that Prefect does not show as they are.", registry=self.registry
+            "prefect_jobs_projection_backlog", "Jobs that are behind in Prefect.", registry=self.registry
         )
         self._prefect = Gauge("prefect_jobs_prefect_up", "Whether Prefect's API answers.", registry=self.registry)
 
     def serve(self, port: int, host: str = LOOPBACK) -> Any:
-        """Answers at a port; what it returns has ``shutdown()``.
+        """Serves the metrics at a port; the returned server has ``shutdown()``.
 
         Raises:
             OSError: the port is in use.
@@ -58,13 +58,13 @@ class Metrics:
             self._answered.labels(scheduler).set_to_current_time()
 
     def left(self, scheduler: str) -> None:
-        """Forgets a scheduler that another monitor watches now."""
+        """Removes a scheduler that another monitor watches now."""
         for gauge in (self._up, self._answered):
             with suppress(KeyError):
                 gauge.remove(scheduler)
 
     def counted(self, jobs: Mapping[str, int], backlog: int, prefect: bool) -> None:
-        """Notes how many jobs there are in which status, and how far Prefect is behind."""
+        """Notes the number of jobs by status, and how far Prefect is behind."""
         self._jobs.clear()
         for status, number in jobs.items():
             self._jobs.labels(status).set(number)

@@ -1,5 +1,5 @@
-"""The monitor: a thread for each scheduler that has jobs, a pool that fetches, and this loop, which looks for new jobs
-and for what people did in Prefect."""
+"""The monitor: a thread for each scheduler with jobs, a pool that fetches outputs, and a loop that finds new jobs and
+commands in Prefect."""
 
 import logging
 import threading
@@ -20,25 +20,25 @@ from prefect_jobs.threads import in_thread
 
 log = logging.getLogger(__name__)
 
-#: Threads that fetch outputs and results.
+#: Number of threads that fetch outputs and results.
 FETCHERS = 4
-#: Seconds within which everything has ended after :meth:`Monitor.stop`.
+#: Seconds in which everything has ended after :meth:`Monitor.stop`.
 PATIENCE = 4.0
-#: Of these, for answers of schedulers.
+#: The seconds of these for answers of schedulers.
 _ANSWERS = 2.5
-#: The longest pause in seconds while the database is away.
+#: The longest pause in seconds while the database does not answer.
 _BACKOFF = 10.0
-#: Seconds between two counts of what is told to Prometheus.
+#: Seconds between two counts for Prometheus.
 _COUNTED = 5.0
 
 
 class Monitor:
-    """Watches all jobs of one database. Any number of them, on any machines, share the schedulers by leases."""
+    """Watches all jobs of one database. Several monitors, on any machines, share the schedulers by leases."""
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         """
         Args:
-            runtime: the wiring; none: one of its own, closed at the end.
+            runtime: the wiring; none: a new one, closed at the end.
         """
         self._own = runtime is None
         self._runtime = runtime or own_runtime()
@@ -54,7 +54,7 @@ class Monitor:
 
     def run(self) -> None:
         """Watches until :meth:`stop`."""
-        # In one thread: where several begin to import Prefect at once, they get parts of it that are not whole.
+        # In one thread: if several threads import Prefect at once, they get incomplete modules.
         import prefect.client.orchestration
         import prefect.context  # noqa: F401
 
@@ -73,16 +73,16 @@ class Monitor:
                 try:
                     self._look()
                     if lost is not None:
-                        log.info("The monitor goes on after %.0f s", time.monotonic() - lost)
+                        log.info("The monitor continues after %.0f s", time.monotonic() - lost)
                         lost = None
                     backoff.reset()
                 except Exception as error:
                     lost = began if lost is None else lost
                     pause = backoff.pause()
                     if isinstance(error, PrefectJobsError):
-                        log.warning("%s Trying again.", error)  # the database is away: everything stays as it is
+                        log.warning("%s Trying again.", error)  # the database does not answer: nothing changes
                     else:
-                        log.exception("The monitor's round failed; trying again")
+                        log.exception("A round of the monitor failed; trying again")
                 self._stop.wait(max(0.05, pause - (time.monotonic() - began)))
         finally:
             self._end()
@@ -93,12 +93,12 @@ class Monitor:
         self._stop.set()
 
     def stop(self) -> None:
-        """Ends it, within five seconds; work at the schedulers goes on, and is found again by the next one."""
+        """Ends it, within five seconds; work at the schedulers continues, and the next monitor finds it."""
         self._stop.set()
         self._over.wait(PATIENCE + 1)
 
     def _look(self) -> None:
-        """Finds out which jobs there are, and gives each to the watch of its scheduler."""
+        """Reads the active jobs, and assigns each to the watch of its scheduler."""
         wanted: dict[tuple[str | None, str | None], dict[int, int]] = {}
         statuses: Counter[str] = Counter()
         types: dict[str, type[Job] | None] = {}
@@ -120,10 +120,10 @@ class Monitor:
             self.metrics.counted(statuses, self._runtime.store.backlog(), self._runtime.projector.away is None)
 
     def _class_of(self, type_name: str) -> type[Job] | None:
-        """The class of a type; ``None``, said once, where it cannot be loaded here."""
+        """The class of a type; ``None`` if it cannot be loaded here, which is logged once."""
         try:
             cls = registry.load(type_name)
-        except Exception as error:  # whatever a user's module raises when it is imported
+        except Exception as error:  # importing a user's module may raise anything
             cls, why = None, f"it cannot be loaded: {error}"
         else:
             why = "this process does not know it"
@@ -142,9 +142,9 @@ class Monitor:
         self._fetchers.stop()
         for part in parts:
             if not part.join(max(0.0, began + _ANSWERS - time.monotonic())):
-                log.warning("%s: no answer yet; left alone", part.name)
+                log.warning("%s: no answer yet; not waited for", part.name)
         if self._own:
-            # What is yet to be shown in Prefect is marked; the next process that shows finds it.
+            # What Prefect does not show yet is noted; the next process finds it.
             closing = in_thread(self._runtime.close, "prefect-jobs-closer", daemon=True)
             wait([closing], max(0.0, began + PATIENCE - time.monotonic()))
             if closing.done() and (error := closing.exception()):

@@ -1,4 +1,4 @@
-"""Retry as pressed in Prefect: each press leads to one submission, also where workers run and monitors are killed."""
+"""Retry in Prefect: each press leads to one submission, even with workers, and if monitors are killed."""
 
 import logging
 import uuid
@@ -18,7 +18,7 @@ from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a retry counts as interrupted that its monitor does not keep up any more.
+#: Seconds after which a retry counts as interrupted if its monitor does not renew it.
 LEASE = 30.0
 _PREFIX = "prefect-retry:"
 
@@ -26,9 +26,9 @@ _PREFIX = "prefect-retry:"
 class Retries:
     """Submits jobs again whose flow runs await a retry.
 
-    A worker may be offered the same run. The monitor takes the run from it as one worker takes it from another: by
-    moving it from SCHEDULED to PENDING, which Prefect allows once. Before that, it commits a lease whose owner is the
-    transition's id: a monitor that is killed after the claim leaves both behind, and the next one goes on.
+    A worker may get the same run. The monitor claims the run as workers do: it moves the run from SCHEDULED to
+    PENDING, which Prefect allows once. Before that, it commits a lease whose owner is the transition's id. A monitor
+    that is killed after the claim leaves both behind, and the next monitor continues.
     """
 
     def __init__(self, runtime: Runtime, apis: ThreadApis) -> None:
@@ -39,7 +39,7 @@ class Retries:
         """Submits the job again, unless a worker has claimed its run.
 
         Returns:
-            Whether nothing more is to be done on this press.
+            Whether nothing more is to be done for this press.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer; the run was not claimed.
@@ -52,14 +52,14 @@ class Retries:
         record = job.handle.record
         name, owner = f"{_PREFIX}{record.id}:{record.state.attempt}", uuid.uuid4().hex
         if not self._runtime.store.claim_lease(name, owner, LEASE):
-            return False  # another monitor is at it, or was: see interrupted()
+            return False  # another monitor has the lease, or had it: see interrupted()
         with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
             try:
                 claimed = self._apis.get().claim_retry(run.id, owner)
             except PrefectAway as error:
                 if error.busy:
                     self._runtime.store.release_lease(name, owner)
-                raise  # where it may have claimed the run, that is found out once the lease has ended
+                raise  # it may have claimed the run: that is read once the lease has expired
             except RunGone:
                 self._runtime.store.release_lease(name, owner)
                 raise
@@ -72,14 +72,14 @@ class Retries:
         return True
 
     def interrupted(self) -> list[tuple[int, str, str]]:
-        """Retries whose monitor has ended before them: the job, and the lease's name and owner."""
+        """Retries whose monitor died before they were finished: the job, and the lease's name and owner."""
         return [
             (int(name.removeprefix(_PREFIX).partition(":")[0]), name, owner)
             for name, owner in self._runtime.store.ended_leases(_PREFIX)
         ]
 
     def go_on(self, job_id: int, name: str, owner: str) -> None:
-        """Ends an interrupted retry: the job is submitted if the run was claimed for it and nothing was submitted.
+        """Finishes an interrupted retry: submits the job if the run was claimed for it and nothing was submitted.
 
         Raises:
             PrefectAway: Prefect does not answer; the lease stays.
@@ -87,7 +87,7 @@ class Retries:
         record = self._runtime.jobs.get(job_id)
         attempt = int(name.rpartition(":")[2])
         if record is not None and _undecided(record, attempt):
-            return  # whether it was submitted is found out by its token, at the next looks
+            return  # its token tells whether it was submitted, at the next poll
         if not self._runtime.store.claim_lease(name, owner, LEASE):
             return
         with kept_up(lambda: self._runtime.store.claim_lease(name, owner, LEASE), LEASE / 3):
@@ -95,13 +95,13 @@ class Retries:
                 try:
                     self._submit_interrupted(record, attempt, owner)
                 except RunGone:
-                    log.info("Job %s: its flow run was deleted; its interrupted retry is given up", record.id)
+                    log.info("Job %s: its flow run was deleted; its interrupted retry is dropped", record.id)
         self._runtime.store.release_lease(name, owner)
 
     def _submit_interrupted(self, record: JobRecord, attempt: int, owner: str) -> None:
         job = self._runtime.job(record)
         if record.state.attempt == attempt + 1 and _never_submitted(record):
-            log.info("Job %s: its retry was interrupted before it was submitted; it is submitted now", record.id)
+            log.info("Job %s: its retry was interrupted before the submission; it is submitted now", record.id)
             self._submit(job, None, lambda: submission.submit_again(job))
             return
         if record.state.attempt != attempt or not record.final:
@@ -112,18 +112,18 @@ class Retries:
             self._submit(job, claimed, job.resubmit)
 
     def _submit(self, job: Job, claimed: str | None, submit: Callable[[], None]) -> None:
-        """Submits the job. Where that is refused, the run shows the job as it is, and the log says why."""
+        """Submits the job. If that is refused, the run shows the job's status, and the log has the reason."""
         try:
             submit()
         except DatabaseError:
-            raise  # the lease stays: it is taken up again
+            raise  # the lease stays: the retry is tried again
         except Exception as error:
             if not isinstance(error, PrefectJobsError | NotImplementedError):
                 log.exception("Job %s could not be submitted again", job.id)
             self.answer(job.handle.record.id, claimed, str(error) or type(error).__name__)
 
     def answer(self, job_id: int, state_id: str | None, why: str) -> None:
-        """Has the run show the job as it is: the state that stands in Prefect counts as known, and is written over."""
+        """Makes the run show the job's status: the state in Prefect counts as read, and is overwritten."""
         messages = ((logging.WARNING, why),) if why else ()
 
         def change(fresh: JobRecord) -> Change:
@@ -140,10 +140,10 @@ class Retries:
 
 
 def _ready(job: Job) -> Callable[[], None]:
-    """What submits the job, once its scheduler answers.
+    """The function that submits the job, once its scheduler answers.
 
     Raises:
-        SchedulerConnectionError: it does not. Where there is no such scheduler any more, that is the answer.
+        SchedulerConnectionError: the scheduler does not answer. If it no longer exists, the function refuses.
     """
     try:
         job.engine.reach()
@@ -152,7 +152,7 @@ def _ready(job: Job) -> Callable[[], None]:
             raise
         problem = error
 
-        def refuse() -> None:  # once the run is claimed: before, the answer would overwrite a worker's claim
+        def refuse() -> None:  # after the claim: an earlier answer would overwrite a worker's claim
             raise problem
 
         return refuse
@@ -160,12 +160,12 @@ def _ready(job: Job) -> Callable[[], None]:
 
 
 def _never_submitted(record: JobRecord) -> bool:
-    """Whether the present attempt was intended, and nothing was submitted."""
+    """Whether the intent of the present attempt was committed, and nothing was submitted."""
     return record.state.status == statuses.PENDING and record.remote_id is None and record.submission_token is None
 
 
 def _undecided(record: JobRecord, attempt: int) -> bool:
-    """Whether nobody knows yet what became of the attempt after this one."""
+    """Whether the outcome of the attempt after this one is unknown."""
     return (
         record.state.attempt == attempt + 1
         and record.state.status == statuses.PENDING

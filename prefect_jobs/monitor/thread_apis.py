@@ -1,4 +1,4 @@
-"""A client of Prefect's API for each thread that needs one: to open it takes longer than a call."""
+"""A client of Prefect's API for each thread that needs one: opening a client takes longer than a call."""
 
 import threading
 
@@ -6,7 +6,7 @@ from prefect_jobs.projection.prefect_api import PrefectApi
 
 
 class ThreadApis:
-    """The clients of some threads."""
+    """The clients, by thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()

@@ -1,4 +1,4 @@
-"""Watches the jobs at one scheduler, in a thread of its own: a scheduler that hangs holds up no other."""
+"""Watches the jobs at one scheduler in a separate thread, so that a scheduler that hangs does not block others."""
 
 import logging
 import random
@@ -19,20 +19,20 @@ from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a lease on a scheduler holds; it is kept up three times as often.
+#: Seconds for which a lease on a scheduler holds; it is renewed three times as often.
 LEASE = 9.0
-#: Seconds between questions to a scheduler that is away: the first, and the longest.
+#: Seconds between requests to a scheduler that does not answer: the first and the longest pause.
 _BACKOFF = (2.0, 30.0)
-#: Interrupted submissions that are looked for in one turn: each is a question of its own.
+#: Number of interrupted submissions that are searched in one turn: each needs a request.
 _INTERRUPTED = 5
-#: Jobs of one scheduler whose outputs are fetched at once: transfers at an access point wait for each other anyway.
+#: Number of jobs of one scheduler whose outputs are fetched at once: an access point transfers one at a time anyway.
 _FETCHES = 2
-#: Seconds until outputs that could not be fetched are tried again: the first, and the longest.
+#: Seconds until outputs that could not be fetched are tried again: the first and the longest pause.
 _RETRY = (2.0, 60.0)
 
 
 class Watch:
-    """The jobs at one scheduler. Only the holder of its lease asks."""
+    """The jobs at one scheduler. Only the holder of its lease polls."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Watch:
         """
         Args:
             runtime: the wiring.
-            engine: ``htcondor``, ``dask``, or none: jobs that are asked about one by one.
-            scheduler: name of the block; none: this machine's own.
-            submit: has something done in the pool that fetches.
-            metrics: what is told of it.
+            engine: ``htcondor``, ``dask``, or none: jobs that are polled one by one.
+            scheduler: name of the block; none: this machine's scheduler.
+            submit: runs a function in the pool that fetches outputs.
+            metrics: the metrics of the monitor.
         """
-        # Without a block it is a scheduler of this machine, of which monitors elsewhere know nothing.
+        # Without a block it is a scheduler of this machine, which monitors on other machines cannot reach.
         self._host = runtime.settings.host_name if engine is not None and scheduler is None else None
         self.name = f"{engine or 'other'}:{scheduler or 'local'}" + (f"@{self._host}" if self._host else "")
         self._runtime = runtime
@@ -63,22 +63,22 @@ class Watch:
         self._jobs: dict[int, Job] = {}
         self._wanted: dict[int, int] = {}
         self._lock = threading.Lock()
-        #: Jobs of other machines' own schedulers, by their versions.
+        #: Jobs at local schedulers of other machines, by their versions.
         self._elsewhere: dict[int, int] = {}
         self._held = False
         self._until = 0.0
-        #: Until when others may try, since the scheduler did not answer here (monotonic).
+        #: Until when other monitors may try, since the scheduler did not answer here (monotonic).
         self._left_until = 0.0
-        #: What was said last about who watches.
+        #: The last log line about which monitor watches.
         self._said: bool | None = None
         self._keeper = threading.Thread(target=self._keep, name=f"prefect-jobs-lease-{self.name}", daemon=True)
         self._thread = threading.Thread(target=self._run, name=f"prefect-jobs-watch-{self.name}", daemon=True)
         #: Jobs whose outputs are being fetched.
         self._fetching: set[int] = set()
-        #: Job → when its outputs are tried again, and the pauses between tries.
+        #: Job → when fetching its outputs is tried again, and the pauses between tries.
         self._again: dict[int, tuple[float, Backoff]] = {}
         self._backoff = Backoff(*_BACKOFF)
-        #: When the scheduler did not answer for the first time since it answered last (monotonic).
+        #: When the scheduler stopped answering (monotonic).
         self._away_since: float | None = None
 
     def start(self) -> None:
@@ -91,14 +91,14 @@ class Watch:
         self._stop.set()
 
     def join(self, seconds: float) -> bool:
-        """Waits for the end; whether it has come. The lease is given back."""
+        """Waits for the end; returns whether it has ended. The lease is released."""
         deadline = time.monotonic() + seconds
         self._thread.join(seconds)
         self._keeper.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
 
     def give(self, wanted: dict[int, int]) -> None:
-        """Tells which jobs there are now, and in which versions."""
+        """Sets the active jobs and their versions."""
         with self._lock:
             self._wanted = wanted
 
@@ -109,15 +109,15 @@ class Watch:
             began = time.monotonic()
             try:
                 self._claim_or_leave(began)
-            except Exception as error:  # the database is away, or not as it should be
-                log.warning("%s: the lease could not be kept up: %s", self.name, error)
+            except Exception as error:  # the database fails
+                log.warning("%s: the lease could not be renewed: %s", self.name, error)
             if self._stop.wait(LEASE / 4):
                 break
         if self._held:
             try:
                 self._runtime.store.release_lease(self._lease, self._owner)
             except PrefectJobsError:
-                log.info("%s: the lease could not be given back; it ends by itself", self.name)
+                log.info("%s: the lease could not be released; it expires by itself", self.name)
 
     def _claim_or_leave(self, began: float) -> None:
         if began < self._left_until:
@@ -153,14 +153,14 @@ class Watch:
             except SchedulerConnectionError as error:
                 pause = self._backoff.pause()
                 self._metrics.up(self.name, False)
-                # Perhaps it is away from here only: another monitor may try.
+                # Perhaps it cannot be reached from here only: another monitor may try.
                 self._left_until = time.monotonic() + max(pause, LEASE / 2)
                 if self._away_since is None:
                     self._away_since = began
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff.pause()
-                log.warning("%s: %s", self.name, error)  # the database is away
+                log.warning("%s: %s", self.name, error)  # the database does not answer
             except Exception:
                 pause = self._backoff.pause()
                 log.exception("%s: a poll failed; trying again", self.name)
@@ -197,7 +197,7 @@ class Watch:
                 if self._ends():
                     return
                 with self._alone(job):
-                    if job.handle.record.noted.unreachable_since is None:  # said once
+                    if job.handle.record.noted.unreachable_since is None:  # logged once
                         polling.note_unreachable(job, error)
             raise
         if self._away_since is not None:
@@ -217,7 +217,7 @@ class Watch:
                 continue
             with self._alone(job):
                 if not polling.observed(job, news, fetch=False, change=change):
-                    self._group.look_again()  # another process wrote it at the same moment
+                    self._group.look_again()  # another process has written the job meanwhile
                 if job.cached_status == statuses.RESULTS_READY:
                     self._fetch(record.id)
 
@@ -226,20 +226,20 @@ class Watch:
 
     @contextmanager
     def _alone(self, job: Job) -> Iterator[None]:
-        """Keeps what fails with one job from the others."""
+        """Keeps errors of one job from affecting the others."""
         try:
             yield
         except JobStateError as error:
-            log.info("%s: %s", self.name, error)  # deleted at this moment
+            log.info("%s: %s", self.name, error)  # deleted meanwhile
         except DatabaseError:
             raise
         except PrefectJobsError as error:
             log.warning("%s: job %s: %s", self.name, job.id, error)
         except Exception:
-            log.exception("%s: job %s could not be looked at; trying again", self.name, job.id)
+            log.exception("%s: job %s could not be polled; trying again", self.name, job.id)
 
     def _load(self) -> None:
-        """Reads the jobs anew that others have written."""
+        """Reads the jobs again that other processes have written."""
         with self._lock:
             wanted = self._wanted
         for job_id in self._jobs.keys() - wanted.keys():
@@ -272,7 +272,7 @@ class Watch:
         self._submit(self._fetch_now, job_id)
 
     def _fetch_now(self, job_id: int) -> None:
-        """In a thread of the pool."""
+        """Fetches outputs, in a thread of the pool."""
         over = False
         try:
             if self._stop.is_set():
@@ -293,5 +293,5 @@ class Watch:
 
 
 def _polls_without_scheduler(job: Job) -> bool:
-    """Whether the type has a way of its own to find out how a job is, without a scheduler of ours."""
+    """Whether the type polls in its own way, without a scheduler of ours."""
     return job.scheduler_engine is None and job.abilities.polls

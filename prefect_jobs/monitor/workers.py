@@ -1,4 +1,4 @@
-"""A few threads that do what is put to them. Unlike an executor's, nobody waits for them at the program's end."""
+"""A few threads that run calls. Unlike those of an executor, they are not waited for when the program ends."""
 
 import logging
 import queue
@@ -14,8 +14,8 @@ class Workers:
     def __init__(self, count: int, name: str, at_end: Callable[[], None] | None = None) -> None:
         """
         Args:
-            count: how many threads.
-            name: of the threads.
+            count: number of threads.
+            name: name of the threads.
             at_end: called in each thread before it ends.
         """
         self._at_end = at_end
@@ -28,11 +28,11 @@ class Workers:
             thread.start()
 
     def submit(self, call: Callable[..., None], *args: object) -> None:
-        """Has it called, as soon as a thread is free."""
+        """Runs a call, as soon as a thread is free."""
         self._calls.put((call, args))
 
     def stop(self) -> None:
-        """Ends each thread after what it does just now; what is waiting is dropped."""
+        """Ends each thread after its present call; waiting calls are dropped."""
         self._stopped = True
         for _ in self._threads:
             self._calls.put(None)

@@ -117,5 +117,5 @@ def test_the_monitor_says_when_prefect_answers_again(manager: JobManager, monkey
     with running(Monitor()), log_lines("prefect_jobs.monitor.commands") as lines:
         with monkeypatch.context() as away:
             away.setattr(httpx.HTTPTransport, "handle_request", refuse)
-            eventually(lambda: any("cannot be asked" in line for line in lines), "the log says that it is away")
+            eventually(lambda: any("cannot be read" in line for line in lines), "the log says that it is away")
         eventually(lambda: any("answers again after" in line for line in lines), "the log says that it is back")
