@@ -1,1 +1,1 @@
-"""The jobs' faces in Prefect: flow runs, their states, tags, labels and logs. Knows no scheduler and no web."""
+"""Shows jobs in Prefect: flow runs, their states, tags, labels and logs. Uses no scheduler and no web app."""

@@ -8,7 +8,7 @@ from prefect_jobs.records import NodeRecord
 SERVICE = "SERVICE"
 FINAL = "FINAL"
 
-#: (fill, text) of a node by its status; each pair can be read on light and on dark pages.
+#: (fill, text) of a node by its status; each pair is readable on light and on dark pages.
 COLOURS: dict[str, tuple[str, str]] = {
     statuses.PENDING: ("#e2e8f0", "#1a202c"),
     statuses.SUBMITTED: ("#fde68a", "#1a202c"),
@@ -20,19 +20,20 @@ COLOURS: dict[str, tuple[str, str]] = {
     statuses.ERROR: ("#b91c1c", "#ffffff"),
     statuses.ABORTED: ("#374151", "#ffffff"),
 }
-#: Of any other status.
+#: Colours of any other status.
 OTHER_COLOUR = ("#ffffff", "#1a202c")
 
 
 def kind_of(node: NodeRecord) -> str:
-    """What the node is: ``JOB``, ``FINAL``, ``SUBDAG``, ``SPLICE`` or ``SERVICE``."""
+    """The kind of a node: ``JOB``, ``FINAL``, ``SUBDAG``, ``SPLICE`` or ``SERVICE``."""
     return str(node.spec.get("kind") or "JOB").upper()
 
 
 def parents_of(nodes: Sequence[NodeRecord]) -> dict[str, list[str]]:
-    """The nodes that each node comes after, by name; names that are no node's are left out.
+    """The parents of each node, by name; names that belong to no node are left out.
 
-    A ``FINAL`` node runs when all others have ended: it comes after the leaves, so that it is drawn at the end.
+    A ``FINAL`` node runs when all others have ended: its parents are the nodes without children, and it is drawn
+    last.
     """
     known = {node.name for node in nodes}
     found = {
@@ -53,7 +54,7 @@ def named_parents(node: NodeRecord) -> list[str]:
 
 
 def counts(nodes: Iterable[NodeRecord]) -> dict[str, int]:
-    """How many nodes there are of each status, in the order of the vocabulary."""
+    """The number of nodes of each status, in the order of the statuses."""
     order = list(COLOURS)
     names = [node.status for node in nodes]
     return {
@@ -63,9 +64,9 @@ def counts(nodes: Iterable[NodeRecord]) -> dict[str, int]:
 
 
 def percent_done(nodes: Iterable[NodeRecord]) -> float | None:
-    """How much of the workflow is done, services aside; ``None`` where there is nothing to be done."""
+    """How much of the workflow is done, without services; ``None`` if there is nothing to do."""
     wanted = [node.status == statuses.COMPLETE for node in nodes if kind_of(node) != SERVICE]
     if not wanted:
         return None
-    # Rounding must not say that all is done.
+    # Rounding must not result in 100 before all is done.
     return 100.0 if all(wanted) else min(99.9, round(100 * sum(wanted) / len(wanted), 1))

@@ -1,4 +1,4 @@
-"""The deployments from which runs are made, and those with a schedule."""
+"""The deployments for runs of jobs, and those with a schedule."""
 
 import pkgutil
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect_jobs.naming import unique_name
 from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
 
-#: Prefect keeps names that begin with "prefect" for itself.
+#: Prefect reserves names that begin with "prefect".
 WORK_POOL = "jobs"
 
 
@@ -19,7 +19,7 @@ class Deployments(PrefectConnection):
         self._deployments: dict[tuple[str, str], UUID] = {}
 
     def deploy(self, app: str, entrypoint: str) -> str:
-        """Creates the deployment of an app and job type, or brings it up to date.
+        """Creates or updates the deployment of an app and job type.
 
         Returns:
             Its name, ``flow/app``.
@@ -66,7 +66,7 @@ class Deployments(PrefectConnection):
                     text = "Runs of prefect-jobs that people start or schedule in Prefect."
                     client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", description=text))
                 except ObjectAlreadyExists:
-                    pass  # another process was faster
+                    pass  # another process has created it
             return client.create_deployment(
                 flow_id=client.create_flow_from_name(flow.name),
                 name=name or app,
@@ -77,7 +77,7 @@ class Deployments(PrefectConnection):
                 parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
                 description=flow.description,
                 tags=["prefect-jobs", f"app:{app}"],
-                # Runs of the facade carry their job in SQL, not in their parameters.
+                # These runs name their job in SQL, not in their parameters.
                 enforce_parameter_schema=False,
             )
 
@@ -93,7 +93,7 @@ class Deployments(PrefectConnection):
 
         flow = _load_flow(entrypoint)
         wanted = f"{app} {name}"
-        # Prefect takes neither '/' nor '%'; what is cut or replaced must not become the name of another schedule.
+        # Prefect accepts neither '/' nor '%'. A name that is cut or replaced must not equal that of another schedule.
         full = unique_name(wanted, wanted.replace("/", "-").replace("%", "-")[:150])
         deployment = self._make_deployment(
             app,
@@ -106,7 +106,7 @@ class Deployments(PrefectConnection):
         return f"{flow.name}/{full}", deployment
 
     def pause_deployment(self, deployment: UUID, *, paused: bool) -> None:
-        """Pauses a deployment's schedules, or lets them go on."""
+        """Pauses or resumes a deployment's schedules."""
         with self._calling() as client:
             if paused:
                 client.pause_deployment(deployment)

@@ -1,4 +1,4 @@
-"""Flow runs in Prefect: made, found, named, deleted."""
+"""Flow runs in Prefect: created, found, renamed, deleted."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Flow runs in one answer; the server gives no more.
+#: Number of flow runs in one answer; the server's limit.
 _PAGE = 200
-#: Flow runs that the server creates in one call.
+#: Number of flow runs that the server creates in one call.
 _BULK = 100
-#: Seconds after which it is tried again where Prefect says that its database is locked.
+#: Seconds until the next try after Prefect reports that its database is locked.
 _LOCKED = (0.05, 0.1, 0.2, 0.4)
-# Not on the client's list of paths.
+# Not in the client's list of paths.
 _BULK_CREATE: Any = "/deployments/{id}/create_flow_run/bulk"
 _BULK_DELETE: Any = "/flow_runs/bulk_delete"
-#: With what the key of a run begins that was made to show a job.
+#: Prefix of the keys of runs that were made to show a job.
 KEY = "prefect-jobs:"
-#: Flow runs that the server deletes in one call.
+#: Number of flow runs that the server deletes in one call.
 DELETED_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class RunSeen:
-    """A flow run as it is in Prefect."""
+    """A flow run as read from Prefect."""
 
     id: str
     state_id: str
     state_type: str
     state_name: str
-    #: Whether it was made to show a job; others are made in Prefect, by a schedule or an engine.
+    #: Whether it was made to show a job; others are made in Prefect, by a schedule or a flow engine.
     made_here: bool
 
     @classmethod
@@ -56,25 +56,25 @@ class RunSeen:
 
 @dataclass(frozen=True)
 class NewRun:
-    """A flow run to be."""
+    """A flow run to be created."""
 
     app: str
     #: The flow, ``module:function``.
     entrypoint: str
     name: str
     face: Face
-    #: A repeat with the same one gives the same run.
+    #: Creating a run with the same key again returns the same run.
     key: str
     tags: list[str]
     labels: Mapping[str, str | int]
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Of the flow."""
+        """The parameters of the flow."""
         return {"name": self.name, "app": self.app}
 
     def plain(self) -> dict[str, Any]:
-        """As the API takes it."""
+        """The run in the form of the API."""
         return {
             "name": self.name,
             "state": plain(self.face),
@@ -86,22 +86,22 @@ class NewRun:
 
 
 class FlowRuns(Deployments, RunStates):
-    """Flow runs, their states, and the deployments from which they are made."""
+    """Flow runs, their states, and their deployments."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: The server's time at the last question for runs, by its own clock; ``None``: it has not said.
+        #: The server's time at the last request for runs, by its clock; ``None``: not known.
         self.time: datetime | None = None
 
     def create_run(self, run: NewRun) -> tuple[str, str | None, str | None]:
-        """Creates the flow run of a job; a repeat with the same key gives the same run, as it is.
+        """Creates the flow run of a job; a repeat with the same key returns the same run, unchanged.
 
         Returns:
             The run's id, its state's id, and its state's name.
         """
         body = run.plain()
 
-        # Not by the client's own method, which makes an object of all that is known of the run.
+        # Not with the client's own method, which makes an object of the whole run.
         def create(client: "SyncPrefectClient", deployment: UUID) -> Any:
             path = {"id": str(deployment)}
             return client.request("POST", "/deployments/{id}/create_flow_run", path_params=path, json=body)
@@ -110,13 +110,13 @@ class FlowRuns(Deployments, RunStates):
         return str(made["id"]), made["state_id"], made["state_name"]
 
     def create_runs(self, runs: Sequence[NewRun]) -> list[tuple[str, str, str] | None]:
-        """As :meth:`create_run`, many runs of one app and flow in one call for each hundred, and one that reads.
+        """As :meth:`create_run`, for many runs of one app and flow: one call for each hundred, and one that reads.
 
         Returns:
-            For each run as there; ``None`` where this one was refused.
+            For each run the same; ``None`` if it was refused.
 
         Raises:
-            RunGone: the server knows no such call.
+            RunGone: the server does not have such a call.
         """
         ids: list[str | None] = [None] * len(runs)
         for start in range(0, len(runs), _BULK):
@@ -134,10 +134,10 @@ class FlowRuns(Deployments, RunStates):
         return [None if run is None else (run.id, run.state_id, run.state_name) for run in seen]
 
     def _create_some(self, runs: Sequence[NewRun], which: list[int], ids: list[str | None]) -> list[int]:
-        """Creates some of the runs, and puts their ids where they belong.
+        """Creates some of the runs, and stores their ids at their indexes.
 
         Returns:
-            Those for which the server's database was locked: on SQLite Prefect does not wait for who writes just now.
+            Those for which the server's database was locked: on SQLite, Prefect does not wait for other writers.
         """
         body = [runs[number].plain() for number in which]
 
@@ -154,7 +154,7 @@ class FlowRuns(Deployments, RunStates):
         return locked
 
     def _from_deployment(self, run: NewRun, create: Callable[["SyncPrefectClient", UUID], T]) -> T:
-        """What ``create`` makes of the deployment of an app and flow; of a new one, if it was deleted meanwhile."""
+        """Calls ``create`` with the deployment of an app and flow; with a new one, if it was deleted meanwhile."""
         deployment = self._deployment(run.app, run.entrypoint, fresh=False)
         try:
             with self._calling() as client:
@@ -165,10 +165,10 @@ class FlowRuns(Deployments, RunStates):
                 return create(client, deployment)
 
     def runs(self, wanted: Mapping[str, Any]) -> list[RunSeen]:
-        """Flow runs as they are.
+        """Reads flow runs.
 
         Args:
-            wanted: a filter of flow runs, as the API takes it.
+            wanted: a filter of flow runs, in the form of the API.
         """
         found: list[RunSeen] = []
         with self._calling() as client:
@@ -182,23 +182,23 @@ class FlowRuns(Deployments, RunStates):
                     return found
 
     def set_labels(self, run_id: str, labels: Mapping[str, str | int]) -> None:
-        """Sets labels; those not named stay."""
+        """Sets labels; other labels stay."""
         with self._calling() as client:
             client.update_flow_run_labels(UUID(run_id), dict(labels))
 
     def adopt_run(self, run_id: str, name: str, tags: list[str]) -> None:
-        """Gives a flow run that an engine has made the name and the tags of its job."""
+        """Sets the name and tags of a flow run that the flow engine has made to those of its job."""
         with self._calling() as client:
             run = client.read_flow_run(UUID(run_id))
             client.update_flow_run(UUID(run_id), name=name, tags=sorted({*run.tags, *tags}))
 
     def rename(self, run_id: str, name: str) -> None:
-        """Gives the flow run another name."""
+        """Renames a flow run."""
         with self._calling() as client:
             client.set_flow_run_name(UUID(run_id), name)
 
     def delete_runs(self, run_ids: Sequence[str]) -> None:
-        """Deletes flow runs, at most :data:`DELETED_AT_ONCE`; those that are gone are deleted already."""
+        """Deletes flow runs, at most :data:`DELETED_AT_ONCE`; runs that do not exist count as deleted."""
         body = {"flow_runs": {"id": {"any_": list(run_ids)}}, "limit": DELETED_AT_ONCE}
         with self._calling() as client:
             try:

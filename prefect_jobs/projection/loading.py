@@ -1,6 +1,6 @@
-"""Loading Prefect: its import takes seconds, for which nobody waits longer than for Prefect itself."""
+"""Loading Prefect: its import takes seconds, and no call waits longer for it than for Prefect's server."""
 
-# At the end of a program these two cannot be imported any more, and Prefect's import may go on until then.
+# When the program ends, these two can no longer be imported, but Prefect's import may still be running.
 import concurrent.futures.process
 import concurrent.futures.thread  # noqa: F401
 import os
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 #: The longest time in seconds that a call of ours waits for Prefect.
 PATIENCE = 3.0
-#: Seconds that Prefect has for its answer at least, once it is loaded.
+#: Least number of seconds for Prefect's answer, once it is loaded.
 _ANSWER = 1.0
-#: Seconds that Prefect's server has to show that it is there.
+#: Seconds in which Prefect's server must answer a probe.
 _PROBE = 2.0
 
 _lock = threading.Lock()
@@ -25,8 +25,8 @@ _loaded = threading.Event()
 
 
 def load() -> None:
-    """Imports what every call to Prefect needs, in one thread at a time: those that begin an import at once get
-    modules that are not whole."""
+    """Imports what every call to Prefect needs, in one thread at a time: threads that begin an import at once get
+    incomplete modules."""
     if _loaded.is_set():
         return
     with _lock:
@@ -37,20 +37,20 @@ def load() -> None:
 
 
 def begin() -> None:
-    """Has Prefect loaded in the background. A program that ends meanwhile ends after that: what it has changed is
-    still to be shown."""
+    """Loads Prefect in the background. A program that ends meanwhile ends after that, since its changes must still be
+    shown."""
     if not _loaded.is_set() and not _lock.locked():
         in_thread(load, "prefect-jobs-load")
 
 
 def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:
-    """What a call to Prefect answers, in a thread of its own.
+    """The answer of a call to Prefect, made in a separate thread.
 
     Args:
-        call: asks Prefect; it goes on where nobody waits for it any more.
-        patience: seconds, the import of Prefect included. Where that takes nearly all of them though Prefect's server
-            answers, there is one more; where the machine is so slow that it takes more, they begin after it.
-        strict: no more seconds in any case.
+        call: calls Prefect; it continues if the wait for it ends.
+        patience: seconds, including the import of Prefect. If that takes nearly all of them although Prefect's server
+        answers, one second is added; if the machine is so slow that it takes more, they begin after the import.
+        strict: add no seconds in any case.
 
     Raises:
         TimeoutError: no answer.
@@ -77,10 +77,10 @@ def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = 
 
 
 def _probe(there: threading.Event) -> None:
-    """Finds out whether Prefect's server answers, without Prefect: it is not away only because its import takes long.
+    """Checks whether Prefect's server answers, without Prefect: a long import does not mean that it cannot be reached.
 
-    Where the environment names no server, this counts as so: what Prefect's profiles say, or whether it starts a
-    temporary server, it knows itself alone.
+    If the environment names no server, this counts as an answer: only Prefect itself knows its profiles, and whether
+    it starts a temporary server.
     """
     import ssl
     import urllib.error
@@ -91,7 +91,7 @@ def _probe(there: threading.Event) -> None:
     try:
         if url:
             urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_PROBE).close()  # noqa: S310
-    except urllib.error.HTTPError as error:  # such as one that wants to know who we are
+    except urllib.error.HTTPError as error:  # such as one that requires authentication
         error.close()
     except (OSError, ValueError, HTTPException) as error:
         if not isinstance(getattr(error, "reason", error), ssl.SSLError):  # a certificate that Prefect may trust

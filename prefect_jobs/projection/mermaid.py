@@ -1,6 +1,6 @@
-"""What became of a workflow's nodes, as markdown: counts, a picture, a table, and the picture as Mermaid. Pure.
+"""The nodes of a workflow at its end, as markdown: counts, a picture, a table, and the picture as Mermaid. Pure.
 
-Prefect's newer UI draws Mermaid, its classic one does not; both show images that are part of the text.
+Prefect's newer UI draws Mermaid, its classic one does not; both show images that are embedded in the text.
 """
 
 import base64
@@ -12,7 +12,7 @@ from prefect_jobs.projection.dag import COLOURS, OTHER_COLOUR, counts, parents_o
 from prefect_jobs.projection.svg import svg
 from prefect_jobs.records import NodeRecord
 
-#: The most nodes and lines of a picture that can still be read; Mermaid itself refuses more than 500 lines.
+#: The largest numbers of nodes and lines in a readable picture; Mermaid itself refuses more than 500 lines.
 MOST_NODES = 200
 MOST_EDGES = 500
 _MESSAGE_LIMIT = 200
@@ -40,7 +40,7 @@ def flowchart(nodes: Sequence[NodeRecord]) -> str:
 
 
 def markdown(nodes: Sequence[NodeRecord]) -> str:
-    """All that is to be said about the nodes."""
+    """The whole text about the nodes."""
     edges = sum(len(parents) for parents in parents_of(nodes).values())
     parts = [summary(nodes)]
     if not nodes:
@@ -48,10 +48,10 @@ def markdown(nodes: Sequence[NodeRecord]) -> str:
     drawn = len(nodes) <= MOST_NODES and edges <= MOST_EDGES
     if drawn:
         image = base64.b64encode(svg(nodes).encode()).decode()
-        parts.append(f"![The nodes and what comes after what](data:image/svg+xml;base64,{image})")
+        parts.append(f"![The nodes and their dependencies](data:image/svg+xml;base64,{image})")
     listed: Sequence[NodeRecord] = nodes
     if len(nodes) > MOST_NODES:
-        # What went wrong first: it is what people look for.
+        # Failures first: people look for them.
         open_ones = [node for node in nodes if node.status != statuses.COMPLETE]
         open_ones.sort(key=lambda node: node.status != statuses.ERROR)
         listed = open_ones[:MOST_NODES]
@@ -92,5 +92,5 @@ def _cut(message: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text that markdown shows as it is, within a row of a table."""
+    """A text that markdown shows literally, within a row of a table."""
     return re.sub(r"([\\`*_\[\]<>|~&$#!])", r"\\\1", " ".join(text.split()))

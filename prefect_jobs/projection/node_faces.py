@@ -1,8 +1,8 @@
 """Shows the nodes of a workflow as task runs of its flow run, so that Prefect's UI draws the graph.
 
-A node costs one call when it is first shown and one for each change seen since; a progress artifact says how far the
-workflow is, and when it has ended, a markdown artifact what became of each node. Which task run is which node's
-follows from the flow run's id and the node's name, so that nothing about it has to be kept.
+A node costs one call when it is first shown, and one for each change since then. A progress artifact shows how much of
+the workflow is done; when it has ended, a markdown artifact shows the outcome of each node. The id of a node's task
+run is derived from the flow run's id and the node's name, so that it need not be stored.
 """
 
 import logging
@@ -23,44 +23,44 @@ from prefect_jobs.store import DatabaseError, Store
 
 log = logging.getLogger(__name__)
 
-#: A turn of one job ends after so many calls, or so many seconds where Prefect is slow: others wait, for less time
-#: than a call of ours waits for Prefect.
+#: A turn of one job ends after this number of calls, or of seconds if Prefect is slow, since others wait. The seconds
+#: are fewer than a call of ours waits for Prefect.
 TURN_CALLS = 25
 TURN_SECONDS = 1.0
-#: The fewest seconds between two writes of a progress artifact.
+#: Least number of seconds between two writes of a progress artifact.
 PROGRESS_PAUSE = 5.0
 
-# What `face_shown` of a job says about its nodes.
+# Keys of a job's `face_shown` for its nodes.
 _PROGRESS = "progress"
 _DAG = "dag"
-#: Number of the attempt whose end is shown.
+#: The attempt whose end is shown.
 _DRAWN = "drawn"
-#: The flow run was deleted: there is nothing that nodes could be shown in.
+#: The flow run was deleted: its nodes cannot be shown.
 _GONE = "gone"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a turn has left."""
+    """The remainder of a turn."""
 
     #: Seconds until the next turn; ``None``: nothing is left.
     again: float | None
-    #: What the job's ``face_shown`` is to be.
+    #: The new ``face_shown`` of the job.
     shown: dict[str, Any]
-    #: Prefect was asked something, and has answered.
+    #: Whether Prefect was called, and has answered.
     answered: bool = True
 
 
 @dataclass
 class _Memory:
-    """What saves calls, of one job; a process that does not have it makes a few more of them."""
+    """Saves calls for one job; a process without it makes a few more of them."""
 
-    #: When the progress was last written, and what it said.
+    #: When the progress was last written, and its value.
     written: float | None = None
     percent: float | None = None
-    #: Nodes have changed since then.
+    #: Whether nodes have changed since then.
     stale: bool = False
-    #: The attempt whose waiting nodes are shown as such that will never run, and those of them that are already.
+    #: The attempt whose waiting nodes are shown as never running, and those that are shown so already.
     attempt: int = 0
     not_ready: set[str] = field(default_factory=set)
 
@@ -70,7 +70,7 @@ class _Spent(Exception):
 
 
 class _Budget:
-    """The calls of one turn."""
+    """The number of calls in one turn."""
 
     def __init__(self, moment: Callable[[], float]) -> None:
         self._moment = moment
@@ -79,7 +79,7 @@ class _Budget:
         self._end = moment() + TURN_SECONDS
 
     def spend(self) -> None:
-        """Counts a call that is about to be made."""
+        """Counts a call before it is made."""
         if self._left <= 0 or self._moment() >= self._end:
             raise _Spent
         self._left -= 1
@@ -92,8 +92,8 @@ class NodeFaces:
     def __init__(self, store: Store, moment: Callable[[], float] = time.monotonic) -> None:
         """
         Args:
-            store: the jobs.
-            moment: the time in seconds, for turns and pauses.
+            store: stores the jobs.
+            moment: the present time in seconds, for turns and pauses.
         """
         self._store = store
         self._moment = moment
@@ -109,27 +109,27 @@ class NodeFaces:
         )
 
     def give_up(self, record: JobRecord) -> dict[str, Any]:
-        """The job's flow run was deleted: no more calls are made for its nodes.
+        """Stops showing the nodes of a job whose flow run was deleted.
 
         Returns:
-            What the job's ``face_shown`` is to be.
+            The new ``face_shown`` of the job.
         """
-        # A job without a run may still be given one.
+        # A job without a run may still get one.
         return {**record.face_shown, _GONE: True} if record.flow_run_id else record.face_shown
 
     def forget(self, job_id: int) -> None:
-        """The job was deleted."""
+        """Drops what is kept of a deleted job."""
         self._memory.pop(job_id, None)
 
     def show(self, api: PrefectApi, record: JobRecord) -> Turn:
-        """Brings some nodes up to date.
+        """Shows some nodes that are behind.
 
         Args:
             api: the client.
             record: the job, claimed.
 
         Raises:
-            PrefectAway: what was not shown stays marked.
+            PrefectAway: the nodes that were not shown stay behind.
         """
         run = record.flow_run_id
         if record.face_shown.get(_GONE) or run is None:
@@ -159,7 +159,7 @@ class NodeFaces:
         return Turn(self._show_progress(api, record, run, memory, shown), shown, answered=budget.spent)
 
     def catch_up(self, api: PrefectApi, record: JobRecord) -> None:
-        """Writes the progress that was kept back; for a job that another process may be at."""
+        """Writes the progress that was held back; also for a job that another process may be showing."""
         memory, run = self._memory.get(record.id), record.flow_run_id
         if memory is not None and memory.stale and run is not None and record.face_shown.get(_PROGRESS):
             self._show_progress(api, record, run, memory, dict(record.face_shown), last=True)
@@ -167,7 +167,7 @@ class NodeFaces:
     # -- nodes ------------------------------------------------------------------------------------------
 
     def _show_behind(self, api: PrefectApi, record: JobRecord, run: str, memory: _Memory, budget: _Budget) -> None:
-        """Nodes that changed."""
+        """Shows nodes that changed."""
         over, done = _over(record), dict[str, int]()
         parents: dict[str, list[str]] | None = None
         nodes = self._store.nodes_behind(record.id, TURN_CALLS + 1)
@@ -197,7 +197,7 @@ class NodeFaces:
         except PrefectJobsError as error:
             log.warning("The node %s of the flow run %s could not be shown: %s", node.name, run, error)
             return
-        # Known already, or made by a call whose answer was lost.
+        # Shown already, or created by a call whose answer was lost.
         self._set_state(api, task_run, node, run, over=over)
 
     def _set_state(self, api: PrefectApi, task_run: str, node: NodeRecord, run: str, *, over: bool) -> None:
@@ -206,11 +206,11 @@ class NodeFaces:
         except (PrefectAway, DatabaseError):
             raise
         except PrefectJobsError as error:
-            # Deleted by somebody, or refused for good: it must not keep the others from being shown.
+            # Deleted in Prefect, or refused for good: the others must be shown.
             log.warning("The node %s of the flow run %s could not be shown: %s", node.name, run, error)
 
     def _show_not_ready(self, api: PrefectApi, record: JobRecord, run: str, memory: _Memory, budget: _Budget) -> None:
-        """Nodes that wait for what will not come: they did not change, but the job did."""
+        """Shows nodes that will never run: they did not change, but the job did."""
         for node in self._store.nodes(record.id):
             if node.seq and node.status == statuses.PENDING and node.name not in memory.not_ready:
                 budget.spend()
@@ -218,7 +218,7 @@ class NodeFaces:
                 memory.not_ready.add(node.name)
 
     def _pass_over(self, record: JobRecord) -> None:
-        """Nothing can be shown: the marks go, so that nobody tries again."""
+        """Nothing can be shown: marks all nodes as shown, so that it is not tried again."""
         nodes = self._store.nodes(record.id)
         self._store.nodes_shown(record.id, {node.name: node.seq for node in nodes if node.shown < node.seq})
         self.forget(record.id)
@@ -235,7 +235,7 @@ class NodeFaces:
         *,
         last: bool = False,
     ) -> float | None:
-        """How far the workflow is; seconds until it may be said again, where that is too soon now."""
+        """Shows how much is done; returns the seconds until the next write, if one is too early now."""
         if not (memory.stale or last):
             return None
         if memory.written is not None and not last:
@@ -251,18 +251,18 @@ class NodeFaces:
 
     def _show_end(self, api: PrefectApi, record: JobRecord, run: str, memory: _Memory, shown: dict[str, Any]) -> None:
         nodes = [node for node in self._store.nodes(record.id) if node.seq]
-        text = f"What became of the nodes of the workflow {record.name!r} (job {record.id})"
+        text = f"The outcome of the nodes of the workflow {record.name!r} (job {record.id})"
         self._write(api, run, _DAG, "markdown", markdown(nodes), text, shown)
-        # Last: as long as the progress is not written, the end is shown again.
+        # Last: until the progress is written, the end is shown again.
         self._show_progress(api, record, run, memory, shown, last=True)
         shown[_DRAWN] = record.state.attempt
 
     def _write(
         self, api: PrefectApi, run: str, key: str, kind: str, data: str | float, text: str, shown: dict[str, Any]
     ) -> None:
-        """Writes the artifact, or makes it; there is one of each kind however often answers are lost."""
+        """Updates or creates the artifact; there is only one of each kind, even if answers are lost."""
         try:
-            # What is noted may be deleted, and what is there may not be noted: its answer was lost.
+            # A noted artifact may be deleted, and an existing one not noted, since the answer was lost.
             for find in (lambda: shown.get(key), lambda: api.find_artifact(run, kind, text)):
                 known = find()
                 if known:

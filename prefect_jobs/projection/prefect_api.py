@@ -1,4 +1,4 @@
-"""The few calls to Prefect's API that faces need, typed."""
+"""The calls to Prefect's API that showing jobs needs, typed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ __all__ = [
     "retried",
 ]
 
-#: Of all task runs that are nodes.
+#: The tag of all task runs that show nodes.
 _TASK_KEY = "prefect-jobs-node"
 
 
@@ -30,7 +30,7 @@ class PrefectApi(FlowRuns):
     """Flow runs, task runs, artifacts, log lines, deployments and variables. For one thread."""
 
     def check(self) -> None:
-        """Finds out whether Prefect answers.
+        """Checks that Prefect answers.
 
         Raises:
             PrefectAway: it does not.
@@ -46,17 +46,17 @@ class PrefectApi(FlowRuns):
     # -- nodes and artifacts ------------------------------------------------------------------------------
 
     def create_task_run(self, run_id: str, task_run_id: str, name: str, face: Face, parents: Iterable[str]) -> bool:
-        """Creates a task run that no engine executes, or finds the one that is there.
+        """Creates a task run that no flow engine executes, or finds the existing one.
 
         Args:
             run_id: the flow run.
-            task_run_id: the task run's id, the same one at each repetition.
+            task_run_id: the task run's id, the same one in each try.
             name: unique within the flow run.
             face: its first state.
-            parents: ids of the task runs that it comes after.
+            parents: ids of the task runs of its parents.
 
         Returns:
-            Whether it shows ``face``: one that was there already keeps its state.
+            Whether it shows ``face``: an existing one keeps its state.
 
         Raises:
             RunGone: the flow run was deleted.
@@ -75,7 +75,7 @@ class PrefectApi(FlowRuns):
                 made = client.request("POST", "/task_runs/", json=wanted).json()
             except httpx.HTTPStatusError as error:
                 if error.response.status_code == httpx.codes.CONFLICT:
-                    # Nothing else can be in conflict: there is no flow run of that id.
+                    # There is no other conflict: no flow run has that id.
                     raise RunGone(f"The flow run {run_id} was deleted.") from error
                 raise
         state = made.get("state") or {}
@@ -99,7 +99,7 @@ class PrefectApi(FlowRuns):
         return next((str(artifact["id"]) for artifact in found if artifact["description"] == description), None)
 
     def create_artifact(self, run_id: str, kind: str, data: str | float, description: str) -> str:
-        """Creates an artifact of a flow run. It has no key, so it is on its run's page alone.
+        """Creates an artifact of a flow run. It has no key, so only its run's page shows it.
 
         Returns:
             Its id.
@@ -109,7 +109,7 @@ class PrefectApi(FlowRuns):
             return str(client.request("POST", "/artifacts/", json=wanted).json()["id"])
 
     def update_artifact(self, artifact_id: str, data: str | float, description: str) -> None:
-        """Writes an artifact anew.
+        """Writes an artifact again.
 
         Raises:
             RunGone: the artifact was deleted.
@@ -118,10 +118,10 @@ class PrefectApi(FlowRuns):
         with self._calling() as client:
             client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact_id}, json=body)
 
-    # -- variables (what every machine of the same server shares) ---------------------------------------
+    # -- variables (shared by all machines that use the same server) ------------------------------------
 
     def default_result_storage(self) -> str | None:
-        """The id of the block that the server names as storage of results; ``None`` where it names none."""
+        """The id of the block that the server names as the storage of results; ``None`` if it names none."""
         with self._calling() as client:
             found = client.read_server_default_result_storage().default_result_storage_block_id
         return str(found) if found else None

@@ -1,4 +1,4 @@
-"""A connection to Prefect's API, with "away" told apart from "refused"."""
+"""A connection to Prefect's API that distinguishes "no answer" from "refused"."""
 
 import json
 import time
@@ -21,32 +21,32 @@ T = TypeVar("T")
 #: Seconds for one request.
 REQUEST_TIMEOUT = 10.0
 _BUSY = (429, 503)
-#: Seconds until Prefect is asked again where it is busy: at first, and at most.
+#: Seconds until the next call to a busy Prefect: the first and the longest pause.
 _PAUSES = (0.05, 1.0)
 
 
 class PrefectAway(PrefectJobsError):
-    """Prefect's API cannot be reached just now, or is out of order: try again later."""
+    """Prefect's API cannot be reached at the moment, or is out of order: try again later."""
 
     def __init__(self, text: str, *, busy: bool = False) -> None:
         super().__init__(text)
-        #: It has answered, that it cannot do it at the moment: Prefect does so on SQLite when its database is locked.
+        #: Prefect has answered that it is busy, as it does on SQLite while its database is locked.
         self.busy = busy
 
 
 class RunGone(PrefectJobsError):
-    """The flow run, or what else was to be written, was deleted in Prefect."""
+    """The flow run, or the object to be written, was deleted in Prefect."""
 
 
 def retried(call: Callable[[], T], patience: float) -> T:
-    """The answer of a call that may be repeated; tried again while Prefect says that it is busy.
+    """The answer of a call that may be repeated; tried again while Prefect is busy.
 
     Args:
-        call: asks Prefect.
+        call: calls Prefect.
         patience: seconds in all.
 
     Raises:
-        PrefectAway: it is away, or still busy after ``patience`` seconds.
+        PrefectAway: Prefect cannot be reached, or is still busy after ``patience`` seconds.
     """
     deadline, backoff = time.monotonic() + patience, Backoff(*_PAUSES)
     while True:
@@ -64,7 +64,7 @@ class PrefectConnection:
 
     def __init__(self) -> None:
         self._client: SyncPrefectClient | None = None
-        #: The settings that were in force at the last call, and ours made from them.
+        #: The settings of the last call, and ours that are derived from them.
         self._settings: tuple[Settings, Settings] | None = None
 
     def close(self) -> None:
@@ -81,11 +81,11 @@ class PrefectConnection:
             try:
                 yield self._opened()
             except ObjectNotFound as error:
-                raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
+                raise RunGone(f"Prefect no longer has this: {_reason(error)}") from error
             except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
                 code = error.response.status_code
                 if code == httpx.codes.NOT_FOUND:
-                    raise RunGone(f"Prefect does not know this any more: {_reason(error)}") from error
+                    raise RunGone(f"Prefect no longer has this: {_reason(error)}") from error
                 if code in (408, 425, 429) or code >= 500:
                     raise PrefectAway(f"Prefect's API answers with {code}.", busy=code in _BUSY) from error
                 raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error
@@ -95,13 +95,13 @@ class PrefectConnection:
 
     @contextmanager
     def _without_retries(self) -> Iterator[None]:
-        """Prefect's own retries sleep for minutes; ours know that the picture can wait."""
+        """Disables Prefect's own retries, which sleep for minutes; ours are made later, in the background."""
         from prefect.context import SettingsContext, get_settings_context
         from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
         present = get_settings_context()
         if self._settings is None or self._settings[0] is not present.settings:
-            # Making settings takes longer than a call does.
+            # Creating settings takes longer than a call.
             changed = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
             self._settings = present.settings, changed
         with SettingsContext(profile=present.profile, settings=self._settings[1]):
@@ -123,7 +123,7 @@ class PrefectConnection:
 
 
 def _at_once(response: httpx.Response) -> None:
-    """Keeps Prefect's client from sleeping for seconds after the answer that it is busy: we ask again sooner."""
+    """Keeps Prefect's client from sleeping for seconds after a busy answer: we try again sooner."""
     if response.status_code in _BUSY:
         response.headers.setdefault("Retry-After", "0")
 

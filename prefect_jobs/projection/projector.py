@@ -1,10 +1,10 @@
-"""Brings faces up to date: one thread a process, so that Prefect being away blocks nobody and loses nothing.
+"""Shows jobs in Prefect: one thread for each process, so that no call waits for Prefect, and no change is lost.
 
-What is to be shown is marked in SQL in the transaction that changed it. The thread takes marked jobs (a claim with
-an end, so that two processes do not write the same run at once), writes the latest state only, and clears the mark
-up to what it read. What a process that died left behind is found by the others.
+The transaction that changes a job also notes in SQL that it is behind. The thread claims jobs that are behind (until
+a given time, so that two processes do not write the same run at once), writes only the latest state, and notes the
+change that it has shown. Other processes find what a process that died left behind.
 
-The nodes of workflows come after the jobs themselves, a few at a time, and nobody waits for them.
+The nodes of workflows come after the jobs themselves, a few at a time, and no call waits for them.
 """
 
 import atexit
@@ -28,12 +28,12 @@ from prefect_jobs.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a claim on a face holds.
+#: Seconds for which a claim on showing a job holds.
 _CLAIM = 60.0
 _BATCH = 100
-#: Seconds until Prefect is asked again that is away: at first, and at most.
+#: Seconds until the next call to Prefect after it did not answer: the first and the longest pause.
 _PAUSES = (2.0, 20.0)
-#: Seconds until Prefect is asked again that says it is busy; after as many times in a row it counts as away.
+#: Seconds until the next call to a busy Prefect; after as many busy answers in a row it counts as unreachable.
 _BUSY = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5)
 
 
@@ -48,9 +48,9 @@ class Projector:
     ) -> None:
         """
         Args:
-            store: the jobs.
-            entrypoint: which flow a job's type runs, ``module:function``.
-            api: makes the client, in the thread that uses it.
+            store: stores the jobs.
+            entrypoint: the flow of a job's type, ``module:function``.
+            api: creates the client, in the thread that uses it.
         """
         self._store = store
         self._make_api = api
@@ -61,56 +61,56 @@ class Projector:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
-        #: Jobs that have ended and are shown so, up to this change; their marks stay until their nodes' end is shown.
+        #: Jobs whose end is shown, up to this change; they stay behind until the end of their nodes is shown.
         self._ending: dict[int, int] = {}
 
     @property
     def away(self) -> tuple[str, float] | None:
-        """Why Prefect cannot be reached, since when (monotonic); ``None``: it is not known to be away."""
+        """Why Prefect cannot be reached, and since when (monotonic); ``None``: not known to be unreachable."""
         return self._queue.away
 
     def kick(self, job_id: int, delay: float = 0.0) -> None:
-        """Asks for a job's face to be brought up to date, ``delay`` seconds from now at the latest."""
+        """Requests that a job is shown, within ``delay`` seconds."""
         self.kick_all([job_id], delay)
 
     def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
-        """As :meth:`kick`, of many."""
+        """As :meth:`kick`, for many."""
         self._queue.add(job_ids, delay)
         self._ensure_thread()
 
     def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
-        """Waits until the faces of jobs are up to date; their nodes may take longer.
+        """Waits until Prefect shows the jobs; their nodes may take longer.
 
         Returns:
-            Whether they are; at once ``False`` if Prefect is known to be away, or showing one of them failed.
+            Whether it does; ``False`` at once if Prefect is known to be unreachable, or showing one of them failed.
         """
         self.kick_all(job_ids)
         return self._queue.wait(job_ids, patience)
 
     def impatient(self) -> None:
-        """Notes that somebody has waited for Prefect in vain already."""
+        """Notes that a call has waited for Prefect without success."""
         self._queue.impatient()
 
     def flush(self, patience: float = PATIENCE) -> bool:
-        """Waits until nothing is left to be shown, log lines and nodes included.
+        """Waits until everything is shown, log lines and nodes included.
 
         Returns:
-            Whether it is so; at once ``False`` if Prefect is known to be away, or showing something failed.
+            Whether it is; ``False`` at once if Prefect is known to be unreachable, or showing something failed.
         """
         return self._queue.flush(patience)
 
     def sweep(self, patience: float = PATIENCE) -> bool:
-        """Asks for a look at everything that is marked, runs to be deleted among it, and waits for that.
+        """Requests that everything that is behind is shown, and runs are deleted, and waits for that.
 
         Returns:
-            Whether it is done; at once ``False`` if Prefect is known to be away.
+            Whether it is done; ``False`` at once if Prefect is known to be unreachable.
         """
         self._queue.ask_sweep()
         self._ensure_thread()
         return self._queue.wait_for_sweep(patience)
 
     def close(self) -> None:
-        """Shows what is left, ends the thread, and gives claims back."""
+        """Shows what is left, ends the thread, and releases its claims."""
         if self._thread is None or self._pid != os.getpid():
             return
         self.flush()
@@ -151,8 +151,8 @@ class Projector:
                     queue.pause(backoff.pause())
                     queue.sweep_again()
                 except Exception:
-                    # The database may be away, too; the marks are in it, and the next sweep finds them.
-                    log.exception("Faces could not be brought up to date; trying again")
+                    # The database may fail, too; it has noted what is behind, and the next sweep finds it.
+                    log.exception("Jobs could not be shown in Prefect; trying again")
                     queue.failed(batch)
                     queue.pause(backoff.pause())
                 else:
@@ -163,7 +163,7 @@ class Projector:
             try:
                 self._store.release_faces(self._owner)
             except PrefectJobsError:
-                log.warning("Claims on faces could not be given back; they end by themselves")
+                log.warning("Claims on jobs could not be released; they expire by themselves")
 
     def _work(self, api: PrefectApi, batch: Batch) -> None:
         """Shows what is due, and the nodes of one job."""
@@ -184,18 +184,18 @@ class Projector:
         self._nodes_wanted(records)
 
     def _settle(self, job_ids: list[int]) -> None:
-        """Tells who waits which of the jobs are shown as they are now."""
+        """Notes which of the jobs are shown now, for the calls that wait for them."""
         behind = {job_id for job_id, seq in self._store.behind(job_ids).items() if self._ending.get(job_id) != seq}
         self._queue.shown(job_ids, behind)
 
     def _sweep(self, api: PrefectApi) -> None:
-        """What was left behind: by processes that ended, or while Prefect was away."""
+        """Shows what was left behind: by processes that ended, or while Prefect could not be reached."""
         if self.away is not None:
             api.check()  # there may be nothing to show
             self._queue.answered()
         later: set[int] = set()
         while True:
-            # Those that wait for their nodes' turn are found each time, and must not hide the others.
+            # Jobs that wait for their nodes' turn are found each time, and must not hide the others.
             limit = _BATCH + len(later)
             records = self._store.claim_faces(self._owner, _CLAIM, limit)
             fresh = [record for record in records if record.id not in later]
@@ -214,16 +214,16 @@ class Projector:
             self._store.run_deleted(*run_ids)
 
     def _show_all(self, api: PrefectApi, records: list[JobRecord]) -> None:
-        """Shows jobs' own states; runs that are not there yet are made first, many in one call."""
+        """Shows the states of jobs; missing runs are created first, many in one call."""
         if len(left := self._runs.create(api, records, self._noted)) < len(records):
             self._queue.answered()
         for record in left:
             self._show_one(api, record)
 
     def _show_one(self, api: PrefectApi, record: JobRecord) -> None:
-        """Shows the job's own state, if it has changed."""
+        """Shows the state of a job, if it has changed."""
         if not record.behind or self._ending.get(record.id) == record.face_seq:
-            self._store.face_shown(_as_before(record))  # only log lines or nodes were waiting
+            self._store.face_shown(_as_before(record))  # only log lines or nodes were behind
             return
         self._runs.show(api, record, self._noted)
         self._queue.answered()
@@ -231,8 +231,8 @@ class Projector:
     # -- nodes ------------------------------------------------------------------------------------------
 
     def _noted(self, record: JobRecord) -> JobRecord:
-        """Up to where the job is shown now. A workflow that has ended keeps a mark until its nodes' end is shown:
-        should this process die before, another one shows it."""
+        """The record up to which the job is shown. A workflow that has ended stays behind until the end of its nodes is
+        shown: if this process dies before that, another one shows it."""
         if not self._nodes.ends(record):
             self._ending.pop(record.id, None)
             return record
@@ -240,14 +240,14 @@ class Projector:
         return replace(record, face_seq=record.face_seq - 1)
 
     def _nodes_wanted(self, records: list[JobRecord]) -> set[int]:
-        """Gives those of the jobs a turn whose nodes are to be shown."""
+        """Gives a turn to the jobs with nodes to be shown; returns these jobs."""
         ids = [record.id for record in records]
         wanted = self._ending.keys() & set(ids) | self._store.with_nodes_behind(ids)
         self._queue.add_nodes(wanted)
         return wanted
 
     def _show_nodes(self, api: PrefectApi) -> None:
-        """One turn of the job that has waited longest for it."""
+        """Takes one turn of the job that has waited longest."""
         job_id = self._queue.next_nodes()
         if job_id is None:
             return
@@ -256,8 +256,8 @@ class Projector:
         except PrefectAway:
             raise
         except Exception:
-            # The marks are in the database, and the next sweep finds them.
-            log.exception("The nodes of job %s could not be brought up to date", job_id)
+            # The database has noted what is behind, and the next sweep finds it.
+            log.exception("The nodes of job %s could not be shown in Prefect", job_id)
             self._ending.pop(job_id, None)
             self._queue.nodes_failed(job_id)
         else:
@@ -271,7 +271,7 @@ class Projector:
         """
         claimed = self._store.claim_faces(self._owner, _CLAIM, 1, only=[job_id])
         if not claimed:
-            # Shown already, or another process is at it.
+            # Shown already, or another process shows it.
             self._ending.pop(job_id, None)
             record = self._store.get(job_id)
             if record is None:
@@ -281,7 +281,7 @@ class Projector:
             return None
         record = claimed[0]
         if not record.face_shown and record.behind:
-            # An engine has made the run, and it does not say yet which job it is: that comes first.
+            # The flow engine has made the run, and it does not name its job yet: that comes first.
             self._store.face_shown(_as_before(record))
             return None
         turn = self._nodes.show(api, record)
@@ -294,7 +294,7 @@ class Projector:
     # -- log lines --------------------------------------------------------------------------------------
 
     def _send_logs(self, api: PrefectApi) -> None:
-        """Log lines of many jobs in as few calls as there can be."""
+        """Sends log lines of many jobs in as few calls as possible."""
         wanted = self._queue.take_logs()
         try:
             if wanted and self._runs.send_logs(api, wanted):
@@ -306,5 +306,5 @@ class Projector:
 
 
 def _as_before(record: JobRecord) -> JobRecord:
-    """As far as the job was shown when it was read: ends the claim, and leaves the marks as they are."""
+    """The change up to which the job was shown when it was read: ends the claim, and the job stays behind."""
     return replace(record, face_seq=record.face_done)

@@ -1,6 +1,6 @@
 """Prefect's result storage, for results that are too large for SQL.
 
-Which storage it is, is asked when a result is written, and kept with it: the default may be another one later.
+The storage is looked up when a result is written, and noted with it: the default may change later.
 """
 
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def configured() -> tuple[str | None, str]:
-    """The block that the settings name for results, if they name one; and the folder where no block is named."""
+    """The block that the settings name for results, if any; and the folder that is used without a block."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings().results
@@ -23,10 +23,10 @@ def configured() -> tuple[str | None, str]:
 
 
 def of_server(api: PrefectApi) -> str | None:
-    """The block that the server names for results, if it names one.
+    """The block that the server names for results, if any.
 
     Raises:
-        PrefectAway: it cannot be asked.
+        PrefectAway: Prefect does not answer.
     """
     block = api.default_result_storage()
     return f"id:{block}" if block else None
@@ -45,19 +45,19 @@ def _opened(storage: str) -> Any:
 
 
 def write(storage: str, path: str, data: bytes) -> None:
-    """Keeps bytes.
+    """Stores bytes.
 
     Raises:
-        Exception: whatever the storage has to say.
+        Exception: any error of the storage.
     """
     _opened(storage).write_path(path, content=data, _sync=True)
 
 
 def read(storage: str, path: str) -> bytes | None:
-    """The bytes; ``None`` if they are there no more.
+    """The bytes; ``None`` if they no longer exist.
 
     Raises:
-        Exception: whatever the storage has to say.
+        Exception: any error of the storage.
     """
     try:
         return bytes(_opened(storage).read_path(path, _sync=True))
@@ -66,7 +66,7 @@ def read(storage: str, path: str) -> bytes | None:
 
 
 def delete(storage: str, path: str) -> None:
-    """Removes the bytes, where the storage is a folder: Prefect's storages know no deletion."""
+    """Removes the bytes, if the storage is a folder: Prefect's storages have no deletion."""
     kind, _, name = storage.partition(":")
     if kind == "folder":
         (Path(name) / path).unlink(missing_ok=True)

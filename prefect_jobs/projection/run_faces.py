@@ -15,7 +15,7 @@ from prefect_jobs.store.faces import Shown
 log = logging.getLogger(__name__)
 
 _LOG_CHUNK = 200
-#: The description of the artifact with the link, by which it is found again.
+#: The description of the artifact with the link, which identifies it.
 _DASHBOARD = "The scheduler's dashboard"
 
 
@@ -33,10 +33,10 @@ class RunFaces:
         Args:
             api: the client.
             record: the job, claimed.
-            noted: the record up to where the job is shown then.
+            noted: returns the record up to which the job is shown then.
 
         Raises:
-            PrefectAway: the marks stay.
+            PrefectAway: the jobs stay behind.
         """
         face = face_of(record)
         labels = labels_of(record)
@@ -47,14 +47,14 @@ class RunFaces:
                 return
             before: dict[str, Any] = record.face_shown
             if not before:
-                # A run that an engine has made: it knows nothing of its job yet.
+                # The flow engine has made this run, which does not name its job yet.
                 api.adopt_run(record.flow_run_id, record.name, tags_of(record))
             elif before.get("name") != record.name:
                 api.rename(record.flow_run_id, record.name)
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             state_id = record.flow_state_id
-            # The end of a run that an engine executes is the engine's to write.
+            # The flow engine writes the end of a run that it executes.
             if not (record.engine_run and face.terminal):
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
@@ -71,7 +71,7 @@ class RunFaces:
             over = statuses.is_final(record.state.as_status)
             log.log(
                 logging.INFO if over else logging.WARNING,
-                "The flow run of job %s, which is %s, was deleted in Prefect: the job is shown there no more",
+                "The flow run of job %s, which is %s, was deleted in Prefect: the job is no longer shown there",
                 record.id,
                 record.state.status,
             )
@@ -79,20 +79,20 @@ class RunFaces:
         except DatabaseError:
             raise
         except Exception as error:
-            # Refused for good, or a fault of this one job: it must not keep the others from being shown.
-            log.error("The face of job %s could not be shown: %s", record.id, error)
+            # Refused for good, or an error of this job alone: the others must be shown.
+            log.error("Job %s could not be shown in Prefect: %s", record.id, error)
             self._store.face_shown(record)
 
     def create(
         self, api: PrefectApi, records: Sequence[JobRecord], noted: Callable[[JobRecord], JobRecord]
     ) -> list[JobRecord]:
-        """Creates the flow runs of jobs that have none, as many in one call as Prefect takes.
+        """Creates the flow runs of jobs that have none, as many in one call as Prefect accepts.
 
         Returns:
-            The jobs that are to be shown one by one.
+            The jobs that must be shown one by one.
 
         Raises:
-            PrefectAway: the marks stay.
+            PrefectAway: the jobs stay behind.
         """
         kinds: dict[tuple[str, str], list[tuple[JobRecord, NewRun]]] = {}
         left: list[JobRecord] = []
@@ -115,7 +115,7 @@ class RunFaces:
                 ]
             except (PrefectAway, DatabaseError):
                 raise
-            except Exception as error:  # an older server, or a fault of one job
+            except Exception as error:  # an older server, or an error of one job
                 log.warning("Prefect did not create %d flow runs at once; one by one: %s", len(pairs), error)
                 shown = []
             self._store.faces_shown(shown)
@@ -141,20 +141,20 @@ class RunFaces:
         made: tuple[str, str | None, str | None],
         noted: Callable[[JobRecord], JobRecord],
     ) -> Shown:
-        """What is noted of a run that was created, or found."""
+        """The values to note of a run that was created, or found."""
         run, state, current = made
         face = face_of(record)
         if current in COMMANDED and not face.terminal:
-            # The run was there already, and somebody has pressed a button since: that stands, and is no state of ours.
+            # The run existed already, and a person has pressed a button since: that state stays, and is not ours.
             return Shown(noted(record), run, None, _shown(record))
         if current != face.name:
-            # The run was there already: made by us, but its answer was lost.
+            # The run existed already: we have created it, but the answer was lost.
             state = api.set_state(run, face, state) or state
             api.set_labels(run, labels_of(record))
         return Shown(noted(record), run, state, _shown(record))
 
     def send_logs(self, api: PrefectApi, job_ids: set[int]) -> bool:
-        """Sends log lines of many jobs in as few calls as there can be; whether there were any."""
+        """Sends log lines of many jobs in as few calls as possible; returns whether there were any."""
         runs = self._store.runs_of(job_ids)
         lines = [message for message in self._store.unlogged(job_ids) if message.job_id in runs]
         for start in range(0, len(lines), _LOG_CHUNK):
@@ -176,7 +176,7 @@ class RunFaces:
 
 
 def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
-    """Puts a link to the scheduler's dashboard on the run's page, once; whether it has put it there now."""
+    """Puts a link to the scheduler's dashboard on the run's page, once; returns whether it did so now."""
     link = record.noted.dashboard
     if not link or not record.flow_run_id or record.face_shown.get("dashboard"):
         return False
@@ -186,7 +186,7 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
 
 
 def _shown(record: JobRecord) -> dict[str, Any]:
-    """What the run says besides its state, so that it is written again only when it changes."""
+    """What the run shows besides its state, so that it is written again only when it changes."""
     face, before = face_of(record), record.face_shown.get("state") or (None, "")
     state = [face.type or before[0], face.name]
     return {**record.face_shown, "name": record.name, "remote_id": record.remote_id, "state": state}

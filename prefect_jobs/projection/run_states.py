@@ -1,4 +1,4 @@
-"""The states of flow runs in Prefect: set without overwriting what a person asked for, claimed, read."""
+"""The states of flow runs in Prefect: set without overwriting commands, claimed, read."""
 
 import time
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ import httpx
 from prefect_jobs.projection.prefect_connection import PrefectConnection
 from prefect_jobs.projection.states import Face
 
-# Not on the client's list of paths.
+# Not in the client's list of paths.
 _BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
 _COMMANDS = ("CANCELLING", "CANCELLED")
 _RETRY = "AwaitingRetry"
-#: A filter of states that ask for nothing, whatever we are about to show but a pause.
+#: A filter of states that are not commands, for any state to be shown but a pause.
 _NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
-#: Names of states that ask for something, whatever our state is.
+#: Names of states that are commands, whatever state is to be shown.
 COMMANDED = ("Cancelling", "Cancelled", _RETRY)
-#: Seconds after which a server that knew no such call is asked for it again: it may have been a proxy that answered.
+#: Seconds until a call that a server did not have is tried again: a proxy may have answered.
 _OLDER = 600.0
-#: Times that a run is looked at that changes between our look and our call.
+#: Number of tries for a run that changes between our read and our write.
 _LOOKS = 3
-#: Of a run whose retry the monitor has claimed; a worker names it so, too.
+#: The state of a run whose retry the monitor has claimed; workers use the same name.
 _CLAIMED = Face("PENDING", "Pending", "Retry: the job is being submitted again.")
-#: What an older server answers to a call that it does not know.
+#: Codes of an older server for a call that it does not have.
 NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 
 
 def plain(face: Face) -> dict[str, str | None]:
-    """A state as the API takes it."""
+    """A state in the form of the API."""
     return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}
 
 
@@ -38,20 +38,20 @@ class RunStates(PrefectConnection):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Until when the server counts as one that cannot set a state on a condition (monotonic).
+        #: Until when the server is taken for one that cannot set a state on a condition (monotonic).
         self._unconditional_until = 0.0
 
     def set_state(self, run_id: str, face: Face, ours: str | None) -> str | None:
-        """Shows a state; a command that a person gave meanwhile is not overwritten, but for the moment in which the
-        server itself, having looked, sets it (servers without that call: between our look and our call).
+        """Shows a state without overwriting a command that was given meanwhile. Only a command between the server's own
+        check and its write is lost (on servers without that call: between our read and our write).
 
         Args:
             run_id: the flow run.
-            face: the state to be.
+            face: the state to be shown.
             ours: the id of the state that we wrote last.
 
         Returns:
-            The new state's id; ``None`` where a person's command stands there and was left.
+            The new state's id; ``None`` if a command was found and left unchanged.
 
         Raises:
             RunGone: the run was deleted.
@@ -63,10 +63,10 @@ class RunStates(PrefectConnection):
         return self._set_anyway(run_id, face, ours)
 
     def _set_guarded(self, run_id: str, face: Face, ours: str) -> tuple[str | None, bool]:
-        """Shows a state unless a command stands there.
+        """Shows a state unless the present one is a command.
 
         Returns:
-            The new state's id, ``None``: it was not set; and whether that is all that is to be done.
+            The new state's id, ``None``: it was not set; and whether nothing more is to be done.
         """
         if face.type not in (None, "PAUSED"):
             done, _ = self._set_where(run_id, _NO_COMMAND, face, str(face.type))
@@ -76,24 +76,24 @@ class RunStates(PrefectConnection):
             now = self._state_of(run_id)
             if now is None:
                 return None, False
-            # Prefect would accept most states after a command, and the command would be gone.
+            # Prefect would accept most states after a command, and the command would be lost.
             if str(now.id) != ours and _is_command(now.type.value, now.name, face):
                 return None, True
             unchanged = {"type": {"any_": [now.type.value]}, "name": {"any_": [now.name]}}
             kind = face.type or now.type.value
-            # Prefect pauses only running runs by its rules; jobs are held while they are idle, too.
+            # By its rules, Prefect pauses only running runs; jobs are held while they are idle, too.
             for force in (True,) if kind == "PAUSED" else (False, True):
                 done, matched = self._set_where(run_id, unchanged, face, kind, force=force)
                 if done is not None:
                     return done, True
                 if not matched:
-                    break  # changed since: what is it now?
+                    break  # changed since: read it again
             else:
                 return None, False
-        return None, True  # it changes without end: what it is then, the monitor sees
+        return None, True  # it changes all the time: the monitor reads it later
 
     def _set_anyway(self, run_id: str, face: Face, ours: str | None) -> str | None:
-        """Shows a state by Prefect's rules, or else by force; but for a Cancel where the face is none of an end."""
+        """Shows a state by Prefect's rules, or else by force; never over a Cancel, unless the new state is an end."""
         from prefect.client.schemas.responses import SetStateStatus
 
         kind = face.type
@@ -116,19 +116,19 @@ class RunStates(PrefectConnection):
             return client.read_flow_run(UUID(run_id)).state
 
     def claim_retry(self, run_id: str, transition_id: str) -> str | None:
-        """Takes a run that awaits a retry, as a worker takes it: of all who try, one succeeds.
+        """Claims a run that awaits a retry, as workers do: only one of several claims succeeds.
 
         Args:
             run_id: the flow run.
-            transition_id: a UUID of this try, by which :meth:`claimed` knows it again.
+            transition_id: a UUID of this claim, which :meth:`claimed` recognizes.
 
         Returns:
-            The new state's id; ``None``: the run does not await a retry any more.
+            The new state's id; ``None``: the run no longer awaits a retry.
         """
         from prefect.client.schemas.responses import SetStateStatus
 
         awaits = {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": [_RETRY]}}
-        # By its rules Prefect lets nobody go to this state from PENDING or RUNNING, where a worker has put the run.
+        # Prefect's rules do not allow this state after PENDING or RUNNING, the states of a run that a worker has.
         done, _ = self._set_where(run_id, awaits, _CLAIMED, "PENDING", transition_id=transition_id)
         if done is not None or time.monotonic() >= self._unconditional_until:
             return done
@@ -164,10 +164,10 @@ class RunStates(PrefectConnection):
         force: bool = False,
         transition_id: str | None = None,
     ) -> tuple[str | None, bool]:
-        """Shows a state in one call, if what stands there is as in a filter of states.
+        """Shows a state in one call, if the present one matches a filter of states.
 
         Returns:
-            The new state's id, ``None``: it was not set; and whether the filter matched, or could not be asked.
+            The new state's id, ``None``: it was not set; and whether the filter matched, or is not available.
         """
         if time.monotonic() < self._unconditional_until:
             return None, True
@@ -187,17 +187,17 @@ class RunStates(PrefectConnection):
         return str(found["state"]["id"]) if found is not None else None, bool(answer["results"])
 
     def keep_run_count(self, run_id: str, *, engine: bool) -> None:
-        """Lets the next state of the type RUNNING not count as another run: it is one more state of the same one.
+        """Keeps the next state of the type RUNNING from counting as another run: it belongs to the same one.
 
         Args:
             run_id: the flow run.
-            engine: an engine executes it, and keeps a policy there.
+            engine: whether the flow engine executes it, and keeps a policy there.
 
         Raises:
             RunGone: the run was deleted.
         """
         with self._calling() as client:
-            # As Prefect itself marks a run that goes on after a pause; the rest of its policy stays.
+            # As Prefect itself marks a run that continues after a pause; the rest of its policy stays.
             policy: dict[str, Any] = {}
             if engine:
                 policy = client.read_flow_run(UUID(run_id)).empirical_policy.model_dump(mode="json", exclude_unset=True)
@@ -206,7 +206,7 @@ class RunStates(PrefectConnection):
 
 
 def _is_command(kind: str, name: str | None, face: Face) -> bool:
-    """Whether a state that is not ours asks for something, and not for what we are about to show."""
+    """Whether a state that is not ours is a command, and not just the state that we are about to show."""
     if kind in _COMMANDS or name == _RETRY:
         return True
     if face.type == "PAUSED":

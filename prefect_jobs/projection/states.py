@@ -1,4 +1,4 @@
-"""Which Prefect state shows a status. Pure; the table is in :mod:`prefect_jobs.statuses`."""
+"""The Prefect state that shows a status. Pure; the table is in :mod:`prefect_jobs.statuses`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prefect_jobs import statuses
 from prefect_jobs.records import JobRecord, NodeRecord
 
-#: What a state's type says of a job that has no scheduler: the inverse of the table in
-#: :mod:`prefect_jobs.statuses`, as far as types go.
+#: The status for a state's type, for jobs without a scheduler: the inverse of the table in
+#: :mod:`prefect_jobs.statuses`, for types only.
 STATUS_BY_TYPE = {
     "SCHEDULED": statuses.PENDING,
     "PENDING": statuses.SUBMITTED,
@@ -19,15 +19,15 @@ STATUS_BY_TYPE = {
     "CANCELLED": statuses.ABORTED,
 }
 _TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-#: Prefect refuses longer state messages only by what its database takes; people read the first lines.
+#: Prefect limits state messages only by what its database can store; people read the first lines.
 _MESSAGE_LIMIT = 4000
 
 
 @dataclass(frozen=True)
 class Face:
-    """A Prefect state to be."""
+    """A Prefect state to be shown."""
 
-    #: ``None``: whatever type the flow run has.
+    #: ``None``: the present type of the flow run.
     type: str | None
     name: str
     message: str
@@ -47,24 +47,24 @@ def face_of(record: JobRecord) -> Face:
     if state.status == statuses.ERROR and state.crashed:
         kind, name = "CRASHED", "Crashed"
     if state.status == statuses.SUBMITTED and state.has_run:
-        kind = "RUNNING"  # evicted and idle again: a run that has begun does not go back to PENDING
+        kind = "RUNNING"  # evicted and idle again: a run that has begun does not return to PENDING
     if record.engine_run and kind in ("PENDING", "PAUSED"):
-        # The flow's own engine is at work: for Prefect the run runs, whatever its job waits for.
+        # The flow engine executes the run: Prefect shows it as running, whatever its job waits for.
         kind = "RUNNING"
     return Face(kind, name, _cut(state.status_message))
 
 
 def begins_run(face: Face, before: Sequence[str | None] | None, *, engine: bool) -> bool:
-    """Whether Prefect may count a run when it is shown a state: it counts each state of the type RUNNING.
+    """Whether a state to be shown may count as a run in Prefect, which counts each state of the type RUNNING.
 
     Args:
-        face: the state to be.
-        before: type and name of the one that was shown last; ``None``: it is not known.
-        engine: an engine executes the run, and has counted it.
+        face: the state to be shown.
+        before: type and name of the last state that was shown; ``None``: not known.
+        engine: whether the flow engine executes the run, and has counted it.
     """
     kind, name = before or (None, None)
     if (face.type or kind) != "RUNNING":
-        return True  # it counts none
+        return True  # it is not counted
     if engine:
         return False
     # "Submitted" of the type RUNNING waits for its next start, which is another run.
@@ -77,13 +77,13 @@ def node_face(node: NodeRecord, *, job_final: bool) -> Face:
 
     Args:
         node: the node.
-        job_final: the workflow is over: nothing comes any more by itself.
+        job_final: whether the workflow is over, so that nothing more happens by itself.
     """
     status = statuses.parse(node.status)
     official = statuses.BY_CODE.get(status.code)
     name = official.state_name if official else status.text
     if job_final and status.text == statuses.PENDING:
-        name = "NotReady"  # Prefect's name for what will not run, since something before it failed
+        name = "NotReady"  # Prefect's name for a run that will not start, since one before it failed
     return Face(status.kind.state_type or "PENDING", name, _cut(node.message))
 
 
@@ -97,7 +97,7 @@ def tags_of(record: JobRecord) -> list[str]:
 
 
 def labels_of(record: JobRecord) -> dict[str, str | int]:
-    """The flow run's labels: where the job is, for programs."""
+    """The flow run's labels: the place of the job, for programs."""
     labels: dict[str, str | int] = {
         "prefect-jobs.job-id": record.id,
         "prefect-jobs.job-type": record.class_name,

@@ -1,6 +1,6 @@
 """A workflow's graph as an SVG image: boxes in rows, lines between them. Pure.
 
-For pages that show images but draw no Mermaid, as Prefect's classic UI.
+For pages that show images but draw no Mermaid, such as Prefect's classic UI.
 """
 
 import re
@@ -13,15 +13,15 @@ from prefect_jobs.records import NodeRecord
 
 _HEIGHT = 34
 _GAP = 16
-#: Between two layers, so that lines can be followed, and between the lines of one layer.
+#: Distance between two layers, so that lines can be followed, and between the lines of one layer.
 _LAYER_GAP = 44
 _LINE_GAP = 12
 _LETTER = 7
 _MOST_LETTERS = 22
-#: Boxes side by side; a wider picture cannot be read on a page.
+#: Number of boxes side by side; a wider picture is not readable on a page.
 _MOST_ACROSS = 6
 _MARGIN = 12
-#: What XML cannot say, escaped or not.
+#: Characters that XML cannot represent, escaped or not.
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -69,7 +69,7 @@ def _places(
     places: dict[str, tuple[int, int]] = {}
     y = _MARGIN
     for row in rows:
-        # Children below their parents: fewer lines cross.
+        # Children below their parents, so that fewer lines cross.
         ordered = sorted(
             row, key=lambda name: _mean([places[parent][0] for parent in parents[name] if parent in places])
         )

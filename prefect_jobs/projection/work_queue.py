@@ -1,4 +1,4 @@
-"""What is to be shown in Prefect, and when: the queue between those who change jobs and the thread that shows them."""
+"""What to show in Prefect, and when: the queue between the threads that change jobs and the one that shows them."""
 
 import logging
 import threading
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks for what others left behind.
+#: Seconds between two sweeps.
 SWEEP = 15.0
-#: Seconds that log lines may wait, so that several go in one call.
+#: Seconds that log lines may wait, so that several are sent in one call.
 LOG_DELAY = 4.0
-#: Seconds until a job is shown again that changed meanwhile, or that another process shows at the moment.
+#: Seconds until a job is shown again that has changed meanwhile, or that another process is showing.
 _SOON = 0.25
 _BATCH = 100
 
@@ -22,28 +22,28 @@ class _Due:
     """When something is to be done (monotonic)."""
 
     when: float
-    #: The last try failed for a reason of ours: nobody waits for the next one.
+    #: Whether the last try failed on our side: no call waits for the next one.
     failed: bool = False
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is due now."""
+    """The work that is due now."""
 
     jobs: list[int]
-    #: Log lines are due.
+    #: Whether log lines are due.
     logs: bool
-    #: A look at everything that is marked is due.
+    #: Whether a sweep is due.
     sweep: bool
 
 
 class WorkQueue:
-    """The queue of one projector. Its thread takes from it; any thread adds to it, and waits."""
+    """The queue of one projector. Its thread takes work from it; any thread adds to it, and waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._jobs: dict[int, _Due] = {}
-        #: Jobs whose nodes are to be shown, in the order of their turns.
+        #: Jobs with nodes to be shown, in the order of their turns.
         self._nodes: dict[int, _Due] = {}
         self._logs: _Due | None = None
         #: Jobs that may have log lines.
@@ -51,15 +51,15 @@ class WorkQueue:
         self._next_sweep = 0.0
         self._sweep_asked = False
         self._closing = False
-        #: Somebody has waited in vain since Prefect answered last.
+        #: Whether a call has waited without success since Prefect answered last.
         self._spent = False
-        #: Why Prefect cannot be reached, since when (monotonic); nobody waits for it then.
+        #: Why Prefect cannot be reached, and since when (monotonic); no call waits for it then.
         self.away: tuple[str, float] | None = None
 
-    # -- for those who change jobs ------------------------------------------------------------------------
+    # -- for threads that change jobs ---------------------------------------------------------------------
 
     def add(self, job_ids: Iterable[int], delay: float = 0.0) -> None:
-        """Has jobs shown ``delay`` seconds from now at the latest."""
+        """Requests that jobs are shown, within ``delay`` seconds."""
         with self._changed:
             when = time.monotonic() + delay
             for job_id in job_ids:
@@ -68,12 +68,12 @@ class WorkQueue:
             self._changed.notify_all()
 
     def wait(self, job_ids: Collection[int], patience: float) -> bool:
-        """Waits until jobs are shown, but for their nodes; whether they are.
+        """Waits until jobs are shown, without their nodes; returns whether they are.
 
-        ``False`` at once if Prefect is known to be away; early if showing one of them failed.
+        ``False`` at once if Prefect is known to be unreachable; early if showing one of them failed.
         """
         with self._changed:
-            # Patience is spent once, not once a call: the next ones wait only after Prefect has answered again.
+            # One wait is enough: the next calls wait only after Prefect has answered again.
             if not self._changed.wait_for(lambda: self._spent or self._settled(job_ids), timeout=patience):
                 self._spent = True
             return self._jobs.keys().isdisjoint(job_ids)
@@ -83,18 +83,18 @@ class WorkQueue:
         return not left or self.away is not None or any(due.failed for due in left)
 
     def impatient(self) -> None:
-        """Notes that somebody has waited for Prefect in vain already."""
+        """Notes that a call has waited for Prefect without success."""
         self._spent = True
 
     def ask_sweep(self) -> None:
-        """Has everything looked at that is marked."""
+        """Requests a sweep."""
         with self._changed:
             self._next_sweep = time.monotonic()
             self._sweep_asked = True
             self._changed.notify_all()
 
     def wait_for_sweep(self, patience: float) -> bool:
-        """Waits for what :meth:`ask_sweep` asked for; whether it is done. ``False`` at once if Prefect is away."""
+        """Waits for the sweep of :meth:`ask_sweep`; whether it is done. ``False`` at once if Prefect is unreachable."""
         with self._changed:
             if not self._changed.wait_for(
                 lambda: not self._sweep_asked or self.away is not None or self._spent, timeout=patience
@@ -103,9 +103,9 @@ class WorkQueue:
             return not self._sweep_asked
 
     def flush(self, patience: float) -> bool:
-        """Waits until nothing is left, log lines and nodes included; whether it is so.
+        """Waits until nothing is left, log lines and nodes included; returns whether it is so.
 
-        ``False`` at once if Prefect is away, or showing something failed.
+        ``False`` at once if Prefect is unreachable, or showing something failed.
         """
         with self._changed:
             if self._logs is not None and not self._logs.failed:
@@ -127,23 +127,23 @@ class WorkQueue:
         return not (self._all() or self._sweep_asked)
 
     def open(self) -> None:
-        """A thread takes from it from now on."""
+        """Notes that a thread takes work from now on."""
         with self._changed:
             self._closing = False
 
     def close(self) -> None:
-        """Ends the waits of the thread that takes from it; it is given nothing more."""
+        """Ends the waits of the thread that takes work; it gets nothing more."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
-    # -- for the thread that shows ------------------------------------------------------------------------
+    # -- for the thread that shows jobs -------------------------------------------------------------------
 
     def take(self) -> Batch | None:
         """Waits until something is due; ``None``: the queue was closed."""
         with self._changed:
             while not self._closing and (pause := self._pause()) > 0:
-                self._changed.wait(pause)  # how long, an addition may have changed
+                self._changed.wait(pause)  # an addition may have changed the pause
             if self._closing:
                 return None
             moment = time.monotonic()
@@ -159,12 +159,12 @@ class WorkQueue:
         return max(0.0, min(moments) - time.monotonic())
 
     def pause(self, seconds: float) -> None:
-        """Waits so long, whatever is due; less if the queue is closed."""
+        """Waits for the whole time, even if work is due; less if the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing, timeout=seconds)
 
     def shown(self, job_ids: Iterable[int], behind: Collection[int]) -> None:
-        """Jobs were shown, except those that are still behind: they changed again, or another process shows them."""
+        """Notes that jobs were shown. Some are still behind: they changed again, or another process shows them."""
         with self._changed:
             for job_id in job_ids:
                 if job_id in behind:
@@ -174,7 +174,7 @@ class WorkQueue:
             self._changed.notify_all()
 
     def failed(self, batch: Batch) -> None:
-        """What is left of a batch is due at the next sweep; nobody waits for it."""
+        """Makes what is left of a batch due at the next sweep; no call waits for it."""
         with self._changed:
             for job_id in self._jobs.keys() & set(batch.jobs):
                 self._jobs[job_id] = _Due(self._next_sweep, failed=True)
@@ -182,26 +182,26 @@ class WorkQueue:
             self._changed.notify_all()
 
     def swept(self) -> None:
-        """A sweep is done."""
+        """Notes that a sweep is done."""
         with self._changed:
             self._sweep_asked = False
             self._changed.notify_all()
 
     def sweep_again(self) -> None:
-        """The next sweep is due now."""
+        """Makes the next sweep due now."""
         with self._changed:
             self._next_sweep = 0.0
 
     def lost(self, error: Exception) -> None:
-        """Prefect is away: nobody waits for it until it has answered again."""
+        """Notes that Prefect cannot be reached: no call waits for it until it has answered again."""
         with self._changed:
             if self.away is None:
                 self.away = (str(error), time.monotonic())
-                log.warning("%s Jobs go on; their flow runs are brought up to date later.", error)
+                log.warning("%s Jobs continue; their flow runs are updated later.", error)
             self._changed.notify_all()
 
     def answered(self) -> None:
-        """Prefect has answered."""
+        """Notes that Prefect has answered."""
         self._spent = False
         if self.away is not None:
             log.warning("Prefect's API answers again after %.0f s.", time.monotonic() - self.away[1])
@@ -224,7 +224,7 @@ class WorkQueue:
             return next((job_id for job_id, due in self._nodes.items() if due.when <= moment), None)
 
     def nodes_shown(self, job_id: int, again: float | None) -> None:
-        """A job had its turn; the next one is behind all others, in ``again`` seconds. ``None``: it needs none."""
+        """Notes that a job had its turn; its next one is in ``again`` seconds, after all others. ``None``: none."""
         with self._changed:
             del self._nodes[job_id]
             if again is not None:
@@ -232,14 +232,14 @@ class WorkQueue:
             self._changed.notify_all()
 
     def nodes_failed(self, job_id: int) -> None:
-        """A job's turn failed; the next one is at the next sweep, and nobody waits for it."""
+        """Notes that a job's turn failed; the next one is at the next sweep, and no call waits for it."""
         with self._changed:
             del self._nodes[job_id]
             self._nodes[job_id] = _Due(self._next_sweep, failed=True)
             self._changed.notify_all()
 
     def add_logs(self, job_ids: Collection[int]) -> None:
-        """Has the log lines of jobs sent soon."""
+        """Requests that the log lines of jobs are sent soon."""
         with self._changed:
             self._logging.update(job_ids)
             if self._logs is None and job_ids:
@@ -252,12 +252,12 @@ class WorkQueue:
             return taken
 
     def logs_sent(self) -> None:
-        """The log lines of the jobs taken were sent."""
+        """Notes that the log lines of the taken jobs were sent."""
         with self._changed:
             self._logs = _Due(time.monotonic() + LOG_DELAY) if self._logging else None
             self._changed.notify_all()
 
     def logs_left(self, job_ids: Collection[int]) -> None:
-        """The log lines of the jobs taken could not be sent; they are still due."""
+        """Notes that the log lines of the taken jobs could not be sent; they are still due."""
         with self._changed:
             self._logging.update(job_ids)
