@@ -1,4 +1,4 @@
-"""The engines of the built-in job types, with what a scheduler would answer told by the test."""
+"""The engines of the built-in job types, with the scheduler's answers set by the test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,12 +34,12 @@ _DASK = "fake"
 
 
 def _schedulers(handle: Handle) -> FakeSchedulers:
-    """What the test tells; the runtime of fakes has it."""
+    """The fake schedulers; the fake runtime has them."""
     return cast("FakeSchedulers", cast(Any, handle.backend).schedulers)
 
 
 class FakeAccess:
-    """What a job submits to in place of a :class:`CondorClient`."""
+    """Replaces the :class:`CondorClient` to which a job submits."""
 
     access = Access()
 
@@ -51,7 +51,7 @@ class FakeAccess:
         return _schedulers(self._engine.handle)
 
     def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
-        """Takes a submission."""
+        """Accepts a submission."""
         self._stage.reach()
         if self._stage.refusal():
             raise CondorRefusal(self._stage.refusal())
@@ -60,14 +60,14 @@ class FakeAccess:
         return Cluster(taken.cluster, count, "fake")
 
     def query(self, constraint: str, projection: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Nothing is left of interrupted submissions."""
+        """Always empty: no submission is ever interrupted."""
         self._stage.reach()
         return []
 
     def history(
         self, constraint: str, projection: Sequence[str] = (), match: int = -1, since: str | None = None
     ) -> list[dict[str, Any]]:
-        """Nothing is left of interrupted submissions."""
+        """Always empty: no submission is ever interrupted."""
         return self.query(constraint, projection)
 
     def dagman(self) -> Dagman:
@@ -75,68 +75,68 @@ class FakeAccess:
         return Dagman("/usr/bin", "$CondorVersion: 25.0.0 fake $")
 
     def retrieve(self, constraint: str) -> None:
-        """What there is of outputs is in its place already."""
+        """Does nothing: outputs are in their place already."""
 
 
 class _AtFakeAccess(AccessPointEngine):
-    """What jobs at a fake access point have in common."""
+    """The common part of engines at a fake access point."""
 
     together: ClassVar[bool] = False
     asks_freely: ClassVar[bool] = True
 
     @property
     def stage(self) -> FakeSchedulers:
-        """What the test tells."""
+        """The fake schedulers."""
         return _schedulers(self.handle)
 
     def client(self) -> CondorClient:
-        """A fake."""
+        """A fake client."""
         return cast("CondorClient", FakeAccess(self))
 
     def found(self, client: CondorClient) -> Submitted | None:
-        """Nothing is left of interrupted submissions."""
+        """Always none: no submission is ever interrupted."""
         return None
 
     def reach(self) -> None:
-        """As the test tells."""
+        """As the test has set."""
         self.stage.reach()
 
     def clean_up(self) -> None:
-        """Forgets it."""
+        """Forgets the work."""
         self.stage.forget(self)
 
     def look(self) -> Observation:
-        """What the test told."""
+        """The observation that the test has set."""
         raise NotImplementedError
 
     def poll(self) -> Observation:
-        """What the test told."""
+        """The observation that the test has set."""
         return self.look()
 
     def stop(self) -> Observation:
-        """Removes it."""
+        """Removes the work."""
         self.stage.stop(self)
         found = self.look()
         return replace(found, message="Stopped.") if found.status == statuses.ABORTED else found
 
     def pause(self) -> Observation:
-        """Holds it."""
+        """Holds the work."""
         self.stage.pause(self)
         return self.look()
 
     def resume(self) -> Observation:
-        """Releases it."""
+        """Releases the work."""
         self.stage.resume(self)
         return self.look()
 
     def carry_out(self, found: Observation) -> Observation:
-        """Does what follows from an observation."""
+        """Does what an observation requires."""
         if Todo.GIVE_UP in found.todo:
             self.stage.stop(self)
         return found
 
     def put_outputs(self, told: Work) -> Path:
-        """Puts the files that the test told into the job's directory."""
+        """Writes the outputs that the test has set into the job directory."""
         directory = self.make_directory()
         for name, content in told.outputs.items():
             path = directory / name
@@ -149,14 +149,14 @@ class FakeCondorEngine(_AtFakeAccess, CondorEngine):
     """A cluster at a fake access point."""
 
     def look(self) -> Observation:
-        """What the test told."""
+        """The observation that the test has set."""
         told = self.stage.look(self)
         ads = told.ads if told is not None else {}
         procs = {number: observation.read_ad(ad, queued=True) for (_, number), ad in ads.items()}
         return self.carry_out(condor_poll.conclude(self.handle.record, procs, self.site.held_timeout))
 
     def fetch(self) -> Fetched:
-        """What the test told."""
+        """The outputs that the test has set."""
         told = self.stage.look(self)
         if told is None:
             return Fetched()
@@ -169,10 +169,10 @@ class FakeCondorEngine(_AtFakeAccess, CondorEngine):
 
 
 class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
-    """A workflow at a fake access point. Scripts of nodes are not run, and retries not made."""
+    """A workflow at a fake access point. Scripts of nodes are not run, and failed nodes not tried again."""
 
     def look(self) -> Observation:
-        """What the test told."""
+        """The observation that the test has set."""
         self.handle.refresh()
         told, record = self.stage.look(self), self.handle.record
         if told is None or told.dagman is None or record.final or record.state.status == statuses.RESULTS_READY:
@@ -186,7 +186,7 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
         return self.carry_out(workflow_poll.conclude(record, before, now, told.dagman, self.site.held_timeout))
 
     def fetch(self) -> Fetched:
-        """What the test told."""
+        """The outputs that the test has set."""
         told = self.stage.look(self)
         if told is None or told.dagman is None:
             return Fetched()
@@ -197,7 +197,7 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
         return Fetched(native=encode(in_queue=None), nodes=changed)
 
     def logs(self) -> dict[str, Any]:
-        """What the test told."""
+        """The logs that the test has set."""
         told, states, directory = self.stage.look(self), self.graph.states(), self.initial_dir
         for (name, _, kind), text in (told.streams if told is not None else {}).items():
             for path in workflow_logs.last(states[name], directory)[kind]:
@@ -213,7 +213,7 @@ class FakeDaskEngine(DaskEngine):
 
     @property
     def stage(self) -> FakeSchedulers:
-        """What the test tells."""
+        """The fake schedulers."""
         return _schedulers(self.handle)
 
     def client(self) -> Any:
@@ -222,11 +222,11 @@ class FakeDaskEngine(DaskEngine):
             ResultUnavailable: there is no client, and there are no futures.
         """
         raise ResultUnavailable(
-            "Fake schedulers have no Dask client and no futures; finish() the job, read its result."
+            "Fake schedulers have no Dask client and no futures; call finish(), then read the result."
         )
 
     def send(self, taken: work.Work) -> Submitted:
-        """Takes a submission."""
+        """Accepts a submission."""
         self.stage.reach()
         if self.stage.refusal():
             raise DaskError(self.stage.refusal())
@@ -238,13 +238,13 @@ class FakeDaskEngine(DaskEngine):
         return Submitted(keys[0], native, "Submitted to a fake Dask cluster")
 
     def ask(self) -> dict[str, Any]:
-        """What the test told."""
+        """The answer that the test has set."""
         told = self.stage.look(self)
         leaves: list[Mapping[str, Any] | None] = [leaf.seen() for leaf in told.leaves] if told is not None else []
         return {"id": _DASK, "workers": 1, "leaves": leaves or [None] * self.state.count}
 
     def fetch(self) -> Fetched:
-        """What the test told."""
+        """The result that the test has set."""
         told = self.stage.look(self)
         if told is None or not told.leaves:
             raise DaskError("It was removed from the cluster before its result was fetched.")
@@ -258,11 +258,11 @@ class FakeDaskEngine(DaskEngine):
         return Fetched(result)
 
     def find(self) -> Submitted | None:
-        """Nothing is left of interrupted submissions."""
+        """Always none: no submission is ever interrupted."""
         return None
 
     def reach(self) -> None:
-        """As the test tells."""
+        """As the test has set."""
         self.stage.reach()
 
     def release(self) -> None:
@@ -270,29 +270,29 @@ class FakeDaskEngine(DaskEngine):
         self.handle.apply(None, native=encode_dask(released=True))
 
     def stop(self) -> str:
-        """Cancels it."""
+        """Cancels the work."""
         self.stage.stop(self)
         return statuses.ABORTED
 
     def logs(self) -> dict[str, Any]:
-        """There are none."""
+        """Always empty."""
         return {}
 
     def end(self) -> None:
-        """Nothing reports an end."""
+        """Always none: nothing reports an end."""
 
     def cluster_ended(self) -> bool:
         """Never."""
         return False
 
     def clean_up(self) -> None:
-        """Forgets it."""
+        """Forgets the work."""
         self.stage.forget(self)
         if self.state.result:
             self.handle.backend.results.drop(self.handle.record.id, self.state.result)
 
 
-#: The engine of a built-in type → the one that stands for it.
+#: The engine of a built-in type → its double.
 FAKES: dict[type[Engine], type[Engine]] = {
     CondorEngine: FakeCondorEngine,
     WorkflowEngine: FakeWorkflowEngine,

@@ -1,4 +1,4 @@
-"""The wiring of a process whose schedulers are fakes: a database of its own, no Prefect."""
+"""The wiring of a process with fake schedulers: a new database, no Prefect."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ E = TypeVar("E")
 
 
 class _AnyEngine(str):
-    """The engine that is asked for, whichever that is."""
+    """Equals any engine."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class FakeBlock:
 
 
 class NoProjector(Projector):
-    """Shows nothing to nobody."""
+    """Shows nothing."""
 
     def kick(self, job_id: int, delay: float = 0.0) -> None:
         """Nothing."""
@@ -65,20 +65,20 @@ class NoProjector(Projector):
         """Nothing."""
 
     def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
-        """Nothing is waited for."""
+        """Does not wait."""
         return True
 
     def flush(self, patience: float = PATIENCE) -> bool:
-        """Nothing is waited for."""
+        """Does not wait."""
         return True
 
     def sweep(self, patience: float = PATIENCE) -> bool:
-        """Nothing is waited for."""
+        """Does not wait."""
         return True
 
 
 class FakeLookup(Lookup):
-    """The schedulers that there are: those that the test names, or one of any name that fits every job."""
+    """The existing schedulers: those that the test names, or one of any name that fits every job."""
 
     def __init__(self, projector: Projector, engines: Mapping[str, str] | None) -> None:
         super().__init__(projector)
@@ -93,11 +93,11 @@ class FakeLookup(Lookup):
 
     @staticmethod
     def _names(engine: str, patience: float) -> str:
-        return "The test names those there are: fake_schedulers(schedulers={…})."
+        return "The test names the existing ones: fake_schedulers(schedulers={…})."
 
 
 class FakePrefect(PrefectAccess):
-    """Prefect, as far as jobs ask it: blocks and variables; nothing else is there."""
+    """Prefect, for the calls of jobs: blocks and variables, nothing else."""
 
     def __init__(self, projector: Projector, engines: Mapping[str, str] | None) -> None:
         super().__init__(projector)
@@ -105,7 +105,7 @@ class FakePrefect(PrefectAccess):
         self._variables: dict[str, str] = {}
 
     def read_variable(self, name: str) -> str | None:
-        """What was assigned."""
+        """The assigned value."""
         return self._variables.get(name)
 
     def write_variable(self, name: str, value: str) -> None:
@@ -124,7 +124,7 @@ class FakeSite(LocalSite):
     """An installation whose engines are fakes."""
 
     def engine_type(self, wanted: type[E]) -> type[E]:
-        """The engine that stands for one of a built-in type; that of a type of one's own is what it is."""
+        """The double of an engine of a built-in type; other engines are returned unchanged."""
         return cast("type[E]", FAKES.get(cast("type[Engine]", wanted), wanted))
 
 
@@ -152,14 +152,14 @@ def fake_schedulers(
 ) -> Iterator[FakeSchedulers]:
     """Replaces schedulers, Prefect and the database of this process by fakes while the context lasts.
 
-    Jobs are made, listed and steered as ever. Their database and workspace are new, and are removed at the end. Job
-    types of your own that have no scheduler of ours run their own hooks.
+    Jobs are created, listed and steered as usual. Their database and workspace are new, and are removed at the end.
+    Your own job types without a scheduler of ours run their own hooks.
 
     Args:
-        outcome: ``"Complete"`` or ``"Error"``: every job ends so at the first look after its submission. ``None``: a
-            job stays Submitted until a call of :class:`FakeSchedulers` says what happens to it.
-        schedulers: name of a scheduler block → its engine, ``"htcondor"`` or ``"dask"``; there are no others.
-            ``None``: every name is that of a scheduler that fits.
+        outcome: ``"Complete"`` or ``"Error"``: every job ends so at the first poll after its submission. ``None``: a
+        job stays Submitted until you call a method of :class:`FakeSchedulers` for it.
+        schedulers: name of a scheduler block → its engine, ``"htcondor"`` or ``"dask"``; no others exist. ``None``:
+        any name is that of a scheduler that fits.
         **settings: settings of :class:`prefect_jobs.settings.Settings`, such as ``held_timeout=60``.
 
     Raises:
@@ -188,7 +188,7 @@ def fake_schedulers(
 
 @contextmanager
 def _without_prefect() -> Iterator[None]:
-    """Keeps blocks from the user's real Prefect server: to save one, or to list them, raises an error."""
+    """Keeps blocks from the user's real Prefect server: saving or listing them raises an error."""
 
     def refuse() -> None:
         raise SchedulerConnectionError(_NO_PREFECT.format("a scheduler block"))
@@ -202,7 +202,7 @@ def _without_prefect() -> Iterator[None]:
 
 @cache
 def _template() -> Path:
-    """A database with the schema and nothing in it: to copy it is faster than to run the migrations."""
+    """An empty database with the schema: copying it is faster than running the migrations."""
     path = Path(_folder().name) / "jobs.db"
     database = Database(f"sqlite:///{path}")
     database.ensure_schema()

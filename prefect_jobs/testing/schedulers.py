@@ -1,4 +1,4 @@
-"""Schedulers that take every job and do with it what a test tells them."""
+"""Schedulers that accept every job, and do with it what a test decides."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,32 +28,32 @@ from prefect_jobs.testing.work import (
 
 
 class FakeSchedulers:
-    """Stands for every HTCondor pool and Dask cluster; made by :func:`prefect_jobs.testing.fake_schedulers`.
+    """Replaces every HTCondor pool and Dask cluster; made by :func:`prefect_jobs.testing.fake_schedulers`.
 
-    An executed job stays Submitted until one of the calls below says what happens to it; ``job.status`` shows it at
-    once. Each of them raises :class:`JobStateError` for a job that is not at a scheduler.
+    An executed job stays Submitted until you call one of the methods below; ``job.status`` shows the change at once.
+    Each of them raises :class:`JobStateError` for a job that is not at a scheduler.
     """
 
     def __init__(self, outcome: str | None = None) -> None:
         if outcome not in (None, "Complete", "Error"):
-            raise ValueError(f"outcome is 'Complete', 'Error' or None, not {outcome!r}.")
+            raise ValueError(f"outcome must be 'Complete', 'Error' or None, not {outcome!r}.")
         self._outcome = outcome
         self._works: dict[int, Work] = {}
         self._clusters = 0
         self._away = ""
         self._refusal = ""
         self._lock = threading.RLock()
-        #: The ids of jobs in the order in which they were submitted, a resubmission included.
+        #: The ids of jobs in the order of their submissions, resubmissions included.
         self.submissions: list[int] = []
 
-    # -- what a test tells --------------------------------------------------------------------------------
+    # -- for the test -------------------------------------------------------------------------------------
 
     def run(self, job: Job, *, process: int | None = None, node: str | None = None) -> None:
-        """The work begins: the job, one of its processes, or a node of a workflow, is Running.
+        """The work begins: the job, one of its procs, or a node of a workflow, is Running.
 
         Args:
             job: the job.
-            process: the number of a process of a CONDOR job; ``None``: all that are not over.
+            process: the number of a proc of a CONDOR job; ``None``: all procs that are not over.
             node: a node of a workflow; ``None``: all whose parents are done.
         """
         with self._lock:
@@ -70,7 +70,7 @@ class FakeSchedulers:
 
         Args:
             job: a CONDOR job or a workflow.
-            reason: as HTCondor tells people.
+            reason: HTCondor's text for people.
             code: HTCondor's HoldReasonCode, such as 13 (input files), 34 (memory), 1 (by a user).
             process: as in :meth:`run`.
             node: as in :meth:`run`.
@@ -101,15 +101,15 @@ class FakeSchedulers:
 
         Args:
             job: the job.
-            exit_code: of the processes (HTCondor).
+            exit_code: the exit code of the procs (HTCondor).
             process: as in :meth:`run`.
-            node: a node of a workflow whose parents are done; ``None``: one after the other, all that can be run. The
-                workflow is over once no node can be run any more.
-            outputs: files, by their path in the job's directory; they are there once the job is over.
-            stdout: what ``get_logs()`` gives as the output of these processes.
-            stderr: the same of their error output.
-            result: of a Dask job; if not given, what was handed to ``execute()`` is computed in this process.
-            exception: what a Dask job fails with.
+            node: a node of a workflow whose parents are done; ``None``: all that can run, one after the other. The
+            workflow is over once no node can run.
+            outputs: files, by their path in the job directory; they exist once the job is over.
+            stdout: the standard output of these procs in ``get_logs()``.
+            stderr: their standard error.
+            result: the result of a Dask job; if not given, the work is computed in this process.
+            exception: the error with which a Dask job fails.
         """
         with self._lock:
             work = self._work(job)
@@ -130,7 +130,7 @@ class FakeSchedulers:
             )
 
     def fail(self, job: Job, why: str = "it failed", *, process: int | None = None, node: str | None = None) -> None:
-        """The work fails: exit code 1 with ``why`` as error output, or on Dask a RuntimeError with it."""
+        """The work fails: exit code 1 with ``why`` as standard error, or on Dask a RuntimeError with it."""
         with self._lock:
             self._fail(job.engine, self._work(job), why, process=process, node=node)
 
@@ -138,23 +138,23 @@ class FakeSchedulers:
     def _check_fits(job: Job, work: Work, exit_code: int, result: Any, exception: BaseException | None) -> None:
         """
         Raises:
-            ValueError: an end that jobs of this type do not have.
+            ValueError: an end that is not possible for jobs of this type.
         """
         if work.graph and exit_code:
             raise ValueError(f"{job.handle.title} is a Dask job: it fails with an exception, not with an exit code.")
         if not work.graph and (result is not UNSET or exception is not None):
-            raise ValueError(f"{job.handle.title} is no Dask job: it ends with an exit code and outputs.")
+            raise ValueError(f"{job.handle.title} is not a Dask job: it ends with an exit code and outputs.")
         if result is not UNSET and len(work.leaves) > 1:
-            raise ValueError(f"{job.handle.title} has several parts: give no result, so that each is computed.")
+            raise ValueError(f"{job.handle.title} has several parts: give no result; each part is computed.")
 
     def remove(self, job: Job, reason: str = "removed by an administrator") -> None:
-        """Somebody takes the work out of the scheduler."""
+        """A person removes the work from the scheduler."""
         with self._lock:
             self._remove(self._work(job), reason)
 
     @contextmanager
     def away(self, why: str = "The scheduler does not answer.") -> Iterator[None]:
-        """No scheduler can be reached meanwhile."""
+        """No scheduler can be reached while the context lasts."""
         before, self._away = self._away, why
         try:
             yield
@@ -163,29 +163,29 @@ class FakeSchedulers:
 
     @contextmanager
     def refusing(self, why: str) -> Iterator[None]:
-        """Submissions are refused meanwhile."""
+        """Submissions are refused while the context lasts."""
         before, self._refusal = self._refusal, why
         try:
             yield
         finally:
             self._refusal = before
 
-    # -- what jobs ask ------------------------------------------------------------------------------------
+    # -- for engines --------------------------------------------------------------------------------------
 
     def reach(self) -> None:
         """
         Raises:
-            SchedulerConnectionError: the test has the scheduler away.
+            SchedulerConnectionError: the test has made the scheduler unreachable.
         """
         if self._away:
             raise SchedulerConnectionError(self._away)
 
     def refusal(self) -> str:
-        """Why submissions are refused; empty: they are not."""
+        """Why submissions are refused; empty: they are accepted."""
         return self._refusal
 
     def take(self, engine: Engine, *, processes: int = 0, graph: Iterable[Any] = (), dagman: bool = False) -> Work:
-        """Takes a submission of a job."""
+        """Accepts a submission of a job."""
         with self._lock:
             self._clusters += 1000  # the numbers in between are for nodes
             work = Work(self._clusters, graph=list(graph))
@@ -199,10 +199,10 @@ class FakeSchedulers:
             return work
 
     def look(self, engine: Engine) -> Work | None:
-        """What there is of a job; ``None``: nothing.
+        """The work of a job; ``None``: none.
 
         Raises:
-            SchedulerConnectionError: the test has the scheduler away.
+            SchedulerConnectionError: the test has made the scheduler unreachable.
         """
         self.reach()
         with self._lock:
@@ -212,7 +212,7 @@ class FakeSchedulers:
             return work
 
     def stop(self, engine: Engine) -> None:
-        """Takes what is not over of a job out of the queue."""
+        """Removes the parts of a job that are not over from the queue."""
         self.reach()
         with self._lock:
             if (work := self._works.get(engine.handle.record.id)) is not None:
@@ -229,7 +229,7 @@ class FakeSchedulers:
         self._each(engine, (HELD,), JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
 
     def forget(self, engine: Engine) -> None:
-        """Removes all that there is of a job."""
+        """Removes the work of a job."""
         self._works.pop(engine.handle.record.id, None)
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class FakeSchedulers:
         work = self._works.get(job.handle.record.id)
         if work is None or over(work):
             raise JobStateError(
-                f"{job.handle.title} is at no scheduler: it is {job.cached_status!r}. execute() it first."
+                f"{job.handle.title} is at no scheduler: it is {job.cached_status!r}. Call execute() first."
             )
         return work
 
@@ -295,11 +295,11 @@ class FakeSchedulers:
         work.leaves.clear()
 
     def _chosen(self, engine: Engine, work: Work, process: int | None, node: str | None) -> list[tuple[str, int]]:
-        """The processes that are meant, of those that are not over."""
+        """The selected procs, among those that are not over."""
         if isinstance(engine, WorkflowEngine):
             return [(name, 0) for name in _nodes(engine, work, node)]
         if node is not None:
-            raise ValueError(f"{engine.handle.title} is no workflow and has no node {node!r}.")
+            raise ValueError(f"{engine.handle.title} is not a workflow and has no node {node!r}.")
         open_ = [key for key, ad in work.ads.items() if ad["JobStatus"] not in OVER]
         if process is None:
             return open_
@@ -309,10 +309,10 @@ class FakeSchedulers:
 
 
 def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
-    """The nodes that are meant, of those that are not over and whose parents are done.
+    """The selected nodes, among those that are not over and whose parents are done.
 
     Raises:
-        ValueError: the node that is named is none of these.
+        ValueError: the named node is none of these.
     """
     every = {each.name: each for each in engine.graph.nodes()}
     states = engine.graph.states()
@@ -330,13 +330,13 @@ def _nodes(engine: WorkflowEngine, work: Work, node: str | None) -> list[str]:
     missing = [parent for parent in every[node].parents if parent not in done]
     if missing:
         raise ValueError(
-            f"The node {node!r} of {engine.handle.title} does not begin before {', '.join(missing)} is done."
+            f"The node {node!r} of {engine.handle.title} cannot begin before {', '.join(missing)} is done."
         )
     return [] if node in ended | done else [node]
 
 
 def _end_dagman(engine: WorkflowEngine, work: Work) -> None:
-    """DAGMan ends once no node can be run any more."""
+    """Ends DAGMan once no node can run."""
     assert work.dagman is not None  # noqa: S101  (it is a workflow's)
     if _nodes(engine, work, None):
         return

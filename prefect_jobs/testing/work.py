@@ -1,4 +1,4 @@
-"""What a fake scheduler has of one submission."""
+"""The work of one submission at a fake scheduler."""
 
 import traceback
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect_jobs import clock
 
-#: JobStatus, as HTCondor numbers it.
+#: HTCondor's numbers for JobStatus.
 IDLE, RUNNING, REMOVED, COMPLETED, HELD = 1, 2, 3, 4, 5
 OVER = (REMOVED, COMPLETED)
 UNSET: Any = object()
@@ -22,7 +22,7 @@ class Leaf:
     exception: BaseException | None = None
 
     def seen(self) -> dict[str, Any]:
-        """As a Dask scheduler tells it."""
+        """In the form of a Dask scheduler's answer."""
         if self.exception is not None:
             said = f"{type(self.exception).__name__}: {self.exception}"
             trace = "".join(traceback.format_exception(self.exception))
@@ -32,32 +32,32 @@ class Leaf:
 
 @dataclass
 class Work:
-    """What a fake scheduler has of one submission."""
+    """The work of one submission at a fake scheduler."""
 
     cluster: int
-    #: Ads of processes, by node (none: of the job itself) and number.
+    #: Ads of procs, by node (none: the job itself) and number.
     ads: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    #: Of a workflow: the ad of DAGMan's job.
+    #: For a workflow: the ad of DAGMan's job.
     dagman: dict[str, Any] | None = None
-    #: Of a Dask job: the parts of its work, and the Dask objects that they are to compute.
+    #: For a Dask job: the parts of its work, and the Dask objects that they compute.
     leaves: list[Leaf] = field(default_factory=list)
     graph: list[Any] = field(default_factory=list)
-    #: Files that are fetched once the work is over, by their path in the job's directory.
+    #: Files that are fetched once the work is over, by their path in the job directory.
     outputs: dict[str, bytes] = field(default_factory=dict)
-    #: Standard output and error, by node, process and command (``output``, ``error``).
+    #: Standard output and error, by node, proc and command (``output``, ``error``).
     streams: dict[tuple[str, int, str], str] = field(default_factory=dict)
 
     def start(self, node: str, proc: int) -> None:
-        """A process begins to run."""
+        """A proc begins to run."""
         ad = self.ads.setdefault((node, proc), self.new(node, proc))
         ad.update(JobStatus=RUNNING, JobStartDate=now(), RemoteHost="slot1@fake", EnteredCurrentStatus=now())
 
     def add(self, node: str, proc: int) -> None:
-        """A process is in the queue."""
+        """A proc is in the queue."""
         self.ads[node, proc] = self.new(node, proc)
 
     def new(self, node: str, proc: int) -> dict[str, Any]:
-        # A node's job is a cluster of its own; that of a later try has another number.
+        # Each try of a node is a new cluster.
         number = self.cluster + 1 + len(self.ads) if node else self.cluster
         ad = {"ClusterId": number, "ProcId": proc, "JobStatus": IDLE, "EnteredCurrentStatus": now()}
         return {**ad, "DAGNodeName": node, "DAGManJobId": self.cluster} if node else ad
@@ -69,7 +69,7 @@ def now() -> int:
 
 
 def over(work: Work) -> bool:
-    """Whether nothing of it is at work any more."""
+    """Whether no part of it is active."""
     if work.dagman is not None:
         return work.dagman["JobStatus"] in OVER
     if work.graph:
@@ -78,14 +78,14 @@ def over(work: Work) -> bool:
 
 
 def finish_leaves(work: Work, result: Any, exception: BaseException | None) -> None:
-    """Ends the parts of a Dask job: as told, or with what they compute to."""
+    """Ends the parts of a Dask job: with the given outcome, or with what they compute."""
     for number, leaf in enumerate(work.leaves):
         leaf.begun = leaf.over = True
         leaf.exception = exception
         if exception is None and result is UNSET:
             try:
                 leaf.result = _computed(work.graph[number])
-            except Exception as error:  # as a worker would meet it
+            except Exception as error:  # as on a worker
                 leaf.exception = error
         elif exception is None:
             leaf.result = result

@@ -149,12 +149,12 @@ def test_a_type_without_a_scheduler_does_its_own_work(manager: JobManager) -> No
 
 def test_a_job_that_is_at_no_scheduler_cannot_be_told_anything(manager: JobManager, schedulers: FakeSchedulers) -> None:
     job = flood(manager)
-    with pytest.raises(JobStateError, match=r"at no scheduler: it is 'Pending'. execute\(\) it first"):
+    with pytest.raises(JobStateError, match=r"at no scheduler: it is 'Pending'. Call execute\(\) first"):
         schedulers.run(job)
     job.execute()
     with pytest.raises(ValueError, match="has no process 7"):
         schedulers.run(job, process=7)
-    with pytest.raises(ValueError, match="no workflow and has no node 'a'"):
+    with pytest.raises(ValueError, match="not a workflow and has no node 'a'"):
         schedulers.run(job, node="a")
     schedulers.finish(job)
     with pytest.raises(JobStateError, match="at no scheduler"):
