@@ -39,17 +39,11 @@ _PATTERNS = {
     for pattern, instead in INSTEAD.items()
 }
 
-#: Folders and files of Python whose texts are plain; the others follow.
-CLEAN = ("blocks", "prefect_jobs/cli", "prefect_jobs/local", "prefect_jobs/web")
-NOT_YET = ("prefect_jobs/cli/jobs.py",)
+#: Folders of Python whose texts are plain.
+CLEAN = ("blocks", "prefect_jobs")
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-MODULES = sorted(
-    path
-    for name in CLEAN
-    for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))
-    if str(path.relative_to(ROOT)) not in NOT_YET
-)
+MODULES = sorted(path for name in CLEAN for path in (ROOT / name).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
