@@ -192,7 +192,7 @@ def _result(job: Job) -> dict[str, Any] | Any:
     if job.handle.record.state.as_status.kind.state_type in ("FAILED", "CRASHED", "CANCELLED"):
         raise JobFailed(f"{job.handle.title} ended as {job.cached_status}: {job.status_message}")
     found = outcome(job)
-    directory = job.directory
+    directory = job.engine.directory
     if directory is not None:
         paths = sorted(path for path in Path(directory).rglob("*") if path.is_file())
         found["directory"] = str(directory)

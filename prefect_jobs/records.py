@@ -107,12 +107,6 @@ class JobRecord:
         return Noted(self.native)
 
     @property
-    def run_made_here(self) -> bool:
-        """Whether the flow run was made to show this job. Other runs are made in Prefect, by a person, a schedule or a
-        flow, and the job is made for them. :attr:`engine_run` tells who writes the end of the run."""
-        return self.flow_run_id is None or (bool(self.face_shown) and not self.face_shown.get(ADOPTED))
-
-    @property
     def submitting(self) -> bool:
         """Whether a process submits the job at this moment."""
         return self.submitting_since is not None and clock.now() - self.submitting_since < GRACE
@@ -126,10 +120,6 @@ class JobRecord:
     def submission_interrupted(self) -> bool:
         """Whether the outcome of the submission is unknown, and no process is submitting any more."""
         return self.submission_unknown and self.state.status == statuses.PENDING and not self.submitting
-
-
-#: Key in ``face_shown``: the flow run was not made to show the job.
-ADOPTED = "adopted"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The job: its actions, an async twin for each one that waits, and the hooks of a type."""
 
 import inspect
+import warnings
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 from anyio.to_thread import run_sync
@@ -13,11 +13,11 @@ from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.fields import MAX_NAME_LENGTH, JobFields
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.job_type import JobType
-from prefect_jobs.jobs.observation import Fetched, Observation, Submitted
+from prefect_jobs.jobs.observation import Observation, Submitted
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.possible import Abilities
 from prefect_jobs.jobs.steering import STEERED, steered
-from prefect_jobs.jobs.type_hooks import TypeHooks
+from prefect_jobs.jobs.type_hooks import RESULTS, SUBMISSION, TypeHooks
 from prefect_jobs.jobs.waiting import Progress, Waiting
 from prefect_jobs.records import JobRecord
 from prefect_jobs.transition import News, Source
@@ -45,7 +45,10 @@ class Job(JobFields, JobType):
                 setattr(cls, name, steered(name)(cls.__dict__[name]))
         cls.abilities = Abilities(
             polls=cls.polls_itself() or defined_by(cls.engine_type, "poll") is not Engine,
-            refused={**_not_overridden(cls), **cls.engine_type.refused},
+            refused={
+                **_not_overridden(cls),
+                **{name: why for name, why in cls.engine_type.refused.items() if defined_by(cls, name) is Job},
+            },
             held_parts=cls.engine_type.held_parts,
         )
 
@@ -92,7 +95,8 @@ class Job(JobFields, JobType):
             JobStateError: the job was deleted meanwhile.
         """
         self.check_fields()
-        self.handle.save()
+        if not self.handle.save():
+            self.handle.refresh()
         self.engine.save_parts()
         self.handle.wait_shown()
 
@@ -167,7 +171,7 @@ class Job(JobFields, JobType):
 
     def get_logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
-        self.handle.refresh()
+        polling.refresh(self)
         found = self.hooks.get_logs()
         if self.handle.has_noted:
             self.handle.apply(None)
@@ -285,7 +289,7 @@ class Job(JobFields, JobType):
 
     def _execute(self, *args: Any, **kwargs: Any) -> Any:
         """Submits the work, and returns a :class:`Submitted`. Raises an error on failure."""
-        return self.handle.from_engine(self.engine.submit(*args, **kwargs))
+        return self.handle.from_engine(SUBMISSION, self.engine.submit(*args, **kwargs))
 
     def _resubmit(self) -> Any:
         """Submits the work again; by default as the first time."""
@@ -293,16 +297,16 @@ class Job(JobFields, JobType):
 
     def _find_submission(self) -> "Submitted | Any | None":
         """Finds work that was submitted under ``submission_token`` by a process that died before it noted that."""
-        return self.handle.from_engine(self.engine.find())
+        return self.handle.from_engine(SUBMISSION, self.engine.find())
 
     def _update_status(self) -> "str | Observation | Any | None":
         """Returns a status, or an :class:`Observation`, or ``None`` for no news."""
-        return self.handle.from_engine(self.engine.poll())
+        return self.engine.poll()
 
-    def _process_results(self) -> "Fetched | Any":
+    def _process_results(self) -> Any:
         """Fetches what the work left behind. Its return value is passed to ``process_results_function`` if it is not
         ``None``; otherwise the job is."""
-        return self.handle.from_engine(self.engine.fetch())
+        return self.handle.from_engine(RESULTS, self.engine.fetch()).result
 
     def _get_logs(self) -> Any:
         """Log name → text."""
@@ -311,6 +315,17 @@ class Job(JobFields, JobType):
     def _clean_up(self) -> Any:
         """Removes what is left of an ended job at its scheduler, before the job is deleted."""
         return self.engine.clean_up()
+
+    @property
+    def _submitted(self) -> None:
+        """What ``_execute`` of an older type sets; now it returns a :class:`Submitted`."""
+        return None
+
+    @_submitted.setter
+    def _submitted(self, values: dict[str, Any]) -> None:
+        text = "Setting self._submitted is deprecated: return prefect_jobs.Submitted(remote_id, native, message)."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        self.handle.from_engine(SUBMISSION, Submitted(**values))
 
     # -- for those who extend this package ------------------------------------------------------------------
 
@@ -348,11 +363,6 @@ class Job(JobFields, JobType):
         default = self.handle.backend.site.default_workspace(self.label, self.user)
         drafts.workspace = folders.absolute(drafts.workspace or "", default)
         self.engine.settle()
-
-    @property
-    def directory(self) -> Path | None:
-        """The job directory; ``None``: it has none (yet)."""
-        return self.engine.directory
 
 
 def defined_by(cls: type, name: str) -> type:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import anyio
 
 from prefect_jobs import folders
+from prefect_jobs.errors import DatabaseError
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import Fetched, Observation, Submitted
 from prefect_jobs.jobs.ports import Site
@@ -22,7 +23,7 @@ class Engine:
 
     #: Actions that no job of this engine can do, each with the reason.
     refused: ClassVar[Mapping[str, str]] = {}
-    #: Whether :meth:`submit_many` submits several jobs faster than one by one.
+    #: Whether several jobs may be submitted by :meth:`submit_many`.
     together: ClassVar[bool] = True
     #: Whether a poll costs nothing, so that :attr:`Job.update_status_interval` is not applied.
     asks_freely: ClassVar[bool] = False
@@ -92,7 +93,15 @@ class Engine:
         Returns:
             For each the return value or the exception of :meth:`submit`.
         """
-        return [Submitted() for _ in engines]
+        answers: list[Submitted | Exception] = []
+        for engine in engines:
+            try:
+                answers.append(engine.submit())
+            except DatabaseError:
+                raise
+            except Exception as error:  # of this one job
+                answers.append(error)
+        return answers
 
     def find(self) -> Submitted | None:
         """Finds work that was submitted under the present token; ``None``: there is none.
@@ -117,16 +126,17 @@ class Engine:
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.
+            NotImplementedError: not possible; as :meth:`pause` and :meth:`resume`.
         """
-        return None
+        raise NotImplementedError(f"Jobs of the type {self.handle.record.type} cannot be stopped.")
 
     def pause(self) -> Observation | str | None:
         """Holds the work; may return what it observes then."""
-        return None
+        raise NotImplementedError(f"Jobs of the type {self.handle.record.type} cannot be paused.")
 
     def resume(self) -> Observation | str | None:
         """Resumes the work; may return what it observes then."""
-        return None
+        raise NotImplementedError(f"Jobs of the type {self.handle.record.type} cannot be resumed.")
 
     def parts_held(self) -> bool:
         """Whether parts of the work are held, whatever the status of the whole."""
@@ -134,7 +144,7 @@ class Engine:
 
     @staticmethod
     def held_parts(record: JobRecord) -> bool:
-        """As :meth:`parts_held`, from the job's row alone."""
+        """As :meth:`parts_held`, from the job's row alone; true if the row cannot tell."""
         return False
 
     def logs(self) -> dict[str, Any]:

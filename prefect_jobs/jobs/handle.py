@@ -4,7 +4,7 @@ what other processes write meanwhile."""
 import copy
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,16 @@ from prefect_jobs.statuses import Status
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a hook."""
+
+    #: What the hook returned.
+    value: Any
+    #: The answers of the built-in hooks that it called, by name: a hook that overrides one need not return that.
+    built_in: Mapping[str, Any]
 
 
 @dataclass
@@ -60,8 +70,8 @@ class Handle:
         self.engine_run = False
         #: The action (``stop``, …) that is in progress.
         self.acting: str | None = None
-        #: The answer of the built-in hook within the present hook: a hook that overrides it need not return that.
-        self.inner: Any = None
+        #: Answers of built-in hooks within the present hook, see :class:`Answer`.
+        self._built_in: dict[str, Any] = {}
         self._workspace_of = workspace_of
         #: Changes by hooks that are not saved yet: field → before and after.
         self._noted: dict[str, tuple[Any, Any]] = {}
@@ -150,12 +160,15 @@ class Handle:
 
     # -- writing ----------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Writes the changes made here; a new job gets its id."""
+    def save(self) -> bool:
+        """Writes the changes made here; a new job gets its id. Returns whether there was anything to write."""
         if self.id is None:
             self.take(self.backend.jobs.insert(self.drafted()), keep=False)
         elif self._drafts is not None and self._drafts.values() != self._stored():
             self.update(self.user_changes, keep=False)
+        else:
+            return False
+        return True
 
     def drafted(self) -> JobRecord:
         """The record with the changes made here."""
@@ -202,20 +215,23 @@ class Handle:
 
     # -- hooks ------------------------------------------------------------------------------------------
 
-    def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_hook(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Answer:
         """Calls a hook of the job's type. Attributes that it sets are saved with its outcome, see :meth:`with_noted`;
         those that the user has set before, and not saved, are not."""
-        before, self.inner = copy.deepcopy(self.drafts.values()), None
+        before = copy.deepcopy(self.drafts.values())
+        # A hook may call others: their answers are not answers of this one.
+        outer, self._built_in = self._built_in, {}
         try:
-            return hooks.call(function, *args, **kwargs)
+            return Answer(hooks.call(function, *args, **kwargs), self._built_in)
         finally:
+            self._built_in = outer
             for name, value in self.drafts.values().items():
                 if value != before[name]:
                     self._note_set(name, before[name], value)
 
-    def from_engine(self, answer: T) -> T:
-        """Notes an engine's answer, which the present hook may return or not."""
-        self.inner = answer
+    def from_engine(self, hook: str, answer: T) -> T:
+        """Notes the answer of a built-in hook, which the present hook may return or not."""
+        self._built_in[hook] = answer
         return answer
 
     def _note_set(self, name: str, before: Any, value: Any) -> None:

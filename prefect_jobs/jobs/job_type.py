@@ -22,6 +22,8 @@ class JobType:
     flow_parameters: ClassVar[tuple[str, ...]] = ()
     #: The engine of the schedulers of this type; none: jobs take no scheduler.
     scheduler_engine: ClassVar[str | None] = None
+    #: Whether jobs of this type are graphs, whose parts are in their attribute ``nodes``.
+    has_nodes: ClassVar[bool] = False
 
     @classmethod
     def check_spec(cls, given: Mapping[str, Any]) -> dict[str, Any]:

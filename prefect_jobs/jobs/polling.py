@@ -20,7 +20,7 @@ def update(job: AnyJob, interval: timedelta) -> None:
     handle = job.handle
     if handle.id is None:
         return
-    _refresh(job)
+    refresh(job)
     if handle.record.final:
         return
     moments = (handle.record.state.last_status_update, handle.record.noted.asked)
@@ -31,13 +31,14 @@ def update(job: AnyJob, interval: timedelta) -> None:
 
 def poll_once(job: AnyJob) -> bool:
     """Polls now, however recent the last poll is; returns whether the job is over."""
-    _refresh(job)
+    refresh(job)
     if not job.handle.record.final:
         poll(job)
     return job.handle.record.final
 
 
-def _refresh(job: AnyJob) -> None:
+def refresh(job: AnyJob) -> None:
+    """Reads the job again. If its work is over, drops what this process keeps of the work."""
     job.handle.refresh()
     if job.handle.record.final or job.handle.status.text == statuses.RESULTS_READY:
         job.engine.ended()
@@ -135,7 +136,7 @@ def observed(
     before = handle.record
     written = handle.backend.jobs.update(before.id, handle.with_noted(change or change_by(found, before)), before)
     handle.take(written.after)
-    if written.change is None and found.version not in (None, written.before.version):
+    if found.version not in (None, written.before.version):
         return False
     if handle.record.face_seq != before.face_seq and handle.status.text != statuses.RESULTS_READY:
         handle.wait_shown()

@@ -4,13 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prefect_jobs import statuses
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import GRACE, JobRecord
 
 ACTIONS = ("execute", "resubmit", "stop", "pause", "resume", "delete")
 
 
 def _nothing_held(record: JobRecord) -> bool:
     return False
+
+
+#: Why a job cannot be submitted or stopped while another process submits it, as the end of a sentence.
+BEING_SUBMITTED = (
+    "is being submitted by another process. If that process has died, try again "
+    f"{GRACE.total_seconds():.0f} s after its last heartbeat."
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Refusal:
 
 
 def possible(action: str, record: JobRecord, abilities: Abilities, *, parts_held: bool | None = None) -> Refusal | None:
-    """Whether a job can do an action now. Pure.
+    """Whether a job can do an action now. Pure, but for the clock.
 
     Args:
         action: one of :data:`ACTIONS`.
@@ -67,6 +74,8 @@ def _why_not(action: str, record: JobRecord, held: bool) -> str:
     """Why an action is not possible in the job's status, as the end of a sentence; empty: it is possible."""
     status = record.state.as_status
     match action:
+        case "execute" | "resubmit" | "stop" if record.submitting:
+            return BEING_SUBMITTED
         case "execute":
             return _execute(record)
         case "resubmit":

@@ -30,7 +30,7 @@ def steered(action: str) -> Callable[[F], F]:
         @functools.wraps(method)
         def call(job: Any, *args: Any, **kwargs: Any) -> Any:
             if job.handle.acting == action:
-                return job.handle.from_engine(hooks.call(method, job, *args, **kwargs))
+                return job.handle.from_engine(action, hooks.call(method, job, *args, **kwargs))
             return act(job, action, functools.partial(method, job, *args, **kwargs))
 
         return call  # type: ignore[return-value]
@@ -86,12 +86,12 @@ def check(job: AnyJob, action: str) -> None:
 def _at_scheduler(job: AnyJob, action: str, hook: Callable[[], Any]) -> Any:
     """Runs the hook; returns its answer, or that of the built-in one within it."""
     handle = job.handle
-    handle.acting = action
+    outer, handle.acting = handle.acting, action
     try:
         answer = handle.run_hook(hook)
     finally:
-        handle.acting = None
-    return handle.inner if answer is None else answer
+        handle.acting = outer
+    return answer.built_in.get(action) if answer.value is None else answer.value
 
 
 def _observed(job: AnyJob, found: Observation | None) -> None:

@@ -17,10 +17,10 @@ from prefect_jobs.errors import (
 from prefect_jobs.jobs import changes
 from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.jobs.ports import ChangeOf
-from prefect_jobs.jobs.possible import at_scheduler, has_run, possible
+from prefect_jobs.jobs.possible import BEING_SUBMITTED, at_scheduler, has_run, possible
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import RAN
-from prefect_jobs.records import GRACE, Change, JobRecord, Written
+from prefect_jobs.records import Change, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
 
@@ -293,7 +293,4 @@ def forget(job: AnyJob) -> None:
 
 def _check_not_submitting(job: AnyJob, record: JobRecord) -> None:
     if record.submitting:
-        raise JobStateError(
-            f"{job.handle.title} is being submitted by another process. If that process has died, try again "
-            f"{GRACE.total_seconds():.0f} s after its last heartbeat."
-        )
+        raise JobStateError(f"{job.handle.title} {BEING_SUBMITTED}")

@@ -60,7 +60,7 @@ def outcome(job: Job) -> dict[str, Any]:
 
 def _nodes(job: Job) -> dict[str, str] | None:
     """The outcome of each node of a workflow; ``None``: the job has no nodes."""
-    nodes = getattr(job, "nodes", None)
-    if nodes is None:
+    if not job.has_nodes:
         return None
-    return {node.name: f"{node.status}. {node.status_message}".rstrip(" .") for node in nodes}
+    nodes: Any = job
+    return {node.name: f"{node.status}. {node.status_message}".rstrip(" .") for node in nodes.nodes}

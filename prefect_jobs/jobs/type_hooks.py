@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.engine import Engine
-from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.jobs.handle import Answer, Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, Submitted
 from prefect_jobs.jobs.possible import Abilities
+
+#: Names of built-in hooks, for :meth:`Handle.from_engine`: those that submit or find, and the one that fetches.
+SUBMISSION, RESULTS = "submission", "results"
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class TypeHooks:
 
     def find_submission(self) -> Submitted | None:
         """Finds work that was submitted under the present token."""
-        found = self.handle.run_hook(self.find_submission_hook)
-        return self._submitted(found) if found else None
+        answer = self.handle.run_hook(self.find_submission_hook)
+        return self._submitted(answer) if answer.value else None
 
     def update_status(self) -> Observation | None:
         """Polls the work; ``None``: no news, and no hook has set an attribute."""
-        news = self.handle.run_hook(self.update_status_hook)
+        news = self.handle.run_hook(self.update_status_hook).value
         if isinstance(news, Observation):
             return news
         if news is None:
@@ -48,24 +51,26 @@ class TypeHooks:
 
     def process_results(self) -> Fetched:
         """Fetches what the work left behind."""
-        found, inner = self.handle.run_hook(self.process_results_hook), self.handle.inner
-        if isinstance(found, Fetched):
-            return found
-        return replace(inner, result=found) if isinstance(inner, Fetched) else Fetched(found)
+        answer = self.handle.run_hook(self.process_results_hook)
+        if isinstance(answer.value, Fetched):
+            return answer.value
+        fetched: Fetched = answer.built_in.get(RESULTS, Fetched())
+        return replace(fetched, result=answer.value)
 
     def get_logs(self) -> dict[str, Any]:
         """The logs."""
-        found: dict[str, Any] = self.handle.run_hook(self.get_logs_hook)
+        found: dict[str, Any] = self.handle.run_hook(self.get_logs_hook).value
         return found
 
     def clean_up(self) -> None:
         """Removes what is left of the work at the scheduler."""
         hooks.call(self.clean_up_hook)
 
-    def _submitted(self, answer: Any) -> Submitted:
+    @staticmethod
+    def _submitted(answer: Answer) -> Submitted:
         """The answer of a hook that submits, or of the built-in hook within it; else one without an id."""
-        inner = self.handle.inner
-        return answer if isinstance(answer, Submitted) else inner if isinstance(inner, Submitted) else Submitted()
+        found = answer.value if isinstance(answer.value, Submitted) else answer.built_in.get(SUBMISSION)
+        return found or Submitted()
 
 
 class AnyJob(Protocol):

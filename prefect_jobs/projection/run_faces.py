@@ -8,7 +8,7 @@ from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import begins_run, face_of, labels_of, tags_of
-from prefect_jobs.records import ADOPTED, JobRecord
+from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
 from prefect_jobs.store.faces import Shown
 
@@ -60,8 +60,6 @@ class RunFaces:
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             shown = _shown(record)
-            if not before:
-                shown[ADOPTED] = True
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)

@@ -105,7 +105,7 @@ class WorkQueue:
     def flush(self, patience: float) -> bool:
         """Waits until nothing is left, log lines and nodes included; returns whether it is so.
 
-        ``False`` at once if Prefect is unreachable, or showing something failed.
+        ``False`` at once if Prefect is unreachable. What could not be shown is not waited for.
         """
         with self._changed:
             if self._logs is not None and not self._logs.failed:
@@ -115,13 +115,16 @@ class WorkQueue:
                     due.when = 0.0
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._empty() or self.away is not None or any(due.failed for due in self._all()),
+                lambda: self.away is not None or self._only_failures_left(),
                 timeout=patience,
             )
             return self._empty() and self.away is None
 
     def _all(self) -> list[_Due]:
         return [*self._jobs.values(), *self._nodes.values(), *([self._logs] if self._logs is not None else [])]
+
+    def _only_failures_left(self) -> bool:
+        return not self._sweep_asked and all(due.failed for due in self._all())
 
     def _empty(self) -> bool:
         return not (self._all() or self._sweep_asked)

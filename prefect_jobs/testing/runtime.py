@@ -124,8 +124,20 @@ class FakeSite(LocalSite):
     """An installation whose engines are fakes."""
 
     def engine_type(self, wanted: type[E]) -> type[E]:
-        """The double of an engine of a built-in type; other engines are returned unchanged."""
-        return cast("type[E]", FAKES.get(cast("type[Engine]", wanted), wanted))
+        """The double of an engine of a built-in type; engines of other types are returned unchanged.
+
+        Raises:
+            NotImplementedError: it extends an engine of a built-in type, and would contact a real scheduler.
+        """
+        double = FAKES.get(cast("type[Engine]", wanted))
+        if double is not None:
+            return cast("type[E]", double)
+        if any(issubclass(wanted, real) for real in FAKES):
+            raise NotImplementedError(
+                f"fake_schedulers() has no double for {wanted.__name__}, which extends an engine of prefect-jobs. Test "
+                "jobs of this type on a personal pool: see docs/how-to/testing.md."
+            )
+        return wanted
 
 
 class FakeRuntime(Runtime):

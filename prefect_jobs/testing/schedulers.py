@@ -225,8 +225,8 @@ class FakeSchedulers:
         )
 
     def resume(self, engine: Engine) -> None:
-        """Releases a job."""
-        self._each(engine, (HELD,), JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
+        """Releases a job, and the held nodes of a workflow."""
+        self._each(engine, (HELD,), nodes=True, JobStatus=IDLE, HoldReasonCode=None, HoldReason=None)
 
     def forget(self, engine: Engine) -> None:
         """Removes the work of a job."""
@@ -275,13 +275,14 @@ class FakeSchedulers:
         else:
             self._finish(engine, work, exit_code=1, process=process, node=node, stderr=f"{why}\n")
 
-    def _each(self, engine: Engine, statuses: tuple[int, ...], **values: Any) -> None:
+    def _each(self, engine: Engine, statuses: tuple[int, ...], *, nodes: bool = False, **values: Any) -> None:
         self.reach()
         with self._lock:
             work = self._works.get(engine.handle.record.id)
             if work is None:
                 return
-            for ad in [work.dagman] if work.dagman is not None else list(work.ads.values()):
+            ads = list(work.ads.values()) if nodes or work.dagman is None else []
+            for ad in [*ads, *([work.dagman] if work.dagman is not None else [])]:
                 if ad["JobStatus"] in statuses:
                     ad.update(values)
                     if work.dagman is ad and ad["JobStatus"] == IDLE:

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from prefect_jobs import clock
+from prefect_jobs import SchedulerConnectionError, clock
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.poll import observe
 from prefect_jobs.jobs.condor.spooling import ARRIVAL
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.records import JobRecord, StatusState
-from prefect_jobs.schedulers.condor.client import CondorClient, CondorError
+from prefect_jobs.schedulers.condor.client import CondorClient, CondorRefusal
 from prefect_jobs.schedulers.condor.observation import HOLD_FORGOTTEN
 from prefect_jobs.schedulers.condor.observation import WAITING as WAITS
 
@@ -36,7 +36,9 @@ RECORD = JobRecord(
 class Schedd:
     """A schedd that says what it is to say."""
 
-    def __init__(self, *newest_first: dict[str, Any], queue: Sequence[dict[str, Any]] = (), refuses: str = "") -> None:
+    def __init__(
+        self, *newest_first: dict[str, Any], queue: Sequence[dict[str, Any]] = (), refuses: Exception | None = None
+    ) -> None:
         self._history = newest_first
         self._queue = queue
         self._refuses = refuses
@@ -48,7 +50,7 @@ class Schedd:
 
     def edit(self, _constraint: str, attribute: str, value: str) -> int:
         if self._refuses:
-            raise CondorError(self._refuses)
+            raise self._refuses
         self.done.append((attribute, value))
         return 1
 
@@ -111,7 +113,7 @@ def test_where_another_one_was_faster_nothing_is_said() -> None:
 
 
 def test_a_schedd_that_does_not_let_it_go_on_leaves_it_held() -> None:
-    schedd = Schedd(queue=[WAITING], refuses="Attributes may not be set.")
+    schedd = Schedd(queue=[WAITING], refuses=CondorRefusal("Attributes may not be set."))
 
     found = observe(accepted(ARRIVAL * 2), cast(CondorClient, schedd), None)
 
@@ -128,6 +130,12 @@ def test_a_schedd_that_does_not_let_it_go_on_leaves_it_held() -> None:
     given_up = observe(held, cast(CondorClient, schedd), 60)
     assert given_up.status == "Error" and "HELD_TIMEOUT" in (given_up.message or "")
     assert schedd.done[0][0] == "Remove"
+
+
+def test_a_schedd_that_does_not_answer_refuses_nothing() -> None:
+    schedd = Schedd(queue=[WAITING], refuses=SchedulerConnectionError("It did not answer within 10 s."))
+    with pytest.raises(SchedulerConnectionError, match="within 10 s"):
+        observe(accepted(ARRIVAL * 2), cast(CondorClient, schedd), None)
 
 
 class Queue:

@@ -10,14 +10,18 @@ from dask.delayed import delayed
 from prefect_jobs import (
     App,
     CondorJob,
+    CondorWorkflow,
+    CondorWorkflowJobNode,
     DaskJob,
     Job,
     JobManager,
     JobStateError,
     SchedulerConnectionError,
     SubmissionError,
+    clock,
 )
 from prefect_jobs.jobs.observation import Submitted
+from prefect_jobs.jobs.possible import possible
 from prefect_jobs.records import Change
 from prefect_jobs.testing import FakeSchedulers, fake_schedulers
 
@@ -99,6 +103,8 @@ def test_what_is_possible_and_what_is_not(
 ) -> None:
     job = in_status(status, manager, schedulers)
     before = list(schedulers.submissions)
+    # the table for buttons agrees
+    assert (possible(action, job.handle.record, job.abilities) is None) == (action in POSSIBLE[status])
 
     if action in POSSIBLE[status]:
         getattr(job, action)()
@@ -108,6 +114,31 @@ def test_what_is_possible_and_what_is_not(
         with pytest.raises(JobStateError, match="'a job'"):
             getattr(job, action)()
         assert (job.cached_status, schedulers.submissions) == (status, before)
+
+
+@pytest.mark.parametrize("action", ["execute", "stop"])
+def test_a_job_that_another_process_submits_is_left_to_it(action: str, manager: JobManager) -> None:
+    job = condor(manager)
+    job.save()
+    job.handle.update(lambda _: Change({"submission_token": "theirs", "submitting_since": clock.now()}))
+    refusal = possible(action, job.handle.record, job.abilities)
+    assert refusal is not None and "is being submitted by another process" in refusal.reason
+    with pytest.raises(JobStateError, match="is being submitted by another process"):
+        getattr(job, action)()
+
+
+def test_the_table_for_buttons_knows_of_held_nodes(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    job = manager.create_job("a job", "alice", job_type="CONDORWORKFLOW")
+    assert isinstance(job, CondorWorkflow)
+    for name in "ab":
+        CondorWorkflowJobNode(name, job, attributes={"executable": "/bin/true"}).save()
+    job.execute()
+    schedulers.run(job)
+    schedulers.hold(job, "no such file", node="a")
+    assert job.status == "Various"
+    assert possible("resume", job.handle.record, job.abilities) is None
+    job.resume()
+    assert job.node_statuses["a"] != "Held"
 
 
 @pytest.mark.parametrize("status", POSSIBLE)

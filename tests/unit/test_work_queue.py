@@ -1,5 +1,6 @@
 """The projector's queue: what is due when, and who waits for it how long."""
 
+import threading
 import time
 
 from prefect_jobs.projection.work_queue import WorkQueue
@@ -58,6 +59,28 @@ def test_who_waits_for_what_failed_is_told_at_once_that_it_is_not_shown() -> Non
     queue.shown([1], behind=())
     assert queue.wait([1], 0)
     assert queue.flush(0)
+
+
+def test_what_failed_does_not_keep_the_end_from_waiting_for_the_rest() -> None:
+    queue = WorkQueue()
+    queue.add([1])
+    batch = queue.take()
+    assert batch is not None
+    queue.failed(batch)
+    queue.add([2])
+    shown = threading.Event()
+
+    def show() -> None:
+        batch = queue.take()
+        assert batch is not None and batch.jobs == [2]
+        shown.set()
+        queue.shown([2], behind=())
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    assert not queue.flush(30)  # of 1, which failed
+    assert shown.is_set()
+    thread.join()
 
 
 def test_who_asks_again_for_what_failed_waits_for_the_next_try() -> None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import AccessPointState, encode
 from prefect_jobs.jobs.observation import Observation, Todo
@@ -65,7 +64,7 @@ def release(record: JobRecord, found: Observation, client: CondorClient) -> Obse
             client.edit(mine, "StageInFinish", str(now - 1))
             client.edit(mine, "HoldReasonCode", str(observation.HOLD_FORGOTTEN))
             released = client.act("Release", mine, "its inputs are spooled")
-    except (CondorError, SchedulerConnectionError) as error:
+    except CondorError as error:
         if client.query(mine, ("ProcId",)):
             return _refused(record, found, str(error).rstrip(". "))
         # Another process, or the schedd itself, has released it.

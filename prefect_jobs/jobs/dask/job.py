@@ -9,10 +9,11 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, ResultUnavailable, SchedulerConnectionError, SubmissionError
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import hooks, polling
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask.engine import GRAPH_LIMIT, DaskEngine
 from prefect_jobs.jobs.engine import Engine
+from prefect_jobs.jobs.type_hooks import SUBMISSION
 from prefect_jobs.schedulers.dask import values, work
 from prefect_jobs.schedulers.dask.connection import DaskError
 
@@ -121,7 +122,7 @@ class DaskJob(Job):
             ResultUnavailable: the job is not over yet, it failed, or its result was not kept (``forget=True``).
         """
         if self.id is not None:
-            self.handle.refresh()
+            polling.refresh(self)
         kept = self.engine.state.result
         if kept is None:
             why = "its result is not kept (forget=True)" if self.forget else f"it is {self.cached_status!r}"
@@ -188,11 +189,11 @@ class DaskJob(Job):
             raise SubmissionError(f"{self.handle.title} was not submitted: {error} Nothing was changed.") from error
 
     def _execute(self, given: Any) -> Any:
-        return self.handle.from_engine(self.engine.submit(given))
+        return self.handle.from_engine(SUBMISSION, self.engine.submit(given))
 
     def _resubmit(self) -> Any:
         again, self._again = self._again, None
         kept = again or self.engine.kept()
         if kept is None:
             raise DaskError("Its work is not kept. Create a new job for new work.")
-        return self.handle.from_engine(self.engine.send(kept))
+        return self.handle.from_engine(SUBMISSION, self.engine.send(kept))

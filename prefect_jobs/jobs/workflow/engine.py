@@ -21,7 +21,7 @@ from prefect_jobs.jobs.workflow import logs, node_states, poll, rescue
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.jobs.workflow.state import WorkflowState, encode_history
 from prefect_jobs.noted import Outcome
-from prefect_jobs.records import NodeRecord
+from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import CondorError
 from prefect_jobs.schedulers.condor.client import CondorClient
@@ -136,6 +136,11 @@ class WorkflowEngine(AccessPointEngine):
         return Submitted(cluster, encode(cluster=cluster, in_queue=True), found_text(cluster), nodes)
 
     # -- while it is in the queue -----------------------------------------------------------------------
+
+    @staticmethod
+    def held_parts(record: JobRecord) -> bool:
+        """Whether a node may be held: the row does not know more, so :meth:`Job.resume` reads the nodes."""
+        return record.state.status == statuses.VARIOUS
 
     def parts_held(self) -> bool:
         """Whether a node is held."""

@@ -1,5 +1,6 @@
 """The nodes of a workflow: read at the first access, and combined with what other processes write."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -124,7 +125,7 @@ class WorkflowGraph:
         """
         if parent.name in node.parents:
             return
-        circle = graph.path_down(self._parents(), node.name, parent.name) if node.name in self._above else None
+        circle = graph.path_down(_Parents(self._load()), node.name, parent.name) if node.name in self._above else None
         if circle:
             raise DagError(
                 f"{parent.name!r} cannot be a parent of {node.name!r}: the nodes would form a cycle, "
@@ -200,5 +201,18 @@ class WorkflowGraph:
             PurePosixPath(node.spec.get("dir") or ".").parts[:1] == (name,) for node in known.values()
         )
 
-    def _parents(self) -> dict[str, list[str]]:
-        return {name: node.parents for name, node in self._load().items()}
+
+class _Parents(Mapping[str, list[str]]):
+    """The names of the parents of each node, read when a walk comes to the node: a walk sees few of many."""
+
+    def __init__(self, nodes: Mapping[str, NodeHandle]) -> None:
+        self._nodes = nodes
+
+    def __getitem__(self, name: str) -> list[str]:
+        return self._nodes[name].parents
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)

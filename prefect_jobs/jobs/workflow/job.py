@@ -10,6 +10,7 @@ from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.ports import Backend
+from prefect_jobs.jobs.type_hooks import SUBMISSION
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
@@ -34,6 +35,7 @@ class CondorWorkflow(AccessPointJob):
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
     spec_defaults: ClassVar[Mapping[str, Any]] = {"max_jobs": {}, "config": None, "nodes": ()}
     engine_type: ClassVar[type[Engine]] = WorkflowEngine
+    has_nodes: ClassVar[bool] = True
 
     engine: WorkflowEngine
 
@@ -148,7 +150,7 @@ class CondorWorkflow(AccessPointJob):
         await run_sync(lambda: self.resubmit(fresh=fresh))
 
     def _execute(self) -> Any:
-        return self.handle.from_engine(self.engine.submit())
+        return self.handle.from_engine(SUBMISSION, self.engine.submit())
 
     def _resubmit(self, *, fresh: bool = False) -> Any:
-        return self.handle.from_engine(self.engine.resubmit(fresh=fresh))
+        return self.handle.from_engine(SUBMISSION, self.engine.resubmit(fresh=fresh))

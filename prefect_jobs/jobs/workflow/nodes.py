@@ -156,8 +156,8 @@ class CondorWorkflowNode(SubmitCommands):
     @property
     def parents(self) -> list["CondorWorkflowNode"]:
         """The nodes that must be done before this one starts."""
-        known = {node.name: node for node in self._workflow.graph.nodes()}
-        return [self._workflow.object_of(known[name]) for name in self.handle.parents]
+        found = (self._workflow.graph.get(name) for name in self.handle.parents)
+        return [self._workflow.object_of(node) for node in found if node is not None]
 
     def add_parent(self, parent: "CondorWorkflowNode") -> None:
         """Makes this node start only after another one is done.
