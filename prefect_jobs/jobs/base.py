@@ -161,7 +161,7 @@ class Job(JobFields, JobType):
         return self.engine.resume()
 
     def resubmit(self) -> None:
-        """Submits a job that is over again, with its present values.
+        """Submits a job again after it is over, with its present values.
 
         Raises:
             JobStateError: the job is not over, or was never submitted.

@@ -119,7 +119,7 @@ def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
         with handle.backend.jobs.submission_lease({handle.record.id: token}):
             submitted = submit()
     except DatabaseError:
-        raise  # the work may be at the scheduler; the token finds it after GRACE
+        raise  # the work may be at the scheduler; the token finds it later
     except Exception as error:
         raise refused(job, error) from error
     except BaseException:

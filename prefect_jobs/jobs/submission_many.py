@@ -154,7 +154,7 @@ class _Batch:
                     found = _hand_over(engine, [going[number].engine for number in numbers])
                     answers.update(zip(numbers, found, strict=True))
         except DatabaseError:
-            raise  # the tokens find what was submitted after GRACE
+            raise  # the tokens find later what was submitted
         except BaseException:
             # Interrupted (Ctrl-C): the next poll finds out by the tokens what was submitted.
             self._keeper.update_all([(job_id, submission.interrupted) for job_id in ids])

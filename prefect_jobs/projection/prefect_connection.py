@@ -81,11 +81,11 @@ class PrefectConnection:
             try:
                 yield self._opened()
             except ObjectNotFound as error:
-                raise RunGone(f"Prefect no longer has this: {_reason(error)}") from error
+                raise RunGone(f"Prefect no longer has this object: {_reason(error)}") from error
             except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
                 code = error.response.status_code
                 if code == httpx.codes.NOT_FOUND:
-                    raise RunGone(f"Prefect no longer has this: {_reason(error)}") from error
+                    raise RunGone(f"Prefect no longer has this object: {_reason(error)}") from error
                 if code in (408, 425, 429) or code >= 500:
                     raise PrefectAway(f"Prefect's API answers with {code}.", busy=code in _BUSY) from error
                 raise PrefectJobsError(f"Prefect's API refuses ({code}): {_reason(error)}") from error

@@ -87,7 +87,7 @@ def test_parents_that_cannot_be(manager: JobManager, alice: CondorScheduler, wor
         (last, a, "'F' is the FINAL one.*no parents"),
         (child, service, "'S' is a SERVICE.*no children"),
         (service, a, "'S' is a SERVICE.*no parents"),
-        (child, "A", "The parent of the node 'C' is a node, not 'A'"),
+        (child, "A", "The parent of the node 'C' must be a node, not 'A'"),
     ]
     for below, above, text in wrong:
         with pytest.raises(ValueError, match=text):

@@ -134,7 +134,7 @@ class CondorWorkflow(AccessPointJob):
     # -- calls ------------------------------------------------------------------------------------------
 
     def resubmit(self, *, fresh: bool = False) -> None:
-        """Runs a workflow that is over again, without the nodes that are done already.
+        """Runs a workflow again after it is over, without the nodes that are done already.
 
         Args:
             fresh: whether to run all nodes.

@@ -43,7 +43,7 @@ class DaskClient:
         self._ends: dict[str, threading.Event] = {}
         #: Number of requests for the states of jobs.
         self.polls = 0
-        #: Set whenever a submission has ended for which an event is waited for.
+        #: Set whenever a submission ends that :meth:`end` has an event for.
         self.ended = threading.Event()
 
     @property
