@@ -22,7 +22,7 @@ from prefect_jobs.store.filters import JobQuery
 
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The job's id.", min=1)]
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", help="The jobs' ids.", min=1)]
-CleanOption = Annotated[bool, typer.Option("--clean", help="Remove the jobs' own directories, too.")]
+CleanOption = Annotated[bool, typer.Option("--clean", help="Remove the job directories, too.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     for name, help_text in (
         ("stop", "Stop the work of jobs."),
         ("pause", "Hold the work of jobs."),
-        ("resume", "Let paused or held jobs go on."),
+        ("resume", "Resume paused or held jobs."),
     ):
         app.command(name, help=help_text)(_action(name))
     app.command()(resubmit)
@@ -43,9 +43,9 @@ def register(app: typer.Typer) -> None:
 @command
 def list_(
     app: Annotated[str | None, typer.Option(help="Only jobs of the app with this package.")] = None,
-    user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only jobs of this user.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only in this status (name or code); repeatable.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of jobs; the newest come first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, as last known."""
@@ -67,10 +67,10 @@ def list_(
 
 
 def _statuses(text: str) -> list[str]:
-    """The statuses meant by a name or code, in upper or lower case; custom ones are those that some job has.
+    """The statuses for a name or code, in upper or lower case; custom ones only if a job has them.
 
     Raises:
-        ValueError: there is none; the message names those there are.
+        ValueError: there is none; the message names the existing ones.
     """
     wanted = text.strip().lower()
     custom = sorted({statuses.HELD, *get_runtime().store.custom_statuses()})
@@ -86,7 +86,7 @@ def _statuses(text: str) -> list[str]:
 
 @command
 def show(id: IdArgument, as_json: JsonOption = False) -> None:
-    """Show everything known of a job, and what was said about it."""
+    """Show all that is known about a job."""
     job = _job(id)
     job.update_status()
     found = details(job)
@@ -103,11 +103,11 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
 @command
 def wait(
     id: IdArgument,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
-    until_held: Annotated[bool, typer.Option("--until-held", help="End also where the job is Held or Paused.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="The longest wait in seconds.")] = None,
+    until_held: Annotated[bool, typer.Option("--until-held", help="End also when the job is Held or Paused.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until a job is over, and say how it is when that changes; exit status 0 only if it ended as Complete."""
+    """Wait until a job is over, and print each change of its status; exit status 0 only if it ended as Complete."""
     job = _job(id)
     job.wait(timeout, progress=_tell, until_held=until_held)
     print_data(summary(job) if as_json else job.cached_status, as_json=as_json)
@@ -125,17 +125,17 @@ def _tell(job: Job) -> None:
 @command
 def logs(
     id: IdArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job is over.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what was said about a job, then its logs (standard output and error, HTCondor's log)."""
+    """Print the messages of a job, then its logs (standard output and error, HTCondor's log)."""
     job = _job(id)
     if as_json and not follow:
         said = [{"time": m.time, "level": m.level, "text": m.text} for m in job.handle.backend.jobs.messages(id)]
         print_data({"messages": said, "logs": _called(job.get_logs())}, as_json=True)
         return
     seen = 0
-    ends: list[Message] = []  # of the logs, which follow as a whole
+    ends: list[Message] = []  # of the logs, which are printed in full afterwards
     while True:
         over = poll_once(job) if follow else True
         for message in job.handle.backend.jobs.messages(id):
@@ -148,7 +148,7 @@ def logs(
         Event().wait(job.handle.backend.site.poll_interval)
     found = _called(job.get_logs())
     _write_logs(found)
-    if not any(_texts(found)):  # the files are gone: their ends are what is left
+    if not any(_texts(found)):  # the files no longer exist: print their ends
         for message in ends:
             _write_message(message)
 
@@ -180,10 +180,10 @@ def _delete(job: Job, clean: bool) -> None:
 def resubmit(
     ids: IdsArgument,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Workflows start over, instead of going on from what is done.")
+        bool, typer.Option("--fresh", help="Run all nodes of workflows, not only those that are not done.")
     ] = False,
 ) -> None:
-    """Submit jobs that are over once more; a workflow goes on from where it failed."""
+    """Submit jobs again after they are over; a workflow continues from where it failed."""
     _each(ids, None, lambda job: _resubmit(job, fresh))
 
 
@@ -193,7 +193,7 @@ def _resubmit(job: Job, fresh: bool) -> None:
     elif isinstance(job, CondorWorkflow):
         job.resubmit(fresh=True)
     else:
-        raise JobStateError(f"job {job.id} is no workflow: --fresh means nothing to it, it starts over in any case.")
+        raise JobStateError(f"job {job.id} is not a workflow and always starts over: leave --fresh out.")
 
 
 def _action(name: str) -> Callable[..., None]:
@@ -205,7 +205,7 @@ def _action(name: str) -> Callable[..., None]:
 
 
 def _each(ids: list[int], done: str | None, action: Callable[[Job], None]) -> None:
-    """Each id is tried and reported; exit status 1 if one of them failed."""
+    """Tries and reports each job; exit status 1 if one of them failed."""
     failed = False
     for job_id in ids:
         try:
@@ -239,7 +239,7 @@ def _write_logs(logs: dict[str, Any], prefix: str = "") -> None:
         title = f"{prefix}{name}"
         if isinstance(value, dict):
             _write_logs(value, f"{title} / ")
-        elif value and not any(other.startswith(f"{name} of ") for other in logs):  # else it is there by its parts
+        elif value and not any(other.startswith(f"{name} of ") for other in logs):  # else its parts are printed
             sys.stdout.write(f"\n==> {title} <==\n{value}")
             sys.stdout.write("" if str(value).endswith("\n") else "\n")
 
