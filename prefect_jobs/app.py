@@ -69,8 +69,8 @@ class App:
         if block is None:
             if assigned:
                 raise SchedulerNotAssigned(
-                    f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which does "
-                    f"no longer exist. {cls._how_to_assign(name)}"
+                    f"The setting {name!r} of {cls.package} is assigned to the scheduler {assigned!r}, which "
+                    f"no longer exists. {cls._how_to_assign(name)}"
                 )
             if setting.required:
                 raise SchedulerNotAssigned(

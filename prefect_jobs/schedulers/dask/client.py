@@ -112,7 +112,7 @@ class DaskClient:
                 if future.status in ("cancelled", "lost"):
                     return f"{future.key} is {future.status}"
             time.sleep(0.05)
-        return "it does not know it"
+        return "it does not have the tasks"
 
     def _check(self, future: Any, client: Any) -> None:
         status = future.status
@@ -248,7 +248,9 @@ class DaskClient:
         try:
             return [self._call(client, client.get_dataset, name_of(token, number)) for number in numbers]
         except KeyError as error:
-            raise SchedulerConnectionError(f"The Dask scheduler has no result {error}, or no longer.") from error
+            raise SchedulerConnectionError(
+                f"The Dask scheduler no longer has the result {error}, or never had it."
+            ) from error
 
     # -- the end ----------------------------------------------------------------------------------------
 

@@ -303,7 +303,7 @@ def check_graph(nodes: Sequence[DagNode]) -> None:
         by_name[node.name] = node
     finals = [node.name for node in nodes if node.kind == FINAL]
     if len(finals) > 1:
-        raise DagError(f"There is more than one FINAL node: {', '.join(finals)}. A workflow can have one.")
+        raise DagError(f"There is more than one FINAL node: {', '.join(finals)}. A workflow can have only one.")
     for node in nodes:
         for parent in node.parents:
             if parent not in by_name:
