@@ -1,4 +1,4 @@
-"""The flow of a BASIC job: something that people or programs do elsewhere, and whose end they tell."""
+"""The flow of a BASIC job: work that people or programs do elsewhere, and whose status they set."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,11 @@ from pydantic import Field
 from prefect_jobs.flows.run_job import run_type
 
 
-@flow(name="basic-job", flow_run_name="{name}", description="A job without a scheduler: its status is set by hand.")
+@flow(
+    name="basic-job",
+    flow_run_name="{name}",
+    description="A job without a scheduler: people or programs set its status.",
+)
 def basic_job(
     name: str,
     user: str = "prefect",
@@ -19,16 +23,16 @@ def basic_job(
     timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
-    """Makes a BASIC job and waits until somebody sets a final status.
+    """Creates a BASIC job and waits until its status is set to a terminal one.
 
     Args:
-        name: Name of the job, for people.
-        user: Whose job it is.
-        description: What it is about.
-        extended_properties: Anything to be kept with the job.
+        name: Name of the job.
+        user: The user of the job.
+        description: A description of the job.
+        extended_properties: Values that are stored with the job.
         process_results_function: Dotted path of a function called when the job is complete.
-        workspace: Folder of the job; relative ones are in the default one.
-        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
-        app: Label of the app that the job belongs to.
+        workspace: Folder of the job; a relative one is in the default workspace.
+        timeout: Seconds until the job is stopped; 0: no limit.
+        app: Label of the app of the job.
     """
     return run_type("BASIC", locals())

@@ -28,23 +28,23 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
     timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
-    """Submits a program to HTCondor, waits for it, and fetches what it wrote.
+    """Submits a program to HTCondor, waits for it, and fetches its outputs.
 
     Args:
-        name: Name of the job, for people.
+        name: Name of the job.
         executable: The program, a file on the machine where the worker runs.
-        arguments: What the program is called with; a list keeps spaces and quotes as they are.
-        remote_input_files: Files that the program needs.
-        num_jobs: Number of processes; each knows its number as $(Process) in the arguments.
-        scheduler: Name of an HTCondor Scheduler block; empty: the worker machine's own HTCondor.
+        arguments: Arguments of the program; in a list, spaces and quotes stay unchanged.
+        remote_input_files: Input files of the program.
+        num_jobs: Number of procs; $(Process) in the arguments is the number of the proc.
+        scheduler: Name of an HTCondor Scheduler block; empty: the local HTCondor of the worker's machine.
         attributes: More submit commands, for example {"request_memory": "2GB"}.
-        condorpy_template_name: A set of submit commands to begin with.
-        user: Whose job it is.
-        description: What it is about.
-        workspace: Folder under which the job's own directory is made; relative ones are in the default one.
-        extended_properties: Anything to be kept with the job.
+        condorpy_template_name: The submit commands to start from.
+        user: The user of the job.
+        description: A description of the job.
+        workspace: Folder for the job directory; a relative one is in the default workspace.
+        extended_properties: Values that are stored with the job.
         process_results_function: Dotted path of a function called with the job when it is complete.
-        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
-        app: Label of the app that the job belongs to.
+        timeout: Seconds until the job is stopped; 0: no limit.
+        app: Label of the app of the job.
     """
     return run_type("CONDOR", locals())

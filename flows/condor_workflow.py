@@ -27,22 +27,22 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
     timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
-    """Submits a DAG to HTCondor's DAGMan, waits for it, and fetches what its nodes wrote. A retry of the run goes on
-    from where it failed.
+    """Submits a DAG to HTCondor's DAGMan, waits for it, and fetches the outputs of its nodes. A retry of the run
+    continues where it failed.
 
     Args:
-        name: Name of the job, for people.
+        name: Name of the job.
         nodes: The nodes, each with its name, its parents (names) and attributes (submit commands); more fields are
             pre_script, post_script, retry, category, … as in the documentation.
-        max_jobs: How many nodes of a category may be at work at once, for example {"big": 2}.
+        max_jobs: The number of nodes of each category that may run at once, for example {"big": 2}.
         config: DAGMan's configuration, for example {"DAGMAN_MAX_JOBS_IDLE": 100}.
-        scheduler: Name of an HTCondor Scheduler block; empty: the worker machine's own HTCondor.
-        user: Whose job it is.
-        description: What it is about.
-        workspace: Folder under which the job's own directory is made; relative ones are in the default one.
-        extended_properties: Anything to be kept with the job.
+        scheduler: Name of an HTCondor Scheduler block; empty: the local HTCondor of the worker's machine.
+        user: The user of the job.
+        description: A description of the job.
+        workspace: Folder for the job directory; a relative one is in the default workspace.
+        extended_properties: Values that are stored with the job.
         process_results_function: Dotted path of a function called with the job when it is complete.
-        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
-        app: Label of the app that the job belongs to.
+        timeout: Seconds until the job is stopped; 0: no limit.
+        app: Label of the app of the job.
     """
     return run_type("CONDORWORKFLOW", locals())

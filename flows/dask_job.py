@@ -35,35 +35,35 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     timeout: Annotated[float, Field(ge=0)] = 0,
     app: str = "prefect-jobs",
 ) -> dict[str, Any]:
-    """Calls a function on a Dask cluster, waits for it, and keeps what it returns as the result of the job.
+    """Calls a function on a Dask cluster, waits for it, and stores its return value as the result of the job.
 
-    Each call is a task run. What it returns is the job's: read it with job.result, at any time, from anywhere. A retry
-    of the run waits for calls that are still at work, and calls anew where the job is over.
+    Each call is a task run. Read the result with job.result, in any process, at any time. A retry of the run waits for
+    calls that still run; if the job is over, it calls the function again.
 
     Args:
-        name: Name of the job, for people.
+        name: Name of the job.
         function: The function, as module.function; the workers of the cluster import it.
-        arguments: What it is called with, in order.
-        keyword_arguments: What it is called with, by name.
+        arguments: The positional arguments.
+        keyword_arguments: The keyword arguments.
         map_over: If given, the function is called once for each item, which comes before the arguments; the result is
             a list.
         scheduler: Name of a Dask Scheduler block; empty: a cluster on the machine where the flow runs.
-        user: Whose job it is.
-        description: What it is about.
-        extended_properties: Anything to be kept with the job.
+        user: The user of the job.
+        description: A description of the job.
+        extended_properties: Values that are stored with the job.
         process_results_function: Dotted path of a function called with the result when the job is complete.
-        forget: Do not keep the result: it is given to the results function only.
-        timeout: Seconds to wait, after which the job is stopped; 0: for ever.
-        app: Label of the app that the job belongs to.
+        forget: Pass the result to the results function only; do not store it.
+        timeout: Seconds until the job is stopped; 0: no limit.
+        app: Label of the app of the job.
     """
     parameters = dict(locals())
     own = function != "" or not has_job()
     if own and (not all(part.isidentifier() for part in function.split(".")) or "." not in function):
-        raise ValueError(f"The function is an import path as in 'module.function', not {function!r}.")
+        raise ValueError(f"The function must be an import path such as 'module.function', not {function!r}.")
     if map_over is not None and not map_over:
         raise ValueError("map_over is an empty list: there is nothing to call the function with.")
     calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]
-    # The job of an app has its work, which the run's parameters do not say.
+    # The job of an app has its work already; the run's parameters do not contain it.
     submit = partial(_submit, function, calls, keyword_arguments, mapped=bool(map_over)) if own else None
     return run_type("DASK", parameters, submit)
 
@@ -71,11 +71,11 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
 def _submit(
     function: str, calls: list[list[Any]], keyword_arguments: dict[str, Any], job: Job, *, mapped: bool
 ) -> None:
-    """Hands the calls to the cluster as task runs, and to the job what they return.
+    """Submits the calls to the cluster as task runs, and their return values to the job.
 
-    The calls' futures are states of task runs. The job gets futures of what is in these, so that it ends as any other
-    one does: with values, or with the exceptions that the function raised. They are kept on the cluster for the job,
-    and need no client of this process.
+    The futures of the calls are states of task runs. The job gets futures of the values in these states, so it ends as
+    other jobs do: with values, or with the exceptions of the function. The cluster keeps them for the job, without a
+    client of this process.
     """
     from distributed import Client
     from prefect_dask.task_runners import DaskTaskRunner
@@ -98,7 +98,7 @@ def _submit(
         address=client.scheduler.address, client_kwargs={"timeout": access.seconds, "set_as_default": False, **more}
     )
     short = function.rpartition(".")[2]
-    # The runner takes the current client's cluster before the address that it is given.
+    # The runner prefers the current client's cluster to the address.
     with Client.as_current(client), runner:
         results = []
         for number, arguments in enumerate(calls):
@@ -119,6 +119,6 @@ def call(function: str, arguments: list[Any], keyword_arguments: dict[str, Any])
 
 
 def _value_of(state: State[Any]) -> Any:
-    """What a task run has returned; raises what it has raised."""
+    """The return value of a task run; raises its exception."""
     value: Any = state.result(_sync=True)  # type: ignore[call-overload]
     return value

@@ -1,4 +1,4 @@
-"""What the flows share: the job of this flow run, executed and waited for."""
+"""The common part of the flows: executes the job of this flow run and waits for it."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 #: Output paths in a result; there may be thousands of files.
 MAX_PATHS = 100
-#: Seconds for which Prefect is asked again where it is busy.
+#: Seconds for which a request to a busy Prefect is repeated.
 PATIENCE = 10.0
-#: Seconds until a scheduler that did not answer is tried again: at first, and at most.
+#: Seconds until a scheduler that did not answer is tried again: the first time, and at most.
 _PAUSES = (2.0, 60.0)
 
 
@@ -46,30 +46,29 @@ def run_job(
 ) -> dict[str, Any] | Any:
     """Runs the job of the present flow run.
 
-    A run that is retried goes on with its job: one that is still active is waited for, one that is over is
-    submitted again.
+    A retry of the run continues with its job: it waits for an active one, and submits one that is over again.
 
     Args:
         job_type: a registered name.
-        app: the label of the app that the job belongs to.
+        app: the label of the app of the job.
         name: the job's name.
-        user: whose job it is.
-        timeout: seconds to wait; 0: for ever.
+        user: the user of the job.
+        timeout: seconds to wait; 0: no limit.
         options: more keyword arguments of ``create_job``.
         submit: submits the job, a new one or one that is over; by default ``execute`` and ``resubmit`` do.
 
     Returns:
-        The job's id, status, message, and, where there are such, exit codes, statuses of nodes and output paths; a
-        Cancelled state where the job was stopped.
+        The job's id, status and message, and its exit codes, statuses of nodes and output paths, if any; a
+        Cancelled state if the job was stopped.
 
     Raises:
         JobFailed: the job ended as Error or Various-Complete.
-        SubmissionError: it was refused. Where its scheduler cannot be reached, it is tried again.
-        TimeoutError: it is not over after ``timeout`` seconds; the job is stopped.
+        SubmissionError: it was refused. If its scheduler cannot be reached, it is tried again.
+        TimeoutError: the job is not over after ``timeout`` seconds; it is stopped.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise JobFailed("This function runs inside a flow run only.")
+        raise JobFailed("run_job() must be called in a flow run.")
     manager = JobManager(_app(app))
     given = filled(options)
     job, known = manager.job_of_run(
@@ -78,7 +77,7 @@ def run_job(
     job.handle.engine_run = True
     over = known and job.handle.record.final
     if over and not _asked_for(str(context.flow_run.id)):
-        log.warning("%s is not submitted again: the retry of its run was acted on already", job.handle.title)
+        log.warning("%s is not submitted again: this retry of its run was carried out already", job.handle.title)
         return _result(job)
     deadline = time.monotonic() + timeout if timeout else None
     try:
@@ -86,9 +85,9 @@ def run_job(
             _submit(job, submit or (_resubmit if over else Job.execute), deadline)
         job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except SubmissionError:
-        raise  # refused: there is nothing to be stopped
+        raise  # refused: there is nothing to stop
     except BaseException:
-        # Out of time, or the flow is being ended: nobody would look after the work from here on.
+        # Out of time, or the flow is being ended: no process would watch the work any more.
         _stop(job)
         raise
     return _result(job)
@@ -104,15 +103,15 @@ def run_type(
 
 
 def has_job() -> bool:
-    """Whether the present flow run is the face of a job already: an app has made it, or the run is retried."""
+    """Whether the present flow run shows a job already: an app has created it, or the run is retried."""
     context = FlowRunContext.get()
     return context is not None and context.flow_run is not None and known_run(str(context.flow_run.id))
 
 
 def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> None:
-    """Submits the job, unless another process does, or it cannot be run again: the run then ends as its job does.
+    """Submits the job, unless another process does, or it cannot run again: the run then ends as its job does.
 
-    Where nothing could be submitted, the job is Pending and says why, and so does its run; it is tried again.
+    If nothing could be submitted, the job stays Pending, it and its run show the reason, and it is tried again.
 
     Raises:
         SubmissionError: refused.
@@ -133,8 +132,8 @@ def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> 
             if not submission.may_be_tried_again(error.__cause__):
                 raise
             if deadline is not None and time.monotonic() + pause > deadline:
-                raise TimeoutError(f"It is out of time. {error}") from error
-            log.warning("%s It is tried again in %.0f s.", error, pause)
+                raise TimeoutError(f"The timeout of the flow run has passed. {error}") from error
+            log.warning("%s Trying again in %.0f s.", error, pause)
             Event().wait(pause)
             pause = min(pause * 2, _PAUSES[1])
             job.handle.refresh()
@@ -144,23 +143,23 @@ def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> 
 
 
 def _resubmit(job: Job) -> None:
-    if job.cached_status == statuses.PENDING:  # an earlier try has not reached the scheduler
+    if job.cached_status == statuses.PENDING:  # an earlier try did not reach the scheduler
         submission.submit_again(job)
     else:
         job.resubmit()
 
 
 def _asked_for(flow_run_id: str) -> bool:
-    """Whether the run that is executed now was scheduled, as Retry does it.
+    """Whether the run that is executed now was scheduled, as Retry does.
 
-    A worker that was offered the run and takes its time may get it though the monitor has acted on that already, if
-    the job is over by then: Prefect lets a run go from a final state to PENDING.
+    A slow worker may get a run although the monitor has carried out its retry already, and the job is over by then:
+    Prefect allows a run to go from a final state to PENDING.
     """
     api = PrefectApi()
     try:
         types = retried(lambda: api.state_types(flow_run_id), PATIENCE)
     except PrefectJobsError as error:
-        log.warning("Prefect does not tell why the run was started; it counts as asked for: %s", error)
+        log.warning("Prefect does not answer why the run was started; it is treated as a retry: %s", error)
         return True
     finally:
         api.close()
@@ -179,7 +178,7 @@ def _stop(job: Job) -> None:
     except JobStateError:
         log.info("%s was over already", job.handle.title)  # it ended at that moment
     except PrefectJobsError as error:
-        log.error("%s could not be stopped and goes on: %s", job.handle.title, error)
+        log.error("%s could not be stopped and continues: %s", job.handle.title, error)
 
 
 def _app(label: str) -> type[App]:

@@ -40,7 +40,7 @@ _PATTERNS = {
 }
 
 #: Folders of Python whose texts are plain.
-CLEAN = ("blocks", "prefect_jobs")
+CLEAN = ("blocks", "flows", "prefect_jobs")
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MODULES = sorted(path for name in CLEAN for path in (ROOT / name).rglob("*.py"))
