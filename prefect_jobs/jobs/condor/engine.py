@@ -1,4 +1,4 @@
-"""A cluster of processes at an HTCondor access point: submitted, polled, steered, fetched."""
+"""The engine of CONDOR jobs: a cluster of procs at an HTCondor access point."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a pause waits for the access point to have spooled the inputs.
 SPOOLING_PATIENCE = 15.0
-#: What is asked to find out whether the inputs of a submission have arrived.
+#: The attributes that tell whether the inputs of a submission are spooled.
 _ARRIVAL = (
     "ClusterId",
     "TotalSubmitProcs",
@@ -43,11 +43,11 @@ _FETCHED = "outputs fetched by prefect-jobs"
 
 
 class CondorEngine(AccessPointEngine):
-    """A cluster of processes."""
+    """Acts on one cluster."""
 
     @property
     def state(self) -> CondorState:
-        """What is known of the cluster."""
+        """The last known state of the cluster."""
         return CondorState(self.handle.record)
 
     @property
@@ -57,11 +57,11 @@ class CondorEngine(AccessPointEngine):
 
     @staticmethod
     def held_parts(record: JobRecord) -> bool:
-        """Whether a process is held."""
+        """Whether a proc is held."""
         return any(proc.state == observation.HELD for proc in CondorState(record).procs.values())
 
     def settle(self) -> None:
-        """Local files: they mean what they meant in the folder in which the job was made."""
+        """Makes relative paths of local files absolute, by the folder in which the job is created."""
         handle = self.handle
         own = [self.directory] if self.directory else []
         base: dict[str, Any] = handle.record.spec
@@ -88,7 +88,7 @@ class CondorEngine(AccessPointEngine):
 
     @classmethod
     def submit_many(cls, engines: Sequence["CondorEngine"]) -> list[Submitted | Exception]:
-        """Submits all of one access point in as few requests as there can be."""
+        """Submits the jobs of each access point in as few requests as possible."""
         answers: dict[int, Submitted | Exception] = {}
         clients: dict[str | None, CondorClient | Exception] = {}
         by_client: dict[CondorClient, list[tuple[int, description.Description]]] = {}
@@ -136,7 +136,7 @@ class CondorEngine(AccessPointEngine):
 
     @staticmethod
     def noted(client: CondorClient, wanted: description.Description, done: Cluster | Submitted) -> Submitted:
-        """What is kept of a submission."""
+        """A submission as it is stored."""
         if isinstance(done, Submitted):
             return done
         native = encode(
@@ -145,7 +145,7 @@ class CondorEngine(AccessPointEngine):
         return Submitted(done.cluster_id, native, submitted_text(done, client))
 
     def found(self, client: CondorClient) -> Submitted | None:
-        """As told there."""
+        """Finds the cluster with the token of the submission."""
         mine = of_token(self.handle.token)
         ads = client.query(mine, _ARRIVAL)
         if ads and not any(_arrived(ad) for ad in ads):
@@ -170,17 +170,17 @@ class CondorEngine(AccessPointEngine):
     # -- while it is in the queue -----------------------------------------------------------------------
 
     def poll(self) -> Observation:
-        """Asks the schedd."""
+        """Polls the schedd."""
         return poll.observe(self.handle.record, self.client(), self.site.held_timeout)
 
     def stop(self) -> Observation:
-        """Removes it from the queue."""
+        """Removes the cluster from the queue."""
         found = self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
         # The history does not tell who removed a job; here it is known.
         return replace(found, message="Stopped.") if found.status == statuses.ABORTED else found
 
     def pause(self) -> Observation:
-        """Holds it. While the access point spools its inputs, HTCondor itself holds it, and no user can."""
+        """Holds the cluster. While its inputs are being spooled, HTCondor itself holds it, and users cannot."""
         deadline = time.monotonic() + SPOOLING_PATIENCE
         while True:
             found = self._steer(
@@ -199,7 +199,7 @@ class CondorEngine(AccessPointEngine):
             Event().wait(0.2)
 
     def resume(self) -> Observation:
-        """Releases it."""
+        """Releases the cluster."""
         held = f"JobStatus == 5 && HoldReasonCode =!= {observation.HOLD_SPOOLING}"
         return self._steer("Release", held, "resumed by prefect-jobs")
 
@@ -209,7 +209,7 @@ class CondorEngine(AccessPointEngine):
         return poll.observe(self.handle.record, client, None)
 
     def logs(self) -> dict[str, Any]:
-        """The logs of its processes, as they are now, where the schedd gives them."""
+        """The present logs of the procs, if the schedd transfers them."""
         record, state = self.handle.record, self.state
         if record.remote_id is None:
             return {}
@@ -229,7 +229,7 @@ class CondorEngine(AccessPointEngine):
     # -- the end ----------------------------------------------------------------------------------------
 
     def fetch(self) -> Fetched:
-        """Fetches the outputs, puts them in their place, and takes the job out of the queue."""
+        """Fetches the outputs, puts them in their place, and removes the cluster from the queue."""
         directory, state = self.initial_dir, self.state
         notes: list[tuple[int, str]] = []
         lost = ""
@@ -270,7 +270,7 @@ class CondorEngine(AccessPointEngine):
         return bool(waiting), shared
 
     def clean_up(self) -> None:
-        """Removes it from the queue."""
+        """Removes the cluster from the queue."""
         if self.handle.record.remote_id and self.state.in_queue:
             self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
 
@@ -281,7 +281,7 @@ def _links(stack: ExitStack) -> Callable[[], Path]:
 
 
 def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exception]) -> CondorClient:
-    """The client for a job's scheduler; where it cannot be had, that is found out once for all of its jobs."""
+    """The client for a job's scheduler; if it cannot be created, this is tried once for all jobs."""
     name = engine.handle.record.scheduler
     if name not in known:
         try:
@@ -295,7 +295,7 @@ def _client_of(engine: CondorEngine, known: dict[str | None, CondorClient | Exce
 
 
 def _arrived(ad: Mapping[str, Any]) -> bool:
-    """Whether the inputs of a process are at the access point, or it needs none to be sent."""
+    """Whether the inputs of a proc are at the access point, or it needs none."""
     # One that was removed while it waited for them says so no longer as the reason why it is held.
     codes = (ad.get("HoldReasonCode"), ad.get("LastHoldReasonCode"))
     sending = observation.HOLD_SPOOLING in codes or "StageInStart" in ad
