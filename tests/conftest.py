@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +18,7 @@ from prefect_jobs.local import processes
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerInfo
 from prefect_jobs.local.processes import LOOPBACK, free_port
+from prefect_jobs.projection import loading
 from prefect_jobs.store import Database, Store
 from tests.support import PostgresServer, missing, postgres_programs
 
@@ -238,6 +240,17 @@ def prefect_server() -> Iterator[PrefectServerInfo]:
     with tempfile.TemporaryDirectory(prefix="prefect-server-") as folder:
         server = LocalPrefectServer(Path(folder))
         try:
-            yield server.up(port=port)
+            info = server.up(port=port)
+            _warm_up(info)
+            yield info
         finally:
             server.down()
+
+
+def _warm_up(server: PrefectServerInfo) -> None:
+    """Makes the first calls, which take seconds while other servers start beside this one: the product waits for three,
+    and the tests are about a server that is at work."""
+    loading.load()
+    with httpx.Client(base_url=server.api_url, timeout=60) as api:
+        for path in ("block_documents", "deployments", "flow_runs"):
+            api.post(f"/{path}/filter", json={"limit": 1}).raise_for_status()
