@@ -72,7 +72,9 @@ def run_job(
     manager = JobManager(_app(app))
     given = filled(options)
     job, known = manager.job_of_run(
-        str(context.flow_run.id), lambda: manager.create_job(name, user, job_type=job_type, **given)
+        str(context.flow_run.id),
+        lambda: manager.create_job(name, user, job_type=job_type, **given),
+        str(context.flow_run.deployment_id) if context.flow_run.deployment_id else None,
     )
     job.handle.engine_run = True
     over = known and job.handle.record.final

@@ -1,29 +1,24 @@
 """The jobs of one app: create, list, get and count them, execute many at once, schedule them."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs import callbacks, clock, folders
-from prefect_jobs.errors import SchedulerEngineMismatch
-from prefect_jobs.jobs import hooks, registry, submission_many
+from prefect_jobs import arguments, callbacks
+from prefect_jobs.jobs import registry, submission_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
-from prefect_jobs.schedule import Schedule
+from prefect_jobs.schedule import PATIENCE, Schedule, timing
 from prefect_jobs.store.filters import JobQuery
 
 log = logging.getLogger(__name__)
-
-#: Keyword arguments of ``create_job`` that every type takes.
-COMMON = ("description", "workspace", "extended_properties", "process_results_function")
 
 
 class Owner(Protocol):
@@ -65,7 +60,7 @@ class JobManager:
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
-        job = cls(get_runtime(), self._draft(name, user, groups, type_name, cls, kwargs))
+        job = cls(get_runtime(), arguments.draft(self.label, name, user, groups, type_name, cls, kwargs))
         job.check_fields()
         if groups is not None:
             job.save()
@@ -198,51 +193,83 @@ class JobManager:
         *,
         cron: str | None = None,
         interval: timedelta | float | None = None,
+        rrule: str | None = None,
         timezone: str | None = None,
+        anchor: datetime | None = None,
+        active: bool = True,
         **kwargs: Any,
     ) -> Schedule:
         """Puts a job on a schedule: a Prefect deployment whose runs, on a worker, create jobs of this kind.
+
+        A name is one schedule in the app for each user. A second call with the same name changes it: what differs
+        from the last call is changed, everything else stays as people have set it in Prefect, pauses included.
 
         Args:
             name: of each job, and of the schedule.
             user: the owner of the jobs.
             job_type: as in :meth:`create_job`.
             cron: a cron expression; or
-            interval: a timedelta or seconds.
-            timezone: an IANA name for ``cron``, UTC if not given.
+            interval: a timedelta or seconds; or
+            rrule: a rule of iCalendar (RFC 5545).
+            timezone: an IANA name. UTC if not given; an interval of a day or more keeps the local hour in it.
+            anchor: a time from which intervals are counted; the present if not given.
+            active: whether a new schedule makes runs at once, or only after :meth:`Schedule.resume`.
             **kwargs: as in :meth:`create_job`, and ``timeout`` (seconds, after which a job is stopped); for DASK also
             ``function`` (one that the workers can import, or its dotted path), ``arguments``,
             ``keyword_arguments`` and ``map_over``. They are the deployment's parameters, so JSON must be able to
             keep them.
 
         Raises:
-            ValueError: not exactly one of ``cron`` and ``interval``, or a bad one.
+            ValueError: not exactly one of ``cron``, ``interval`` and ``rrule``, or a bad value.
             TypeError: an unknown keyword.
+            SchedulerConnectionError: Prefect cannot be reached.
         """
+        times = timing(cron, interval, rrule, timezone, anchor)
         type_name, cls = registry.job_class(job_type)
         if not registry.has_own_flow(cls):
             raise ValueError(
                 f"Jobs of the type {type_name!r} have no flow that a schedule could run: "
                 "set flow_entrypoint = 'module:function' on the class."
             )
-        own = {key: kwargs.pop(key) for key in cls.flow_parameters if key in kwargs}
-        self._draft(name, user, None, type_name, cls, kwargs)  # raises now what create_job would raise in the run
-        owner = user_name(user)
-        parameters = {"name": name, "user": owner, "app": self.label, **_serializable(kwargs)}
-        # Other processes, in other folders, execute the runs.
-        if parameters.get("workspace"):
-            parameters["workspace"] = self._workspace(parameters["workspace"], owner)
-        parameters = cls.portable(parameters)
-        parameters.update(cls.check_flow_parameters(own))
-        scheduler = parameters.get("scheduler")
-        if scheduler is not None:
-            parameters["scheduler"] = _scheduler_name(scheduler)
-        return get_runtime().prefect.ask(
-            lambda api: Schedule.create(
-                api, self.label, name, cls.flow_entrypoint, parameters, cron=cron, interval=interval, timezone=timezone
-            ),
-            patience=10.0,
+        parameters = arguments.flow_parameters(self.label, name, user, type_name, cls, kwargs)
+        runtime, owner = get_runtime(), user_name(user)
+        wanted = ScheduleRecord(self.label, owner, name, type_name, times, parameters)
+        before = runtime.store.schedule(self.label, owner, name)
+        deployment = runtime.prefect.ask(
+            lambda api: api.put_schedule(wanted, before, cls.flow_entrypoint, active), patience=PATIENCE
         )
+        record = replace(wanted, deployment_id=deployment)
+        runtime.store.save_schedule(record)
+        return self.schedule_for(record)
+
+    def list_schedules(self, user: Any = None) -> list[Schedule]:
+        """The app's schedules, in the order of their names; with ``user`` only this user's. Prefect is not asked."""
+        owner = None if user is None else user_name(user)
+        return [self.schedule_for(record) for record in get_runtime().store.schedules(self.label, owner)]
+
+    async def alist_schedules(self, user: Any = None) -> list[Schedule]:
+        """As :meth:`list_schedules`."""
+        return await run_sync(self.list_schedules, user)
+
+    def get_schedule(self, name: str, user: Any = None) -> Schedule | None:
+        """The schedule of that name; ``None`` if there is none.
+
+        Args:
+            name: as given to :meth:`schedule_job`.
+            user: the owner of its jobs; not needed if only one user of the app has a schedule of that name.
+
+        Raises:
+            ValueError: several users have one, and ``user`` is not given.
+        """
+        found = [schedule for schedule in self.list_schedules(user) if schedule.name == name]
+        if len(found) > 1:
+            users = ", ".join(repr(schedule.user) for schedule in found[:5])
+            raise ValueError(f"Several users have a schedule {name!r}: {users}. Give one as user=….")
+        return found[0] if found else None
+
+    async def aget_schedule(self, name: str, user: Any = None) -> Schedule | None:
+        """As :meth:`get_schedule`."""
+        return await run_sync(self.get_schedule, name, user)
 
     async def aschedule_job(self, *args: Any, **kwargs: Any) -> Schedule:
         """As :meth:`schedule_job`."""
@@ -250,8 +277,15 @@ class JobManager:
 
     # -- for flows --------------------------------------------------------------------------------------
 
-    def job_of_run(self, flow_run_id: str, make: Callable[[], Job]) -> tuple[Job, bool]:
+    def job_of_run(
+        self, flow_run_id: str, make: Callable[[], Job], deployment_id: str | None = None
+    ) -> tuple[Job, bool]:
         """The job that a flow run shows while the flow engine executes that run; made by ``make`` the first time.
+
+        Args:
+            flow_run_id: the run.
+            make: makes the job.
+            deployment_id: the run's deployment, which may be a schedule's.
 
         Returns:
             The job, and whether it existed already (the run was retried, or its process was started again).
@@ -261,48 +295,20 @@ class JobManager:
         if found:
             return runtime.job(found[0]), True
         job = make()
-        job.handle.record = replace(job.handle.record, flow_run_id=flow_run_id, engine_run=True)
+        schedule = runtime.store.schedule_of(deployment_id) if deployment_id is not None else None
+        job.handle.record = replace(
+            job.handle.record,
+            flow_run_id=flow_run_id,
+            engine_run=True,
+            schedule=schedule.name if schedule is not None and schedule.label == self.label else None,
+        )
         return job, False
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _draft(
-        self, name: str, user: Any, groups: Any, type_name: str, cls: type[Job], kwargs: dict[str, Any]
-    ) -> JobRecord:
-        own = dict(cls.spec_defaults)
-        takes_scheduler = cls.scheduler_engine is not None
-        valid = (*COMMON, *own, *(("scheduler",) if takes_scheduler else ()))
-        unknown = sorted(set(kwargs) - set(valid))
-        if unknown:
-            raise TypeError(
-                f"create_job() of {cls.__name__} takes no keyword {', '.join(map(repr, unknown))}. "
-                f"Valid: {', '.join(valid)}."
-            )
-        owner = user_name(user)
-        function = kwargs.get("process_results_function")
-        scheduler = kwargs.get("scheduler")
-        if ":" in type_name:
-            registry.remember(cls)
-        return JobRecord(
-            id=0,
-            version=0,
-            label=self.label,
-            type=type_name,
-            class_name=cls.__name__,
-            name=name,
-            user=owner,
-            creation_time=clock.now(),
-            groups=group_names(groups),
-            description=str(kwargs.get("description") or ""),
-            workspace=self._workspace(kwargs.get("workspace"), owner),
-            extended_properties=dict(kwargs.get("extended_properties") or {}),
-            process_results_function=None if function is None else hooks.dotted_path(function),
-            spec=cls.check_spec({**own, **{key: kwargs[key] for key in own if key in kwargs}}),
-            scheduler=None if scheduler is None else _scheduler_name(scheduler, cls.scheduler_engine),
-        )
-
-    def _workspace(self, given: str | os.PathLike[str] | None, user: str) -> str:
-        return folders.absolute(given or "", get_runtime().site.default_workspace(self.label, user))
+    def schedule_for(self, record: ScheduleRecord) -> Schedule:
+        """The schedule of a row, for those who extend this package."""
+        return Schedule(record.name, record.user, record.deployment_id or "", self, record)
 
     def _query(self, user: Any, groups: Any, filters: Mapping[str, Any] | None, **more: Any) -> JobQuery:
         if user is not None and groups is not None:
@@ -319,30 +325,3 @@ class JobManager:
 def known_run(flow_run_id: str) -> bool:
     """Whether a flow run shows a job."""
     return bool(get_runtime().store.records_of_runs([flow_run_id]))
-
-
-def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
-    """The name by which other processes find the scheduler.
-
-    Raises:
-        ValueError: there is none of that name, or the block was never saved, so that only this process has it.
-        SchedulerEngineMismatch: one of the other engine.
-    """
-    if isinstance(scheduler, str):
-        if engine is not None:
-            get_runtime().prefect.lookup.check(scheduler, engine)
-        return scheduler
-    name = getattr(scheduler, "name", None)
-    if not name or not getattr(scheduler, "saved", False):
-        raise ValueError(f"The scheduler {name or scheduler!r} must be saved first: call its save().")
-    if engine is not None and scheduler.engine != engine:
-        raise SchedulerEngineMismatch(f"The scheduler {name!r} is a {scheduler.engine} one; this job needs {engine}.")
-    return str(name)
-
-
-def _serializable(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in values.items() if key in COMMON or value is not None}
-    function = found.get("process_results_function")
-    if function is not None:
-        found["process_results_function"] = hooks.dotted_path(function)
-    return found

@@ -88,6 +88,8 @@ class JobRecord:
     face_done: int = 0
     #: What the flow run shows besides its state (its name, the id at the scheduler).
     face_shown: dict[str, Any] = field(default_factory=dict)
+    #: Name of the schedule that the job comes from.
+    schedule: str | None = None
     results_owner: str | None = None
     results_until: datetime | None = None
 
@@ -173,3 +175,21 @@ class Written:
     before: JobRecord
     after: JobRecord
     change: Change | None
+
+
+@dataclass(frozen=True)
+class ScheduleRecord:
+    """A job on a schedule. Its deployment in Prefect has it, too, as people have changed it there."""
+
+    #: Package of the app.
+    label: str
+    user: str
+    #: As given; unique in the app and for the user.
+    name: str
+    #: Registered name of the jobs' type.
+    type: str
+    #: When the jobs run, and the parameters of their flow, as in the last call; people may have changed the deployment.
+    timing: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    #: The deployment in Prefect; ``None``: it is being created.
+    deployment_id: str | None = None

@@ -1,67 +1,197 @@
-"""A job on a schedule: a Prefect deployment for it, whose runs a worker executes."""
+"""A job on a schedule: a Prefect deployment that makes a run for each job."""
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from prefect_jobs.projection.prefect_api import PrefectApi
+from anyio.to_thread import run_sync
+
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.projection.prefect_api import PrefectApi, RunGone
+from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import get_runtime
+
+T = TypeVar("T")
+
+#: Seconds for which a call waits for Prefect.
+PATIENCE = 10.0
+#: The keywords that say when the jobs run.
+TIMING = ("cron", "interval", "rrule", "timezone", "anchor")
+
+
+class Manager(Protocol):
+    """The manager of the app that the jobs belong to; see :class:`prefect_jobs.JobManager`."""
+
+    def schedule_job(self, name: str, user: Any, job_type: Any, **kwargs: Any) -> "Schedule":
+        """Creates or changes a schedule."""
+        ...
+
+    def list_jobs(
+        self,
+        user: Any = None,
+        groups: Any = None,
+        order_by: Any = "id",
+        filters: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> list[Job]:
+        """The app's jobs."""
+        ...
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduled job. Start a worker for its runs: ``prefect worker start --pool jobs``."""
+    """A scheduled job. All calls but :meth:`jobs` need Prefect, and wait 10 seconds for it at most. Each has an async
+    twin, with the prefix ``a``.
 
-    #: The deployment, as ``flow/name``.
+    The runs need a worker: ``prefect worker start --pool jobs``.
+    """
+
+    #: As given to ``schedule_job``; unique in the app and for the user.
     name: str
+    user: str
     deployment_id: str
+    _manager: Manager = field(repr=False, compare=False)
+    _record: ScheduleRecord = field(repr=False, compare=False)
 
-    @classmethod
-    def create(
-        cls,
-        api: PrefectApi,
-        app: str,
-        name: str,
-        entrypoint: str,
-        parameters: dict[str, Any],
-        *,
-        cron: str | None,
-        interval: timedelta | float | None,
-        timezone: str | None,
-    ) -> "Schedule":
-        """Creates the deployment.
-
-        Raises:
-            ValueError: not exactly one of ``cron`` and ``interval``, or a value that Prefect cannot read.
-        """
-        from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-
-        if (cron is None) == (interval is None):
-            raise ValueError("A schedule needs either cron=… or interval=….")
-        schedule: Any
-        if cron is not None:
-            schedule = CronSchedule(cron=cron, timezone=timezone or "UTC")
-        else:
-            length = interval if isinstance(interval, timedelta) else timedelta(seconds=float(interval or 0))
-            if length <= timedelta(0):
-                raise ValueError(f"The interval of a schedule must be longer than 0 s, not {length}.")
-            schedule = IntervalSchedule(interval=length, timezone=timezone)
-        full, deployment = api.create_scheduled(app, name, entrypoint, parameters, schedule)
-        return cls(full, str(deployment))
+    @property
+    def url(self) -> str | None:
+        """The URL of the deployment in the Prefect UI; ``None`` if no UI is configured."""
+        return get_runtime().prefect.deployment_url(self.deployment_id)
 
     def pause(self) -> None:
-        """Creates no new runs until :meth:`resume`."""
+        """Makes no runs until :meth:`resume`.
+
+        Raises:
+            ValueError: the schedule was deleted in Prefect; as all calls that need it.
+            SchedulerConnectionError: Prefect cannot be reached; as all calls that need it.
+        """
         self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=True))
 
     def resume(self) -> None:
-        """Creates new runs again."""
+        """Makes runs again."""
         self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=False))
 
     def delete(self) -> None:
-        """Deletes the schedule; the jobs that it created stay."""
+        """Deletes the schedule, and runs of it that have not begun; its jobs stay."""
         self._ask(lambda api: api.delete_deployment(UUID(self.deployment_id)))
+        get_runtime().store.delete_schedule(self._record)
 
-    @staticmethod
-    def _ask(question: Any) -> None:
-        get_runtime().prefect.ask(question, patience=10.0)
+    def update(self, **changes: Any) -> "Schedule":
+        """Changes some of the arguments of ``schedule_job``; the others stay.
+
+        Args:
+            **changes: ``cron``, ``interval`` or ``rrule``, ``timezone``, ``anchor``, and arguments of the job.
+
+        Returns:
+            The schedule as it is now.
+
+        Raises:
+            ValueError: a bad value.
+            TypeError: an unknown keyword.
+        """
+        record = self._record
+        stored = {name: value for name, value in record.timing.items() if name != "anchor_date"}
+        if "anchor_date" in record.timing:
+            stored["anchor"] = datetime.fromisoformat(record.timing["anchor_date"])
+        if {"cron", "interval", "rrule"} & changes.keys():
+            stored = {name: value for name, value in stored.items() if name == "timezone"}
+        own = {name: value for name, value in record.parameters.items() if name not in ("name", "user", "app")}
+        return self._manager.schedule_job(record.name, record.user, record.type, **{**stored, **own, **changes})
+
+    def run_now(self) -> str:
+        """Starts a run of it now, besides those of the schedule; returns the id of the flow run."""
+        return self._ask(lambda api: api.run_deployment(self.deployment_id))
+
+    def next_runs(self, count: int = 5) -> list[datetime]:
+        """When it makes its next runs, in UTC; none while it is paused."""
+        return self._ask(lambda api: api.next_runs(self.deployment_id, count))
+
+    def jobs(self, limit: int | None = None) -> list[Job]:
+        """The jobs of this schedule, the newest first; jobs that an earlier version made are not known to it."""
+        return self._manager.list_jobs(user=self.user, filters={"schedule": self.name}, order_by="-id", limit=limit)
+
+    def _ask(self, question: Callable[[PrefectApi], T]) -> T:
+        try:
+            return get_runtime().prefect.ask(question, patience=PATIENCE)
+        except RunGone as error:
+            raise ValueError(
+                f"The schedule {self.name!r} was deleted in Prefect. Call schedule_job() again."
+            ) from error
+
+    # -- async twins ------------------------------------------------------------------------------------
+
+    async def apause(self) -> None:
+        """As :meth:`pause`."""
+        await run_sync(self.pause)
+
+    async def aresume(self) -> None:
+        """As :meth:`resume`."""
+        await run_sync(self.resume)
+
+    async def adelete(self) -> None:
+        """As :meth:`delete`."""
+        await run_sync(self.delete)
+
+    async def aupdate(self, **changes: Any) -> "Schedule":
+        """As :meth:`update`."""
+        return await run_sync(lambda: self.update(**changes))
+
+    async def arun_now(self) -> str:
+        """As :meth:`run_now`."""
+        return await run_sync(self.run_now)
+
+    async def anext_runs(self, count: int = 5) -> list[datetime]:
+        """As :meth:`next_runs`."""
+        return await run_sync(self.next_runs, count)
+
+    async def ajobs(self, limit: int | None = None) -> list[Job]:
+        """As :meth:`jobs`."""
+        return await run_sync(self.jobs, limit)
+
+
+def timing(
+    cron: str | None,
+    interval: timedelta | float | None,
+    rrule: str | None,
+    timezone: str | None,
+    anchor: datetime | None,
+) -> dict[str, Any]:
+    """The timing as it is stored, in the terms of Prefect's schedules.
+
+    Raises:
+        ValueError: not exactly one of ``cron``, ``interval`` and ``rrule``, or a bad value.
+    """
+    given = {"cron": cron, "interval": interval, "rrule": rrule}
+    kinds = [name for name, value in given.items() if value is not None]
+    if len(kinds) != 1:
+        raise ValueError(f"A schedule needs one of cron, interval and rrule, not {' and '.join(kinds) or 'none'}.")
+    found: dict[str, Any] = {kinds[0]: given[kinds[0]]}
+    if interval is not None:
+        length = interval if isinstance(interval, timedelta) else _seconds(interval)
+        if length <= timedelta(0):
+            raise ValueError(f"The interval of a schedule must be longer than 0 s, not {length}.")
+        found["interval"] = length.total_seconds()
+    if anchor is not None:
+        if interval is None:
+            raise ValueError("anchor is for an interval: cron and rrule have their own times.")
+        if not isinstance(anchor, datetime) or anchor.tzinfo is None:
+            raise ValueError(f"anchor must be a time with a zone, not {anchor!r}.")
+        found["anchor_date"] = anchor.astimezone(UTC).isoformat()
+    if timezone is not None:
+        try:
+            ZoneInfo(timezone)
+        except (LookupError, ValueError, OSError, TypeError) as error:
+            raise ValueError(f"{timezone!r} is not a time zone. Use an IANA name such as 'Europe/Berlin'.") from error
+    if timezone is not None or interval is None:
+        found["timezone"] = timezone or "UTC"
+    return found
+
+
+def _seconds(interval: Any) -> timedelta:
+    try:
+        return timedelta(seconds=float(interval))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"interval must be a timedelta or seconds, not {interval!r}.") from error

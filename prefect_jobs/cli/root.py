@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import condor, database, jobs, monitor, schedulers, serve
+from prefect_jobs.cli import condor, database, jobs, monitor, schedulers, schedules, serve
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(condor.app, name="condor")
 app.add_typer(database.app, name="db")
+app.add_typer(schedules.app, name="schedules")
 jobs.register(app)
 schedulers.register(app)
 monitor.register(app)

@@ -167,6 +167,11 @@ class JobFields(CustomStatuses):
         return self.handle.backend.site.flow_run_url(run) if run else None
 
     @property
+    def schedule(self) -> str | None:
+        """The name of the schedule that the job comes from; ``None``: it comes from none."""
+        return self.handle.record.schedule
+
+    @property
     def remote_id(self) -> str | None:
         """The id at the scheduler."""
         return self.handle.record.remote_id

@@ -33,6 +33,7 @@ def details(job: Job) -> dict[str, Any]:
         "description": job.description,
         "workspace": job.workspace,
         "scheduler": job.handle.record.scheduler,
+        "schedule": job.schedule,
         "creation_time": job.creation_time,
         "start_time": job.start_time,
         "completion_time": job.completion_time,

@@ -1,11 +1,11 @@
-"""The deployments for runs of jobs, and those with a schedule."""
+"""The deployments for runs of jobs."""
 
 import pkgutil
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from prefect_jobs.naming import unique_name
-from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
+from prefect_jobs.projection.prefect_connection import PrefectConnection
 
 #: Prefect reserves names that begin with "prefect".
 WORK_POOL = "jobs"
@@ -24,7 +24,7 @@ class Deployments(PrefectConnection):
         Returns:
             Its name, ``flow/app``.
         """
-        flow = _load_flow(entrypoint)
+        flow = load_flow(entrypoint)
         self._deployments[app, entrypoint] = self._make_deployment(app, entrypoint, flow)
         return f"{flow.name}/{app}"
 
@@ -34,7 +34,7 @@ class Deployments(PrefectConnection):
             return known
         from prefect.exceptions import ObjectNotFound
 
-        flow = _load_flow(entrypoint)
+        flow = load_flow(entrypoint)
         with self._calling() as client:
             try:
                 found = client.read_deployment_by_name(f"{flow.name}/{app}").id
@@ -54,6 +54,7 @@ class Deployments(PrefectConnection):
         name: str | None = None,
         parameters: dict[str, Any] | None = None,
         schedules: Any = None,
+        tags: Sequence[str] = (),
     ) -> UUID:
         from prefect.client.schemas.actions import WorkPoolCreate
         from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -76,51 +77,12 @@ class Deployments(PrefectConnection):
                 parameters=parameters or {"app": app},
                 parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
                 description=flow.description,
-                tags=["prefect-jobs", f"app:{app}"],
+                tags=["prefect-jobs", f"app:{app}", *tags],
                 # These runs name their job in SQL, not in their parameters.
                 enforce_parameter_schema=False,
             )
 
-    def create_scheduled(
-        self, app: str, name: str, entrypoint: str, parameters: dict[str, Any], schedule: Any
-    ) -> tuple[str, UUID]:
-        """A deployment with a schedule.
 
-        Returns:
-            Its name, ``flow/name``, and its id.
-        """
-        from prefect.client.schemas.actions import DeploymentScheduleCreate
-
-        flow = _load_flow(entrypoint)
-        wanted = f"{app} {name}"
-        # Prefect accepts neither '/' nor '%'. A name that is cut or replaced must not equal that of another schedule.
-        full = unique_name(wanted, wanted.replace("/", "-").replace("%", "-")[:150])
-        deployment = self._make_deployment(
-            app,
-            entrypoint,
-            flow,
-            name=full,
-            parameters=parameters,
-            schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
-        )
-        return f"{flow.name}/{full}", deployment
-
-    def pause_deployment(self, deployment: UUID, *, paused: bool) -> None:
-        """Pauses or resumes a deployment's schedules."""
-        with self._calling() as client:
-            if paused:
-                client.pause_deployment(deployment)
-            else:
-                client.resume_deployment(deployment)
-
-    def delete_deployment(self, deployment: UUID) -> None:
-        """Deletes a deployment; its runs stay."""
-        try:
-            with self._calling() as client:
-                client.delete_deployment(deployment)
-        except RunGone:
-            return
-
-
-def _load_flow(entrypoint: str) -> Any:
+def load_flow(entrypoint: str) -> Any:
+    """The flow at ``module:function``."""
     return pkgutil.resolve_name(entrypoint)

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import httpx
 
-from prefect_jobs.projection.deployments import Deployments
 from prefect_jobs.projection.prefect_connection import RunGone
 from prefect_jobs.projection.run_states import NO_SUCH_CALL, RunStates, plain
+from prefect_jobs.projection.schedules import ScheduledDeployments
 from prefect_jobs.projection.states import Face
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class NewRun:
         }
 
 
-class FlowRuns(Deployments, RunStates):
+class FlowRuns(ScheduledDeployments, RunStates):
     """Flow runs, their states, and their deployments."""
 
     def __init__(self) -> None:

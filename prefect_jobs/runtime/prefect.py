@@ -56,11 +56,19 @@ class PrefectAccess:
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
         """The URL of a flow run, if a UI is configured."""
+        return self._url(f"runs/flow-run/{flow_run_id}")
+
+    def deployment_url(self, deployment_id: str) -> str | None:
+        """The URL of a deployment, if a UI is configured."""
+        return self._url(f"deployments/deployment/{deployment_id}")
+
+    @staticmethod
+    def _url(path: str) -> str | None:
         try:
             base = loading.answer(_ui_url, strict=True)
         except TimeoutError:
             return None
-        return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
+        return f"{base.rstrip('/')}/{path}" if base else None
 
 
 def _ui_url() -> str:

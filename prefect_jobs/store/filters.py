@@ -37,6 +37,7 @@ FIELDS: dict[str, InstrumentedAttribute[Any]] = {
     "scheduler": JobRow.scheduler,
     "remote_id": JobRow.remote_id,
     "flow_run_id": JobRow.flow_run_id,
+    "schedule": JobRow.schedule,
 }
 LOOKUPS = ("in", "lt", "lte", "gt", "gte", "contains", "icontains", "startswith", "isnull")
 _TIMES = {

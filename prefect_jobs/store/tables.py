@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database with another one is not changed.
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0005"
 #: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
 #: the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -116,6 +116,7 @@ class JobRow(Base):
     face_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     results_owner: Mapped[str | None] = mapped_column(String(64))
     results_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    schedule: Mapped[str | None] = mapped_column(Text)
     #: The job must still be polled: it is not final.
     watched: Mapped[bool] = mapped_column(Boolean, default=True)
 
@@ -144,6 +145,22 @@ class JobRow(Base):
         # Ids are never used again: a flow run's idempotency key contains one.
         {"sqlite_autoincrement": True},
     )
+
+
+class ScheduleRow(Base):
+    """A schedule; :class:`prefect_jobs.records.ScheduleRecord` explains the columns."""
+
+    __tablename__ = "schedules"
+
+    #: Digest of app, user and name, which together may be too long for an index.
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    label: Mapped[str] = mapped_column(String(255), index=True)
+    user: Mapped[str] = mapped_column("username", String(255))
+    name: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(String(255))
+    deployment_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    timing: Mapped[dict[str, Any]] = mapped_column(Json)
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json)
 
 
 class GroupRow(Base):

@@ -218,6 +218,15 @@ class PrefectView:
         """An answer of its API to a question."""
         return self._api.post(path, json=wanted).raise_for_status().json()
 
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """An answer of its API to a change."""
+        answer = self._api.request(method, path, json=body).raise_for_status()
+        return answer.json() if answer.content else None
+
+    def status(self, path: str) -> int:
+        """The code of an answer of its API."""
+        return self._api.get(path).status_code
+
     def exists(self, flow_run_id: str) -> bool:
         """Whether there is such a run."""
         return self._api.get(f"/flow_runs/{flow_run_id}").status_code == 200

@@ -124,7 +124,7 @@ def test_a_schedule_of_workflows(manager: JobManager, alice: CondorScheduler) ->
         "each night", "alice", "CONDORWORKFLOW", cron="0 3 * * *", scheduler=alice, nodes=nodes, max_jobs={"big": 2}
     )
     # then
-    assert schedule.name == "condor-workflow/test_app each night"
+    assert schedule.name == "each night"
     schedule.delete()
 
 

@@ -68,6 +68,12 @@ def contents(url: str) -> dict[str, Any]:
         }
 
 
+def alter(database: Database, change: str) -> None:
+    """Changes the table of jobs."""
+    with database.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE jobs {change}"))
+
+
 @pytest.fixture
 def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 0.2)
@@ -154,9 +160,11 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     with monkeypatch.context() as older, opened(empty_database_url) as database:
         older.setattr(database_module, "SCHEMA_HEAD", "0001")
         store = Store(database)
+        alter(database, "ADD COLUMN schedule TEXT")  # which this version writes
         job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
         job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),))).after
         identity = store.identity
+        alter(database, "DROP COLUMN schedule")
     before = contents(empty_database_url)
     assert "job_nodes" not in before
 
@@ -169,8 +177,11 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     # Then: everything is there, and the job can be given nodes.
     after = contents(empty_database_url)
     assert after.pop("job_nodes")[1] == []
-    for table in ("job_blobs", "job_checks", "leases"):
+    for table in ("job_blobs", "job_checks", "leases", "schedules"):
         assert after.pop(table)[1] == []
+    columns, rows = after["jobs"]
+    assert columns.pop() == ("schedule", "TEXT")
+    after["jobs"] = (columns, [row[:-1] for row in rows])
     assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
     before.pop(VERSION_TABLE)
     assert after == before
@@ -188,13 +199,13 @@ def test_a_migration_that_fails_leaves_the_database_empty(
     with opened(empty_database_url) as database:
         with database.engine.begin() as connection:
             # The last of the tables that the migrations make.
-            connection.execute(text("CREATE TABLE job_blobs (mine INTEGER)"))
+            connection.execute(text("CREATE TABLE schedules (mine INTEGER)"))
         before = contents(empty_database_url)
 
-        with pytest.raises(DatabaseError, match="job_blobs"):
+        with pytest.raises(DatabaseError, match="schedules"):
             database.ensure_schema()
 
-    assert contents(empty_database_url) == before == {"job_blobs": ([("mine", "INTEGER")], [])}
+    assert contents(empty_database_url) == before == {"schedules": ([("mine", "INTEGER")], [])}
 
 
 # -- files -------------------------------------------------------------------------------------------------

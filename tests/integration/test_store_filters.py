@@ -55,6 +55,7 @@ def three(new_store: Callable[[], Store]) -> Store:
                 scheduler=f"scheduler-{name}",
                 remote_id=f"{number}",
                 flow_run_id=f"run-{name}",
+                schedule=f"schedule {name}",
             )
         )
     store.insert(draft("none", label="-", user="-", class_name="-", creation_time=DAY - timedelta(days=9)))
