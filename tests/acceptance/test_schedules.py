@@ -259,6 +259,11 @@ def test_the_commands(manager: JobManager, nightly: Schedule, prefect_view: Pref
     assert [schedule.user for schedule in manager.list_schedules()] == ["bob"]
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 @pytest.mark.anyio
 async def test_the_async_twins(manager: JobManager, nightly: Schedule, prefect_view: PrefectView) -> None:
     assert await manager.alist_schedules() == [await manager.aget_schedule("nightly")]
