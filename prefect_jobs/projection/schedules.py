@@ -123,10 +123,10 @@ class ScheduledDeployments(Deployments):
         except RunGone:
             return
 
-    def run_deployment(self, deployment: str) -> str:
-        """Starts a run of a deployment now; returns its id."""
+    def run_deployment(self, deployment: str, key: str) -> str:
+        """Starts a run of a deployment now; returns its id. A repeat with the same key starts no other."""
         with self._calling() as client:
-            body = {"state": {"type": "SCHEDULED"}}
+            body = {"state": {"type": "SCHEDULED"}, "idempotency_key": key}
             made = client.request("POST", _NEW_RUN, path_params={"id": deployment}, json=body).json()
             return str(made["id"])
 

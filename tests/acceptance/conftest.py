@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from prefect_jobs import App, CondorJob, DaskJob, JobManager, create_condor_scheduler, create_dask_scheduler
@@ -18,7 +17,7 @@ from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
 from tests.dask_cluster import DaskCluster
-from tests.support import PostgresServer, eventually, missing, postgres_programs
+from tests.support import PostgresServer, eventually, missing, postgres_programs, prefect_http
 
 
 class TestApp(App):
@@ -179,7 +178,7 @@ class PrefectView:
     """What people see in Prefect, read through its API as its UI does."""
 
     def __init__(self, api_url: str) -> None:
-        self._api = httpx.Client(base_url=api_url, timeout=30)
+        self._api = prefect_http(api_url)
 
     def run(self, job: Any) -> dict[str, Any]:
         """The flow run of a job, once it shows the job as it is: a busy machine may take more than the 3 seconds

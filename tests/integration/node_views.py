@@ -11,7 +11,7 @@ from prefect_jobs.projection.prefect_api import PrefectApi
 from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import Change, JobRecord, NodeRecord
 from prefect_jobs.store import Store
-from tests.support import draft, eventually
+from tests.support import draft, eventually, prefect_http
 
 FLOW = "prefect_jobs.flows.basic_job:basic_job"
 
@@ -80,7 +80,7 @@ class View:
     """Nodes and artifacts as Prefect's UI reads them."""
 
     def __init__(self, api_url: str) -> None:
-        self._api = httpx.Client(base_url=api_url, timeout=30)
+        self._api = prefect_http(api_url)
 
     def graph(self, run: str) -> dict[str, set[str]]:
         """Names of the nodes with those of their parents."""

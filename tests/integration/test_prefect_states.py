@@ -10,7 +10,7 @@ import pytest
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway
 from prefect_jobs.projection.states import Face
-from tests.support import eventually
+from tests.support import eventually, prefect_http
 
 pytestmark = pytest.mark.prefect
 
@@ -76,12 +76,14 @@ def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
 
 def person_sets(server: PrefectServerInfo, run: str, kind: str, name: str) -> str:
     body = {"state": {"type": kind, "name": name}, "force": True}
-    answer = httpx.post(f"{server.api_url}/flow_runs/{run}/set_state", json=body).raise_for_status()
+    with prefect_http(server.api_url) as http:
+        answer = http.post(f"/flow_runs/{run}/set_state", json=body).raise_for_status()
     return str(answer.json()["state"]["id"])
 
 
 def stands(server: PrefectServerInfo, run: str) -> dict[str, str]:
-    found: dict[str, str] = httpx.get(f"{server.api_url}/flow_runs/{run}").raise_for_status().json()["state"]
+    with prefect_http(server.api_url) as http:
+        found: dict[str, str] = http.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
     return found
 
 
@@ -222,5 +224,6 @@ def test_runs_are_deleted_together(
     patiently(lambda: api.delete_runs([first, second, str(uuid.uuid4())]))
     patiently(lambda: api.delete_runs([first]))  # gone already
 
-    codes = [httpx.get(f"{prefect_server.api_url}/flow_runs/{run}").status_code for run in (first, second, other)]
+    with prefect_http(prefect_server.api_url) as http:
+        codes = [http.get(f"/flow_runs/{run}").status_code for run in (first, second, other)]
     assert codes == [404, 404, 200]

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from prefect_jobs import CondorJob, DaskJob, ResultUnavailable, statuses
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.base import Job
 from tests.acceptance.soak import work
 from tests.acceptance.soak.plan import JobPlan
+from tests.support import prefect_http
 
 _WHICH = ("ClusterId", "ProcId", "PrefectJobsToken")
 _ATTRIBUTES = (
@@ -108,7 +107,7 @@ def shown(jobs: Mapping[int, Job], plans: Iterable[JobPlan], api_url: str) -> li
 
 
 def _runs(api_url: str) -> Iterator[dict[str, Any]]:
-    with httpx.Client(base_url=api_url, timeout=60) as api:
+    with prefect_http(api_url) as api:
         for offset in range(0, 100_000, _PAGE):
             question = {
                 "flow_runs": {"tags": {"all_": ["prefect-jobs"]}},
