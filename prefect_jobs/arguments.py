@@ -1,5 +1,6 @@
 """The arguments of ``create_job`` and ``schedule_job``: checked, and turned into a record or a flow's parameters."""
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.store.values import dump_json
 
 #: Keyword arguments of ``create_job`` that every type takes.
 COMMON = ("description", "workspace", "extended_properties", "process_results_function")
@@ -68,7 +70,8 @@ def flow_parameters(
     """
     own = {key: value for key, value in kwargs.items() if key in cls.flow_parameters}
     common = {key: value for key, value in kwargs.items() if key not in own}
-    draft(label, name, user, None, type_name, cls, common)  # raises now what create_job would raise in the run
+    # Raises now what create_job would raise in the run.
+    cls(get_runtime(), draft(label, name, user, None, type_name, cls, common)).check_fields()
     owner = user_name(user)
     parameters = {"name": name, "user": owner, "app": label, **_serializable(common)}
     # Other processes, in other folders, execute the runs.
@@ -79,7 +82,11 @@ def flow_parameters(
     scheduler = parameters.get("scheduler")
     if scheduler is not None:
         parameters["scheduler"] = _scheduler_name(scheduler)
-    return parameters
+    try:
+        found: dict[str, Any] = json.loads(dump_json(parameters))
+    except ValueError as error:
+        raise ValueError(f"The arguments of a schedule must be JSON values: {error}.") from error
+    return found
 
 
 def _workspace(given: str | os.PathLike[str] | None, label: str, user: str) -> str:
@@ -106,7 +113,7 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
 
 
 def _serializable(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in values.items() if key in COMMON or value is not None}
+    found = {key: value for key, value in values.items() if value is not None}
     function = found.get("process_results_function")
     if function is not None:
         found["process_results_function"] = hooks.dotted_path(function)

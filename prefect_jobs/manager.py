@@ -15,7 +15,7 @@ from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
-from prefect_jobs.schedule import PATIENCE, Schedule, timing
+from prefect_jobs.schedule import PATIENCE, Schedule, changing, timing
 from prefect_jobs.store.filters import JobQuery
 
 log = logging.getLogger(__name__)
@@ -234,12 +234,14 @@ class JobManager:
         parameters = arguments.flow_parameters(self.label, name, user, type_name, cls, kwargs)
         runtime, owner = get_runtime(), user_name(user)
         wanted = ScheduleRecord(self.label, owner, name, type_name, times, parameters)
-        before = runtime.store.schedule(self.label, owner, name)
-        deployment = runtime.prefect.ask(
-            lambda api: api.put_schedule(wanted, before, cls.flow_entrypoint, active), patience=PATIENCE
-        )
-        record = replace(wanted, deployment_id=deployment)
-        runtime.store.save_schedule(record)
+        with changing(wanted):
+            before = runtime.store.schedule(self.label, owner, name)
+            deployment = runtime.prefect.ask(
+                lambda api: api.put_schedule(wanted, before, runtime.store.identity, cls.flow_entrypoint, active),
+                patience=PATIENCE,
+            )
+            record = replace(wanted, deployment_id=deployment)
+            runtime.store.save_schedule(record)
         return self.schedule_for(record)
 
     def list_schedules(self, user: Any = None) -> list[Schedule]:

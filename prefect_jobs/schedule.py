@@ -1,21 +1,28 @@
 """A job on a schedule: a Prefect deployment that makes a run for each job."""
 
+import logging
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from anyio.to_thread import run_sync
 
+from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.projection.prefect_api import PrefectApi, RunGone
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import get_runtime
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 #: Seconds for which a call waits for Prefect.
 PATIENCE = 10.0
@@ -69,16 +76,25 @@ class Schedule:
             ValueError: the schedule was deleted in Prefect; as all calls that need it.
             SchedulerConnectionError: Prefect cannot be reached; as all calls that need it.
         """
-        self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=True))
+        self._ask(lambda api: api.pause_schedule(self.deployment_id))
 
     def resume(self) -> None:
         """Makes runs again."""
-        self._ask(lambda api: api.pause_deployment(UUID(self.deployment_id), paused=False))
+        self._ask(lambda api: api.resume_schedule(self.deployment_id))
 
     def delete(self) -> None:
         """Deletes the schedule, and runs of it that have not begun; its jobs stay."""
-        self._ask(lambda api: api.delete_deployment(UUID(self.deployment_id)))
-        get_runtime().store.delete_schedule(self._record)
+        store = get_runtime().store
+        present = store.schedule(self._record.label, self.user, self.name)
+        # Another call may have made it again since this object was made.
+        ids = {self.deployment_id, present.deployment_id if present is not None else None}
+
+        def delete(api: PrefectApi) -> bool:
+            return any([api.delete_deployment(UUID(each)) for each in ids if each])
+
+        if not self._ask(delete):
+            log.warning("Prefect has no deployment of the schedule %r; it was deleted there before", self.name)
+        store.delete_schedule(self._record)
 
     def update(self, **changes: Any) -> "Schedule":
         """Changes some of the arguments of ``schedule_job``; the others stay.
@@ -93,14 +109,22 @@ class Schedule:
             ValueError: a bad value.
             TypeError: an unknown keyword.
         """
-        record = self._record
+        fixed = sorted({"name", "user", "job_type", "active"} & changes.keys())
+        if fixed:
+            raise TypeError(f"update() does not change {', '.join(fixed)}. See schedule_job(), pause() and resume().")
+        record = get_runtime().store.schedule(self._record.label, self.user, self.name)
+        if record is None:
+            raise ValueError(f"The schedule {self.name!r} was deleted. Call schedule_job() again.")
+        job_type = registry.load(record.type)
+        if job_type is None:
+            raise ValueError(f"The schedule {self.name!r} has the type {record.type!r}, which is not installed here.")
         stored = {name: value for name, value in record.timing.items() if name != "anchor_date"}
         if "anchor_date" in record.timing:
             stored["anchor"] = datetime.fromisoformat(record.timing["anchor_date"])
         if {"cron", "interval", "rrule"} & changes.keys():
             stored = {name: value for name, value in stored.items() if name == "timezone"}
         own = {name: value for name, value in record.parameters.items() if name not in ("name", "user", "app")}
-        return self._manager.schedule_job(record.name, record.user, record.type, **{**stored, **own, **changes})
+        return self._manager.schedule_job(record.name, record.user, job_type, **{**stored, **own, **changes})
 
     def run_now(self) -> str:
         """Starts a run of it now, besides those of the schedule; returns the id of the flow run."""
@@ -112,7 +136,7 @@ class Schedule:
         return self._ask(lambda api: api.next_runs(self.deployment_id, count))
 
     def jobs(self, limit: int | None = None) -> list[Job]:
-        """The jobs of this schedule, the newest first; jobs that an earlier version made are not known to it."""
+        """The jobs of this schedule and user, the newest first; not those that an earlier version made."""
         return self._manager.list_jobs(user=self.user, filters={"schedule": self.name}, order_by="-id", limit=limit)
 
     def _ask(self, question: Callable[[PrefectApi], T]) -> T:
@@ -152,6 +176,26 @@ class Schedule:
     async def ajobs(self, limit: int | None = None) -> list[Job]:
         """As :meth:`jobs`."""
         return await run_sync(self.jobs, limit)
+
+
+@contextmanager
+def changing(record: ScheduleRecord) -> Iterator[None]:
+    """Lets one process at a time change a schedule.
+
+    Raises:
+        SchedulerConnectionError: another process does so for a long time.
+    """
+    store, owner = get_runtime().store, uuid.uuid4().hex
+    name = f"schedule:{store.schedule_key(record)}"
+    deadline = time.monotonic() + PATIENCE
+    while not store.claim_lease(name, owner, 3 * PATIENCE):
+        if time.monotonic() > deadline:
+            raise SchedulerConnectionError(f"Another process changes the schedule {record.name!r}. Try again.")
+        Event().wait(0.1)
+    try:
+        yield
+    finally:
+        store.release_lease(name, owner)
 
 
 def timing(

@@ -28,7 +28,7 @@ def root(context: typer.Context) -> None:
 @app.command("list")
 @command
 def list_(label: AppOption = None, user: UserOption = None, as_json: JsonOption = False) -> None:
-    """List schedules, with the arguments of the last call of schedule_job."""
+    """List schedules, with what the last call of schedule_job said; Prefect has what people changed since."""
     rows = [
         {
             "name": record.name,
@@ -36,6 +36,7 @@ def list_(label: AppOption = None, user: UserOption = None, as_json: JsonOption 
             "user": record.user,
             "type": record.type,
             "timing": record.timing,
+            "parameters": record.parameters,
             "deployment_id": record.deployment_id,
         }
         for record in get_runtime().store.schedules(label, user)

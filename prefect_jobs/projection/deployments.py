@@ -55,6 +55,7 @@ class Deployments(PrefectConnection):
         parameters: dict[str, Any] | None = None,
         schedules: Any = None,
         tags: Sequence[str] = (),
+        paused: bool | None = None,
     ) -> UUID:
         from prefect.client.schemas.actions import WorkPoolCreate
         from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -77,7 +78,8 @@ class Deployments(PrefectConnection):
                 parameters=parameters or {"app": app},
                 parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
                 description=flow.description,
-                tags=["prefect-jobs", f"app:{app}", *tags],
+                tags=list(dict.fromkeys(["prefect-jobs", f"app:{app}", *tags])),
+                paused=paused,
                 # These runs name their job in SQL, not in their parameters.
                 enforce_parameter_schema=False,
             )

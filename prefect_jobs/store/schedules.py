@@ -62,6 +62,11 @@ class ScheduleStore:
             row = connection.execute(wanted).mappings().first()
             return None if row is None else ScheduleRecord(**row)
 
+    @staticmethod
+    def schedule_key(record: ScheduleRecord) -> str:
+        """Identifies the app, user and name of a schedule."""
+        return _key(record.label, record.user, record.name)
+
     def delete_schedule(self, record: ScheduleRecord) -> None:
         """Removes a schedule."""
         with self.database.writing() as connection:

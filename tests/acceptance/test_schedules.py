@@ -3,9 +3,11 @@
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -16,6 +18,8 @@ from prefect_jobs import CondorScheduler, JobManager
 from prefect_jobs.cli.root import app
 from prefect_jobs.flows.condor_job import condor_job
 from prefect_jobs.jobs.summary import details
+from prefect_jobs.records import ScheduleRecord
+from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.schedule import Schedule
 from tests.acceptance.conftest import PrefectView
 
@@ -50,11 +54,13 @@ def changed(view: PrefectView, schedule: Schedule) -> str:
     there = deployed(view, schedule)
     path = f"/deployments/{schedule.deployment_id}"
     parameters = {**there["parameters"], "description": "set by hand"}
+    parameters["attributes"] = {**parameters["attributes"], "request_memory": "8GB"}
     view.request("PATCH", path, {"parameters": parameters, "tags": [*there["tags"], "mine"], "paused": True})
     ours = there["schedules"][0]["id"]
     timing = {"cron": "30 4 * * *", "timezone": "Europe/Berlin"}
-    view.request("PATCH", f"{path}/schedules/{ours}", {"active": False, "schedule": timing})
-    theirs = [{"schedule": {"interval": 7200.0}, "active": True, "slug": "theirs"}]
+    only_here = {"num_jobs": 3}
+    view.request("PATCH", f"{path}/schedules/{ours}", {"active": False, "schedule": timing, "parameters": only_here})
+    theirs = [{"schedule": {"interval": 7200.0}, "active": True, "slug": "theirs", "parameters": {"name": "more"}}]
     (made,) = view.request("POST", f"{path}/schedules", theirs)
     return str(made["id"])
 
@@ -84,8 +90,7 @@ def test_the_same_call_again_changes_nothing(manager: JobManager, nightly: Sched
     assert again(manager) == nightly
     # then
     there = deployed(prefect_view, nightly)
-    for name in ("parameters", "tags", "paused", "schedules"):
-        assert there[name] == before[name], name
+    assert there == before  # also the time of its last change: Prefect removes the next runs at each one
     assert by_slug(there)["theirs"]["id"] == theirs
 
 
@@ -98,8 +103,8 @@ def test_another_call_changes_what_it_says_and_nothing_else(
     # then
     there = deployed(prefect_view, nightly)
     ours = by_slug(there)["prefect-jobs"]
-    assert ours["schedule"]["cron"] == "0 6 * * *" and not ours["active"]
-    assert there["parameters"]["attributes"] == {"executable": "/bin/false"}
+    assert ours["schedule"]["cron"] == "0 6 * * *" and not ours["active"] and ours["parameters"] == {"num_jobs": 3}
+    assert there["parameters"]["attributes"] == {"executable": "/bin/false", "request_memory": "8GB"}
     assert there["parameters"]["description"] == "set by hand"
     assert there["paused"] and "mine" in there["tags"] and "theirs" in by_slug(there)
 
@@ -114,8 +119,20 @@ def test_update_changes_some_arguments(manager: JobManager, nightly: Schedule, p
     there = deployed(prefect_view, newer)
     assert by_slug(there)["prefect-jobs"]["schedule"] == timing
     assert (there["parameters"]["num_jobs"], there["parameters"]["attributes"]["executable"]) == (2, "/bin/false")
+    # an object of before knows what was changed since
+    newest = nightly.update(timezone="America/New_York")
+    there = deployed(prefect_view, newest)
+    timing = by_slug(there)["prefect-jobs"]["schedule"]
+    assert (timing["interval"], timing["timezone"]) == (7200, "America/New_York")
+    assert timing["anchor_date"].startswith("2026-01-01T00:00:00")
+    assert there["parameters"]["num_jobs"] == 2
     with pytest.raises(TypeError, match="colour"):
         newer.update(colour="red")
+    with pytest.raises(TypeError, match="does not change active, user"):
+        newer.update(active=False, user="bob")
+    newer.delete()
+    with pytest.raises(ValueError, match="was deleted"):
+        nightly.update(num_jobs=3)
 
 
 def test_a_schedule_may_change_its_type(manager: JobManager, nightly: Schedule, prefect_view: PrefectView) -> None:
@@ -123,7 +140,9 @@ def test_a_schedule_may_change_its_type(manager: JobManager, nightly: Schedule, 
     new = manager.schedule_job("nightly", "alice", "BASIC", cron="0 3 * * *")
     there = deployed(prefect_view, new)
     assert there["entrypoint"].endswith(":basic_job") and "attributes" not in there["parameters"]
-    assert not by_slug(there)["prefect-jobs"]["active"]  # people have paused it
+    # what people have changed
+    assert not by_slug(there)["prefect-jobs"]["active"] and there["paused"] and "mine" in there["tags"]
+    assert by_slug(there)["theirs"]["parameters"] == {"name": "more"}
     assert prefect_view.status(f"/deployments/{nightly.deployment_id}") == 404
     assert manager.list_schedules() == [new]
 
@@ -154,6 +173,8 @@ def test_the_next_runs(manager: JobManager, nightly: Schedule) -> None:
     assert len(weekly.next_runs(5)) == 5
     off = manager.schedule_job("off", "alice", "BASIC", interval=3600, active=False)
     assert off.next_runs() == []
+    off.resume()
+    assert len(off.next_runs(2)) == 2
 
 
 def test_a_run_now_and_the_jobs_of_a_schedule(
@@ -187,7 +208,8 @@ def test_a_schedule_that_was_deleted_in_prefect(
             call()
     new = again(manager)
     assert new.deployment_id != nightly.deployment_id and new.next_runs(1)
-    new.delete()
+    nightly.delete()  # an object of before
+    assert prefect_view.status(f"/deployments/{new.deployment_id}") == 404
     new.delete()
     assert manager.list_schedules() == []
 
@@ -211,7 +233,7 @@ def test_a_schedule_of_an_earlier_version_is_taken_over(
     # then
     assert new.deployment_id == made["id"]
     (timing,) = deployed(prefect_view, new)["schedules"]
-    assert timing["schedule"]["timezone"] == "Europe/Berlin"
+    assert (timing["schedule"]["timezone"], timing["slug"]) == ("Europe/Berlin", "prefect-jobs")
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -225,6 +247,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"cron": "0 3 * * *", "anchor": datetime(2026, 1, 1, tzinfo=UTC)}, "anchor is for an interval"),
     ({"interval": 60, "anchor": datetime(2026, 1, 1)}, "a time with a zone"),
     ({"interval": 60, "num_jobs": "many"}, "number of processes"),
+    ({"interval": 60, "extended_properties": {"since": datetime(2026, 1, 1, tzinfo=UTC)}}, "must be JSON values"),
+    ({"rrule": "FREQ=DAILY;COUNT=3"}, "Add a DTSTART"),
 ]
 
 
@@ -294,3 +318,67 @@ def test_a_run_makes_a_job_of_the_schedule(manager: JobManager, alice: CondorSch
     assert details(job)["schedule"] == "each day"
     schedule.delete()
     assert manager.get_job(job.id or 0) is not None
+
+
+def test_names_that_could_be_others(manager: JobManager, prefect_view: PrefectView) -> None:
+    names = [
+        ("alice smith", "run"),
+        ("alice", "smith run"),
+        ("bob", "R&D? <a>#1"),
+        ("bob", "R-D- -a--1"),
+        ("bob", "x" * 900),
+    ]
+    made = [manager.schedule_job(name, user, "BASIC", interval=3600) for user, name in names]
+    assert len({schedule.deployment_id for schedule in made}) == len(names)
+    for (user, name), schedule in zip(names, made, strict=True):
+        assert deployed(prefect_view, schedule)["parameters"]["user"] == user
+        # found again by its name, where no row tells
+        get_runtime().store.delete_schedule(ScheduleRecord("test_app", user, name, "BASIC"))
+        assert manager.schedule_job(name, user, "BASIC", interval=3600) == schedule
+        schedule.delete()
+
+
+def test_another_database_has_schedules_of_its_own(
+    manager: JobManager, nightly: Schedule, prefect_view: PrefectView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = get_runtime().store
+    store.delete_schedule(ScheduleRecord("test_app", "alice", "nightly", "CONDOR"))
+    with monkeypatch.context() as other:
+        other.setattr(type(store), "identity", "another database")
+        theirs = again(manager, cron="0 7 * * *")
+    assert theirs.deployment_id != nightly.deployment_id
+    theirs.delete()
+    assert by_slug(deployed(prefect_view, nightly))["prefect-jobs"]["schedule"]["cron"] == "0 3 * * *"
+    assert again(manager) == nightly
+
+
+def test_arguments_that_the_flow_does_not_take(manager: JobManager) -> None:
+    with pytest.raises(ValueError, match="'dask-job' takes no workspace"):
+        manager.schedule_job("x", "alice", "DASK", interval=60, function="os.getcwd", workspace="here")
+    with pytest.raises(ValueError, match="not blank"):
+        manager.schedule_job(" ", "alice", "BASIC", interval=60)
+    assert manager.list_schedules() == []
+
+
+def test_values_that_json_writes_otherwise_are_no_change(manager: JobManager, prefect_view: PrefectView) -> None:
+    def call() -> Schedule:
+        return manager.schedule_job(
+            "x", "alice", "DASK", interval=3600, function="builtins.max", arguments=[(1, 2)], description=None
+        )
+
+    there = deployed(prefect_view, call())
+    assert "description" not in there["parameters"]
+    schedule = call()
+    assert deployed(prefect_view, schedule) == there
+    schedule.delete()
+
+
+def test_one_call_at_a_time(manager: JobManager) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda hour: again(manager, cron=f"0 {hour} * * *"), range(4)))
+    assert len({schedule.deployment_id for schedule in made}) == 1
+    (schedule,) = manager.list_schedules()
+    record = get_runtime().store.schedule("test_app", "alice", "nightly")
+    assert record is not None
+    assert record.timing["cron"] == f"0 {schedule.next_runs(1)[0].astimezone(ZoneInfo('Europe/Berlin')).hour} * * *"
+    schedule.delete()
