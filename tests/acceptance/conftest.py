@@ -4,6 +4,7 @@ import gc
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from prefect_jobs import App, CondorJob, DaskJob, JobManager, create_condor_scheduler, create_dask_scheduler
 from prefect_jobs.blocks import CondorScheduler, DaskScheduler
-from prefect_jobs.errors import LocalPartError
+from prefect_jobs.errors import LocalPartError, SchedulerConnectionError
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
@@ -97,6 +98,18 @@ def _block(pool: PersonalPool, who: str) -> CondorScheduler:
     return block
 
 
+def read(block: CondorScheduler | DaskScheduler) -> None:
+    """Reads a block as jobs do, so that it is known. On a busy machine one read may take longer than the 3 seconds
+    for which a call waits; tests that are not about that try again."""
+    runtime = get_runtime()
+    for _ in range(5):
+        if runtime.projector.away is not None:
+            return
+        with suppress(SchedulerConnectionError):
+            runtime.prefect.lookup.get(str(block.name))
+            return
+
+
 ShellJob = Callable[..., CondorJob]
 
 
@@ -105,6 +118,7 @@ def shell_job(manager: JobManager, alice: CondorScheduler) -> ShellJob:
     """Makes a job that runs a line of shell at the pool."""
 
     def make(line: str, **more: Any) -> CondorJob:
+        read(alice)
         attributes = {
             "executable": "/bin/sh",
             "transfer_executable": False,
@@ -167,6 +181,7 @@ def dask_job(manager: JobManager, dask: DaskScheduler) -> DaskJobs:
     """Makes a job for the cluster."""
 
     def make(name: str = "a job", scheduler: DaskScheduler = dask, **more: Any) -> DaskJob:
+        read(scheduler)
         job = manager.create_job(name, "alice", job_type="DASK", scheduler=scheduler, **more)
         assert isinstance(job, DaskJob)
         return job
