@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a call waits for Prefect.
 PATIENCE = 10.0
-#: The keywords that say when the jobs run.
-TIMING = ("cron", "interval", "rrule", "timezone", "anchor")
 
 
 class Manager(Protocol):
@@ -215,6 +213,8 @@ def timing(
     if len(kinds) != 1:
         raise ValueError(f"A schedule needs one of cron, interval and rrule, not {' and '.join(kinds) or 'none'}.")
     found: dict[str, Any] = {kinds[0]: given[kinds[0]]}
+    if interval is None and not isinstance(found[kinds[0]], str):
+        raise ValueError(f"{kinds[0]} must be a text, not {found[kinds[0]]!r}.")
     if interval is not None:
         length = interval if isinstance(interval, timedelta) else _seconds(interval)
         if length <= timedelta(0):

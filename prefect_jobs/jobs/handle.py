@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.ports import Backend, ChangeOf
+from prefect_jobs.merging import merged
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.statuses import Status
 
@@ -148,7 +149,7 @@ class Handle:
                 setattr(drafts, name, value)
             elif isinstance(value, dict) and isinstance(mine[name], dict):
                 # Key by key: a save must not remove keys that other processes have added meanwhile.
-                setattr(drafts, name, _merge(before[name], mine[name], value))
+                setattr(drafts, name, merged(before[name], mine[name], value))
 
     def _with_workspace(self, record: JobRecord) -> JobRecord:
         if Path(record.workspace).is_absolute():
@@ -281,20 +282,9 @@ def _merged(fresh: JobRecord, changed: dict[str, tuple[Any, Any]]) -> dict[str, 
     values: dict[str, Any] = {}
     for name, (before, after) in changed.items():
         now = getattr(fresh, name)
-        merged = _merge(before, after, now) if isinstance(after, dict) else after
-        if merged != now:
-            values[name] = merged
+        value = merged(before, after, now) if isinstance(after, dict) else after
+        if value != now:
+            values[name] = value
     if "name" in values:
         values["face_seq"] = fresh.face_seq + 1  # the flow run has the job's name
     return values
-
-
-def _merge(base: dict[str, Any], mine: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """``fresh`` with the keys in which ``mine`` differs from ``base``."""
-    merged = dict(fresh)
-    for key in {*base, *mine}:
-        if key not in mine:
-            merged.pop(key, None)
-        elif key not in base or mine[key] != base[key]:
-            merged[key] = mine[key]
-    return merged

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from prefect_jobs.merging import merged
 from prefect_jobs.naming import unique_name
 from prefect_jobs.projection.deployments import Deployments, load_flow
 from prefect_jobs.projection.prefect_connection import RunGone
@@ -77,7 +78,8 @@ class ScheduledDeployments(Deployments):
             )
         with self._calling() as client:
             same_flow = str(client.create_flow_from_name(flow.name)) == there["flow_id"]
-        parameters = merged(before.parameters if before is not None else {}, wanted.parameters, there["parameters"])
+        given = before.parameters if before is not None else {}
+        parameters = merged(given, wanted.parameters, there["parameters"], deep=True)
         if same_flow:
             self._change(there, parameters, entrypoint, flow)
             if before is None or before.timing != wanted.timing:
@@ -97,7 +99,7 @@ class ScheduledDeployments(Deployments):
                 wanted.user,
                 wanted.name,
                 wanted.type,
-                parameters={name: parameters[name] for name in wanted.parameters},
+                parameters={key: parameters.get(key, value) for key, value in wanted.parameters.items()},
             ),
             store,
             entrypoint,
@@ -281,21 +283,6 @@ def _own(there: dict[str, Any], before: ScheduleRecord | None) -> dict[str, Any]
     # Made by an earlier version: the oldest one.
     unnamed = [each for each in there["schedules"] if not each.get("slug")]
     return min(unnamed, key=lambda each: str(each["created"])) if unnamed else None
-
-
-def merged(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """``theirs`` with what differs between ``base`` and ``mine``, key by key, in inner dicts as well."""
-    found = dict(theirs)
-    for key in {*base, *mine}:
-        if key not in mine:
-            found.pop(key, None)
-        elif key not in base or base[key] != mine[key]:
-            last, new, there = base.get(key), mine[key], found.get(key)
-            if isinstance(last, dict) and isinstance(new, dict) and isinstance(there, dict):
-                found[key] = merged(last, new, there)
-            else:
-                found[key] = new
-    return found
 
 
 def _check_parameters(flow: Any, parameters: Mapping[str, Any]) -> None:

@@ -137,9 +137,12 @@ def test_update_changes_some_arguments(manager: JobManager, nightly: Schedule, p
 
 def test_a_schedule_may_change_its_type(manager: JobManager, nightly: Schedule, prefect_view: PrefectView) -> None:
     changed(prefect_view, nightly)
+    less = {key: value for key, value in deployed(prefect_view, nightly)["parameters"].items() if key != "app"}
+    prefect_view.request("PATCH", f"/deployments/{nightly.deployment_id}", {"parameters": less})
     new = manager.schedule_job("nightly", "alice", "BASIC", cron="0 3 * * *")
     there = deployed(prefect_view, new)
     assert there["entrypoint"].endswith(":basic_job") and "attributes" not in there["parameters"]
+    assert there["parameters"]["app"] == "test_app"
     # what people have changed
     assert not by_slug(there)["prefect-jobs"]["active"] and there["paused"] and "mine" in there["tags"]
     assert by_slug(there)["theirs"]["parameters"] == {"name": "more"}
@@ -249,6 +252,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"interval": 60, "num_jobs": "many"}, "number of processes"),
     ({"interval": 60, "extended_properties": {"since": datetime(2026, 1, 1, tzinfo=UTC)}}, "must be JSON values"),
     ({"rrule": "FREQ=DAILY;COUNT=3"}, "Add a DTSTART"),
+    ({"rrule": 3}, "rrule must be a text, not 3"),
 ]
 
 
