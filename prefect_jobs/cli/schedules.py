@@ -101,4 +101,5 @@ def _schedule(record: ScheduleRecord) -> Schedule:
 
 
 def _short(timing: Any) -> str:
-    return " ".join(str(value) for value in timing.values())
+    words = (f"every {value:g} s" if name == "interval" else str(value) for name, value in timing.items())
+    return " ".join(words)

@@ -275,7 +275,7 @@ def test_the_commands(manager: JobManager, nightly: Schedule, prefect_view: Pref
         ("nightly", "bob", "BASIC"),
     ]
     assert "0 3 * * * Europe/Berlin" in run("list", "--user", "alice").stdout
-    assert run().stdout == run("list").stdout
+    assert run().stdout == run("list").stdout and "every 3600 s" in run().stdout
     for wrong, said in ((("pause", "weekly"), "no schedule 'weekly'"), (("pause", "nightly"), "Give --app and --user")):
         failed = run(*wrong)
         assert failed.exit_code == 1 and said in failed.stderr
