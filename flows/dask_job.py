@@ -16,6 +16,7 @@ from prefect_jobs.flows.run_job import has_job, run_type
 from prefect_jobs.jobs import polling, submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask.job import DaskJob
+from prefect_jobs.schedulers.dask.calls import checked
 from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
 
 
@@ -58,8 +59,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     """
     parameters = dict(locals())
     own = function != "" or not has_job()
-    if own and (not all(part.isidentifier() for part in function.split(".")) or "." not in function):
-        raise ValueError(f"The function must be an import path such as 'module.function', not {function!r}.")
+    if own:
+        checked(function)
     if map_over is not None and not map_over:
         raise ValueError("map_over is an empty list: there is nothing to call the function with.")
     calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]

@@ -11,7 +11,7 @@ from prefect_jobs.jobs import hooks, registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.store.values import dump_json
 
 #: Keyword arguments of ``create_job`` that every type takes.
@@ -19,7 +19,14 @@ COMMON = ("description", "workspace", "extended_properties", "process_results_fu
 
 
 def draft(
-    label: str, name: str, user: Any, groups: Any, type_name: str, cls: type[Job], kwargs: Mapping[str, Any]
+    runtime: Runtime,
+    label: str,
+    name: str,
+    user: Any,
+    groups: Any,
+    type_name: str,
+    cls: type[Job],
+    kwargs: Mapping[str, Any],
 ) -> JobRecord:
     """The record of a new job.
 
@@ -52,11 +59,11 @@ def draft(
         creation_time=clock.now(),
         groups=group_names(groups),
         description=str(kwargs.get("description") or ""),
-        workspace=_workspace(kwargs.get("workspace"), label, owner),
+        workspace=_workspace(runtime, kwargs.get("workspace"), label, owner),
         extended_properties=dict(kwargs.get("extended_properties") or {}),
         process_results_function=None if function is None else hooks.dotted_path(function),
         spec=cls.check_spec({**own, **{key: kwargs[key] for key in own if key in kwargs}}),
-        scheduler=None if scheduler is None else _scheduler_name(scheduler, cls.scheduler_engine),
+        scheduler=None if scheduler is None else _scheduler_name(runtime, scheduler, cls.scheduler_engine),
     )
 
 
@@ -68,20 +75,21 @@ def flow_parameters(
     Raises:
         ValueError, TypeError: as :func:`draft`.
     """
+    runtime = get_runtime()
     own = {key: value for key, value in kwargs.items() if key in cls.flow_parameters}
     common = {key: value for key, value in kwargs.items() if key not in own}
     # Raises now what create_job would raise in the run.
-    cls(get_runtime(), draft(label, name, user, None, type_name, cls, common)).check_fields()
+    cls(runtime, draft(runtime, label, name, user, None, type_name, cls, common)).check_fields()
     owner = user_name(user)
     parameters = {"name": name, "user": owner, "app": label, **_serializable(common)}
     # Other processes, in other folders, execute the runs.
     if parameters.get("workspace"):
-        parameters["workspace"] = _workspace(parameters["workspace"], label, owner)
+        parameters["workspace"] = _workspace(runtime, parameters["workspace"], label, owner)
     parameters = cls.portable(parameters)
     parameters.update(cls.check_flow_parameters(own))
     scheduler = parameters.get("scheduler")
     if scheduler is not None:
-        parameters["scheduler"] = _scheduler_name(scheduler)
+        parameters["scheduler"] = _scheduler_name(runtime, scheduler)
     try:
         found: dict[str, Any] = json.loads(dump_json(parameters))
     except ValueError as error:
@@ -89,11 +97,11 @@ def flow_parameters(
     return found
 
 
-def _workspace(given: str | os.PathLike[str] | None, label: str, user: str) -> str:
-    return folders.absolute(given or "", get_runtime().site.default_workspace(label, user))
+def _workspace(runtime: Runtime, given: str | os.PathLike[str] | None, label: str, user: str) -> str:
+    return folders.absolute(given or "", runtime.site.default_workspace(label, user))
 
 
-def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
+def _scheduler_name(runtime: Runtime, scheduler: Any, engine: str | None = None) -> str:
     """The name by which other processes find the scheduler.
 
     Raises:
@@ -102,7 +110,7 @@ def _scheduler_name(scheduler: Any, engine: str | None = None) -> str:
     """
     if isinstance(scheduler, str):
         if engine is not None:
-            get_runtime().prefect.lookup.check(scheduler, engine)
+            runtime.prefect.lookup.check(scheduler, engine)
         return scheduler
     name = getattr(scheduler, "name", None)
     if not name or not getattr(scheduler, "saved", False):

@@ -15,7 +15,7 @@ from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
-from prefect_jobs.schedule import PATIENCE, Schedule, changing, timing
+from prefect_jobs.schedule import Schedule, put, rules, timing
 from prefect_jobs.store.filters import JobQuery
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class JobManager:
             TypeError: an unknown keyword; the message names the valid ones.
         """
         type_name, cls = registry.job_class(job_type)
-        job = cls(get_runtime(), arguments.draft(self.label, name, user, groups, type_name, cls, kwargs))
+        runtime = get_runtime()
+        job = cls(runtime, arguments.draft(runtime, self.label, name, user, groups, type_name, cls, kwargs))
         job.check_fields()
         if groups is not None:
             job.save()
@@ -196,10 +197,13 @@ class JobManager:
         rrule: str | None = None,
         timezone: str | None = None,
         anchor: datetime | None = None,
+        overlap: str = "allow",
+        max_lateness: timedelta | float | None = None,
+        catch_up: str = "all",
         active: bool = True,
         **kwargs: Any,
     ) -> Schedule:
-        """Puts a job on a schedule: a Prefect deployment whose runs, on a worker, create jobs of this kind.
+        """Puts a job on a schedule: a Prefect deployment, whose runs the monitor turns into jobs of this kind.
 
         A name is one schedule in the app for each user. A second call with the same name changes it: what differs
         from the last call is changed, everything else stays as people have set it in Prefect, pauses included.
@@ -213,6 +217,11 @@ class JobManager:
             rrule: a rule of iCalendar (RFC 5545).
             timezone: an IANA name. UTC if not given; an interval of a day or more keeps the local hour in it.
             anchor: a time from which intervals are counted; the present if not given.
+            overlap: what happens to a run while a job of the schedule is active: ``"allow"``: it begins; ``"skip"``:
+                it is cancelled; ``"wait"``: it begins after that. It does not concern runs that people start.
+            max_lateness: a timedelta or seconds: a run that is later than that is cancelled.
+            catch_up: what happens to missed runs, those that are picked up over 60 s after their time: ``"all"`` of
+                them begin, only the ``"latest"``, or ``"none"``; the others are cancelled.
             active: whether a new schedule makes runs at once, or only after :meth:`Schedule.resume`.
             **kwargs: as in :meth:`create_job`, and ``timeout`` (seconds, after which a job is stopped); for DASK also
             ``function`` (one that the workers can import, or its dotted path), ``arguments``,
@@ -225,6 +234,7 @@ class JobManager:
             SchedulerConnectionError: Prefect cannot be reached.
         """
         times = timing(cron, interval, rrule, timezone, anchor)
+        own_rules = rules(overlap, max_lateness, catch_up)
         type_name, cls = registry.job_class(job_type)
         if not registry.has_own_flow(cls):
             raise ValueError(
@@ -232,17 +242,8 @@ class JobManager:
                 "set flow_entrypoint = 'module:function' on the class."
             )
         parameters = arguments.flow_parameters(self.label, name, user, type_name, cls, kwargs)
-        runtime, owner = get_runtime(), user_name(user)
-        wanted = ScheduleRecord(self.label, owner, name, type_name, times, parameters)
-        with changing(wanted):
-            before = runtime.store.schedule(self.label, owner, name)
-            deployment = runtime.prefect.ask(
-                lambda api: api.put_schedule(wanted, before, runtime.store.identity, cls.flow_entrypoint, active),
-                patience=PATIENCE,
-            )
-            record = replace(wanted, deployment_id=deployment)
-            runtime.store.save_schedule(record)
-        return self.schedule_for(record)
+        wanted = ScheduleRecord(self.label, user_name(user), name, type_name, times, parameters, own_rules)
+        return self.schedule_for(put(wanted, cls.flow_entrypoint, active=active))
 
     def list_schedules(self, user: Any = None) -> list[Schedule]:
         """The app's schedules, in the order of their names; with ``user`` only this user's. Prefect is not asked."""

@@ -90,6 +90,12 @@ class JobRecord:
     face_shown: dict[str, Any] = field(default_factory=dict)
     #: Name of the schedule that the job comes from.
     schedule: str | None = None
+    #: Seconds after its submission in which it must be over; none: no limit, or the flow engine keeps it.
+    timeout: float | None = None
+    #: The lease of the flow run on a place in the concurrency limit of its deployment.
+    concurrency_lease: str | None = None
+    #: Name of the Prefect worker that has picked up the flow run.
+    worker: str | None = None
     results_owner: str | None = None
     results_until: datetime | None = None
 
@@ -191,5 +197,7 @@ class ScheduleRecord:
     #: When the jobs run, and the parameters of their flow, as in the last call; people may have changed the deployment.
     timing: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    #: What happens to runs that overlap, or are late: ``overlap``, ``max_lateness``, ``catch_up``, as far as given.
+    rules: dict[str, Any] = field(default_factory=dict)
     #: The deployment in Prefect; ``None``: it is being created.
     deployment_id: str | None = None

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Protocol, TypeVar
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a call waits for Prefect.
 PATIENCE = 10.0
+#: What happens to a run while a job of its schedule is active, and to missed runs; the first is the default.
+OVERLAP, CATCH_UP = ("allow", "skip", "wait"), ("all", "latest", "none")
 
 
 class Manager(Protocol):
@@ -52,7 +54,7 @@ class Schedule:
     """A scheduled job. All calls but :meth:`jobs` need Prefect, and wait 10 seconds for it at most. Each has an async
     twin, with the prefix ``a``.
 
-    The runs need a worker: ``prefect worker start --pool jobs``.
+    A monitor starts the runs: ``prefect-jobs monitor`` or ``prefect-jobs serve``.
     """
 
     #: As given to ``schedule_job``; unique in the app and for the user.
@@ -98,7 +100,8 @@ class Schedule:
         """Changes some of the arguments of ``schedule_job``; the others stay.
 
         Args:
-            **changes: ``cron``, ``interval`` or ``rrule``, ``timezone``, ``anchor``, and arguments of the job.
+            **changes: ``cron``, ``interval`` or ``rrule``, ``timezone``, ``anchor``, ``overlap``, ``max_lateness``,
+            ``catch_up``, and arguments of the job.
 
         Returns:
             The schedule as it is now.
@@ -122,7 +125,9 @@ class Schedule:
         if {"cron", "interval", "rrule"} & changes.keys():
             stored = {name: value for name, value in stored.items() if name == "timezone"}
         own = {name: value for name, value in record.parameters.items() if name not in ("name", "user", "app")}
-        return self._manager.schedule_job(record.name, record.user, job_type, **{**stored, **own, **changes})
+        return self._manager.schedule_job(
+            record.name, record.user, job_type, **{**stored, **record.rules, **own, **changes}
+        )
 
     def run_now(self) -> str:
         """Starts a run of it now, besides those of the schedule; returns the id of the flow run."""
@@ -196,6 +201,29 @@ def changing(record: ScheduleRecord) -> Iterator[None]:
         store.release_lease(name, owner)
 
 
+def put(wanted: ScheduleRecord, entrypoint: str, *, active: bool) -> ScheduleRecord:
+    """Creates or changes a schedule; returns it with its deployment.
+
+    Args:
+        wanted: the schedule.
+        entrypoint: the flow of its jobs, ``module:function``.
+        active: whether a new one makes runs at once.
+
+    Raises:
+        ValueError: Prefect cannot read the timing, or the flow does not take one of the parameters.
+        SchedulerConnectionError: Prefect cannot be reached.
+    """
+    runtime = get_runtime()
+    with changing(wanted):
+        before = runtime.store.schedule(wanted.label, wanted.user, wanted.name)
+        deployment = runtime.prefect.ask(
+            lambda api: api.put_schedule(wanted, before, runtime.store.identity, entrypoint, active), patience=PATIENCE
+        )
+        record = replace(wanted, deployment_id=deployment)
+        runtime.store.save_schedule(record)
+    return record
+
+
 def timing(
     cron: str | None,
     interval: timedelta | float | None,
@@ -216,7 +244,7 @@ def timing(
     if interval is None and not isinstance(found[kinds[0]], str):
         raise ValueError(f"{kinds[0]} must be a text, not {found[kinds[0]]!r}.")
     if interval is not None:
-        length = interval if isinstance(interval, timedelta) else _seconds(interval)
+        length = interval if isinstance(interval, timedelta) else _seconds(interval, "interval")
         if length <= timedelta(0):
             raise ValueError(f"The interval of a schedule must be longer than 0 s, not {length}.")
         found["interval"] = length.total_seconds()
@@ -236,8 +264,28 @@ def timing(
     return found
 
 
-def _seconds(interval: Any) -> timedelta:
+def rules(overlap: str, max_lateness: timedelta | float | None, catch_up: str) -> dict[str, Any]:
+    """What happens to runs that overlap, or are late, as it is stored.
+
+    Raises:
+        ValueError: a bad value.
+    """
+    found: dict[str, Any] = {}
+    for name, value, known in (("overlap", overlap, OVERLAP), ("catch_up", catch_up, CATCH_UP)):
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}.")
+        if value != known[0]:
+            found[name] = value
+    if max_lateness is not None:
+        most = max_lateness if isinstance(max_lateness, timedelta) else _seconds(max_lateness, "max_lateness")
+        if most <= timedelta(0):
+            raise ValueError(f"max_lateness must be longer than 0 s, not {most}.")
+        found["max_lateness"] = most.total_seconds()
+    return found
+
+
+def _seconds(given: Any, name: str) -> timedelta:
     try:
-        return timedelta(seconds=float(interval))
+        return timedelta(seconds=float(given))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"interval must be a timedelta or seconds, not {interval!r}.") from error
+        raise ValueError(f"{name} must be a timedelta or seconds, not {given!r}.") from error

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import condor, database, jobs, monitor, schedulers, schedules, serve
+from prefect_jobs.cli import condor, database, deploy, jobs, monitor, schedulers, schedules, serve
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -21,6 +21,7 @@ app.add_typer(database.app, name="db")
 app.add_typer(schedules.app, name="schedules")
 jobs.register(app)
 schedulers.register(app)
+deploy.register(app)
 monitor.register(app)
 serve.register(app)
 

@@ -1,8 +1,7 @@
-"""Commands on scheduler blocks, assignments and deployments."""
+"""Commands on scheduler blocks and assignments."""
 
 import pkgutil
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +9,13 @@ import typer
 
 from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
-from prefect_jobs.jobs import registry
-
-#: Seconds for which requests are repeated while Prefect is busy.
-PATIENCE = 10.0
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:App.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for function in (schedulers, check, assign, deploy):
+    for function in (schedulers, check, assign):
         app.command()(function)
 
 
@@ -60,25 +55,6 @@ def assign(
     """Assign a saved scheduler block to a setting of an app."""
     load_app(app).assign_scheduler(setting, name)
     say(f"{app}: {setting} is {name}")
-
-
-@command
-def deploy(apps: Annotated[list[str], typer.Argument(metavar="APP...", help="Apps, as module:App.")]) -> None:
-    """Register in Prefect the blocks, and a deployment for each app and job type."""
-    from prefect_jobs.blocks import register_blocks
-    from prefect_jobs.projection.prefect_api import PrefectApi, retried
-
-    found = [load_app(app) for app in apps]
-    for slug in register_blocks():
-        say(f"block {slug}")
-    api = PrefectApi()
-    try:
-        for cls in found:
-            for entrypoint in dict.fromkeys(job.flow_entrypoint for job in registry.known_types()):
-                call = partial(api.deploy, cls.check_package(), entrypoint)
-                sys.stdout.write(retried(call, PATIENCE) + "\n")
-    finally:
-        api.close()
 
 
 def load_app(path: str) -> type[App]:

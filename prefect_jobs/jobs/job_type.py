@@ -1,7 +1,7 @@
 """What a job type declares: the arguments of ``create_job`` and of the type's flow, and what the type needs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -55,6 +55,27 @@ class JobType:
         empty in Prefect's form are left out."""
         own = {key: value for key, value in parameters.items() if key not in (*_OF_THE_RUN, *cls.flow_parameters)}
         return filled(own)
+
+    @classmethod
+    def parameters_of_run(cls, spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The opposite of :meth:`options_of_run`: the type's own parameters of the flow for a stored job. With them, a
+        copy of its run in Prefect makes such a job.
+
+        Args:
+            spec: what :meth:`check_spec` has returned.
+            nodes: the specs of its nodes, with their names.
+        """
+        return {key: spec[key] for key in cls.spec_defaults if key in spec}
+
+    @classmethod
+    def work_of_run(cls, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of :meth:`prefect_jobs.Job.execute` for the parameters of a run that the flow engine does not
+        execute.
+
+        Raises:
+            ValueError: a parameter has a bad value.
+        """
+        return ()
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:

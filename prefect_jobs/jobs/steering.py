@@ -71,6 +71,20 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     handle.wait_shown()
 
 
+def time_out(job: AnyJob, seconds: float) -> None:
+    """Stops a job that is not over in time: it ends as Error, as a flow that runs out of time fails.
+
+    Raises:
+        JobStateError: it is over already.
+        SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
+    """
+    job.stop()
+    text = f"Timed out: it was not over {seconds:g} s after its submission, and was stopped."
+    if job.handle.status.text == statuses.ABORTED:
+        job.handle.apply(News(Source.HAND, statuses.ERROR, text))
+        job.handle.wait_shown()
+
+
 def check(job: AnyJob, action: str) -> None:
     """
     Raises:

@@ -18,6 +18,7 @@ from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectAway, RunSeen
+from prefect_jobs.projection.run_states import RETRIES
 from prefect_jobs.projection.states import STATUS_BY_TYPE
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
@@ -42,7 +43,9 @@ _OVERLAP = timedelta(minutes=2)
 #: Number of runs that one call checks: whether they exist, and are unchanged.
 _CHUNK = 200
 _BACKOFF = (2.0, 30.0)
-_RETRY = "AwaitingRetry"
+#: How the messages begin of runs that Prefect's server has cancelled for its own reasons: a place in a concurrency
+#: limit was lost, or there was none.
+_SERVERS_OWN = ("Deployment concurrency slot lost", "Deployment concurrency limit reached")
 
 
 class Commands:
@@ -132,7 +135,7 @@ class Commands:
         watched = self._runtime.store.watched()
         active = sorted(job_id for job_id, *_ in watched)
         ours = {"tags": {"all_": ["prefect-jobs"]}}
-        seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [_RETRY]}}})
+        seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [*RETRIES]}}})
         seen += self._apis.get().runs(
             {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
         )
@@ -283,11 +286,14 @@ class Commands:
         kind = run.state_type
         # The flow engine has a run that was made here only while a worker executes it, and the worker may be gone at
         # the next retry. The process that claims the retry submits the job.
-        ours = over and run.made_here and run.state_name == _RETRY
+        ours = over and run.made_here and run.state_name in RETRIES
         if job.handle.record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
             return True  # the flow engine executes the run, and sets its states
         if over:
-            return self._retries.act(job, run) if run.state_name == _RETRY else self._show_again(job, run)
+            return self._retries.act(job, run) if run.state_name in RETRIES else self._show_again(job, run)
+        if kind == "CANCELLED" and run.message.startswith(_SERVERS_OWN) and job.handle.record.state.attempt:
+            log.warning("Job %s goes on, although Prefect has cancelled its flow run: %s", job.id, run.message)
+            return self._show_again(job, run)
         if job.scheduler_engine is None and not job.abilities.polls:
             return self._set(job, run)
         if kind in ("CANCELLING", "CANCELLED"):

@@ -13,6 +13,7 @@ from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor.commands import Commands
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.monitor.serving import Serving
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.runtime.wiring import Runtime, own_runtime
@@ -49,6 +50,7 @@ class Monitor:
         self._watches: dict[tuple[str | None, str | None], Watch] = {}
         self._fetchers = Workers(FETCHERS, "prefect-jobs-fetch")
         self._commands = Commands(self._runtime)
+        self._serving = Serving(self._runtime)
         self._unknown: set[str] = set()
         self._next_count = 0.0
 
@@ -67,6 +69,7 @@ class Monitor:
         log.info("The monitor watches %s", self._runtime.store.database.name)
         self._runtime.checker.start()
         self._commands.start()
+        self._serving.start()
         try:
             while not self._stop.is_set():
                 began, pause = time.monotonic(), interval
@@ -136,7 +139,7 @@ class Monitor:
 
     def _end(self) -> None:
         began = time.monotonic()
-        parts: list[Watch | Commands] = [*self._watches.values(), self._commands]
+        parts: list[Watch | Commands | Serving] = [*self._watches.values(), self._commands, self._serving]
         for part in parts:
             part.stop()
         self._fetchers.stop()

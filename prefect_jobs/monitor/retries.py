@@ -12,6 +12,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.projection.prefect_api import PrefectAway, RunGone, RunSeen
+from prefect_jobs.projection.run_states import Claim
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
@@ -111,8 +112,10 @@ class Retries:
             self._say(job)
             self._submit(job, claimed, job.resubmit)
 
-    def _submit(self, job: Job, claimed: str | None, submit: Callable[[], None]) -> None:
+    def _submit(self, job: Job, claimed: Claim | None, submit: Callable[[], None]) -> None:
         """Submits the job. If that is refused, the run shows the job's status, and the log has the reason."""
+        if claimed is not None and claimed.lease != job.handle.record.concurrency_lease:
+            job.handle.update(lambda fresh: Change({"concurrency_lease": claimed.lease}))
         try:
             submit()
         except DatabaseError:
@@ -120,7 +123,8 @@ class Retries:
         except Exception as error:
             if not isinstance(error, PrefectJobsError | NotImplementedError):
                 log.exception("Job %s could not be submitted again", job.id)
-            self.answer(job.handle.record.id, claimed, str(error) or type(error).__name__)
+            state = None if claimed is None else claimed.state_id
+            self.answer(job.handle.record.id, state, str(error) or type(error).__name__)
 
     def answer(self, job_id: int, state_id: str | None, why: str) -> None:
         """Makes the run show the job's status: the state in Prefect counts as read, and is overwritten."""

@@ -4,17 +4,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import httpx
 
+from prefect_jobs.projection.offers import OfferedRuns
 from prefect_jobs.projection.prefect_connection import RunGone
-from prefect_jobs.projection.run_states import NO_SUCH_CALL, RunStates, plain
+from prefect_jobs.projection.run_states import NO_SUCH_CALL, plain
 from prefect_jobs.projection.schedules import ScheduledDeployments
 from prefect_jobs.projection.states import Face
+from prefect_jobs.projection.times import time_of
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -46,12 +47,15 @@ class RunSeen:
     state_name: str
     #: Whether it was made to show a job; others are made in Prefect, by a schedule or a flow engine.
     made_here: bool
+    message: str = ""
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "RunSeen":
         """From the API's answer."""
         made_here = str(run["idempotency_key"]).startswith(KEY)
-        return cls(str(run["id"]), str(run["state_id"]), str(run["state_type"]), str(run["state_name"]), made_here)
+        message = str((run.get("state") or {}).get("message") or "")
+        names = str(run["state_id"]), str(run["state_type"]), str(run["state_name"])
+        return cls(str(run["id"]), *names, made_here, message)
 
 
 @dataclass(frozen=True)
@@ -63,29 +67,28 @@ class NewRun:
     entrypoint: str
     name: str
     face: Face
+    #: The parameters of the flow, with which a copy of the run makes such a job.
+    parameters: Mapping[str, Any]
     #: Creating a run with the same key again returns the same run.
     key: str
     tags: list[str]
     labels: Mapping[str, str | int]
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """The parameters of the flow."""
-        return {"name": self.name, "app": self.app}
 
     def plain(self) -> dict[str, Any]:
         """The run in the form of the API."""
         return {
             "name": self.name,
             "state": plain(self.face),
-            "parameters": self.parameters,
+            "parameters": dict(self.parameters),
             "tags": self.tags,
             "labels": dict(self.labels),
             "idempotency_key": self.key,
+            # The job is there already, and its arguments were checked then.
+            "enforce_parameter_schema": False,
         }
 
 
-class FlowRuns(ScheduledDeployments, RunStates):
+class FlowRuns(ScheduledDeployments, OfferedRuns):
     """Flow runs, their states, and their deployments."""
 
     def __init__(self) -> None:
@@ -176,7 +179,7 @@ class FlowRuns(ScheduledDeployments, RunStates):
                 body = {"flow_runs": dict(wanted), "limit": _PAGE, "offset": len(found), "sort": "ID_DESC"}
                 answer = client.request("POST", "/flow_runs/filter", json=body)
                 page = answer.json()
-                self.time = _time_of(answer) or self.time
+                self.time = time_of(answer) or self.time
                 found += [RunSeen.of(run) for run in page]
                 if len(page) < _PAGE:
                     return found
@@ -186,11 +189,16 @@ class FlowRuns(ScheduledDeployments, RunStates):
         with self._calling() as client:
             client.update_flow_run_labels(UUID(run_id), dict(labels))
 
-    def adopt_run(self, run_id: str, name: str, tags: list[str]) -> None:
+    def adopt_run(self, run_id: str, name: str, tags: Sequence[str]) -> None:
         """Sets the name and tags of a flow run that the flow engine has made to those of its job."""
         with self._calling() as client:
             run = client.read_flow_run(UUID(run_id))
             client.update_flow_run(UUID(run_id), name=name, tags=sorted({*run.tags, *tags}))
+
+    def dress_run(self, run_id: str, name: str, tags: Sequence[str], pid: str) -> None:
+        """Sets the name and tags of a flow run that was picked up, and what executes it."""
+        with self._calling() as client:
+            client.update_flow_run(UUID(run_id), name=name, tags=sorted(tags), infrastructure_pid=pid)
 
     def rename(self, run_id: str, name: str) -> None:
         """Renames a flow run."""
@@ -211,10 +219,3 @@ class FlowRuns(ScheduledDeployments, RunStates):
         for run_id in run_ids:  # an older server
             with suppress(RunGone), self._calling() as client:
                 client.delete_flow_run(UUID(run_id))
-
-
-def _time_of(answer: httpx.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return None

@@ -126,6 +126,17 @@ class PrefectApi(FlowRuns):
             found = client.read_server_default_result_storage().default_result_storage_block_id
         return str(found) if found else None
 
+    def block_name(self, block_id: str) -> str:
+        """The name of a block; its secrets are not read.
+
+        Raises:
+            RunGone: there is none.
+        """
+        with self._calling() as client:
+            path = {"id": block_id}
+            answer = client.request("GET", "/block_documents/{id}", path_params=path, params={"include_secrets": False})
+            return str(answer.json()["name"])
+
     def read_variable(self, name: str) -> str | None:
         """A variable's text."""
         with self._calling() as client:

@@ -21,7 +21,7 @@ from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import DELETED_AT_ONCE, PrefectApi, PrefectAway
-from prefect_jobs.projection.run_faces import RunFaces
+from prefect_jobs.projection.run_faces import OFFERED, Form, RunFaces
 from prefect_jobs.projection.work_queue import Batch, WorkQueue
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import Store
@@ -43,20 +43,20 @@ class Projector:
     def __init__(
         self,
         store: Store,
-        entrypoint: Callable[[JobRecord], str],
+        form: Callable[[JobRecord], Form],
         api: Callable[[], PrefectApi] = PrefectApi,
     ) -> None:
         """
         Args:
             store: stores the jobs.
-            entrypoint: the flow of a job's type, ``module:function``.
+            form: the flow of a job's type, and its parameters for the job.
             api: creates the client, in the thread that uses it.
         """
         self._store = store
         self._make_api = api
         self._owner = uuid.uuid4().hex
         self._nodes = NodeFaces(store)
-        self._runs = RunFaces(store, entrypoint, self._nodes)
+        self._runs = RunFaces(store, form, self._nodes)
         self._queue = WorkQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -280,8 +280,8 @@ class Projector:
                 self._nodes.catch_up(api, record)
             return None
         record = claimed[0]
-        if not record.face_shown and record.behind:
-            # The flow engine has made the run, and it does not name its job yet: that comes first.
+        if (not record.face_shown or OFFERED in record.face_shown) and record.behind:
+            # The run was made in Prefect, and it does not name its job yet: that comes first.
             self._store.face_shown(_as_before(record))
             return None
         turn = self._nodes.show(api, record)

@@ -1,13 +1,14 @@
 """Shows jobs as flow runs: the run itself, its state, name and labels, and its log lines."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
-from prefect_jobs.projection.states import begins_run, face_of, labels_of, tags_of
+from prefect_jobs.projection.states import begins_run, face_of, labels_of, pid_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
 from prefect_jobs.store.faces import Shown
@@ -15,17 +16,31 @@ from prefect_jobs.store.faces import Shown
 log = logging.getLogger(__name__)
 
 _LOG_CHUNK = 200
+#: In what a run shows: the tags of a run that was picked up, and that does not name its job yet.
+OFFERED = "offered"
 #: The description of the artifact with the link, which identifies it.
 _DASHBOARD = "The scheduler's dashboard"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a flow run of a job is made of."""
+
+    #: The flow, ``module:function``.
+    entrypoint: str
+    #: Its parameters.
+    parameters: Mapping[str, Any]
 
 
 class RunFaces:
     """Shows the jobs of one store. For one thread."""
 
-    def __init__(self, store: Store, entrypoint: Callable[[JobRecord], str], nodes: NodeFaces) -> None:
+    def __init__(self, store: Store, form: Callable[[JobRecord], Form], nodes: NodeFaces) -> None:
         self._store = store
-        self._entrypoint = entrypoint
+        self._form = form
         self._nodes = nodes
+        #: The deployments that are noted.
+        self._deployments: set[str] = set()
 
     def show(self, api: PrefectApi, record: JobRecord, noted: Callable[[JobRecord], JobRecord]) -> None:
         """Creates the job's flow run, or writes its state; one call each.
@@ -42,23 +57,28 @@ class RunFaces:
         labels = labels_of(record)
         try:
             if record.flow_run_id is None:
-                made = api.create_run(self._new_run(record))
+                run = self._new_run(record)
+                made = api.create_run(run)
                 self._store.faces_shown([self._created(api, record, made, noted)])
+                self._note_deployment(api, record, run.entrypoint)
                 return
             before: dict[str, Any] = record.face_shown
             if not before:
                 # The flow engine has made this run, which does not name its job yet.
                 api.adopt_run(record.flow_run_id, record.name, tags_of(record))
+            elif OFFERED in before:
+                tags = {*before[OFFERED], *tags_of(record)}
+                api.dress_run(record.flow_run_id, record.name, sorted(tags), pid_of(self._store.identity, record.id))
             elif before.get("name") != record.name:
                 api.rename(record.flow_run_id, record.name)
-            if not before or before.get("remote_id") != record.remote_id:
-                api.set_labels(record.flow_run_id, labels)
             state_id = record.flow_state_id
             # The flow engine writes the end of a run that it executes.
             if not (record.engine_run and face.terminal):
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
+            if not before or before.get("remote_id") != record.remote_id:
+                api.set_labels(record.flow_run_id, labels)
             shown = _shown(record)
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
@@ -117,14 +137,24 @@ class RunFaces:
                 log.warning("Prefect did not create %d flow runs at once; one by one: %s", len(pairs), error)
                 shown = []
             self._store.faces_shown(shown)
+            self._note_deployment(api, pairs[0][0], pairs[0][1].entrypoint)
             done = {face.record.id for face in shown}
             left += [record for record, _ in pairs if record.id not in done]
         return left
 
+    def _note_deployment(self, api: PrefectApi, record: JobRecord, entrypoint: str) -> None:
+        """Notes the deployment of a job's run, once: the runs that people start from it become jobs, too."""
+        deployment = api.deployment_of(record.label, entrypoint)
+        if deployment is not None and deployment not in self._deployments:
+            self._store.note_deployment(deployment, record.label)
+            self._deployments.add(deployment)
+
     def _new_run(self, record: JobRecord) -> NewRun:
+        form = self._form(record)
         return NewRun(
             app=record.label,
-            entrypoint=self._entrypoint(record),
+            entrypoint=form.entrypoint,
+            parameters=form.parameters,
             name=record.name,
             face=face_of(record),
             key=f"{KEY}{self._store.identity}:{record.id}",
@@ -187,4 +217,5 @@ def _shown(record: JobRecord) -> dict[str, Any]:
     """What the run shows besides its state, so that it is written again only when it changes."""
     face, before = face_of(record), record.face_shown.get("state") or (None, "")
     state = [face.type or before[0], face.name]
-    return {**record.face_shown, "name": record.name, "remote_id": record.remote_id, "state": state}
+    more = {key: value for key, value in record.face_shown.items() if key != OFFERED}
+    return {**more, "name": record.name, "remote_id": record.remote_id, "state": state}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,11 +14,14 @@ from prefect_jobs.projection.states import Face
 # Not in the client's list of paths.
 _BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
 _COMMANDS = ("CANCELLING", "CANCELLED")
-_RETRY = "AwaitingRetry"
+#: The name of a run that waits for a place in a concurrency limit.
+WAITING = "AwaitingConcurrencySlot"
+#: The names of a run that is to be run again.
+RETRIES = ("AwaitingRetry", WAITING)
 #: A filter of states that are not commands, for any state to be shown but a pause.
-_NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [_RETRY]}}
+_NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [*RETRIES]}}
 #: Names of states that are commands, whatever state is to be shown.
-COMMANDED = ("Cancelling", "Cancelled", _RETRY)
+COMMANDED = ("Cancelling", "Cancelled", *RETRIES)
 #: Seconds until a call that a server did not have is tried again: a proxy may have answered.
 _OLDER = 600.0
 #: Number of tries for a run that changes between our read and our write.
@@ -31,6 +35,27 @@ NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 def plain(face: Face) -> dict[str, str | None]:
     """A state in the form of the API."""
     return {"type": face.type or "PENDING", "name": face.name, "message": face.message or None}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A flow run that was claimed."""
+
+    state_id: str
+    #: The lease on a place in the deployment's concurrency limit.
+    lease: str | None
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Claim":
+        """From the claim's state, in the form of the API."""
+        lease = (state.get("state_details") or {}).get("deployment_concurrency_lease_id")
+        return cls(str(state["id"]), None if lease is None else str(lease))
+
+
+def accepted(answer: Mapping[str, Any], face: Face) -> bool:
+    """Whether Prefect has set a state, and not another one in its place."""
+    state = answer["state"]
+    return answer["status"] == "ACCEPT" and state is not None and state["type"] == face.type
 
 
 class RunStates(PrefectConnection):
@@ -115,7 +140,7 @@ class RunStates(PrefectConnection):
         with self._calling() as client:
             return client.read_flow_run(UUID(run_id)).state
 
-    def claim_retry(self, run_id: str, transition_id: str) -> str | None:
+    def claim_retry(self, run_id: str, transition_id: str) -> Claim | None:
         """Claims a run that awaits a retry, as workers do: only one of several claims succeeds.
 
         Args:
@@ -123,23 +148,28 @@ class RunStates(PrefectConnection):
             transition_id: a UUID of this claim, which :meth:`claimed` recognizes.
 
         Returns:
-            The new state's id; ``None``: the run no longer awaits a retry.
+            The claim; ``None``: the run no longer awaits a retry, or Prefect lets it wait for a place in a limit.
         """
         from prefect.client.schemas.responses import SetStateStatus
 
-        awaits = {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": [_RETRY]}}
+        awaits = {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": [*RETRIES]}}
         # Prefect's rules do not allow this state after PENDING or RUNNING, the states of a run that a worker has.
-        done, _ = self._set_where(run_id, awaits, _CLAIMED, "PENDING", transition_id=transition_id)
-        if done is not None or time.monotonic() >= self._unconditional_until:
-            return done
+        wanted = {"flow_runs": {"id": {"any_": [run_id]}, "state": awaits}, "force": False}
+        details = {"flow_run_id": run_id, "transition_id": transition_id}
+        if self.sets_conditionally:
+            results = self._bulk_set_state({**wanted, "state": {**plain(_CLAIMED), "state_details": details}})
+            if results is not None:
+                return next((Claim.of(one["state"]) for one in results if accepted(one, _CLAIMED)), None)
         state = _state(_CLAIMED, "PENDING")  # an older server
         state.state_details.transition_id = UUID(transition_id)
         with self._calling() as client:
             result = client.set_flow_run_state(UUID(run_id), state)
-        return str(result.state.id) if result.status == SetStateStatus.ACCEPT and result.state else None
+        if result.status != SetStateStatus.ACCEPT or result.state is None:
+            return None
+        return Claim.of(result.state.model_dump(mode="json"))
 
-    def claimed(self, run_id: str, transition_id: str) -> str | None:
-        """The id of the run's state, if that is the claim of :meth:`claim_retry` with this id.
+    def claimed(self, run_id: str, transition_id: str) -> Claim | None:
+        """The run's state, if that is the claim of :meth:`claim_retry` with this id.
 
         Raises:
             RunGone: the run was deleted.
@@ -147,7 +177,7 @@ class RunStates(PrefectConnection):
         now = self._state_of(run_id)
         if now is None or now.type.value != "PENDING" or now.state_details.transition_id != UUID(transition_id):
             return None
-        return str(now.id)
+        return Claim.of(now.model_dump(mode="json"))
 
     def state_types(self, run_id: str) -> list[str]:
         """The types of the states that a run has had, oldest first."""
@@ -169,22 +199,34 @@ class RunStates(PrefectConnection):
         Returns:
             The new state's id, ``None``: it was not set; and whether the filter matched, or is not available.
         """
-        if time.monotonic() < self._unconditional_until:
+        if not self.sets_conditionally:
             return None, True
         wanted = {"id": {"any_": [run_id]}, "state": dict(stands)}
         state = {"type": kind, "name": face.name, "message": face.message or None}
-        details = {"flow_run_id": run_id, "transition_id": transition_id or str(uuid4())}
+        details = {"flow_run_id": run_id, "transition_id": transition_id or str(uuid4()), **face.details}
         body = {"flow_runs": wanted, "state": {**state, "state_details": details}, "force": force}
+        results = self._bulk_set_state(body)
+        if results is None:
+            return None, True
+        found = next((one for one in results if one["status"] == "ACCEPT" and one["state"]), None)
+        return str(found["state"]["id"]) if found is not None else None, bool(results)
+
+    @property
+    def sets_conditionally(self) -> bool:
+        """Whether the server can set a state on a condition, as far as known."""
+        return time.monotonic() >= self._unconditional_until
+
+    def _bulk_set_state(self, body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """Sets the states of the runs that match a filter; ``None``: the server is an older one without this call."""
         with self._calling() as client:
             try:
-                answer = client.request("POST", _BULK_SET_STATE, json=body).json()
+                found: list[dict[str, Any]] = client.request("POST", _BULK_SET_STATE, json=body).json()["results"]
             except httpx.HTTPStatusError as error:
                 if error.response.status_code not in NO_SUCH_CALL:
                     raise
-                self._unconditional_until = time.monotonic() + _OLDER  # an older server
-                return None, True
-        found = next((one for one in answer["results"] if one["status"] == "ACCEPT" and one["state"]), None)
-        return str(found["state"]["id"]) if found is not None else None, bool(answer["results"])
+                self._unconditional_until = time.monotonic() + _OLDER
+                return None
+        return found
 
     def keep_run_count(self, run_id: str, *, engine: bool) -> None:
         """Keeps the next state of the type RUNNING from counting as another run: it belongs to the same one.
@@ -207,7 +249,7 @@ class RunStates(PrefectConnection):
 
 def _is_command(kind: str, name: str | None, face: Face) -> bool:
     """Whether a state that is not ours is a command, and not just the state that we are about to show."""
-    if kind in _COMMANDS or name == _RETRY:
+    if kind in _COMMANDS or name in RETRIES:
         return True
     if face.type == "PAUSED":
         return kind in ("RUNNING", "SCHEDULED")
@@ -217,4 +259,7 @@ def _is_command(kind: str, name: str | None, face: Face) -> bool:
 def _state(face: Face, kind: str) -> Any:
     from prefect.client.schemas.objects import State, StateType
 
-    return State(type=StateType(kind), name=face.name, message=face.message or None)
+    found = State(type=StateType(kind), name=face.name, message=face.message or None)
+    if face.lease is not None:
+        found.state_details.deployment_concurrency_lease_id = UUID(face.lease)
+    return found

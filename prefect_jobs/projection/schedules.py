@@ -81,7 +81,7 @@ class ScheduledDeployments(Deployments):
         given = before.parameters if before is not None else {}
         parameters = merged(given, wanted.parameters, there["parameters"], deep=True)
         if same_flow:
-            self._change(there, parameters, entrypoint, flow)
+            self._update_deployment(there, parameters, entrypoint, flow)
             if before is None or before.timing != wanted.timing:
                 self._set_timing(there, wanted, before, timing)
             return str(there["id"])
@@ -143,19 +143,6 @@ class ScheduledDeployments(Deployments):
             **more,
         )
         return str(deployment)
-
-    def _change(self, there: dict[str, Any], parameters: dict[str, Any], entrypoint: str, flow: Any) -> None:
-        """Changes what differs. Prefect removes the next runs at each change, and makes them again some seconds later,
-        so a call that says nothing new must change nothing."""
-        wanted = {
-            "parameters": parameters,
-            "parameter_openapi_schema": flow.parameters.model_dump_for_openapi(),
-            "entrypoint": entrypoint,
-        }
-        body = {key: value for key, value in wanted.items() if there.get(key) != value}
-        if body:
-            with self._calling() as client:
-                client.request("PATCH", _DEPLOYMENT, path_params={"id": there["id"]}, json=body)
 
     def _set_timing(
         self, there: dict[str, Any], wanted: ScheduleRecord, before: ScheduleRecord | None, timing: Any

@@ -18,6 +18,8 @@ STATUS_BY_TYPE = {
     "CRASHED": statuses.ERROR,
     "CANCELLED": statuses.ABORTED,
 }
+#: Prefix of :func:`pid_of`.
+PID = "prefect-jobs:"
 _TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 #: Prefect limits state messages only by what its database can store; people read the first lines.
 _MESSAGE_LIMIT = 4000
@@ -31,6 +33,13 @@ class Face:
     type: str | None
     name: str
     message: str
+    #: The lease on a place in the concurrency limit of the run's deployment, which each state must name.
+    lease: str | None = None
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The details of the state, in the form of the API."""
+        return {} if self.lease is None else {"deployment_concurrency_lease_id": self.lease}
 
     @property
     def terminal(self) -> bool:
@@ -51,7 +60,9 @@ def face_of(record: JobRecord) -> Face:
     if record.engine_run and kind in ("PENDING", "PAUSED"):
         # The flow engine executes the run: Prefect shows it as running, whatever its job waits for.
         kind = "RUNNING"
-    return Face(kind, name, _cut(state.status_message))
+    if record.concurrency_lease is not None and kind == "PAUSED":
+        kind = "RUNNING"  # Prefect would give the run's place in the limit to another run, and free it twice
+    return Face(kind, name, _cut(state.status_message), record.concurrency_lease)
 
 
 def begins_run(face: Face, before: Sequence[str | None] | None, *, engine: bool) -> bool:
@@ -89,6 +100,18 @@ def node_face(node: NodeRecord, *, job_final: bool) -> Face:
 
 def _cut(message: str) -> str:
     return message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + " …"
+
+
+def pid_of(store: str, job_id: int) -> str:
+    """What executes a run, as Prefect keeps it: a job in a database, by the database's identity."""
+    return f"{PID}{store}:{job_id}"
+
+
+def job_of_pid(pid: str, store: str) -> int | None:
+    """The opposite of :func:`pid_of`; ``None``: it is not a job of this database."""
+    prefix = f"{PID}{store}:"
+    number = pid.removeprefix(prefix)
+    return int(number) if pid.startswith(prefix) and number.isdecimal() else None
 
 
 def tags_of(record: JobRecord) -> list[str]:

@@ -1,6 +1,5 @@
 """The wiring of one process: creates the parts and connects them."""
 
-import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.backend import JobKeeper
 from prefect_jobs.runtime.checks import Checker
+from prefect_jobs.runtime.forms import form_of
 from prefect_jobs.runtime.prefect import PrefectAccess
 from prefect_jobs.runtime.results import ResultKeeper
 from prefect_jobs.settings import Settings, get_settings
@@ -96,7 +96,7 @@ class Runtime:
         self.checker = Checker(self.store, self.job)
 
     def _make_projector(self) -> Projector:
-        return Projector(self.store, _entrypoint)
+        return Projector(self.store, lambda record: form_of(record, self.store))
 
     def _make_prefect(self) -> PrefectAccess:
         return PrefectAccess(self.projector)
@@ -118,17 +118,6 @@ class Runtime:
         self.checker.close()
         self.projector.close()
         self.store.database.dispose()
-
-
-def _entrypoint(record: JobRecord) -> str:
-    """The flow of a job's type; the basic one if the type, or its flow, cannot be loaded here."""
-    try:
-        cls = registry.load(record.type) or Job
-        importlib.import_module(cls.flow_entrypoint.partition(":")[0])
-    except Exception as error:  # importing a user's module may raise anything
-        log.warning("The flow of the job type %r cannot be loaded: %s", record.type, error)
-        return Job.flow_entrypoint
-    return cls.flow_entrypoint
 
 
 @cache

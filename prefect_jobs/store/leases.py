@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -45,10 +45,34 @@ class LeaseStore:
                 return False  # another owner has it
             return True
 
+    def claim_leases(self, names: Sequence[str], owner: str, seconds: float) -> set[str]:
+        """As :meth:`claim_lease`, for many in one transaction; returns those that ``owner`` has."""
+        with self.database.writing() as connection:
+            now = self.database.now(connection)
+            until = now + timedelta(seconds=seconds)
+            there = select(LeaseRow.name, LeaseRow.owner, LeaseRow.until).where(LeaseRow.name.in_(names))
+            rows = connection.execute(there.order_by(LeaseRow.name).with_for_update()).all()
+            mine = {str(row.name) for row in rows if row.owner == owner or row.until < now}
+            connection.execute(update(LeaseRow).where(LeaseRow.name.in_(mine)).values(owner=owner, until=until))
+            known = {str(row.name) for row in rows}
+            new = [{"name": name, "owner": owner, "until": until} for name in sorted(set(names) - known)]
+            if not new:
+                return mine
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(LeaseRow), new)
+            except IntegrityError:
+                return mine  # another process claims some of them: the others are claimed the next time
+            return mine | {str(row["name"]) for row in new}
+
     def release_lease(self, name: str, owner: str) -> None:
         """Releases the lease, if ``owner`` still has it."""
+        self.release_leases([name], owner)
+
+    def release_leases(self, names: Sequence[str], owner: str) -> None:
+        """As :meth:`release_lease`, for many."""
         with self.database.writing() as connection:
-            connection.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.owner == owner))
+            connection.execute(delete(LeaseRow).where(LeaseRow.name.in_(names), LeaseRow.owner == owner))
 
     def ended_leases(self, prefix: str) -> list[tuple[str, str]]:
         """Names and owners of leases of a kind that expired without being released: their owners are dead."""

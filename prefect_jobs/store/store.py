@@ -35,6 +35,7 @@ from prefect_jobs.store.faces import FaceStore
 from prefect_jobs.store.filters import JobQuery, conditions, order
 from prefect_jobs.store.leases import LeaseStore
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
+from prefect_jobs.store.picked_up import PickedUpStore
 from prefect_jobs.store.schedules import ScheduleStore
 from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
@@ -64,7 +65,7 @@ _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
 
 
-class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore):
+class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore, PickedUpStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -24,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database with another one is not changed.
-SCHEMA_HEAD = "0005"
+SCHEMA_HEAD = "0006"
 #: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
 #: the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -117,6 +118,9 @@ class JobRow(Base):
     results_owner: Mapped[str | None] = mapped_column(String(64))
     results_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     schedule: Mapped[str | None] = mapped_column(Text)
+    timeout: Mapped[float | None] = mapped_column(Float)
+    concurrency_lease: Mapped[str | None] = mapped_column(String(36))
+    worker: Mapped[str | None] = mapped_column(Text)
     #: The job must still be polled: it is not final.
     watched: Mapped[bool] = mapped_column(Boolean, default=True)
 
@@ -161,6 +165,16 @@ class ScheduleRow(Base):
     deployment_id: Mapped[str | None] = mapped_column(String(36), index=True)
     timing: Mapped[dict[str, Any]] = mapped_column(Json)
     parameters: Mapped[dict[str, Any]] = mapped_column(Json)
+    rules: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default=sql("'{}'"))
+
+
+class DeploymentRow(Base):
+    """A deployment in Prefect whose runs become jobs of this database, besides those of schedules."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    label: Mapped[str] = mapped_column(String(255))
 
 
 class GroupRow(Base):

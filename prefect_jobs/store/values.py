@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_jobs.records import StatusState
 
-_JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown", "timing", "parameters")
+_JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown", "timing", "parameters", "rules")
 #: Texts up to this length are often equal.
 _SHORT = 128
 #: NUL in JSON: an escape that is not itself escaped.

@@ -15,6 +15,7 @@ from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.local import temporary_server
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.projection.run_faces import Form
 from prefect_jobs.runtime.lookup import Lookup
 from prefect_jobs.runtime.prefect import PrefectAccess
 from prefect_jobs.runtime.wiring import LocalSite, Runtime, installed
@@ -149,7 +150,7 @@ class FakeRuntime(Runtime):
         super().__init__(settings, patient=False)
 
     def _make_projector(self) -> Projector:
-        return NoProjector(self.store, lambda _: Job.flow_entrypoint)
+        return NoProjector(self.store, lambda _: Form(Job.flow_entrypoint, {}))
 
     def _make_prefect(self) -> PrefectAccess:
         return FakePrefect(self.projector, self._engines)

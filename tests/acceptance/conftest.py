@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -256,3 +257,27 @@ def prefect_view(prefect_server: PrefectServerInfo) -> Iterator[PrefectView]:
     view = PrefectView(prefect_server.api_url)
     yield view
     view.close()
+
+
+@pytest.fixture
+def flag() -> Iterator[Path]:
+    """A file that is not there yet, and that jobs, which run as another user, can see."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "go on"
+
+
+@pytest.fixture
+def process_pool(prefect_view: PrefectView) -> Iterator[Callable[[str], None]]:
+    """Gives a deployment a work pool for process workers, as people do in its form."""
+    changed: list[str] = []
+    if prefect_view.status("/work_pools/processes") == 404:
+        prefect_view.post("/work_pools/", {"name": "processes", "type": "process"})
+
+    def give(deployment: str) -> None:
+        changed.append(deployment)
+        prefect_view.request("PATCH", f"/deployments/{deployment}", {"work_pool_name": "processes"})
+
+    yield give
+    for deployment in changed:
+        prefect_view.request("PATCH", f"/deployments/{deployment}", {"work_pool_name": None})

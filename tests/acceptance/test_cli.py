@@ -15,6 +15,7 @@ from prefect_jobs import JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.cli.root import app
 from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.tables import SCHEMA_HEAD
 from tests.acceptance.conftest import PrefectView, ShellJob
 
@@ -92,9 +93,66 @@ def test_schedulers_are_listed_checked_and_assigned(
         "no scheduler setting 'other'"
         in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]
     )
-    out, _ = run("deploy", "mine:Mine", cwd=tmp_path)
-    assert out.split() == ["basic-job/cli_app", "condor-job/cli_app", "condor-workflow/cli_app", "dask-job/cli_app"]
+
+
+FLOWS = ("basic-job", "condor-job", "condor-workflow", "dask-job")
+
+
+def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(APP.replace("cli_app", "deployed_app"))
+
+    def deploy(*more: str) -> dict[str, Any]:
+        rows = json.loads(run("deploy", "mine:Mine", "--json", *more, cwd=tmp_path)[0])
+        return {row["name"]: (row["change"], row["fields"]) for row in rows if row["kind"] != "block"}
+
+    def there(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = prefect_view.get(f"/deployments/name/{name}")
+        return found
+
+    first = [f"{flow}/deployed_app" for flow in FLOWS]
+    try:
+        assert deploy("--dry-run") == {name: ("created", []) for name in first}
+        assert prefect_view.status(f"/deployments/name/{first[0]}") == 404
+        assert deploy() == {name: ("created", []) for name in first}
+        assert there(first[1])["work_pool_name"] is None and there(first[1])["enforce_parameter_schema"]
+        assert there(first[1])["id"] in runtime.store.deployments()
+        # people's edits stay
+        mine = {"paused": True, "tags": ["mine"], "description": "ours"}
+        prefect_view.request("PATCH", f"/deployments/{there(first[1])['id']}", mine)
+        timing = [{"schedule": {"interval": 7200.0}, "active": True}]
+        prefect_view.request("POST", f"/deployments/{there(first[1])['id']}/schedules", timing)
+        before = there(first[1])
+        assert deploy() == {name: ("unchanged", []) for name in first}
+        assert there(first[1]) == before
+        # with a pool and a version
+        pooled = [f"{flow}/deployed_app {flow} @batch-jobs" for flow in FLOWS]
+        options = ("--pool", "batch-jobs", "--limit", "2", "--collision", "cancel_new", "--version", "1.2")
+        made = deploy(*options)
+        assert made["batch-jobs"] == ("created", []) and made[first[0]] == ("changed", ["version"])
+        ours = there(pooled[1])
+        assert (ours["work_pool_name"], ours["version"], ours["global_concurrency_limit"]["limit"]) == (
+            "batch-jobs", "1.2", 2,
+        )  # fmt: skip
+        assert ours["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        assert {change for change, _ in deploy(*options).values()} == {"unchanged"}
+        assert there(first[1])["work_pool_name"] is None
+        pool = prefect_view.get("/work_pools/batch-jobs")
+        assert pool["type"] == "prefect-jobs"
+        assert {"scheduler", "request_memory", "attributes"} <= pool["base_job_template"]["variables"][
+            "properties"
+        ].keys()
+    finally:
+        for each in prefect_view.post("/deployments/filter", {"deployments": {"tags": {"all_": ["app:deployed_app"]}}}):
+            prefect_view.request("DELETE", f"/deployments/{each['id']}")
+        if prefect_view.status("/work_pools/batch-jobs") == 200:
+            prefect_view.request("DELETE", "/work_pools/batch-jobs")
     assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
+    assert (
+        "--limit is about deployments in a work pool"
+        in run("deploy", "mine:Mine", "--limit", "2", cwd=tmp_path, status=1)[1]
+    )
+    wrong = run("deploy", "mine:Mine", "--pool", "x", "--limit", "2", "--collision", "no", cwd=tmp_path, status=1)[1]
+    assert "--collision is ENQUEUE or CANCEL_NEW, not 'no'" in wrong
 
 
 def test_a_bad_setting_stops_with_the_variables_name() -> None:

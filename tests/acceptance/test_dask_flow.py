@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ from tests.support import eventually
 #: Of connections that were being made when a scheduler was killed, Dask leaves sockets to the collector.
 pytestmark = [pytest.mark.prefect, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 LIMIT = 120
-WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "jobs", "--run-once", "--type", "process"]
+WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "processes", "--run-once", "--type", "process"]
 HERE = "tests.acceptance.test_dask_flow"
 
 
@@ -200,12 +201,19 @@ def test_on_this_machine(manager: JobManager) -> None:
 
 
 def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same_job(
-    manager: JobManager, runtime: Runtime, dask: DaskScheduler, prefect_view: PrefectView, tmp_path: Path
+    manager: JobManager,
+    runtime: Runtime,
+    dask: DaskScheduler,
+    prefect_view: PrefectView,
+    process_pool: Callable[[str], None],
+    tmp_path: Path,
 ) -> None:
     # given a deployment, and a run as Quick run makes it, whose function raises the first time
     api = PrefectApi()
-    name = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
+    deployed = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
     api.close()
+    name = deployed.name
+    process_pool(str(deployed.id))
     assert name == "dask-job/test_app"
     bad = tmp_path / "bad"
     bad.touch()
@@ -237,12 +245,19 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
 
 
 def test_calls_outlive_the_process_of_the_flow_and_a_retry_waits_for_them(
-    manager: JobManager, runtime: Runtime, dask: DaskScheduler, prefect_view: PrefectView, tmp_path: Path
+    manager: JobManager,
+    runtime: Runtime,
+    dask: DaskScheduler,
+    prefect_view: PrefectView,
+    process_pool: Callable[[str], None],
+    tmp_path: Path,
 ) -> None:
     # given a run that a worker executes, and a call that has begun
     api = PrefectApi()
-    name = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
+    deployed = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
     api.close()
+    name = deployed.name
+    process_pool(str(deployed.id))
     go, begun = tmp_path / "go", tmp_path / "begun"
     parameters = {
         "name": "outlived",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -100,6 +101,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     alice: CondorScheduler,
     prefect_view: PrefectView,
     prefect_server: PrefectServerInfo,
+    process_pool: Callable[[str], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -107,9 +109,11 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     monkeypatch.delenv("PREFECT_JOBS_WORKSPACE")
     # and a deployment, and a run as Quick run makes it, whose program fails the first time
     api = PrefectApi()
-    name = api.deploy("test_app", condor_job_entrypoint := "prefect_jobs.flows.condor_job:condor_job")
+    deployed = api.deploy("test_app", "prefect_jobs.flows.condor_job:condor_job")
     api.close()
-    assert name == "condor-job/test_app" and condor_job_entrypoint
+    name = deployed.name
+    assert name == "condor-job/test_app"
+    process_pool(str(deployed.id))
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(name)
         schema = deployment.parameter_openapi_schema["properties"]  # type: ignore[index]
@@ -146,6 +150,17 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
 
 def _work(folder: Path) -> None:
     """Runs a worker until it has executed what is there."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "jobs", "--run-once", "--type", "process"]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        "processes",
+        "--run-once",
+        "--type",
+        "process",
+    ]
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr

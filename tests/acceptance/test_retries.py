@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ def a_worker(folder: Path) -> Iterator[None]:
         "worker",
         "start",
         "--pool",
-        "jobs",
+        "processes",
         "--type",
         "process",
         "--limit",
@@ -106,6 +106,7 @@ def test_a_press_is_one_submission_with_a_monitor_and_a_worker(
     manager: JobManager,
     alice: CondorScheduler,
     prefect_view: PrefectView,
+    process_pool: Callable[[str], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,6 +119,8 @@ def test_a_press_is_one_submission_with_a_monitor_and_a_worker(
     for number in range(9):
         jobs.append(manager.create_job(f"job {number}", "alice", job_type="CONDOR", scheduler=alice, attributes=QUICK))
     manager.execute_jobs(jobs)
+    for deployment in {prefect_view.run(job)["deployment_id"] for job in jobs}:
+        process_pool(deployment)
     with running(Monitor()), a_worker(tmp_path):
         _press_all(prefect_view, jobs, 2)
         _press_all(prefect_view, jobs, 3)

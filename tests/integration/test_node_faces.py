@@ -12,6 +12,7 @@ import pytest
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.projection import node_faces
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.projection.run_faces import Form
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.store import Database, Store
 from tests.integration.node_views import DIAMOND, FLOW, MakeWorkflow, View, Wire, WiredApi, Workflow, node
@@ -51,7 +52,7 @@ def make_projector(jobs: Store, wire: Wire, prefect_server: PrefectServerInfo) -
     made: list[Projector] = []
 
     def make() -> Projector:
-        made.append(Projector(jobs, lambda _: FLOW, lambda: WiredApi(wire)))
+        made.append(Projector(jobs, lambda _: Form(FLOW, {}), lambda: WiredApi(wire)))
         return made[-1]
 
     yield make

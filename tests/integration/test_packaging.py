@@ -103,7 +103,10 @@ def test_the_wheel_names_the_command_and_the_collection(wheel: zipfile.ZipFile) 
     entry_points.read_string(wheel.read(f"{metadata_folder()}/entry_points.txt").decode())
     # then
     assert dict(entry_points["console_scripts"]) == {"prefect-jobs": "prefect_jobs.cli:main"}
-    assert dict(entry_points["prefect.collections"]) == {"prefect_jobs": "prefect_jobs.blocks"}
+    assert dict(entry_points["prefect.collections"]) == {
+        "prefect_jobs": "prefect_jobs.blocks",
+        "prefect_jobs_worker": "prefect_jobs.worker",
+    }
 
 
 def test_the_sdist_has_what_is_needed_to_test_it_and_nothing_twice(built: Path) -> None:

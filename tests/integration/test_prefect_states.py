@@ -62,6 +62,7 @@ def made(api: PrefectApi, face: Face = SUBMITTED) -> tuple[str, str]:
     wanted = NewRun(
         app="an_app",
         entrypoint="prefect_jobs.flows.condor_job:condor_job",
+        parameters={},
         name="a job",
         face=face,
         key=uuid.uuid4().hex,

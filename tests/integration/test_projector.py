@@ -9,6 +9,7 @@ import pytest
 
 from prefect_jobs.projection.prefect_api import NewRun, PrefectApi, PrefectAway
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.projection.run_faces import Form
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import Database, DatabaseError, Store
 from tests.support import draft, eventually
@@ -69,7 +70,7 @@ def store(tmp_path: Path, fault: Fault) -> Iterator[FaultyStore]:
 @pytest.fixture
 def projector(store: FaultyStore, fault: Fault) -> Iterator[Projector]:
     """What shows the jobs of the store."""
-    made = Projector(store, lambda _: FLOW, lambda: FakeApi(fault))
+    made = Projector(store, lambda _: Form(FLOW, {}), lambda: FakeApi(fault))
     yield made
     fault.prefect = fault.database = False
     made.close()

@@ -152,6 +152,10 @@ def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
     assert contents(empty_database_url) == before
 
 
+#: Columns of jobs that later schemas have.
+LATER = {"schedule": "TEXT", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)", "worker": "TEXT"}
+
+
 def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,11 +164,13 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     with monkeypatch.context() as older, opened(empty_database_url) as database:
         older.setattr(database_module, "SCHEMA_HEAD", "0001")
         store = Store(database)
-        alter(database, "ADD COLUMN schedule TEXT")  # which this version writes
+        for name, kind in LATER.items():  # which this version writes
+            alter(database, f"ADD COLUMN {name} {kind}")
         job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
         job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),))).after
         identity = store.identity
-        alter(database, "DROP COLUMN schedule")
+        for name in LATER:
+            alter(database, f"DROP COLUMN {name}")
     before = contents(empty_database_url)
     assert "job_nodes" not in before
 
@@ -177,11 +183,11 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     # Then: everything is there, and the job can be given nodes.
     after = contents(empty_database_url)
     assert after.pop("job_nodes")[1] == []
-    for table in ("job_blobs", "job_checks", "leases", "schedules"):
+    for table in ("job_blobs", "job_checks", "leases", "schedules", "deployments"):
         assert after.pop(table)[1] == []
     columns, rows = after["jobs"]
-    assert columns.pop() == ("schedule", "TEXT")
-    after["jobs"] = (columns, [row[:-1] for row in rows])
+    assert [name for name, _ in columns[-len(LATER) :]] == list(LATER)
+    after["jobs"] = (columns[: -len(LATER)], [row[: -len(LATER)] for row in rows])
     assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
     before.pop(VERSION_TABLE)
     assert after == before

@@ -5,7 +5,9 @@ from dataclasses import replace
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.store import Store
 
-NIGHTLY = ScheduleRecord("app", "alice", "nightly", "CONDOR", {"cron": "0 3 * * *"}, {"name": "nightly"}, "id of one")
+NIGHTLY = ScheduleRecord(
+    "app", "alice", "nightly", "CONDOR", {"cron": "0 3 * * *"}, {"name": "nightly"}, {"overlap": "skip"}, "id of one"
+)
 
 
 def test_a_schedule_is_found_by_its_name_its_deployment_and_in_lists(store: Store) -> None:

@@ -1,6 +1,6 @@
 """CONDOR: a cluster of procs at an HTCondor access point."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from prefect_jobs.jobs.condor import local_files, submit_commands
@@ -47,6 +47,15 @@ class CondorJob(AccessPointJob, SubmitCommands):
         own = {name: parameters[name] for name in ("executable", "arguments") if parameters.get(name)}
         rest = {name: value for name, value in parameters.items() if name not in ("executable", "arguments")}
         return super().options_of_run({**rest, "attributes": {**commands, **own}})
+
+    @classmethod
+    def parameters_of_run(cls, spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As :meth:`JobType.parameters_of_run`; local files get absolute paths."""
+        found = local_files.found_again(spec, cls.spec_defaults)
+        commands: dict[str, Any] = found["attributes"]
+        own: dict[str, Any] = {name: commands.pop(name) for name in ("executable", "arguments") if name in commands}
+        # The stored commands include those of the template.
+        return {**found, "condorpy_template_name": "base", **own}
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:

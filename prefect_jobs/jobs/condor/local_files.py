@@ -108,6 +108,18 @@ def settled(given: Mapping[str, Any], places: Places) -> dict[str, Any]:
     return found
 
 
+def found_again(spec: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The keyword arguments of ``create_job`` that gave a stored spec, with absolute paths of local files.
+
+    Args:
+        spec: the spec.
+        names: the keyword arguments.
+    """
+    folder = spec.get(FOLDER)
+    given = {name: spec[name] for name in names if name in spec}
+    return settled(given, Places(others=(Path(folder),) if folder else ()))
+
+
 def _settled(value: Any, places: Places) -> Any:
     if isinstance(value, str | os.PathLike):
         return places.settle(os.fspath(value))

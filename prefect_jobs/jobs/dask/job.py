@@ -14,7 +14,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask.engine import GRAPH_LIMIT, DaskEngine
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.type_hooks import SUBMISSION
-from prefect_jobs.schedulers.dask import values, work
+from prefect_jobs.schedulers.dask import calls, values, work
 from prefect_jobs.schedulers.dask.connection import DaskError
 
 
@@ -56,9 +56,7 @@ class DaskJob(Job):
         if not function:
             raise ValueError("A schedule of DASK jobs needs a function: set function=… to it, or to its import path.")
         # The workers import the path; this process may be unable to.
-        path = function if isinstance(function, str) else hooks.dotted_path(function)
-        if not all(part.isidentifier() for part in path.split(".")) or "." not in path:
-            raise ValueError(f"The function must be an import path such as 'module.function', not {path!r}.")
+        path = calls.checked(function if isinstance(function, str) else hooks.dotted_path(function))
         found = {**super().check_flow_parameters(given), "function": path}
         for name in ("arguments", "map_over", "keyword_arguments"):
             value = found.get(name, [])
@@ -70,6 +68,17 @@ class DaskJob(Job):
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name} of a schedule must be JSON values: {error}") from error
         return found
+
+    @classmethod
+    def work_of_run(cls, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        """As :meth:`JobType.work_of_run`: the calls of the function."""
+        function, items = calls.checked(parameters.get("function") or ""), parameters.get("map_over")
+        if items is not None and not items:
+            raise ValueError("map_over is an empty list: there is nothing to call the function with.")
+        arguments, keywords = parameters.get("arguments") or [], parameters.get("keyword_arguments") or {}
+        if items is None:
+            return (calls.by_path(function, arguments, keywords),)
+        return ([calls.by_path(function, [item, *arguments], keywords) for item in items],)
 
     @property
     def forget(self) -> bool:

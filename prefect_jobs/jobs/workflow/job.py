@@ -1,6 +1,6 @@
 """CONDORWORKFLOW: a DAG of nodes, run by DAGMan at an HTCondor access point."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from anyio.to_thread import run_sync
@@ -15,7 +15,7 @@ from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
-from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode, nodes_of
+from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode, nodes_of, parameters_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor.dag import model
 
@@ -61,6 +61,12 @@ class CondorWorkflow(AccessPointJob):
             "config": model.check_config(given.get("config")),
             "nodes": list(given.get("nodes") or ()),
         }
+
+    @classmethod
+    def parameters_of_run(cls, spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As :meth:`JobType.parameters_of_run`; local files get absolute paths."""
+        own = {name: spec[name] for name in ("max_jobs", "config") if spec.get(name)}
+        return {**own, "nodes": [parameters_of(node) for node in nodes]}
 
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from anyio.to_thread import run_sync
 
-from prefect_jobs.jobs.condor import submit_commands
+from prefect_jobs.jobs.condor import local_files, submit_commands
 from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
@@ -355,6 +355,13 @@ def nodes_of(workflow: HasNodes, given: Any) -> list[CondorWorkflowNode]:
         found.append(node)
     model.check_graph([node.handle.dag_node() for node in found]) if found else None
     return found
+
+
+def parameters_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of :func:`nodes_of`, for the spec of one node with its name."""
+    defaults = {**submit_commands.DEFAULTS, **OPTIONS, "parents": [], "kind": model.JOB}
+    changed = [key for key, value in spec.items() if value != defaults.get(key) and value not in ([], {})]
+    return local_files.found_again(spec, [key for key in changed if key != local_files.FOLDER])
 
 
 def _stored(name: str, value: Any) -> Any:

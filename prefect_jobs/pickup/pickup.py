@@ -1,0 +1,333 @@
+"""Flow runs become jobs: the job's row first, then the claim on the run, then the submission.
+
+A lease in SQL, which names the run and the claim, begins before the row and ends after the submission. A process that
+is killed in between leaves it behind, and the next one goes on: it reads from the row, the token of the submission and
+the run's state how far that was.
+"""
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from prefect_jobs import statuses
+from prefect_jobs.backoff import Backoff
+from prefect_jobs.errors import DatabaseError, PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.jobs import submission, submission_many
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.pickup import rules
+from prefect_jobs.pickup.drafts import BadRun, Draft, draft
+from prefect_jobs.pickup.served import Deployments, Served
+from prefect_jobs.projection.offers import CLAIMED_AT_ONCE, Offer
+from prefect_jobs.projection.prefect_api import KEY, PrefectApi
+from prefect_jobs.projection.run_states import WAITING, Claim
+from prefect_jobs.projection.states import PID, Face
+from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.runtime.wiring import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a run counts as left behind, if its process does not renew the lease.
+LEASE = 45.0
+_PREFIX = "prefect-pickup:"
+#: Seconds until a submission that reached no scheduler is tried again: the first and the longest pause.
+PAUSES = (2.0, 60.0)
+
+
+class PickUp:
+    """Makes jobs of flow runs, for one thread that asks Prefect; other threads submit the jobs."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        deployments: Deployments,
+        begin: Callable[..., None],
+        worker: str | None = None,
+    ) -> None:
+        """
+        Args:
+            runtime: stores and submits the jobs.
+            deployments: tells what the runs are.
+            begin: calls a function in another thread.
+            worker: the Prefect worker that picks up the runs; none: the monitor.
+        """
+        self._runtime = runtime
+        self._deployments = deployments
+        self._begin = begin
+        self._worker = worker
+        self._owner = uuid.uuid4().hex
+        self._claim = str(uuid.uuid4())
+        self._lock = threading.Lock()
+        #: The leases of runs that are being picked up here.
+        self._held: set[str] = set()
+        #: Lease → the pauses between tries.
+        self._pauses: dict[str, Backoff] = {}
+
+    # -- new runs ---------------------------------------------------------------------------------------
+
+    def take(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> int:
+        """Makes jobs of runs that are due; those that have one are left to the monitor's commands.
+
+        Returns:
+            The number of runs that are no longer offered.
+        """
+        known = {record.flow_run_id for record in self._runtime.store.records_of_runs([run.run_id for run in offers])}
+        fresh = [
+            offer
+            for offer in offers
+            if offer.run_id not in known and offer.deployment_id in served and not _is_of_a_job(offer)
+        ]
+        wanted = self._judged(api, fresh)
+        done = len(fresh) - len(wanted)
+        for start in range(0, len(wanted), CLAIMED_AT_ONCE):
+            done += self._take_some(api, wanted[start : start + CLAIMED_AT_ONCE], served)
+        return done
+
+    def _judged(self, api: PrefectApi, offers: Sequence[Offer]) -> list[Offer]:
+        """The runs that become jobs; the others of a schedule end, or wait, by its rules."""
+        wanted: list[Offer] = []
+        for deployment in dict.fromkeys(offer.deployment_id for offer in offers):
+            mine = [offer for offer in offers if offer.deployment_id == deployment]
+            schedule = self._deployments.schedule(deployment)
+            if schedule is None or not schedule.rules:
+                wanted += mine
+                continue
+            active = self._runtime.store.active_of(schedule.label, schedule.user, schedule.name)
+            for verdict in rules.judge(schedule.rules, mine, active, api.now()):
+                run_id = verdict.offer.run_id
+                if verdict.what == rules.TAKE:
+                    wanted.append(verdict.offer)
+                elif verdict.what == rules.END:
+                    log.info("Run %s of the schedule %r: %s", run_id, schedule.name, verdict.why)
+                    api.set_waiting([run_id], Face("CANCELLED", "Cancelled", verdict.why))
+                elif verdict.offer.state_name != WAITING:
+                    api.set_waiting([run_id], Face("SCHEDULED", WAITING, verdict.why))
+        return wanted
+
+    def _take_some(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> int:
+        store = self._runtime.store
+        names = {offer.run_id: _lease_name(offer.run_id, self._claim) for offer in offers}
+        with self._lock:
+            self._held |= set(names.values())
+        try:
+            mine = store.claim_leases(list(names.values()), self._owner, LEASE)
+            drafts = self._saved(api, [offer for offer in offers if names[offer.run_id] in mine], served)
+            ids = [each.offer.run_id for each in drafts]
+            claims = api.claim(ids, self._claim) if ids else {}
+            lost = [each for each in drafts if each.offer.run_id not in claims]
+            for each in lost:
+                store.drop_unsubmitted(each.job.handle.record.id)
+            kept = [each for each in drafts if each.offer.run_id in claims]
+            self._note_claims(kept, claims)
+        except BaseException:
+            self._let_go(names.values())  # the leases expire, and go_on() finds out how far this was
+            raise
+        left = [name for run_id, name in names.items() if run_id not in claims]
+        self._let_go(left)
+        store.release_leases(left, self._owner)
+        if kept:
+            self._begin(self._submit, kept)
+        return len(offers) - len(lost)
+
+    def _saved(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> list[Draft]:
+        """The jobs of runs, saved. A run whose parameters are no job is Failed."""
+        found: list[Draft] = []
+        for offer in offers:
+            try:
+                each = self._draft(offer, served[offer.deployment_id], self._claim)
+                each.job.handle.save()
+                each.job.engine.save_parts()
+            except BadRun as error:
+                log.warning("Run %s cannot become a job: %s", offer.run_id, error)
+                api.set_waiting([offer.run_id], Face("FAILED", "Failed", str(error)))
+            except SchedulerConnectionError as error:
+                log.info("Run %s is picked up later: %s", offer.run_id, error)
+            except DatabaseError:
+                raise
+            except PrefectJobsError as error:
+                log.info("Run %s is picked up by another process: %s", offer.run_id, error)
+            else:
+                found.append(each)
+        return found
+
+    def _draft(self, offer: Offer, served: Served, claim: str) -> Draft:
+        schedule = self._deployments.schedule(offer.deployment_id)
+        found = draft(self._runtime, offer, served, schedule, self._worker)
+        return replace(found, lease=_lease_name(offer.run_id, claim))
+
+    def _note_claims(self, drafts: Sequence[Draft], claims: Mapping[str, Claim]) -> None:
+        """Notes the states of the claims: they are ours, and no command of people."""
+        changes = [(each.job.handle.record.id, _noting(claims[each.offer.run_id])) for each in drafts]
+        for each, answer in zip(drafts, self._runtime.jobs.update_all(changes), strict=True):
+            if isinstance(answer, Exception):
+                log.info("Run %s: %s", each.offer.run_id, answer)
+            else:
+                each.job.handle.take(answer.after)
+
+    def adopt(self, api: PrefectApi, run_id: str) -> int:
+        """Makes a job of a run that was claimed already; returns its id.
+
+        Raises:
+            PrefectJobsError: it cannot become a job, or it was deleted.
+        """
+        known = self._runtime.store.records_of_runs([run_id])
+        if known:
+            return known[0].id
+        run = next(iter(api.read_offers([run_id])), None)
+        served = {} if run is None else self._deployments.find(api, [run.deployment_id])
+        if run is None or run.deployment_id not in served:
+            raise BadRun("It is not a run of a flow that becomes a job.")
+        each = self._draft(run, served[run.deployment_id], str(uuid.uuid4()))
+        with self._lock:
+            self._held.add(each.lease)
+        self._runtime.store.claim_lease(each.lease, self._owner, LEASE)
+        each.job.handle.save()
+        each.job.engine.save_parts()
+        self._begin(self._submit, [each])
+        return each.job.handle.record.id
+
+    # -- submission, in another thread ------------------------------------------------------------------
+
+    def _submit(self, drafts: Sequence[Draft]) -> None:
+        by_id = {id(each.job): each for each in drafts}
+
+        def report(job: Job, problem: Exception | None) -> None:
+            self._submitted(by_id[id(job)], problem)
+
+        try:
+            submission_many.execute_many([each.job for each in drafts if not each.work], report)
+            for each in drafts:
+                if each.work:
+                    self._submitted(each, _executed(each))
+        finally:
+            # Where the database fails, the leases expire, and go_on() finds out how far this was.
+            self._let_go([each.lease for each in drafts])
+
+    def _submitted(self, each: Draft, problem: Exception | None) -> None:
+        """Ends the pick-up of a run, unless the scheduler was not reached: then it is tried again later."""
+        name, store = each.lease, self._runtime.store
+        if problem is not None:
+            log.warning("Run %s: %s", each.offer.run_id, problem)
+        if problem is not None and submission.may_be_tried_again(problem.__cause__):
+            pause = self._pauses.setdefault(name, Backoff(*PAUSES)).pause()
+            self._let_go([name])
+            store.claim_leases([name], self._owner, pause)
+            return
+        self._pauses.pop(name, None)
+        store.release_leases([name], self._owner)
+        if problem is not None and not isinstance(problem, PrefectJobsError):
+            self._fail(each.job, problem)
+
+    def _fail(self, job: Job, problem: Exception) -> None:
+        """Notes an error that came before the submission, so that it changed no status."""
+        record = self._runtime.jobs.get(job.handle.record.id)
+        if record is not None and record.state.status == statuses.PENDING and not record.submission_unknown:
+            submission.refused(job, problem)
+
+    # -- what is in progress, or was left behind --------------------------------------------------------
+
+    def keep(self) -> None:
+        """Renews the leases of the runs that are being picked up here."""
+        with self._lock:
+            held = list(self._held)
+        if held:
+            self._runtime.store.claim_leases(held, self._owner, LEASE)
+
+    def _let_go(self, names: Iterable[str]) -> None:
+        with self._lock:
+            self._held -= set(names)
+
+    def go_on(self, api: PrefectApi) -> None:
+        """Goes on with runs whose process died while it picked them up, and with those whose scheduler was not
+        reached."""
+        store = self._runtime.store
+        for name, _ in store.ended_leases(_PREFIX):
+            with self._lock:
+                if name in self._held:
+                    continue
+            if not store.claim_lease(name, self._owner, LEASE):
+                continue
+            run_id, _, claim = name.removeprefix(_PREFIX).partition(":")
+            again = self._left_behind(api, run_id, claim)
+            if again is None:
+                store.release_lease(name, self._owner)
+                self._pauses.pop(name, None)
+                continue
+            with self._lock:
+                self._held.add(name)
+            self._begin(self._submit, [again])
+
+    def _left_behind(self, api: PrefectApi, run_id: str, claim: str) -> Draft | None:
+        """A run's job that must be submitted; ``None``: nothing is to be done, or it is offered again."""
+        store = self._runtime.store
+        record = next(iter(store.records_of_runs([run_id])), None)
+        if record is not None and (record.final or record.remote_id or record.state.status != statuses.PENDING):
+            return None
+        run = next(iter(api.read_offers([run_id])), None)
+        claimed = run is not None and run.state_type == "PENDING" and run.claim == claim
+        begun = record is not None and (record.submission_token is not None or record.state.attempt > 0)
+        if record is not None and not begun and (claimed or run is None or run.state_type not in _COMMANDS):
+            store.drop_unsubmitted(record.id)  # nothing was done for it, and its parts may be missing
+        if run is None or not (begun or claimed):
+            return None
+        known = self._deployments.find(api, [run.deployment_id] if run.deployment_id else [])
+        place = known.get(run.deployment_id) or (None if record is None else _served_by(record))
+        try:
+            if place is None:
+                raise BadRun("Its deployment was deleted, or this process does not know the type of its job.")
+            each = self._draft(run, place, claim)
+            if record is not None and begun:
+                each = replace(each, job=self._runtime.job(record))
+            else:
+                each.job.handle.record = replace(each.job.handle.record, flow_state_id=run.state_id)
+                each.job.handle.save()
+                each.job.engine.save_parts()
+        except BadRun as error:
+            log.warning("Run %s cannot become a job: %s", run_id, error)
+            if record is not None and begun:
+                submission.refused(self._runtime.job(record), error)
+            else:
+                api.set_state(run_id, Face("FAILED", "Failed", str(error)), run.state_id)
+            return None
+        except DatabaseError:
+            raise
+        except PrefectJobsError as error:  # Prefect must be asked for a scheduler, or another process was faster
+            log.info("Run %s is picked up later: %s", run_id, error)
+            return None
+        log.info("Run %s was left behind before its job was submitted; going on", run_id)
+        return each
+
+
+def _lease_name(run_id: str, claim: str) -> str:
+    return f"{_PREFIX}{run_id}:{claim}"
+
+
+def _executed(each: Draft) -> Exception | None:
+    """Submits a job; returns the error if there is one."""
+    try:
+        each.job.execute(*each.work)
+    except DatabaseError:
+        raise
+    except Exception as error:  # a type of a user may raise anything
+        return error
+    return None
+
+
+def _noting(claim: Claim) -> Callable[[JobRecord], Change]:
+    return lambda fresh: Change({"flow_state_id": claim.state_id, "concurrency_lease": claim.lease})
+
+
+_COMMANDS = ("CANCELLING", "CANCELLED")
+
+
+def _is_of_a_job(offer: Offer) -> bool:
+    """Whether a run was made for a job, or belongs to one already: of another database, or it was deleted."""
+    return offer.key.startswith(KEY) or offer.pid.startswith(PID)
+
+
+def _served_by(record: JobRecord) -> Served | None:
+    from prefect_jobs.jobs import registry
+
+    cls = registry.load(record.type)
+    return None if cls is None else Served("", cls.flow_entrypoint, record.type, cls)

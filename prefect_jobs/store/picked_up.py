@@ -1,0 +1,82 @@
+"""What Prefect starts: the deployments whose runs become jobs here, and what these jobs keep of their runs."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.tables import DeploymentRow, JobRow, ScheduleRow
+
+_TABLE = cast("Table", DeploymentRow.__table__)
+
+
+class PickedUpStore:
+    """Deployments and picked-up runs in one database; a part of :class:`prefect_jobs.store.store.Store`."""
+
+    database: Database
+
+    def note_deployment(self, deployment_id: str, label: str) -> None:
+        """Notes that runs of a deployment become jobs of this database."""
+        with self.database.reading() as connection:
+            if connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == deployment_id)).first() is not None:
+                return
+        with self.database.writing() as connection:
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(_TABLE).values(id=deployment_id, label=label))
+            except IntegrityError:
+                pass  # another process has noted it at this moment
+
+    def deployments(self) -> list[str]:
+        """The deployments whose runs become jobs of this database, those of schedules included."""
+        scheduled = select(ScheduleRow.deployment_id).where(ScheduleRow.deployment_id.is_not(None))
+        with self.database.reading() as connection:
+            found = [*connection.execute(select(_TABLE.c.id)).scalars(), *connection.execute(scheduled).scalars()]
+        return sorted({str(each) for each in found})
+
+    def forget_deployments(self, deployment_ids: Iterable[str]) -> None:
+        """Forgets deployments that were deleted in Prefect; schedules stay."""
+        with self.database.writing() as connection:
+            connection.execute(delete(_TABLE).where(_TABLE.c.id.in_(list(deployment_ids))))
+
+    def drop_unsubmitted(self, job_id: int) -> bool:
+        """Deletes a job that nobody has begun to submit; its flow run stays.
+
+        Returns:
+            Whether it was deleted.
+        """
+        untouched = (JobRow.attempt == 0, JobRow.submission_token.is_(None), JobRow.watched)
+        with self.database.writing() as connection:
+            return connection.execute(delete(JobRow).where(JobRow.id == job_id, *untouched)).rowcount > 0
+
+    def timed(self) -> list[tuple[int, datetime, float]]:
+        """The active jobs with a timeout: id, time of the submission, seconds."""
+        wanted = select(JobRow.id, JobRow.execute_time, JobRow.timeout).where(
+            JobRow.watched, JobRow.timeout.is_not(None), JobRow.execute_time.is_not(None)
+        )
+        with self.database.reading() as connection:
+            return [(job_id, began, limit) for job_id, began, limit in connection.execute(wanted) if began and limit]
+
+    def limited(self) -> list[tuple[int, str]]:
+        """The active jobs with a place in a concurrency limit: id, and the place's lease in Prefect."""
+        wanted = select(JobRow.id, JobRow.concurrency_lease).where(
+            JobRow.watched, JobRow.concurrency_lease.is_not(None)
+        )
+        with self.database.reading() as connection:
+            return [(int(row[0]), str(row[1])) for row in connection.execute(wanted)]
+
+    def active_of(self, label: str, user: str, schedule: str) -> tuple[int, str] | None:
+        """Id and status of an active job of a schedule; ``None``: there is none."""
+        mine = (JobRow.label == label, JobRow.user == user, JobRow.schedule == schedule, JobRow.watched)
+        with self.database.reading() as connection:
+            row = connection.execute(select(JobRow.id, JobRow.status).where(*mine).order_by(JobRow.id)).first()
+            return None if row is None else (int(row[0]), str(row[1]))
+
+    def count_of_worker(self, worker: str) -> int:
+        """The number of active jobs whose runs a worker has picked up."""
+        wanted = select(func.count()).select_from(JobRow).where(JobRow.watched, JobRow.worker == worker)
+        with self.database.reading() as connection:
+            return int(connection.execute(wanted).scalar_one())
