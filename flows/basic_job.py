@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
+from prefect_jobs.flows.form import titled
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -14,14 +14,14 @@ from prefect_jobs.flows.run_job import run_type
     description="A job without a scheduler: people or programs set its status.",
 )
 def basic_job(
-    name: str,
-    user: str = "prefect",
-    description: str = "",
-    extended_properties: dict[str, Any] = {},  # noqa: B006  (Prefect copies parameters)
-    process_results_function: str = "",
-    workspace: str = "",
-    timeout: Annotated[float, Field(ge=0)] = 0,
-    app: str = "prefect-jobs",
+    name: Annotated[str, titled("Name")],
+    user: Annotated[str, titled("User")] = "prefect",
+    description: Annotated[str, titled("Description")] = "",
+    extended_properties: Annotated[dict[str, Any], titled("Extended properties")] = {},  # noqa: B006  (Prefect copies parameters)
+    process_results_function: Annotated[str, titled("Results function")] = "",
+    workspace: Annotated[str, titled("Workspace")] = "",
+    timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
+    app: Annotated[str, titled("App")] = "prefect-jobs",
 ) -> dict[str, Any]:
     """Creates a BASIC job and waits until its status is set to a terminal one.
 

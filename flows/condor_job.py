@@ -3,40 +3,42 @@
 from typing import Annotated, Any, Literal
 
 from prefect import flow
-from pydantic import Field
 
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.flows.form import titled
 from prefect_jobs.flows.run_job import run_type
 
 
 @flow(name="condor-job", flow_run_name="{name}", description="A program on an HTCondor pool, outputs fetched.")
 def condor_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
-    name: str,
-    executable: str = "",
-    arguments: str | list[str] = [],  # noqa: B006  (Prefect copies parameters)
-    remote_input_files: list[str] = [],  # noqa: B006
-    num_jobs: Annotated[int, Field(ge=1)] = 1,
-    scheduler: str = "",
-    attributes: dict[str, Any] = {},  # noqa: B006
-    condorpy_template_name: Literal[
-        "vanilla_transfer_files", "vanilla_nfs", "vanilla_base", "base"
+    name: Annotated[str, titled("Name")],
+    executable: Annotated[str, titled("Program")] = "",
+    arguments: Annotated[str | list[str], titled("Arguments")] = [],  # noqa: B006  (Prefect copies parameters)
+    remote_input_files: Annotated[list[str], titled("Input files")] = [],  # noqa: B006
+    num_jobs: Annotated[int, titled("Number of procs", ge=1)] = 1,
+    scheduler: Annotated[CondorScheduler | str | None, titled("Scheduler")] = None,
+    attributes: Annotated[dict[str, Any], titled("Submit commands")] = {},  # noqa: B006
+    condorpy_template_name: Annotated[
+        Literal["vanilla_transfer_files", "vanilla_nfs", "vanilla_base", "base"], titled("Template")
     ] = "vanilla_transfer_files",
-    user: str = "prefect",
-    description: str = "",
-    workspace: str = "",
-    extended_properties: dict[str, Any] = {},  # noqa: B006
-    process_results_function: str = "",
-    timeout: Annotated[float, Field(ge=0)] = 0,
-    app: str = "prefect-jobs",
+    user: Annotated[str, titled("User")] = "prefect",
+    description: Annotated[str, titled("Description")] = "",
+    workspace: Annotated[str, titled("Workspace")] = "",
+    extended_properties: Annotated[dict[str, Any], titled("Extended properties")] = {},  # noqa: B006
+    process_results_function: Annotated[str, titled("Results function")] = "",
+    timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
+    app: Annotated[str, titled("App")] = "prefect-jobs",
 ) -> dict[str, Any]:
     """Submits a program to HTCondor, waits for it, and fetches its outputs.
 
     Args:
         name: Name of the job.
-        executable: The program, a file on the machine where the worker runs.
+        executable: The program, a file on the machine that submits the job.
         arguments: Arguments of the program; in a list, spaces and quotes stay unchanged.
         remote_input_files: Input files of the program.
         num_jobs: Number of procs; $(Process) in the arguments is the number of the proc.
-        scheduler: Name of an HTCondor Scheduler block; empty: the local HTCondor of the worker's machine.
+        scheduler: An HTCondor Scheduler block, or its name. Empty: the one that is assigned to the app; if
+            there is none, the local HTCondor of the machine that submits the job.
         attributes: More submit commands, for example {"request_memory": "2GB"}.
         condorpy_template_name: The submit commands to start from.
         user: The user of the job.

@@ -3,8 +3,9 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.flows.form import titled
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -14,18 +15,18 @@ from prefect_jobs.flows.run_job import run_type
     description="A DAG of programs on an HTCondor pool, each node a task run, outputs fetched.",
 )
 def condor_workflow(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
-    name: str,
-    nodes: list[dict[str, Any]] = [],  # noqa: B006  (Prefect copies parameters)
-    max_jobs: dict[str, int] = {},  # noqa: B006
-    config: dict[str, Any] = {},  # noqa: B006
-    scheduler: str = "",
-    user: str = "prefect",
-    description: str = "",
-    workspace: str = "",
-    extended_properties: dict[str, Any] = {},  # noqa: B006
-    process_results_function: str = "",
-    timeout: Annotated[float, Field(ge=0)] = 0,
-    app: str = "prefect-jobs",
+    name: Annotated[str, titled("Name")],
+    nodes: Annotated[list[dict[str, Any]], titled("Nodes")] = [],  # noqa: B006  (Prefect copies parameters)
+    max_jobs: Annotated[dict[str, int], titled("Throttles")] = {},  # noqa: B006
+    config: Annotated[dict[str, Any], titled("Configuration of DAGMan")] = {},  # noqa: B006
+    scheduler: Annotated[CondorScheduler | str | None, titled("Scheduler")] = None,
+    user: Annotated[str, titled("User")] = "prefect",
+    description: Annotated[str, titled("Description")] = "",
+    workspace: Annotated[str, titled("Workspace")] = "",
+    extended_properties: Annotated[dict[str, Any], titled("Extended properties")] = {},  # noqa: B006
+    process_results_function: Annotated[str, titled("Results function")] = "",
+    timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
+    app: Annotated[str, titled("App")] = "prefect-jobs",
 ) -> dict[str, Any]:
     """Submits a DAG to HTCondor's DAGMan, waits for it, and fetches the outputs of its nodes. A retry of the run
     continues where it failed.
@@ -36,7 +37,8 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
             pre_script, post_script, retry, category, … as in the documentation.
         max_jobs: The number of nodes of each category that may run at once, for example {"big": 2}.
         config: DAGMan's configuration, for example {"DAGMAN_MAX_JOBS_IDLE": 100}.
-        scheduler: Name of an HTCondor Scheduler block; empty: the local HTCondor of the worker's machine.
+        scheduler: An HTCondor Scheduler block, or its name. Empty: the one that is assigned to the app; if
+            there is none, the local HTCondor of the machine that submits the job.
         user: The user of the job.
         description: A description of the job.
         workspace: Folder for the job directory; a relative one is in the default workspace.

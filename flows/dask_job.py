@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from prefect_jobs import statuses
+from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.flows.form import titled
 from prefect_jobs.flows.run_job import has_job, run_type
 from prefect_jobs.jobs import polling, submission
 from prefect_jobs.jobs.base import Job
@@ -22,19 +23,19 @@ from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
 
 @flow(name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster, each call a task run.")
 def dask_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
-    name: str,
-    function: str = "",
-    arguments: list[Any] = [],  # noqa: B006  (Prefect copies parameters)
-    keyword_arguments: dict[str, Any] = {},  # noqa: B006
-    map_over: list[Any] | None = None,
-    scheduler: str = "",
-    user: str = "prefect",
-    description: str = "",
-    extended_properties: dict[str, Any] = {},  # noqa: B006
-    process_results_function: str = "",
-    forget: bool = False,
-    timeout: Annotated[float, Field(ge=0)] = 0,
-    app: str = "prefect-jobs",
+    name: Annotated[str, titled("Name")],
+    function: Annotated[str, titled("Function")] = "",
+    arguments: Annotated[list[Any], titled("Arguments")] = [],  # noqa: B006  (Prefect copies parameters)
+    keyword_arguments: Annotated[dict[str, Any], titled("Keyword arguments")] = {},  # noqa: B006
+    map_over: Annotated[list[Any] | None, titled("Map over")] = None,
+    scheduler: Annotated[DaskScheduler | str | None, titled("Scheduler")] = None,
+    user: Annotated[str, titled("User")] = "prefect",
+    description: Annotated[str, titled("Description")] = "",
+    extended_properties: Annotated[dict[str, Any], titled("Extended properties")] = {},  # noqa: B006
+    process_results_function: Annotated[str, titled("Results function")] = "",
+    forget: Annotated[bool, titled("Forget the result")] = False,
+    timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
+    app: Annotated[str, titled("App")] = "prefect-jobs",
 ) -> dict[str, Any]:
     """Calls a function on a Dask cluster, waits for it, and stores its return value as the result of the job.
 
@@ -48,7 +49,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
         keyword_arguments: The keyword arguments.
         map_over: If given, the function is called once for each item, which comes before the arguments; the result is
             a list.
-        scheduler: Name of a Dask Scheduler block; empty: a cluster on the machine where the flow runs.
+        scheduler: A Dask Scheduler block, or its name. Empty: the one that is assigned to the app; if there
+            is none, a cluster on the machine that submits the job.
         user: The user of the job.
         description: A description of the job.
         extended_properties: Values that are stored with the job.

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled
 
-from prefect_jobs import statuses
+from prefect_jobs import arguments, statuses
 from prefect_jobs.app import App
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SubmissionError
-from prefect_jobs.jobs import registry, submission
+from prefect_jobs.jobs import registry, steering, submission
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.job_type import filled
 from prefect_jobs.jobs.summary import outcome
 from prefect_jobs.manager import JobManager, known_run
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
+from prefect_jobs.runtime.wiring import get_runtime
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def run_job(
     name: str,
     user: str,
     timeout: float,
-    options: Mapping[str, Any],
+    options: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     submit: Callable[[Job], None] | None = None,
 ) -> dict[str, Any] | Any:
     """Runs the job of the present flow run.
@@ -54,7 +56,7 @@ def run_job(
         name: the job's name.
         user: the user of the job.
         timeout: seconds to wait; 0: no limit.
-        options: more keyword arguments of ``create_job``.
+        options: more keyword arguments of ``create_job``, or a function that returns them for a new job.
         submit: submits the job, a new one or one that is over; by default ``execute`` and ``resubmit`` do.
 
     Returns:
@@ -70,10 +72,14 @@ def run_job(
     if context is None or context.flow_run is None:
         raise JobFailed("run_job() must be called in a flow run.")
     manager = JobManager(_app(app))
-    given = filled(options)
+
+    def make() -> Job:
+        given = options() if callable(options) else options
+        return manager.create_job(name, user, job_type=job_type, **filled(given))
+
     job, known = manager.job_of_run(
         str(context.flow_run.id),
-        lambda: manager.create_job(name, user, job_type=job_type, **given),
+        make,
         str(context.flow_run.deployment_id) if context.flow_run.deployment_id else None,
     )
     job.handle.engine_run = True
@@ -88,9 +94,12 @@ def run_job(
         job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except SubmissionError:
         raise  # refused: there is nothing to stop
+    except TimeoutError:
+        _stop(job, lambda: steering.time_out(job, timeout))
+        raise
     except BaseException:
-        # Out of time, or the flow is being ended: no process would watch the work any more.
-        _stop(job)
+        # The flow is being ended: no process would watch the work any more.
+        _stop(job, job.stop)
         raise
     return _result(job)
 
@@ -101,7 +110,8 @@ def run_type(
     """As :func:`run_job`, with the parameters of the type's own flow; the type knows what they mean."""
     _, cls = registry.job_class(job_type)
     common = {name: parameters[name] for name in ("app", "name", "user", "timeout")}
-    return run_job(job_type, **common, options=cls.options_of_run(parameters), submit=submit)
+    make = partial(arguments.options_of_run, get_runtime(), common["app"], cls, parameters)
+    return run_job(job_type, **common, options=make, submit=submit)
 
 
 def has_job() -> bool:
@@ -174,9 +184,9 @@ def _asked_for(flow_run_id: str) -> bool:
     return not types or types[-1] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-def _stop(job: Job) -> None:
+def _stop(job: Job, stop: Callable[[], object]) -> None:
     try:
-        job.stop()
+        stop()
     except JobStateError:
         log.info("%s was over already", job.handle.title)  # it ended at that moment
     except PrefectJobsError as error:

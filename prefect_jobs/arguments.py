@@ -9,6 +9,7 @@ from prefect_jobs import clock, folders
 from prefect_jobs.errors import SchedulerEngineMismatch
 from prefect_jobs.jobs import hooks, registry
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.job_type import filled
 from prefect_jobs.people import group_names, user_name
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
@@ -95,6 +96,23 @@ def flow_parameters(
     except ValueError as error:
         raise ValueError(f"The arguments of a schedule must be JSON values: {error}.") from error
     return found
+
+
+def options_of_run(runtime: Runtime, label: str, cls: type[Job], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of ``create_job`` for the parameters of a run of the type's flow.
+
+    Raises:
+        ValueError: no scheduler is given, and several are assigned to the app.
+        SchedulerConnectionError: Prefect, which has the assignments, cannot be reached.
+    """
+    options = filled(cls.options_of_run(parameters))
+    engine = cls.scheduler_engine
+    if engine is None or options.get("scheduler"):
+        return options
+    names = runtime.prefect.assigned(label, engine)
+    if len(names) > 1:
+        raise ValueError(f"scheduler: choose one of those that are assigned to {label}: {', '.join(map(repr, names))}.")
+    return {**options, "scheduler": names[0]} if names else options
 
 
 def _workspace(runtime: Runtime, given: str | os.PathLike[str] | None, label: str, user: str) -> str:

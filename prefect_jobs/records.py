@@ -96,6 +96,9 @@ class JobRecord:
     concurrency_lease: str | None = None
     #: Name of the Prefect worker that has picked up the flow run.
     worker: str | None = None
+    #: How often the monitor submits it again after a failure, and seconds until then; none: the flow run asks for none.
+    retries: int | None = None
+    retry_delay: float | None = None
     results_owner: str | None = None
     results_until: datetime | None = None
 
@@ -108,6 +111,17 @@ class JobRecord:
     def final(self) -> bool:
         """Whether the job is over and its results are in; see :func:`prefect_jobs.statuses.is_final`."""
         return statuses.is_final(self.state.as_status)
+
+    @property
+    def retry_due(self) -> datetime | None:
+        """When the monitor submits it again, as its flow run asks for; ``None``: it is not over, or has not failed, or
+        no retry is left."""
+        state = self.state
+        if self.engine_run or not self.final or state.as_status.kind.state_type not in ("FAILED", "CRASHED"):
+            return None
+        if state.attempt > (self.retries or 0) or state.completion_time is None:
+            return None
+        return state.completion_time + timedelta(seconds=self.retry_delay or 0)
 
     @property
     def noted(self) -> Noted:

@@ -20,7 +20,7 @@ from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectAway, RunSeen
 from prefect_jobs.projection.run_states import RETRIES
 from prefect_jobs.projection.states import STATUS_BY_TYPE
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
 
@@ -159,7 +159,7 @@ class Commands:
         for record in records.values():
             run = runs.get(str(record.flow_run_id))
             if run is not None or record.id in missing:
-                self._consider(record, run)
+                self._consider(record, run, began)
         self._since = began
         for job_id, name, owner in self._retries.interrupted():
             self._begin(job_id, self._go_on, name, owner)
@@ -202,9 +202,11 @@ class Commands:
         gone, self._missed = missed & self._missed, missed
         return gone
 
-    def _consider(self, record: JobRecord, run: RunSeen | None) -> None:
+    def _consider(self, record: JobRecord, run: RunSeen | None, now: datetime) -> None:
         state = "deleted" if run is None else run.state_id
-        if state == record.flow_state_id or self._done.get(record.id) == state:
+        if self._done.get(record.id) == state or (run is not None and _is_ours(record, run)):
+            return
+        if run is not None and run.state_name in RETRIES and run.due is not None and run.due > now:
             return
         later = self._later.get(record.id)
         if later is not None and later[0] == state and time.monotonic() < later[1]:
@@ -267,7 +269,7 @@ class Commands:
         record = self._runtime.jobs.get(before.id)
         if record is None or not now or now[0].state_id != run.state_id:
             return False
-        if record.flow_state_id in (run.state_id,) or record.flow_state_id != before.flow_state_id:
+        if _is_ours(record, run) or record.flow_state_id != before.flow_state_id:
             return False
         commanded = run.state_type in ("CANCELLING", "CANCELLED")
         if record.submitting:
@@ -289,8 +291,13 @@ class Commands:
         ours = over and run.made_here and run.state_name in RETRIES
         if job.handle.record.engine_run and not ours and (over or kind not in ("CANCELLING", "CANCELLED")):
             return True  # the flow engine executes the run, and sets its states
+        if over and run.state_name in RETRIES:
+            return self._retries.act(job, run)
         if over:
-            return self._retries.act(job, run) if run.state_name in RETRIES else self._show_again(job, run)
+            if kind in ("CANCELLING", "CANCELLED") and job.handle.record.retry_due is not None:
+                self._say(job, "Cancel was asked for in Prefect: it is not retried.")
+                job.handle.update(lambda fresh: Change({"retries": None, "face_seq": fresh.face_seq + 1}))
+            return self._show_again(job, run)
         if kind == "CANCELLED" and run.message.startswith(_SERVERS_OWN) and job.handle.record.state.attempt:
             log.warning("Job %s goes on, although Prefect has cancelled its flow run: %s", job.id, run.message)
             return self._show_again(job, run)
@@ -336,6 +343,11 @@ class Commands:
     def _answer(self, job_id: int, run: RunSeen | None, why: str) -> bool:
         self._retries.answer(job_id, None if run is None else run.state_id, why)
         return True
+
+
+def _is_ours(record: JobRecord, run: RunSeen) -> bool:
+    """Whether a run's state is one that we have written, and nothing is to be done: not a retry."""
+    return record.flow_state_id == run.state_id and run.state_name not in RETRIES
 
 
 def _remember(known: dict[int, T], job_id: int, value: T) -> None:

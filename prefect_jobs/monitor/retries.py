@@ -139,8 +139,12 @@ class Retries:
 
     @staticmethod
     def _say(job: Job) -> None:
-        log.info("Job %s: Retry was asked for in Prefect.", job.id)
-        job.handle.apply(None, messages=((logging.INFO, "Retry was asked for in Prefect."),))
+        record = job.handle.record
+        text = "Retry was asked for in Prefect."
+        if record.retry_due is not None:
+            text = f"Retry {record.state.attempt} of {record.retries}."
+        log.info("Job %s: %s", job.id, text)
+        job.handle.apply(None, messages=((logging.INFO, text),))
 
 
 def _ready(job: Job) -> Callable[[], None]:

@@ -10,7 +10,6 @@ from prefect_jobs import arguments
 from prefect_jobs.app import App
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.job_type import filled
 from prefect_jobs.pickup import variables
 from prefect_jobs.pickup.served import Served
 from prefect_jobs.projection.deployments import load_flow
@@ -60,7 +59,7 @@ def draft(
     try:
         app: type[App] = type("FlowApp", (App,), {"name": "flow", "package": values.get("app")})
         label = app.check_package()
-        options = filled(served.cls.options_of_run(values))
+        options = arguments.options_of_run(runtime, label, served.cls, values)
         name, user = values["name"], values.get("user") or "prefect"
         record = arguments.draft(runtime, label, name, user, None, served.type_name, served.cls, options)
         work = served.cls.work_of_run(values)
@@ -74,6 +73,8 @@ def draft(
             schedule=schedule.name if schedule is not None and schedule.label == label else None,
             timeout=float(values.get("timeout") or 0) or None,
             worker=worker,
+            retries=offer.retries,
+            retry_delay=offer.retry_delay,
         )
         job = served.cls(runtime, record)
         job.check_fields()

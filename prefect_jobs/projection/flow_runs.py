@@ -48,6 +48,8 @@ class RunSeen:
     #: Whether it was made to show a job; others are made in Prefect, by a schedule or a flow engine.
     made_here: bool
     message: str = ""
+    #: When it is to start, if it waits for that.
+    due: datetime | None = None
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "RunSeen":
@@ -55,7 +57,8 @@ class RunSeen:
         made_here = str(run["idempotency_key"]).startswith(KEY)
         message = str((run.get("state") or {}).get("message") or "")
         names = str(run["state_id"]), str(run["state_type"]), str(run["state_name"])
-        return cls(str(run["id"]), *names, made_here, message)
+        due = run.get("next_scheduled_start_time")
+        return cls(str(run["id"]), *names, made_here, message, None if due is None else datetime.fromisoformat(due))
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,15 @@ class Offer:
     job_variables: Mapping[str, Any]
     #: The id of the claim, if the state is one.
     claim: str | None
+    #: How often it is run again after a failure, and seconds until then.
+    retries: int | None = None
+    retry_delay: float | None = None
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Offer":
         """From the API's answer."""
         due, state = run.get("next_scheduled_start_time"), run.get("state") or {}
-        by = run.get("created_by") or {}
+        by, policy = run.get("created_by") or {}, run.get("empirical_policy") or {}
         return cls(
             run_id=str(run["id"]),
             deployment_id=str(run["deployment_id"] or ""),
@@ -74,6 +77,8 @@ class Offer:
             pid=str(run.get("infrastructure_pid") or ""),
             job_variables=run.get("job_variables") or {},
             claim=(state.get("state_details") or {}).get("transition_id"),
+            retries=policy.get("retries") or None,
+            retry_delay=policy.get("retry_delay") or None,
         )
 
 

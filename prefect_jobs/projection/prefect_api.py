@@ -143,12 +143,19 @@ class PrefectApi(FlowRuns):
             found = client.read_variable_by_name(name)
         return None if found is None else str(found.value)
 
-    def write_variable(self, name: str, value: str) -> None:
-        """Sets a variable."""
+    def variables(self, tag: str) -> list[str]:
+        """The values of our variables with a tag."""
+        with self._calling() as client:
+            body = {"variables": {"tags": {"all_": ["prefect-jobs", tag]}}, "limit": 200}
+            found = client.request("POST", "/variables/filter", json=body).json()
+        return sorted({str(each["value"]) for each in found if each["value"]})
+
+    def write_variable(self, name: str, value: str, tags: Iterable[str] = ()) -> None:
+        """Sets a variable, with these tags besides ours."""
         from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 
         with self._calling() as client:
             if client.read_variable_by_name(name) is None:
-                client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs"]))
+                client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs", *tags]))
             else:
-                client.update_variable(VariableUpdate(name=name, value=value))
+                client.update_variable(VariableUpdate(name=name, value=value, tags=["prefect-jobs", *tags]))

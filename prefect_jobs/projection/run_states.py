@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 
 from prefect_jobs.projection.prefect_connection import PrefectConnection
-from prefect_jobs.projection.states import Face
+from prefect_jobs.projection.states import AWAITS_RETRY, Face
 
 # Not in the client's list of paths.
 _BULK_SET_STATE: Any = "/flow_runs/bulk_set_state"
@@ -17,7 +17,7 @@ _COMMANDS = ("CANCELLING", "CANCELLED")
 #: The name of a run that waits for a place in a concurrency limit.
 WAITING = "AwaitingConcurrencySlot"
 #: The names of a run that is to be run again.
-RETRIES = ("AwaitingRetry", WAITING)
+RETRIES = (AWAITS_RETRY, WAITING)
 #: A filter of states that are not commands, for any state to be shown but a pause.
 _NO_COMMAND = {"type": {"not_any_": [*_COMMANDS, "PAUSED"]}, "name": {"not_any_": [*RETRIES]}}
 #: Names of states that are commands, whatever state is to be shown.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefect_jobs import statuses
 from prefect_jobs.records import JobRecord, NodeRecord
@@ -20,6 +21,8 @@ STATUS_BY_TYPE = {
 }
 #: Prefix of :func:`pid_of`.
 PID = "prefect-jobs:"
+#: Prefect's name for a run that is to be run again.
+AWAITS_RETRY = "AwaitingRetry"
 _TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 #: Prefect limits state messages only by what its database can store; people read the first lines.
 _MESSAGE_LIMIT = 4000
@@ -35,11 +38,14 @@ class Face:
     message: str
     #: The lease on a place in the concurrency limit of the run's deployment, which each state must name.
     lease: str | None = None
+    #: When the run is to start; for states of the type SCHEDULED.
+    due: datetime | None = None
 
     @property
     def details(self) -> dict[str, str]:
         """The details of the state, in the form of the API."""
-        return {} if self.lease is None else {"deployment_concurrency_lease_id": self.lease}
+        found = {} if self.lease is None else {"deployment_concurrency_lease_id": self.lease}
+        return found if self.due is None else {**found, "scheduled_time": self.due.isoformat()}
 
     @property
     def terminal(self) -> bool:
@@ -49,8 +55,11 @@ class Face:
 
 def face_of(record: JobRecord) -> Face:
     """The state that shows a job."""
-    state = record.state
+    state, due = record.state, record.retry_due
     official = statuses.BY_CODE.get(state.status_code)
+    if due is not None:
+        text = f"Retry {state.attempt} of {record.retries}, since it ended as {state.status}. {state.status_message}"
+        return Face("SCHEDULED", AWAITS_RETRY, _cut(text), due=due)
     kind: str | None = state.as_status.kind.state_type
     name = official.state_name if official else state.status
     if state.status == statuses.ERROR and state.crashed:

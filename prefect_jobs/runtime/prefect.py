@@ -1,6 +1,7 @@
 """Calls to Prefect besides showing jobs there: blocks, variables, addresses."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from prefect_jobs.errors import SchedulerConnectionError
@@ -8,7 +9,7 @@ from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
 from prefect_jobs.projection.projector import Projector
-from prefect_jobs.runtime.lookup import Lookup, answered
+from prefect_jobs.runtime.lookup import BLOCK_TTL, Lookup, answered
 
 T = TypeVar("T")
 
@@ -18,6 +19,8 @@ class PrefectAccess:
 
     def __init__(self, projector: Projector) -> None:
         self.lookup = Lookup(projector)
+        #: App and engine → when they were read (monotonic), and the names of the schedulers.
+        self._assigned: dict[tuple[str, str], tuple[float, list[str]]] = {}
 
     def ask(self, question: Callable[[PrefectApi], T], patience: float = PATIENCE) -> T:
         """The answer of Prefect's API. A call is repeated while Prefect is busy.
@@ -50,9 +53,24 @@ class PrefectAccess:
         """A Prefect variable."""
         return self.ask(lambda api: api.read_variable(name))
 
-    def write_variable(self, name: str, value: str) -> None:
+    def write_variable(self, name: str, value: str, tags: Iterable[str] = ()) -> None:
         """Sets a Prefect variable."""
-        self.ask(lambda api: api.write_variable(name, value))
+        self.ask(lambda api: api.write_variable(name, value, tags))
+
+    def assigned(self, label: str, engine: str) -> list[str]:
+        """The schedulers of an engine that are assigned to settings of an app; read again after some seconds.
+
+        Raises:
+            SchedulerConnectionError: Prefect cannot be reached.
+        """
+        known = self._assigned.get((label, engine))
+        if known is not None and time.monotonic() - known[0] < BLOCK_TTL:
+            return known[1]
+        names = self.ask(lambda api: api.variables(app_tag(label)))
+        blocks = {name: self.lookup.find(name) for name in names}
+        found = [name for name, block in blocks.items() if block is not None and block.engine == engine]
+        self._assigned[label, engine] = (time.monotonic(), found)
+        return found
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
         """The URL of a flow run, if a UI is configured."""
@@ -69,6 +87,11 @@ class PrefectAccess:
         except TimeoutError:
             return None
         return f"{base.rstrip('/')}/{path}" if base else None
+
+
+def app_tag(label: str) -> str:
+    """The tag in Prefect of what belongs to an app."""
+    return f"app:{label}"
 
 
 def _ui_url() -> str:

@@ -121,6 +121,8 @@ class JobRow(Base):
     timeout: Mapped[float | None] = mapped_column(Float)
     concurrency_lease: Mapped[str | None] = mapped_column(String(36))
     worker: Mapped[str | None] = mapped_column(Text)
+    retries: Mapped[int | None] = mapped_column(Integer)
+    retry_delay: Mapped[float | None] = mapped_column(Float)
     #: The job must still be polled: it is not final.
     watched: Mapped[bool] = mapped_column(Boolean, default=True)
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -109,7 +109,11 @@ class FakePrefect(PrefectAccess):
         """The assigned value."""
         return self._variables.get(name)
 
-    def write_variable(self, name: str, value: str) -> None:
+    def assigned(self, label: str, engine: str) -> list[str]:
+        """None: flows need a real server."""
+        return []
+
+    def write_variable(self, name: str, value: str, tags: Iterable[str] = ()) -> None:
         """Assigns."""
         self._variables[name] = value
 

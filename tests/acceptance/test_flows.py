@@ -76,7 +76,7 @@ def test_a_job_without_scheduler_is_stopped_by_its_time_limit(manager: JobManage
     with pytest.raises(TimeoutError):
         basic_job("waiting", timeout=1, app="test_app")
     (job,) = manager.list_jobs()
-    assert job.cached_status == "Aborted"
+    assert (job.cached_status, job.status_message[:10]) == ("Error", "Timed out:")
 
 
 def test_a_stopped_job_cancels_its_flow_run(manager: JobManager, prefect_view: PrefectView) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_jobs import CondorWorkflow, JobManager, create_condor_scheduler
+from prefect_jobs import App, CondorWorkflow, JobManager, SchedulerSetting, create_condor_scheduler
 from prefect_jobs.blocks import CondorScheduler, DaskScheduler
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.local.condor_pool import PersonalPool
@@ -313,3 +313,97 @@ def test_a_scheduler_that_is_away_keeps_a_run_waiting(
         ends(prefect_view, run, "COMPLETED")
     (found,) = manager.list_jobs(filters={"name": "waits"})
     assert found.id == job.id and "Crashed" not in prefect_view.states(found)
+
+
+def test_retries_of_the_form_are_attempts_of_the_job(
+    manager: JobManager,
+    monitor: Monitor,
+    alice: CondorScheduler,
+    prefect_view: PrefectView,
+    deployed: Callable[[str], str],
+    press_run: Press,
+) -> None:
+    given = {
+        "executable": "/bin/sh", "scheduler": alice.name, "app": "test_app",
+        "attributes": {**ATTRIBUTES, "arguments": ["-c", "exit 3"]},
+    }  # fmt: skip
+    deployment = deployed("CONDOR")
+    # given runs of which one fails twice more, one is refused, and one is cancelled before its retry
+    fails = press_run(deployment, {**given, "name": "fails"}, empirical_policy={"retries": 2, "retry_delay": 1})
+    refused = press_run(
+        deployment, {**given, "name": "refused", "executable": "/no/such", "attributes": {}},
+        empirical_policy={"retries": 1},
+    )  # fmt: skip
+    stopped = press_run(deployment, {**given, "name": "stopped"}, empirical_policy={"retries": 5, "retry_delay": 600})
+
+    def waits() -> bool:
+        return bool(prefect_view.get(f"/flow_runs/{stopped}")["state_name"] == "AwaitingRetry")
+
+    eventually(waits, "it waits for its retry", LIMIT)
+    state = prefect_view.get(f"/flow_runs/{stopped}")["state"]
+    assert state["message"].startswith("Retry 1 of 5, since it ended as Error. ")
+    prefect_view.post(f"/flow_runs/{stopped}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    # then
+    ends(prefect_view, fails, "FAILED")
+    job = job_of(manager, fails)
+    assert job.handle.record.state.attempt == 3 and job.cached_status == "Error"
+    assert prefect_view.states(job).count("AwaitingRetry") == 2 and prefect_view.states(job).count("Failed") == 1
+    assert [line for line in prefect_view.logs(job) if line.startswith("Retry")] == ["Retry 1 of 2.", "Retry 2 of 2."]
+    ends(prefect_view, refused, "FAILED")
+    assert job_of(manager, refused).handle.record.state.attempt == 2
+    ends(prefect_view, stopped, "FAILED")
+    assert job_of(manager, stopped).handle.record.state.attempt == 1
+
+
+class Assigned(App):
+    name = package = "assigned_app"
+
+    def scheduler_settings(self) -> list[SchedulerSetting]:
+        return [SchedulerSetting("main"), SchedulerSetting("other"), SchedulerSetting("cluster", SchedulerSetting.DASK)]
+
+
+def test_the_form_offers_schedulers_and_an_app_has_its_own(
+    manager: JobManager,
+    monitor: Monitor,
+    alice: CondorScheduler,
+    bob: CondorScheduler,
+    dask: DaskScheduler,
+    prefect_view: PrefectView,
+    deployed: Callable[[str], str],
+    press_run: Press,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("prefect_jobs.runtime.prefect.BLOCK_TTL", 0.0)
+    deployment = deployed("CONDOR")
+    form = prefect_view.get(f"/deployments/{deployment}")["parameter_openapi_schema"]
+    assert form["properties"]["num_jobs"]["title"] == "Number of procs"
+    assert form["properties"]["num_jobs"]["description"].startswith("Number of procs; ")
+    assert form["definitions"]["CondorScheduler"]["block_type_slug"] == "prefect-jobs-condor-scheduler"
+    # when a block is chosen in the form, in both ways in which Prefect's pages write that
+    block = prefect_view.get(f"/block_types/slug/prefect-jobs-condor-scheduler/block_documents/name/{_slug(bob)}")
+    given = {"executable": "/bin/true", "attributes": ATTRIBUTES, "app": "assigned_app"}
+    chosen = [
+        press_run(deployment, {**given, "name": "chosen", "scheduler": {"$ref": reference}})
+        for reference in (block["id"], {"block_document_id": block["id"]})
+    ]
+    mine = Assigned.get_job_manager()
+    for run in chosen:
+        assert job_of(mine, run).handle.record.scheduler == _slug(bob)
+    # and the app's one, if it has just one for the engine
+    Assigned.assign_scheduler("main", alice)
+    Assigned.assign_scheduler("cluster", dask)
+    one = press_run(deployment, {**given, "name": "the only one"})
+    assert job_of(mine, one).handle.record.scheduler == _slug(alice)
+    for run in [*chosen, one]:
+        ends(prefect_view, run, "COMPLETED")
+    Assigned.assign_scheduler("other", bob)
+    several = press_run(deployment, {**given, "name": "several"})
+    message = ends(prefect_view, several, "FAILED")["state"]["message"]
+    assert (
+        message
+        == f"scheduler: choose one of those that are assigned to assigned_app: {_slug(alice)!r}, {_slug(bob)!r}."
+    )
+
+
+def _slug(block: CondorScheduler) -> str:
+    return str(block.name).replace("_", "-")

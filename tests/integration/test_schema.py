@@ -153,7 +153,9 @@ def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
 
 
 #: Columns of jobs that later schemas have.
-LATER = {"schedule": "TEXT", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)", "worker": "TEXT"}
+LATER = {"schedule": "TEXT", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)", "worker": "TEXT",
+    "retries": "INTEGER", "retry_delay": "FLOAT",
+}  # fmt: skip
 
 
 def test_an_upgrade_from_the_first_schema_keeps_its_jobs(

@@ -22,9 +22,13 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("timeout", sa.Float(), nullable=True))
     op.add_column("jobs", sa.Column("concurrency_lease", sa.String(length=36), nullable=True))
     op.add_column("jobs", sa.Column("worker", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("retries", sa.Integer(), nullable=True))
+    op.add_column("jobs", sa.Column("retry_delay", sa.Float(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("jobs", "retry_delay")
+    op.drop_column("jobs", "retries")
     op.drop_column("jobs", "worker")
     op.drop_column("jobs", "concurrency_lease")
     op.drop_column("jobs", "timeout")
