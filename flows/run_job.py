@@ -72,19 +72,12 @@ def run_job(
     if context is None or context.flow_run is None:
         raise JobFailed("run_job() must be called in a flow run.")
     manager = JobManager(_app(app))
-
-    def make() -> Job:
-        given = options() if callable(options) else options
-        return manager.create_job(name, user, job_type=job_type, **filled(given))
-
-    job, known = manager.job_of_run(
-        str(context.flow_run.id),
-        make,
-        str(context.flow_run.deployment_id) if context.flow_run.deployment_id else None,
-    )
+    run, deployment = str(context.flow_run.id), context.flow_run.deployment_id
+    make = lambda: manager.create_job(name, user, job_type=job_type, **_given(options))  # noqa: E731
+    job, known = manager.job_of_run(run, make, str(deployment) if deployment else None)
     job.handle.engine_run = True
     over = known and job.handle.record.final
-    if over and not _asked_for(str(context.flow_run.id)):
+    if over and not _asked_for(run):
         log.warning("%s is not submitted again: this retry of its run was carried out already", job.handle.title)
         return _result(job)
     deadline = time.monotonic() + timeout if timeout else None
@@ -112,6 +105,10 @@ def run_type(
     common = {name: parameters[name] for name in ("app", "name", "user", "timeout")}
     make = partial(arguments.options_of_run, get_runtime(), common["app"], cls, parameters)
     return run_job(job_type, **common, options=make, submit=submit)
+
+
+def _given(options: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    return filled(options() if callable(options) else options)
 
 
 def has_job() -> bool:

@@ -31,6 +31,8 @@ DASHBOARD = "dashboard"
 CLUSTER = "cluster"
 #: Where the result is kept; see :meth:`prefect_jobs.jobs.ports.Results.keep`.
 RESULT = "result"
+#: The procs of a job at HTCondor, and the state of one that is held.
+PROCS, HELD = "procs", "Held"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,15 @@ class Noted:
         """HTCondor's cluster id."""
         value = self._native.get(CLUSTER)
         return None if value is None else int(value)
+
+    @property
+    def hold_code(self) -> int | None:
+        """HTCondor's code for the reason of a hold, of the first proc that is held; ``None``: none is."""
+        for proc in self._native.get(PROCS) or ():
+            code = proc.get("hold_code")
+            if code is not None and proc.get("state") == HELD:
+                return int(code)
+        return None
 
     @property
     def result(self) -> dict[str, Any] | None:

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from prefect_jobs.app import App
+from prefect_jobs.automations import automations_with
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
 from prefect_jobs.cli.schedulers import load_app
 from prefect_jobs.jobs import registry
 from prefect_jobs.projection.deployments import Deployed, Place
-from prefect_jobs.projection.prefect_api import PrefectApi, retried
+from prefect_jobs.projection.prefect_api import PrefectApi, RunGone, retried
 from prefect_jobs.runtime.wiring import get_runtime
 
 #: Seconds for which requests are repeated while Prefect is busy.
@@ -37,6 +38,14 @@ def deploy(
         str | None, typer.Option(help="What happens to more runs than --limit: ENQUEUE or CANCEL_NEW.")
     ] = None,
     version: Annotated[str | None, typer.Option(help="The version of the deployments.")] = None,
+    automations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE/NAME",
+            help="Install automations that notify of held jobs and of errors of scheduled ones by this notification "
+            "block, for example slack-webhook/ops.",
+        ),
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,6 +63,8 @@ def deploy(
             for entrypoint in dict.fromkeys(job.flow_entrypoint for job in registry.known_types()):
                 for where in (None, place) if place is not None else (None,):
                     rows.append(_deployed(api, cls, entrypoint, where, version, dry=dry))
+        if automations is not None:
+            rows += [_row("automation", *each) for each in _automations(api, automations, dry=dry)]
     columns = ("kind", "name", "change", "fields")
     if dry:
         say("This is what would happen; nothing was changed.")
@@ -107,6 +118,21 @@ def _pool(api: PrefectApi, name: str, *, dry: bool) -> str:
 
     template = PrefectJobsWorker.get_default_base_job_template()
     return retried(partial(api.put_pool, name, TYPE, template, dry=dry), PATIENCE)
+
+
+def _automations(api: PrefectApi, block: str, *, dry: bool) -> list[tuple[str, str]]:
+    """
+    Raises:
+        ValueError: there is no such block.
+    """
+    kind, _, name = block.partition("/")
+    if not name:
+        raise ValueError(f"--automations takes the type and name of a notification block, not {block!r}: TYPE/NAME.")
+    try:
+        found = retried(partial(api.block_id, kind, name), PATIENCE)
+    except RunGone as error:
+        raise ValueError(f"There is no block {block!r}. Save one in the Prefect UI: Blocks, Notifications.") from error
+    return [retried(partial(api.put_automation, each, dry=dry), PATIENCE) for each in automations_with(found)]
 
 
 @contextmanager

@@ -7,14 +7,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from prefect_jobs import statuses
+from prefect_jobs import clock, statuses
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.projection import events
+from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ _INTERRUPTED = 5
 _FETCHES = 2
 #: Seconds until outputs that could not be fetched are tried again: the first and the longest pause.
 _RETRY = (2.0, 60.0)
+#: Seconds for which an event is sent again while Prefect is busy.
+_PATIENCE = 10.0
 
 
 class Watch:
@@ -54,6 +59,7 @@ class Watch:
         self._host = runtime.settings.host_name if engine is not None and scheduler is None else None
         self.name = f"{engine or 'other'}:{scheduler or 'local'}" + (f"@{self._host}" if self._host else "")
         self._runtime = runtime
+        self._place = engine, scheduler
         self._group = registry.group_type(engine)()
         self._submit = submit
         self._metrics = metrics
@@ -80,6 +86,7 @@ class Watch:
         self._backoff = Backoff(*_BACKOFF)
         #: When the scheduler stopped answering (monotonic).
         self._away_since: float | None = None
+        self._unreachable_since = clock.now()
 
     def start(self) -> None:
         """Begins."""
@@ -156,7 +163,8 @@ class Watch:
                 # Perhaps it cannot be reached from here only: another monitor may try.
                 self._left_until = time.monotonic() + max(pause, LEASE / 2)
                 if self._away_since is None:
-                    self._away_since = began
+                    self._away_since, self._unreachable_since = began, clock.now()
+                    self._tell(str(error), reachable=False)
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff.pause()
@@ -201,7 +209,9 @@ class Watch:
                         polling.note_unreachable(job, error)
             raise
         if self._away_since is not None:
-            log.info("%s: answers again after %.0f s", self.name, time.monotonic() - self._away_since)
+            text = f"It answers again after {time.monotonic() - self._away_since:.0f} s."
+            log.info("%s: %s", self.name, text)
+            self._tell(text, reachable=True)
             self._away_since = None
         for job in active:
             if self._ends():
@@ -220,6 +230,13 @@ class Watch:
                     self._group.look_again()  # another process has written the job meanwhile
                 if job.cached_status == statuses.RESULTS_READY:
                     self._fetch(record.id)
+
+    def _tell(self, why: str, *, reachable: bool) -> None:
+        """Sends an event to Prefect, in a thread of the pool: this one does not wait."""
+        engine, scheduler = self._place
+        name = scheduler or f"local@{self._host}"
+        event = events.of_scheduler(name, engine, reachable=reachable, since=self._unreachable_since, why=why)
+        self._submit(_emit, event)
 
     def _ends(self) -> bool:
         return self._stop.is_set() or not self._mine()
@@ -290,6 +307,16 @@ class Watch:
                 backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
                 self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
             self._fetching.discard(job_id)
+
+
+def _emit(event: dict[str, Any]) -> None:
+    api = PrefectApi()
+    try:
+        retried(lambda: api.emit([event]), _PATIENCE)
+    except PrefectJobsError as error:
+        log.info("An event could not be sent to Prefect: %s", error)
+    finally:
+        api.close()
 
 
 def _polls_without_scheduler(job: Job) -> bool:

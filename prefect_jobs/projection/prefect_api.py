@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 #: The tag of all task runs that show nodes.
+_BLOCK: Any = "/block_types/slug/{slug}/block_documents/name/{block_document_name}"
 _TASK_KEY = "prefect-jobs-node"
 
 
@@ -37,6 +38,11 @@ class PrefectApi(FlowRuns):
         """
         with self._calling() as client:
             client.request("GET", "/health")
+
+    def emit(self, happened: list[dict[str, Any]]) -> None:
+        """Sends events, see :mod:`prefect_jobs.projection.events`."""
+        with self._calling() as client:
+            client.request("POST", "/events", json=happened)
 
     def create_logs(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the Logs tabs of their runs."""
@@ -136,6 +142,36 @@ class PrefectApi(FlowRuns):
             path = {"id": block_id}
             answer = client.request("GET", "/block_documents/{id}", path_params=path, params={"include_secrets": False})
             return str(answer.json()["name"])
+
+    def block_id(self, kind: str, name: str) -> str:
+        """The id of a block.
+
+        Args:
+            kind: the slug of its type.
+            name: its name.
+
+        Raises:
+            RunGone: there is none.
+        """
+        with self._calling() as client:
+            path = {"slug": kind, "block_document_name": name}
+            return str(client.request("GET", _BLOCK, path_params=path, params={"include_secrets": False}).json()["id"])
+
+    def put_automation(self, wanted: dict[str, Any], *, dry: bool = False) -> tuple[str, str]:
+        """Creates an automation, unless there is one of its name, which people may have changed.
+
+        Returns:
+            Its name, and ``created`` or ``unchanged``.
+        """
+        name = str(wanted["name"])
+        with self._calling() as client:
+            body = {"automations": {"name": {"any_": [name]}}}
+            there = client.request("POST", "/automations/filter", json=body).json()
+            if there:
+                return name, "unchanged"
+            if not dry:
+                client.request("POST", "/automations/", json=wanted)
+        return name, "created"
 
     def read_variable(self, name: str) -> str | None:
         """A variable's text."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs import statuses
+from prefect_jobs.projection import events
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import begins_run, face_of, labels_of, pid_of, tags_of
@@ -79,6 +80,8 @@ class RunFaces:
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
+            if changes := events.of_change(self._store.identity, record, (before.get("state") or ("", ""))[1], face):
+                api.emit(changes)
             shown = _shown(record)
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True

@@ -8,16 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_jobs import App, CondorWorkflow, JobManager, SchedulerSetting, create_condor_scheduler
+from prefect_jobs import App, CondorWorkflow, JobManager, SchedulerSetting
 from prefect_jobs.blocks import CondorScheduler, DaskScheduler
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.monitor import Monitor
-from prefect_jobs.pickup import pickup
-from prefect_jobs.runtime import lookup
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
-from tests.acceptance.test_monitor import monitor, running
+from tests.acceptance.test_monitor import monitor
 from tests.acceptance.workflows import node, workflow_of
 from tests.support import eventually
 
@@ -212,147 +209,6 @@ def test_functions_on_dask_need_no_task_runner(
     eventually(lambda: job_of(manager, one).handle.record.state.attempt == 2, "it is submitted again", LIMIT)
     ends(prefect_view, one, "COMPLETED")
     assert job_of(manager, one).result == 15
-
-
-def test_a_job_has_its_place_in_a_limit_until_it_is_over(
-    manager: JobManager,
-    monitor: Monitor,
-    alice: CondorScheduler,
-    prefect_view: PrefectView,
-    deployed: Callable[[str], str],
-    press_run: Press,
-    runtime: Runtime,
-) -> None:
-    # given a deployment for one run at a time, and a job that waits in the queue
-    deployment = deployed("CONDOR")
-    prefect_view.request("PATCH", f"/deployments/{deployment}", {"concurrency_limit": 1})
-    given = {"executable": "/bin/true", "scheduler": alice.name, "app": "test_app", "user": "alice"}
-    never = {**given, "name": "waits", "attributes": {**ATTRIBUTES, "requirements": "False"}}
-    first = press_run(deployment, never)
-    job = job_of(manager, first)
-
-    def shown(name: str, run: str = first) -> Callable[[], bool]:
-        return lambda: prefect_view.get(f"/flow_runs/{run}")["state_name"] == name
-
-    eventually(shown("Submitted"), "the first is in the queue", LIMIT)
-    # then the next one waits for its place
-    second = press_run(deployment, {**given, "name": "next", "attributes": ATTRIBUTES, "timeout": 3600})
-    eventually(shown("AwaitingConcurrencySlot", second), "the second one waits", LIMIT)
-    assert not manager.list_jobs(filters={"flow_run_id": second})
-    # also while the job is paused
-    lease = runtime.jobs.get(job.id).concurrency_lease  # type: ignore[union-attr]
-    assert lease is not None
-    job.pause()
-    eventually(shown("Paused"), "it is paused", LIMIT)
-    state = prefect_view.get(f"/flow_runs/{first}")["state"]
-    assert state["type"] == "RUNNING" and state["state_details"]["deployment_concurrency_lease_id"] == lease
-    limits = prefect_view.post("/v2/concurrency_limits/filter", {})
-    assert [each["active_slots"] for each in limits if deployment in each["name"]] == [1]
-    job.resume()
-    # and what the server cancels for its own reasons stops no job
-    lost = {"type": "CANCELLED", "message": "Deployment concurrency slot lost during provisioning - try again"}
-    prefect_view.post(f"/flow_runs/{first}/set_state", {"state": lost, "force": True})
-    eventually(shown("Submitted"), "it is shown again", LIMIT)
-    assert runtime.jobs.get(job.id).state.status == "Submitted"  # type: ignore[union-attr]
-    # when the first one is over, the second one begins
-    job.stop()
-    ends(prefect_view, first, "CANCELLED")
-    ends(prefect_view, second, "COMPLETED")
-
-
-def test_a_job_that_is_not_over_in_time_is_stopped(
-    manager: JobManager,
-    monitor: Monitor,
-    alice: CondorScheduler,
-    prefect_view: PrefectView,
-    deployed: Callable[[str], str],
-    press_run: Press,
-) -> None:
-    run = press_run(
-        deployed("CONDOR"),
-        {
-            "name": "slow", "executable": "/bin/sleep", "arguments": "600", "timeout": 1.5, "attributes": ATTRIBUTES,
-            "scheduler": alice.name, "app": "test_app",
-        },
-    )  # fmt: skip
-    message = ends(prefect_view, run, "FAILED")["state"]["message"]
-    assert message == "Timed out: it was not over 1.5 s after its submission, and was stopped."
-    job = job_of(manager, run)
-    eventually(lambda: not alice.get_client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it is gone")
-    assert manager.get_job(job.id).cached_status == "Error"  # type: ignore[union-attr]
-
-
-def test_a_scheduler_that_is_away_keeps_a_run_waiting(
-    manager: JobManager,
-    condor_pool: PersonalPool,
-    alice: CondorScheduler,
-    prefect_view: PrefectView,
-    deployed: Callable[[str], str],
-    press_run: Press,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # given a scheduler that does not answer
-    monkeypatch.setattr(pickup, "PAUSES", (1.0, 2.0))
-    monkeypatch.setattr(lookup, "BLOCK_TTL", 1.0)
-    block = create_condor_scheduler("away-for-now", "127.0.0.1", port=1, token="none")
-    block.save(overwrite=True)
-    given = {"name": "waits", "executable": "/bin/true", "scheduler": block.name, "app": "test_app"}
-    with running(Monitor()):
-        run = press_run(deployed("CONDOR"), {**given, "attributes": ATTRIBUTES})
-        job = job_of(manager, run)
-
-        def says_why() -> bool:
-            state = prefect_view.get(f"/flow_runs/{run}")["state"]
-            return state["type"] == "PENDING" and "Not submitted: Cannot reach" in str(state["message"])
-
-        eventually(says_why, "the run says why", LIMIT)
-        # when it is there
-        there = create_condor_scheduler("away-for-now", alice.host, port=alice.port, token=condor_pool.token("alice"))
-        there.save(overwrite=True)
-        # then the same job is submitted, once
-        ends(prefect_view, run, "COMPLETED")
-    (found,) = manager.list_jobs(filters={"name": "waits"})
-    assert found.id == job.id and "Crashed" not in prefect_view.states(found)
-
-
-def test_retries_of_the_form_are_attempts_of_the_job(
-    manager: JobManager,
-    monitor: Monitor,
-    alice: CondorScheduler,
-    prefect_view: PrefectView,
-    deployed: Callable[[str], str],
-    press_run: Press,
-) -> None:
-    given = {
-        "executable": "/bin/sh", "scheduler": alice.name, "app": "test_app",
-        "attributes": {**ATTRIBUTES, "arguments": ["-c", "exit 3"]},
-    }  # fmt: skip
-    deployment = deployed("CONDOR")
-    # given runs of which one fails twice more, one is refused, and one is cancelled before its retry
-    fails = press_run(deployment, {**given, "name": "fails"}, empirical_policy={"retries": 2, "retry_delay": 1})
-    refused = press_run(
-        deployment, {**given, "name": "refused", "executable": "/no/such", "attributes": {}},
-        empirical_policy={"retries": 1},
-    )  # fmt: skip
-    stopped = press_run(deployment, {**given, "name": "stopped"}, empirical_policy={"retries": 5, "retry_delay": 600})
-
-    def waits() -> bool:
-        return bool(prefect_view.get(f"/flow_runs/{stopped}")["state_name"] == "AwaitingRetry")
-
-    eventually(waits, "it waits for its retry", LIMIT)
-    state = prefect_view.get(f"/flow_runs/{stopped}")["state"]
-    assert state["message"].startswith("Retry 1 of 5, since it ended as Error. ")
-    prefect_view.post(f"/flow_runs/{stopped}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
-    # then
-    ends(prefect_view, fails, "FAILED")
-    job = job_of(manager, fails)
-    assert job.handle.record.state.attempt == 3 and job.cached_status == "Error"
-    assert prefect_view.states(job).count("AwaitingRetry") == 2 and prefect_view.states(job).count("Failed") == 1
-    assert [line for line in prefect_view.logs(job) if line.startswith("Retry")] == ["Retry 1 of 2.", "Retry 2 of 2."]
-    ends(prefect_view, refused, "FAILED")
-    assert job_of(manager, refused).handle.record.state.attempt == 2
-    ends(prefect_view, stopped, "FAILED")
-    assert job_of(manager, stopped).handle.record.state.attempt == 1
 
 
 class Assigned(App):

@@ -1,0 +1,105 @@
+"""Events in Prefect for what it cannot know, and the automations that they start."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+from prefect_jobs import JobManager, create_condor_scheduler
+from prefect_jobs.automations import automations_with
+from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.monitor import Monitor
+from prefect_jobs.runtime.wiring import Runtime
+from tests.acceptance.conftest import PrefectView, ShellJob
+from tests.acceptance.test_cli import APP, run
+from tests.acceptance.test_monitor import monitor
+from tests.support import eventually
+
+__all__ = ["monitor"]
+pytestmark = pytest.mark.prefect
+
+LIMIT = 90
+
+
+def events_of(view: PrefectView, resource: str) -> list[dict[str, Any]]:
+    """The events of a resource, the oldest first."""
+    wanted = {"filter": {"resource": {"id": [resource]}, "order": "ASC"}}
+    found: list[dict[str, Any]] = view.post("/events/filter", wanted)["events"]
+    return found
+
+
+def test_a_job_that_is_held_and_released(
+    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, runtime: Runtime, alice: CondorScheduler
+) -> None:
+    # given a job that HTCondor holds, since its output cannot be written
+    job = shell_job("sleep 600", attributes={"requirements": "False"})
+    job.execute()
+    mine = f"ClusterId == {job.cluster_id}"
+    job.engine.client().act("Hold", mine, "by the operator")
+    resource = f"prefect-jobs.job.{runtime.store.identity}.{job.id}"
+    (held,) = eventually(lambda: events_of(prefect_view, resource), "there is an event", LIMIT)
+    assert held["event"] == "prefect-jobs.job.held" and "by the operator" in held["payload"]["reason"]
+    assert held["resource"]["prefect-jobs.hold-code"] == "1" and held["resource"]["prefect-jobs.user"] == "alice"
+    related = {(each["prefect.resource.role"], each["prefect.resource.id"]) for each in held["related"]}
+    assert {("flow-run", f"prefect.flow-run.{job.flow_run_id}"), ("tag", "prefect.tag.app:test_app")} <= related
+    # when it is released
+    job.engine.client().act("Release", mine, "by the operator")
+    eventually(lambda: len(events_of(prefect_view, resource)) == 2, "there is another one", LIMIT)
+    assert events_of(prefect_view, resource)[1]["event"] == "prefect-jobs.job.released"
+    job.stop()
+
+
+def test_a_scheduler_that_does_not_answer_for_a_while(
+    monitor: Monitor, manager: JobManager, condor_pool: PersonalPool, alice: CondorScheduler, prefect_view: PrefectView,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("prefect_jobs.runtime.lookup.BLOCK_TTL", 0.5)
+
+    def saved(port: int | None) -> None:
+        block = create_condor_scheduler("comes-and-goes", str(alice.host), port=port, token=condor_pool.token("alice"))
+        block.save(overwrite=True)
+
+    saved(alice.port)
+    job = manager.create_job(
+        "waits", "alice", job_type="CONDOR", scheduler="comes-and-goes",
+        attributes={"executable": "/bin/true", "transfer_executable": False, "requirements": "False"},
+    )  # fmt: skip
+    job.execute()
+    saved(1)
+    resource = "prefect-jobs.scheduler.comes-and-goes"
+    eventually(lambda: len(events_of(prefect_view, resource)) == 1, "it is unreachable", LIMIT)
+    saved(alice.port)
+    eventually(lambda: len(events_of(prefect_view, resource)) == 2, "it is reachable", LIMIT)
+    assert [each["event"] for each in events_of(prefect_view, resource)] == [
+        "prefect-jobs.scheduler.unreachable",
+        "prefect-jobs.scheduler.reachable",
+    ]
+    job.stop()
+
+
+@pytest.fixture
+def block(prefect_view: PrefectView) -> Iterator[str]:
+    made = CustomWebhookNotificationBlock.model_validate({"name": "ops", "url": "http://127.0.0.1:9/"})
+    made.save("ops", overwrite=True)
+    yield "custom-webhook/ops"
+    names = {"automations": {"name": {"any_": [each["name"] for each in automations_with("")]}}}
+    for each in prefect_view.post("/automations/filter", names):
+        prefect_view.request("DELETE", f"/automations/{each['id']}")
+
+
+def test_deploy_installs_automations(runtime: Runtime, block: str, prefect_view: PrefectView, tmp_path: Any) -> None:
+    (tmp_path / "mine.py").write_text(APP)
+    given = ("deploy", "mine:Mine", "--automations")
+    assert "There is no block 'custom-webhook/none'" in run(*given, "custom-webhook/none", cwd=tmp_path, status=1)[1]
+    assert "TYPE/NAME" in run(*given, "ops", cwd=tmp_path, status=1)[1]
+    run(*given, block, cwd=tmp_path)
+    names = {"automations": {"name": {"any_": ["prefect-jobs held", "prefect-jobs scheduled error"]}}}
+    found = prefect_view.post("/automations/filter", names)
+    assert sorted(each["name"] for each in found) == ["prefect-jobs held", "prefect-jobs scheduled error"]
+    assert all(each["actions"][0]["block_document_id"] for each in found)
+    # people's changes stay
+    prefect_view.request("PATCH", f"/automations/{found[0]['id']}", {"enabled": False})
+    run(*given, block, cwd=tmp_path)
+    assert [each["enabled"] for each in prefect_view.post("/automations/filter", names)].count(False) == 1
