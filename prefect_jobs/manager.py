@@ -303,6 +303,7 @@ class JobManager:
             job.handle.record,
             flow_run_id=flow_run_id,
             engine_run=True,
+            deployment_id=deployment_id,
             schedule=schedule.name if schedule is not None and schedule.label == self.label else None,
         )
         return job, False

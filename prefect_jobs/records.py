@@ -90,6 +90,8 @@ class JobRecord:
     face_shown: dict[str, Any] = field(default_factory=dict)
     #: Name of the schedule that the job comes from.
     schedule: str | None = None
+    #: The deployment in Prefect that its flow run was started from.
+    deployment_id: str | None = None
     #: Seconds after its submission in which it must be over; none: no limit, or the flow engine keeps it.
     timeout: float | None = None
     #: The lease of the flow run on a place in the concurrency limit of its deployment.

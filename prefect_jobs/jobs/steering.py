@@ -64,9 +64,12 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
         _observed(job, answer)
         return
     status = answer if isinstance(answer, str) else _STATUS_AFTER[action]
+    message = _MESSAGE_AFTER[action]
+    if handle.stopped_as is not None and status == statuses.ABORTED:
+        status, message = handle.stopped_as
     if action == "resume" and answer is None and handle.record.state.has_run:
         status = statuses.RUNNING
-    event = News(Source.SCHEDULER, status, _MESSAGE_AFTER[action], attempt=handle.record.state.attempt)
+    event = News(Source.SCHEDULER, status, message, attempt=handle.record.state.attempt)
     handle.apply(event, values={"submitting_since": None})
     handle.wait_shown()
 
@@ -78,11 +81,14 @@ def time_out(job: AnyJob, seconds: float) -> None:
         JobStateError: it is over already.
         SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
     """
-    job.stop()
     text = f"Timed out: it was not over {seconds:g} s after its submission, and was stopped."
-    if job.handle.status.text == statuses.ABORTED:
+    job.handle.stopped_as = (statuses.ERROR, text)
+    try:
+        job.stop()
+    finally:
+        job.handle.stopped_as = None
+    if job.handle.status.text == statuses.ABORTED:  # the scheduler has reported it at once
         job.handle.apply(News(Source.HAND, statuses.ERROR, text))
-        job.handle.wait_shown()
 
 
 def check(job: AnyJob, action: str) -> None:

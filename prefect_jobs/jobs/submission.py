@@ -143,11 +143,13 @@ def prepare(job: AnyJob) -> None:
 def intention(job: AnyJob, token: str) -> ChangeOf:
     """The change that commits the intent to submit a job under a token."""
     handle = job.handle
-    attempt = handle.record.state.attempt
+    attempt, over = handle.record.state.attempt, handle.record.final
 
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
         _check_not_there(job, fresh)
+        if fresh.final and not over:
+            raise JobStateError(f"{handle.title} was stopped meanwhile. Its status is {fresh.state.status!r}.")
         if fresh.state.attempt != attempt:
             raise JobStateError(
                 f"{handle.title} was submitted by another process meanwhile. Its status is {fresh.state.status!r}."

@@ -7,6 +7,7 @@ import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -18,8 +19,9 @@ from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.projection.prefect_api import PrefectAway, RunSeen
+from prefect_jobs.projection.run_faces import OFFERED
 from prefect_jobs.projection.run_states import RETRIES
-from prefect_jobs.projection.states import STATUS_BY_TYPE
+from prefect_jobs.projection.states import STATUS_BY_TYPE, face_of
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.leases import kept_up
@@ -135,7 +137,7 @@ class Commands:
         watched = self._runtime.store.watched()
         active = sorted(job_id for job_id, *_ in watched)
         ours = {"tags": {"all_": ["prefect-jobs"]}}
-        seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [*RETRIES]}}})
+        seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [*RETRIES, "Cancelling"]}}})
         seen += self._apis.get().runs(
             {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
         )
@@ -207,6 +209,8 @@ class Commands:
         if self._done.get(record.id) == state or (run is not None and _is_ours(record, run)):
             return
         if run is not None and run.state_name in RETRIES and run.due is not None and run.due > now:
+            return
+        if run is not None and _is_being_picked_up(record, run):
             return
         later = self._later.get(record.id)
         if later is not None and later[0] == state and time.monotonic() < later[1]:
@@ -300,7 +304,7 @@ class Commands:
             return self._show_again(job, run)
         if kind == "CANCELLED" and run.message.startswith(_SERVERS_OWN) and job.handle.record.state.attempt:
             log.warning("Job %s goes on, although Prefect has cancelled its flow run: %s", job.id, run.message)
-            return self._show_again(job, run)
+            return self._force(job, run)
         if job.scheduler_engine is None and not job.abilities.polls:
             return self._set(job, run)
         if kind in ("CANCELLING", "CANCELLED"):
@@ -337,12 +341,24 @@ class Commands:
         log.info("Job %s: %s", job.id, text)
         job.handle.apply(None, messages=((logging.INFO, text),))
 
+    def _force(self, job: Job, run: RunSeen) -> bool:
+        """Shows the job's status past the rules of Prefect, which would ask for a place in the limit again."""
+        state = self._apis.get().force_state(run.id, replace(face_of(job.handle.record), lease=None))
+        job.handle.update(lambda fresh: Change({"flow_state_id": state, "concurrency_lease": None}))
+        return True
+
     def _show_again(self, job: Job, run: RunSeen) -> bool:
         return self._answer(job.handle.record.id, run, "")
 
     def _answer(self, job_id: int, run: RunSeen | None, why: str) -> bool:
         self._retries.answer(job_id, None if run is None else run.state_id, why)
         return True
+
+
+def _is_being_picked_up(record: JobRecord, run: RunSeen) -> bool:
+    """Whether a run has a job whose submission has not begun: its row is older than the claim on the run."""
+    waits = run.state_type in ("SCHEDULED", "PENDING")
+    return waits and OFFERED in record.face_shown and record.state.attempt == 0
 
 
 def _is_ours(record: JobRecord, run: RunSeen) -> bool:

@@ -80,12 +80,13 @@ class Pool:
             offers = [each for each in map(Offer.of, runs) if each.due is None or each.due <= now]
             served = self._deployments.find(api, {each.deployment_id for each in offers if each.deployment_id})
             for each in offers:
-                if each.deployment_id not in served:
+                if each.deployment_id not in served and not self._deployments.is_broken(each.deployment_id):
                     self._refuse(each)
             offers = [each for each in offers if each.deployment_id in served]
+            room = None
             if most is not None:
-                offers = offers[: max(0, most - self._runtime.store.count_of_worker(self._worker))]
-            self._pickup.take(api, offers, served)
+                room = max(0, most - self._runtime.store.count_of_worker(self._worker))
+            self._pickup.take(api, offers, served, room)
         except PrefectAway as error:
             log.info("Runs of the work pool cannot be picked up now: %s", error)
         except PrefectJobsError as error:  # the database: nothing is lost

@@ -5,7 +5,6 @@ import random
 import threading
 import time
 import uuid
-from datetime import timedelta
 
 from prefect_jobs import clock
 from prefect_jobs.backoff import Backoff
@@ -28,6 +27,8 @@ _LEASE_NAME = "prefect-offers"
 #: Number of threads that submit jobs, so that a scheduler that hangs does not stop the others.
 _WORKERS = 4
 _BACKOFF = (2.0, 30.0)
+#: Number of pages of runs in one round.
+_PAGES = 5
 #: Seconds for which a place in a concurrency limit is kept, and after which that is done again.
 _PLACE, _RENEWED = 3600.0, 900.0
 
@@ -99,7 +100,9 @@ class Serving:
         self._renew_places(api)
         served = self._deployments.served(api)
         self._pickup.go_on(api)
-        while served and not self._stop.is_set():
+        for _ in range(_PAGES):
+            if not served or self._stop.is_set():
+                return
             offers = api.offers(list(served))
             if not self._pickup.take(api, offers, served) or len(offers) < PAGE:
                 return
@@ -121,7 +124,7 @@ class Serving:
     def _stop_overdue(self) -> None:
         """Stops jobs that are not over in time."""
         for job_id, began, seconds in self._runtime.store.timed():
-            if job_id not in self._overdue and clock.now() > began + timedelta(seconds=seconds):
+            if job_id not in self._overdue and (clock.now() - began).total_seconds() > seconds:
                 self._overdue.add(job_id)
                 self._workers.submit(self._time_out, job_id, seconds)
 

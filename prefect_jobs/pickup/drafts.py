@@ -1,6 +1,7 @@
 """A job for the parameters of a flow run."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -8,7 +9,7 @@ from typing import Any, get_type_hints
 
 from prefect_jobs import arguments
 from prefect_jobs.app import App
-from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.pickup import variables
 from prefect_jobs.pickup.served import Served
@@ -54,9 +55,9 @@ def draft(
         BadRun: a parameter is missing or has a bad value, or there is no such scheduler.
         SchedulerConnectionError: it cannot be checked now.
     """
-    given = variables.applied({**served.variables, **offer.job_variables}, offer.parameters, _fields(served))
-    values = parameters_of(served, _named_blocks(runtime, given))
     try:
+        given = variables.applied({**served.variables, **offer.job_variables}, offer.parameters, _fields(served))
+        values = parameters_of(served, _named_blocks(runtime, given))
         app: type[App] = type("FlowApp", (App,), {"name": "flow", "package": values.get("app")})
         label = app.check_package()
         options = arguments.options_of_run(runtime, label, served.cls, values)
@@ -71,18 +72,33 @@ def draft(
             face_done=1,
             face_shown={OFFERED: list(offer.tags), "state": ["PENDING", "Pending"]},
             schedule=schedule.name if schedule is not None and schedule.label == label else None,
-            timeout=float(values.get("timeout") or 0) or None,
+            deployment_id=offer.deployment_id or None,
+            timeout=_seconds(values.get("timeout")),
+            concurrency_lease=offer.lease,
             worker=worker,
             retries=offer.retries,
             retry_delay=offer.retry_delay,
         )
         job = served.cls(runtime, record)
         job.check_fields()
-    except SchedulerConnectionError:
+    except (SchedulerConnectionError, DatabaseError, BadRun):
         raise
-    except (PrefectJobsError, ValueError, TypeError, KeyError) as error:
+    except (PrefectJobsError, ValueError, TypeError) as error:
         raise BadRun(str(error)) from error
+    except Exception as error:  # a type of a user may raise anything
+        raise BadRun(f"It cannot become a job: {error or type(error).__name__}") from error
     return Draft(offer, job, work)
+
+
+def _seconds(timeout: Any) -> float | None:
+    """
+    Raises:
+        BadRun: it is not a number of seconds.
+    """
+    seconds = float(timeout or 0)
+    if not 0 <= seconds < math.inf:
+        raise BadRun(f"timeout is a number of seconds, 0 for none, not {timeout!r}.")
+    return seconds or None
 
 
 def _fields(served: Served) -> frozenset[str]:

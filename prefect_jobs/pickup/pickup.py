@@ -13,15 +13,15 @@ from dataclasses import replace
 
 from prefect_jobs import statuses
 from prefect_jobs.backoff import Backoff
-from prefect_jobs.errors import DatabaseError, PrefectJobsError, SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import submission, submission_many
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.pickup import rules
 from prefect_jobs.pickup.drafts import BadRun, Draft, draft
+from prefect_jobs.pickup.judging import Judging
 from prefect_jobs.pickup.served import Deployments, Served
 from prefect_jobs.projection.offers import CLAIMED_AT_ONCE, Offer
 from prefect_jobs.projection.prefect_api import KEY, PrefectApi
-from prefect_jobs.projection.run_states import WAITING, Claim
+from prefect_jobs.projection.run_states import Claim
 from prefect_jobs.projection.states import PID, Face
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
@@ -57,6 +57,7 @@ class PickUp:
         self._begin = begin
         self._worker = worker
         self._owner = uuid.uuid4().hex
+        self._judging = Judging(runtime.store, deployments, self._owner)
         self._claim = str(uuid.uuid4())
         self._lock = threading.Lock()
         #: The leases of runs that are being picked up here.
@@ -66,8 +67,16 @@ class PickUp:
 
     # -- new runs ---------------------------------------------------------------------------------------
 
-    def take(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> int:
+    def take(
+        self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served], room: int | None = None
+    ) -> int:
         """Makes jobs of runs that are due; those that have one are left to the monitor's commands.
+
+        Args:
+            api: the client.
+            offers: the runs, the oldest first.
+            served: their deployments.
+            room: how many may become jobs; none: all.
 
         Returns:
             The number of runs that are no longer offered.
@@ -78,48 +87,39 @@ class PickUp:
             for offer in offers
             if offer.run_id not in known and offer.deployment_id in served and not _is_of_a_job(offer)
         ]
-        wanted = self._judged(api, fresh)
-        done = len(fresh) - len(wanted)
-        for start in range(0, len(wanted), CLAIMED_AT_ONCE):
-            done += self._take_some(api, wanted[start : start + CLAIMED_AT_ONCE], served)
+        done = 0
+        with self._judging.mine(fresh) as mine:
+            wanted, ended = self._judging.judged(api, mine)
+            done += ended
+            wanted = wanted[:room]
+            free = [offer for offer in wanted if not served[offer.deployment_id].limited]
+            for start in range(0, len(free), CLAIMED_AT_ONCE):
+                done += self._take_some(api, free[start : start + CLAIMED_AT_ONCE], served)
+            # In one call Prefect would give the places in a limit to the newest runs.
+            full: set[str] = set()
+            for offer in wanted:
+                if served[offer.deployment_id].limited and offer.deployment_id not in full:
+                    taken = self._take_some(api, [offer], served)
+                    done += taken
+                    if not taken:
+                        full.add(offer.deployment_id)
         return done
 
-    def _judged(self, api: PrefectApi, offers: Sequence[Offer]) -> list[Offer]:
-        """The runs that become jobs; the others of a schedule end, or wait, by its rules."""
-        wanted: list[Offer] = []
-        for deployment in dict.fromkeys(offer.deployment_id for offer in offers):
-            mine = [offer for offer in offers if offer.deployment_id == deployment]
-            schedule = self._deployments.schedule(deployment)
-            if schedule is None or not schedule.rules:
-                wanted += mine
-                continue
-            active = self._runtime.store.active_of(schedule.label, schedule.user, schedule.name)
-            for verdict in rules.judge(schedule.rules, mine, active, api.now()):
-                run_id = verdict.offer.run_id
-                if verdict.what == rules.TAKE:
-                    wanted.append(verdict.offer)
-                elif verdict.what == rules.END:
-                    log.info("Run %s of the schedule %r: %s", run_id, schedule.name, verdict.why)
-                    api.set_waiting([run_id], Face("CANCELLED", "Cancelled", verdict.why))
-                elif verdict.offer.state_name != WAITING:
-                    api.set_waiting([run_id], Face("SCHEDULED", WAITING, verdict.why))
-        return wanted
-
     def _take_some(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> int:
+        """Claims runs, and begins to submit their jobs; returns the number of those that are no longer offered."""
         store = self._runtime.store
         names = {offer.run_id: _lease_name(offer.run_id, self._claim) for offer in offers}
         with self._lock:
             self._held |= set(names.values())
         try:
             mine = store.claim_leases(list(names.values()), self._owner, LEASE)
-            drafts = self._saved(api, [offer for offer in offers if names[offer.run_id] in mine], served)
+            drafts, refused = self._saved(api, [offer for offer in offers if names[offer.run_id] in mine], served)
             ids = [each.offer.run_id for each in drafts]
             claims = api.claim(ids, self._claim) if ids else {}
-            lost = [each for each in drafts if each.offer.run_id not in claims]
-            for each in lost:
-                store.drop_unsubmitted(each.job.handle.record.id)
-            kept = [each for each in drafts if each.offer.run_id in claims]
-            self._note_claims(kept, claims)
+            for each in drafts:
+                if each.offer.run_id not in claims:
+                    store.drop_unsubmitted(each.job.handle.record.id)
+            kept = self._noted([each for each in drafts if each.offer.run_id in claims], claims)
         except BaseException:
             self._let_go(names.values())  # the leases expire, and go_on() finds out how far this was
             raise
@@ -128,42 +128,50 @@ class PickUp:
         store.release_leases(left, self._owner)
         if kept:
             self._begin(self._submit, kept)
-        return len(offers) - len(lost)
+        return len(claims) + refused
 
-    def _saved(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> list[Draft]:
-        """The jobs of runs, saved. A run whose parameters are no job is Failed."""
+    def _saved(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> tuple[list[Draft], int]:
+        """The jobs of runs, saved, and the number of runs that are Failed: their parameters are no job."""
         found: list[Draft] = []
+        refused = 0
         for offer in offers:
             try:
                 each = self._draft(offer, served[offer.deployment_id], self._claim)
-                each.job.handle.save()
-                each.job.engine.save_parts()
+                _save(each)
             except BadRun as error:
                 log.warning("Run %s cannot become a job: %s", offer.run_id, error)
-                api.set_waiting([offer.run_id], Face("FAILED", "Failed", str(error)))
-            except SchedulerConnectionError as error:
-                log.info("Run %s is picked up later: %s", offer.run_id, error)
+                refused += len(api.set_waiting([offer.run_id], Face("FAILED", "Failed", str(error))))
             except DatabaseError:
                 raise
-            except PrefectJobsError as error:
-                log.info("Run %s is picked up by another process: %s", offer.run_id, error)
+            except PrefectJobsError as error:  # Prefect must be asked for a scheduler, or another process was faster
+                log.info("Run %s is picked up later: %s", offer.run_id, error)
             else:
                 found.append(each)
-        return found
+        return found, refused
 
-    def _draft(self, offer: Offer, served: Served, claim: str) -> Draft:
+    def _draft(self, offer: Offer, served: Served, claim: str, worker: str | None = None) -> Draft:
         schedule = self._deployments.schedule(offer.deployment_id)
-        found = draft(self._runtime, offer, served, schedule, self._worker)
+        found = draft(self._runtime, offer, served, schedule, worker or self._worker)
         return replace(found, lease=_lease_name(offer.run_id, claim))
 
-    def _note_claims(self, drafts: Sequence[Draft], claims: Mapping[str, Claim]) -> None:
-        """Notes the states of the claims: they are ours, and no command of people."""
+    def _noted(self, drafts: Sequence[Draft], claims: Mapping[str, Claim]) -> list[Draft]:
+        """Notes the states of the claims: they are ours, and no command of people.
+
+        Returns:
+            The jobs to be submitted. A row may be gone, if this process was suspended and another one has gone on: its
+            run is found again by its lease.
+        """
+        kept: list[Draft] = []
         changes = [(each.job.handle.record.id, _noting(claims[each.offer.run_id])) for each in drafts]
         for each, answer in zip(drafts, self._runtime.jobs.update_all(changes), strict=True):
             if isinstance(answer, Exception):
                 log.info("Run %s: %s", each.offer.run_id, answer)
+                self._runtime.store.claim_leases([each.lease], self._owner, 1.0)
+                self._let_go([each.lease])
             else:
                 each.job.handle.take(answer.after)
+                kept.append(each)
+        return kept
 
     def adopt(self, api: PrefectApi, run_id: str) -> int:
         """Makes a job of a run that was claimed already; returns its id.
@@ -182,38 +190,53 @@ class PickUp:
         with self._lock:
             self._held.add(each.lease)
         self._runtime.store.claim_lease(each.lease, self._owner, LEASE)
-        each.job.handle.save()
-        each.job.engine.save_parts()
+        _save(each)
         self._begin(self._submit, [each])
         return each.job.handle.record.id
 
     # -- submission, in another thread ------------------------------------------------------------------
 
     def _submit(self, drafts: Sequence[Draft]) -> None:
-        by_id = {id(each.job): each for each in drafts}
-
-        def report(job: Job, problem: Exception | None) -> None:
-            self._submitted(by_id[id(job)], problem)
-
         try:
-            submission_many.execute_many([each.job for each in drafts if not each.work], report)
-            for each in drafts:
+            going = self._still_pending(drafts)
+            by_id = {id(each.job): each for each in going}
+
+            def report(job: Job, problem: Exception | None) -> None:
+                self._submitted(by_id[id(job)], problem)
+
+            submission_many.execute_many([each.job for each in going if not each.work], report)
+            for each in going:
                 if each.work:
                     self._submitted(each, _executed(each))
         finally:
             # Where the database fails, the leases expire, and go_on() finds out how far this was.
             self._let_go([each.lease for each in drafts])
 
+    def _still_pending(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Those that nobody has stopped while they waited for a thread."""
+        store = self._runtime.store
+        there = {record.id: record for record in store.records([each.job.handle.record.id for each in drafts])}
+        going = []
+        for each in drafts:
+            record = there.get(each.job.handle.record.id)
+            if record is not None and record.state.status == statuses.PENDING:
+                going.append(each)
+        store.release_leases([each.lease for each in drafts if each not in going], self._owner)
+        return going
+
     def _submitted(self, each: Draft, problem: Exception | None) -> None:
-        """Ends the pick-up of a run, unless the scheduler was not reached: then it is tried again later."""
+        """Ends the pick-up of a run, unless its job must be submitted later: the scheduler was not reached, or another
+        process may be submitting it."""
         name, store = each.lease, self._runtime.store
         if problem is not None:
             log.warning("Run %s: %s", each.offer.run_id, problem)
-        if problem is not None and submission.may_be_tried_again(problem.__cause__):
-            pause = self._pauses.setdefault(name, Backoff(*PAUSES)).pause()
-            self._let_go([name])
-            store.claim_leases([name], self._owner, pause)
-            return
+            record = self._runtime.jobs.get(each.job.handle.record.id)
+            waits = record is not None and record.state.status == statuses.PENDING
+            if waits and (isinstance(problem, JobStateError) or submission.may_be_tried_again(problem.__cause__)):
+                pause = self._pauses.setdefault(name, Backoff(*PAUSES)).pause()
+                self._let_go([name])
+                store.claim_leases([name], self._owner, pause)
+                return
         self._pauses.pop(name, None)
         store.release_leases([name], self._owner)
         if problem is not None and not isinstance(problem, PrefectJobsError):
@@ -240,7 +263,11 @@ class PickUp:
 
     def go_on(self, api: PrefectApi) -> None:
         """Goes on with runs whose process died while it picked them up, and with those whose scheduler was not
-        reached."""
+        reached.
+
+        Raises:
+            PrefectAway: Prefect does not answer; the leases stay.
+        """
         store = self._runtime.store
         for name, _ in store.ended_leases(_PREFIX):
             with self._lock:
@@ -249,7 +276,11 @@ class PickUp:
             if not store.claim_lease(name, self._owner, LEASE):
                 continue
             run_id, _, claim = name.removeprefix(_PREFIX).partition(":")
-            again = self._left_behind(api, run_id, claim)
+            try:
+                again = self._left_behind(api, run_id, claim)
+            except SchedulerConnectionError as error:
+                log.info("Run %s is picked up later: %s", run_id, error)
+                continue  # the lease stays, and expires again
             if again is None:
                 store.release_lease(name, self._owner)
                 self._pauses.pop(name, None)
@@ -259,7 +290,11 @@ class PickUp:
             self._begin(self._submit, [again])
 
     def _left_behind(self, api: PrefectApi, run_id: str, claim: str) -> Draft | None:
-        """A run's job that must be submitted; ``None``: nothing is to be done, or it is offered again."""
+        """A run's job that must be submitted; ``None``: nothing is to be done, or it is offered again.
+
+        Raises:
+            SchedulerConnectionError: it cannot be decided now.
+        """
         store = self._runtime.store
         record = next(iter(store.records_of_runs([run_id])), None)
         if record is not None and (record.final or record.remote_id or record.state.status != statuses.PENDING):
@@ -267,40 +302,55 @@ class PickUp:
         run = next(iter(api.read_offers([run_id])), None)
         claimed = run is not None and run.state_type == "PENDING" and run.claim == claim
         begun = record is not None and (record.submission_token is not None or record.state.attempt > 0)
-        if record is not None and not begun and (claimed or run is None or run.state_type not in _COMMANDS):
-            store.drop_unsubmitted(record.id)  # nothing was done for it, and its parts may be missing
         if run is None or not (begun or claimed):
+            if record is not None and not begun and (run is None or run.state_type not in _COMMANDS):
+                store.drop_unsubmitted(record.id)
             return None
-        known = self._deployments.find(api, [run.deployment_id] if run.deployment_id else [])
-        place = known.get(run.deployment_id) or (None if record is None else _served_by(record))
         try:
-            if place is None:
-                raise BadRun("Its deployment was deleted, or this process does not know the type of its job.")
-            each = self._draft(run, place, claim)
+            each = self._made_again(api, run, claim, record)
             if record is not None and begun:
                 each = replace(each, job=self._runtime.job(record))
             else:
-                each.job.handle.record = replace(each.job.handle.record, flow_state_id=run.state_id)
-                each.job.handle.save()
-                each.job.engine.save_parts()
+                if record is not None:
+                    store.drop_unsubmitted(record.id)  # its parts may be missing
+                _save(each)
         except BadRun as error:
             log.warning("Run %s cannot become a job: %s", run_id, error)
             if record is not None and begun:
                 submission.refused(self._runtime.job(record), error)
             else:
+                if record is not None:
+                    store.drop_unsubmitted(record.id)
                 api.set_state(run_id, Face("FAILED", "Failed", str(error)), run.state_id)
-            return None
-        except DatabaseError:
-            raise
-        except PrefectJobsError as error:  # Prefect must be asked for a scheduler, or another process was faster
-            log.info("Run %s is picked up later: %s", run_id, error)
             return None
         log.info("Run %s was left behind before its job was submitted; going on", run_id)
         return each
 
+    def _made_again(self, api: PrefectApi, run: Offer, claim: str, record: JobRecord | None) -> Draft:
+        known = self._deployments.find(api, [run.deployment_id] if run.deployment_id else [])
+        place = known.get(run.deployment_id) or (None if record is None else _served_by(record))
+        if place is None:
+            raise BadRun("Its deployment was deleted, or this process does not know the type of its job.")
+        return self._draft(run, place, claim, None if record is None else record.worker)
+
 
 def _lease_name(run_id: str, claim: str) -> str:
     return f"{_PREFIX}{run_id}:{claim}"
+
+
+def _save(each: Draft) -> None:
+    """Saves a job, with its nodes.
+
+    Raises:
+        BadRun: a value cannot be stored.
+    """
+    try:
+        each.job.handle.save()
+        each.job.engine.save_parts()
+    except PrefectJobsError:
+        raise
+    except Exception as error:  # a type of a user may raise anything
+        raise BadRun(f"It cannot become a job: {error or type(error).__name__}") from error
 
 
 def _executed(each: Draft) -> Exception | None:

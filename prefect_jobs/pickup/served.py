@@ -32,6 +32,8 @@ class Served:
     pool: str | None = None
     #: The job variables of its work pool and its own.
     variables: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it has a concurrency limit.
+    limited: bool = False
 
 
 class Deployments:
@@ -42,6 +44,8 @@ class Deployments:
         #: Deployment → when it was read (monotonic), and what it is; ``None``: its runs do not become jobs here.
         self._known: dict[str, tuple[float, Served | None]] = {}
         self._unknown: set[str] = set()
+        #: Flows of types that could not be loaded here: other processes may be able to.
+        self._broken: set[str] = set()
 
     def served(self, api: PrefectApi) -> dict[str, Served]:
         """Those of this database without a work pool; the runs of the others belong to the workers of their pools."""
@@ -67,7 +71,9 @@ class Deployments:
             found = _type_of(seen.entrypoint, self.schedule(seen.id))
         except Exception as error:  # importing a user's module may raise anything
             found, why = None, f"cannot be loaded: {error}"
+            self._broken.add(seen.id)
         else:
+            self._broken.discard(seen.id)
             why = "is not that of a job type that this process knows"
         if found is None:
             if seen.entrypoint not in self._unknown:
@@ -79,7 +85,11 @@ class Deployments:
             if seen.pool not in pools:
                 pools[seen.pool] = _defaults(api, seen.pool)
             variables = {**pools[seen.pool], **variables}
-        return Served(seen.id, seen.entrypoint, *found, pool=seen.pool, variables=variables)
+        return Served(seen.id, seen.entrypoint, *found, pool=seen.pool, variables=variables, limited=seen.limited)
+
+    def is_broken(self, deployment_id: str) -> bool:
+        """Whether the job type of a deployment could not be loaded here."""
+        return deployment_id in self._broken
 
     def schedule(self, deployment_id: str) -> ScheduleRecord | None:
         """The schedule that has a deployment."""

@@ -203,6 +203,11 @@ class FlowRuns(ScheduledDeployments, OfferedRuns):
         with self._calling() as client:
             client.update_flow_run(UUID(run_id), name=name, tags=sorted(tags), infrastructure_pid=pid)
 
+    def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
+        """Sets the parameters of a flow run."""
+        with self._calling() as client:
+            client.update_flow_run(UUID(run_id), parameters=dict(parameters))
+
     def rename(self, run_id: str, name: str) -> None:
         """Renames a flow run."""
         with self._calling() as client:

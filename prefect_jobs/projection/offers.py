@@ -53,6 +53,8 @@ class Offer:
     job_variables: Mapping[str, Any]
     #: The id of the claim, if the state is one.
     claim: str | None
+    #: The lease on a place in the concurrency limit of its deployment.
+    lease: str | None = None
     #: How often it is run again after a failure, and seconds until then.
     retries: int | None = None
     retry_delay: float | None = None
@@ -77,6 +79,7 @@ class Offer:
             pid=str(run.get("infrastructure_pid") or ""),
             job_variables=run.get("job_variables") or {},
             claim=(state.get("state_details") or {}).get("transition_id"),
+            lease=(state.get("state_details") or {}).get("deployment_concurrency_lease_id"),
             retries=policy.get("retries") or None,
             retry_delay=policy.get("retry_delay") or None,
         )
@@ -92,6 +95,8 @@ class DeploymentSeen:
     #: Its work pool, whose workers get its runs.
     pool: str | None
     job_variables: Mapping[str, Any]
+    #: Whether it has a concurrency limit.
+    limited: bool
 
 
 class OfferedRuns(RunStates, PrefectConnection):
@@ -111,7 +116,11 @@ class OfferedRuns(RunStates, PrefectConnection):
                 answer = client.request("POST", "/deployments/filter", json=body).json()
             found += [
                 DeploymentSeen(
-                    str(one["id"]), str(one["entrypoint"] or ""), one["work_pool_name"], one["job_variables"] or {}
+                    str(one["id"]),
+                    str(one["entrypoint"] or ""),
+                    one["work_pool_name"],
+                    one["job_variables"] or {},
+                    bool(one.get("global_concurrency_limit") or one.get("concurrency_limit")),
                 )
                 for one in answer
             ]
@@ -176,8 +185,9 @@ class OfferedRuns(RunStates, PrefectConnection):
             The new states of those that were set.
         """
         state: dict[str, Any] = dict(plain(face))
-        if transition_id is not None:
-            state["state_details"] = {"transition_id": transition_id}
+        details = face.details if transition_id is None else {**face.details, "transition_id": transition_id}
+        if details:
+            state["state_details"] = details
         if self.sets_conditionally:
             wanted = {"id": {"any_": list(run_ids)}, "state": _WAITS}
             body = {"flow_runs": wanted, "state": state, "force": False}

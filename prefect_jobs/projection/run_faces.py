@@ -1,15 +1,18 @@
 """Shows jobs as flow runs: the run itself, its state, name and labels, and its log lines."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_jobs import statuses
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection import events
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
-from prefect_jobs.projection.states import begins_run, face_of, labels_of, pid_of, tags_of
+from prefect_jobs.projection.states import Face, begins_run, face_of, labels_of, pid_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
 from prefect_jobs.store.faces import Shown
@@ -31,6 +34,11 @@ class Form:
     entrypoint: str
     #: Its parameters.
     parameters: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Identifies the parameters."""
+        return hashlib.sha256(json.dumps(self.parameters, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 class RunFaces:
@@ -58,9 +66,10 @@ class RunFaces:
         labels = labels_of(record)
         try:
             if record.flow_run_id is None:
-                run = self._new_run(record)
+                form = self._form(record)
+                run = self._new_run(record, form)
                 made = api.create_run(run)
-                self._store.faces_shown([self._created(api, record, made, noted)])
+                self._store.faces_shown([self._created(api, record, made, noted, form)])
                 self._note_deployment(api, record, run.entrypoint)
                 return
             before: dict[str, Any] = record.face_shown
@@ -72,6 +81,7 @@ class RunFaces:
                 api.dress_run(record.flow_run_id, record.name, sorted(tags), pid_of(self._store.identity, record.id))
             elif before.get("name") != record.name:
                 api.rename(record.flow_run_id, record.name)
+            described = self._show_form(api, record, before)
             state_id = record.flow_state_id
             # The flow engine writes the end of a run that it executes.
             if not (record.engine_run and face.terminal):
@@ -80,9 +90,8 @@ class RunFaces:
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
-            if changes := events.of_change(self._store.identity, record, (before.get("state") or ("", ""))[1], face):
-                api.emit(changes)
-            shown = _shown(record)
+            self._tell(api, record, (before.get("state") or ("", ""))[1], face)
+            shown = {**_shown(record), "form": described}
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
@@ -119,8 +128,8 @@ class RunFaces:
         left: list[JobRecord] = []
         for record in records:
             if record.behind and record.flow_run_id is None:
-                run = self._new_run(record)
-                kinds.setdefault((run.app, run.entrypoint), []).append((record, run))
+                form = self._form(record)
+                kinds.setdefault((record.label, form.entrypoint), []).append((record, self._new_run(record, form)))
             else:
                 left.append(record)
         for pairs in kinds.values():
@@ -130,8 +139,8 @@ class RunFaces:
             try:
                 made = api.create_runs([run for _, run in pairs])
                 shown = [
-                    self._created(api, record, run, noted)
-                    for (record, _), run in zip(pairs, made, strict=True)
+                    self._created(api, record, run, noted, Form(wanted.entrypoint, wanted.parameters))
+                    for (record, wanted), run in zip(pairs, made, strict=True)
                     if run is not None
                 ]
             except (PrefectAway, DatabaseError):
@@ -152,8 +161,33 @@ class RunFaces:
             self._store.note_deployment(deployment, record.label)
             self._deployments.add(deployment)
 
-    def _new_run(self, record: JobRecord) -> NewRun:
+    def _tell(self, api: PrefectApi, record: JobRecord, before: str, face: Face) -> None:
+        """Sends the events of a change."""
+        try:
+            if happened := events.of_change(self._store.identity, record, before, face):
+                api.emit(happened)
+        except PrefectAway:
+            raise
+        except PrefectJobsError as error:  # an older server: the job is shown all the same
+            log.info("An event of job %s could not be sent to Prefect: %s", record.id, error)
+
+    def _show_form(self, api: PrefectApi, record: JobRecord, before: Mapping[str, Any]) -> list[Any]:
+        """Sets the run's parameters to those of the job as it is submitted: an app may have changed it since the run
+        was made. Those of a run that was made in Prefect stay.
+
+        Returns:
+            The attempt, and the digest of the parameters.
+        """
+        known, attempt = before.get("form") or [None, None], record.state.attempt
+        if record.flow_run_id is None or known[0] == attempt or record.engine_run:
+            return list(known)
         form = self._form(record)
+        made_in_prefect = not before or OFFERED in before
+        if form.digest != known[1] and not made_in_prefect:
+            api.set_parameters(record.flow_run_id, form.parameters)
+        return [attempt, form.digest]
+
+    def _new_run(self, record: JobRecord, form: Form) -> NewRun:
         return NewRun(
             app=record.label,
             entrypoint=form.entrypoint,
@@ -171,18 +205,20 @@ class RunFaces:
         record: JobRecord,
         made: tuple[str, str | None, str | None],
         noted: Callable[[JobRecord], JobRecord],
+        form: Form,
     ) -> Shown:
         """The values to note of a run that was created, or found."""
         run, state, current = made
         face = face_of(record)
+        shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
         if current in COMMANDED and not face.terminal:
             # The run existed already, and a person has pressed a button since: that state stays, and is not ours.
-            return Shown(noted(record), run, None, _shown(record))
+            return Shown(noted(record), run, None, shown)
         if current != face.name:
             # The run existed already: we have created it, but the answer was lost.
             state = api.set_state(run, face, state) or state
             api.set_labels(run, labels_of(record))
-        return Shown(noted(record), run, state, _shown(record))
+        return Shown(noted(record), run, state, shown)
 
     def send_logs(self, api: PrefectApi, job_ids: set[int]) -> bool:
         """Sends log lines of many jobs in as few calls as possible; returns whether there were any."""

@@ -117,6 +117,12 @@ class RunStates(PrefectConnection):
                 return None, False
         return None, True  # it changes all the time: the monitor reads it later
 
+    def force_state(self, run_id: str, face: Face) -> str | None:
+        """Shows a state past all rules of Prefect; returns the new state's id."""
+        with self._calling() as client:
+            result = client.set_flow_run_state(UUID(run_id), _state(face, face.type or "PENDING"), force=True)
+        return str(result.state.id) if result.state else None
+
     def _set_anyway(self, run_id: str, face: Face, ours: str | None) -> str | None:
         """Shows a state by Prefect's rules, or else by force; never over a Cancel, unless the new state is an end."""
         from prefect.client.schemas.responses import SetStateStatus

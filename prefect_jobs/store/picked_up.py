@@ -1,12 +1,12 @@
 """What Prefect starts: the deployments whose runs become jobs here, and what these jobs keep of their runs."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import Table, and_, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from prefect_jobs import statuses
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import DeploymentRow, JobRow, ScheduleRow
 
@@ -37,11 +37,6 @@ class PickedUpStore:
             found = [*connection.execute(select(_TABLE.c.id)).scalars(), *connection.execute(scheduled).scalars()]
         return sorted({str(each) for each in found})
 
-    def forget_deployments(self, deployment_ids: Iterable[str]) -> None:
-        """Forgets deployments that were deleted in Prefect; schedules stay."""
-        with self.database.writing() as connection:
-            connection.execute(delete(_TABLE).where(_TABLE.c.id.in_(list(deployment_ids))))
-
     def drop_unsubmitted(self, job_id: int) -> bool:
         """Deletes a job that nobody has begun to submit; its flow run stays.
 
@@ -68,9 +63,13 @@ class PickedUpStore:
         with self.database.reading() as connection:
             return [(int(row[0]), str(row[1])) for row in connection.execute(wanted)]
 
-    def active_of(self, label: str, user: str, schedule: str) -> tuple[int, str] | None:
-        """Id and status of an active job of a schedule; ``None``: there is none."""
-        mine = (JobRow.label == label, JobRow.user == user, JobRow.schedule == schedule, JobRow.watched)
+    def active_of(self, deployment_id: str) -> tuple[int, str] | None:
+        """Id and status of a job of a deployment that is active, or waits for its retry; ``None``: there is none."""
+        failed = JobRow.status_code.in_(
+            (statuses.BY_NAME[statuses.ERROR].code, statuses.BY_NAME[statuses.VARIOUS_COMPLETE].code)
+        )
+        again = and_(failed, JobRow.attempt <= JobRow.retries)
+        mine = (JobRow.deployment_id == deployment_id, or_(JobRow.watched, again))
         with self.database.reading() as connection:
             row = connection.execute(select(JobRow.id, JobRow.status).where(*mine).order_by(JobRow.id)).first()
             return None if row is None else (int(row[0]), str(row[1]))

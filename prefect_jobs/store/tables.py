@@ -118,6 +118,7 @@ class JobRow(Base):
     results_owner: Mapped[str | None] = mapped_column(String(64))
     results_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     schedule: Mapped[str | None] = mapped_column(Text)
+    deployment_id: Mapped[str | None] = mapped_column(String(36))
     timeout: Mapped[float | None] = mapped_column(Float)
     concurrency_lease: Mapped[str | None] = mapped_column(String(36))
     worker: Mapped[str | None] = mapped_column(Text)

@@ -1,6 +1,7 @@
 """Events in Prefect for what it cannot know, and the automations that they start."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,21 +32,21 @@ def events_of(view: PrefectView, resource: str) -> list[dict[str, Any]]:
 
 
 def test_a_job_that_is_held_and_released(
-    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, runtime: Runtime, alice: CondorScheduler
+    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, runtime: Runtime, flag: Path
 ) -> None:
-    # given a job that HTCondor holds, since its output cannot be written
-    job = shell_job("sleep 600", attributes={"requirements": "False"})
+    # given a job that HTCondor holds after its first run
+    held_once = {"on_exit_hold": "NumJobStarts < 2", "on_exit_hold_reason": '"too hungry"'}
+    job = shell_job(f"test ! -e '{flag}' || sleep 600", attributes=held_once)
     job.execute()
-    mine = f"ClusterId == {job.cluster_id}"
-    job.engine.client().act("Hold", mine, "by the operator")
     resource = f"prefect-jobs.job.{runtime.store.identity}.{job.id}"
     (held,) = eventually(lambda: events_of(prefect_view, resource), "there is an event", LIMIT)
-    assert held["event"] == "prefect-jobs.job.held" and "by the operator" in held["payload"]["reason"]
-    assert held["resource"]["prefect-jobs.hold-code"] == "1" and held["resource"]["prefect-jobs.user"] == "alice"
+    assert held["event"] == "prefect-jobs.job.held" and "too hungry" in held["payload"]["reason"]
+    assert held["resource"]["prefect-jobs.hold-code"] == "3" and held["resource"]["prefect-jobs.user"] == "alice"
     related = {(each["prefect.resource.role"], each["prefect.resource.id"]) for each in held["related"]}
     assert {("flow-run", f"prefect.flow-run.{job.flow_run_id}"), ("tag", "prefect.tag.app:test_app")} <= related
     # when it is released
-    job.engine.client().act("Release", mine, "by the operator")
+    flag.touch()
+    job.engine.client().act("Release", f"ClusterId == {job.cluster_id}", "by the operator")
     eventually(lambda: len(events_of(prefect_view, resource)) == 2, "there is another one", LIMIT)
     assert events_of(prefect_view, resource)[1]["event"] == "prefect-jobs.job.released"
     job.stop()

@@ -155,6 +155,12 @@ def test_a_copy_of_a_run_is_the_same_job_again(
         attributes={"transfer_input_files": ["in.txt"]}, description="the first", workspace=str(tmp_path / "here"),
     )  # fmt: skip
     workflow: CondorWorkflow = workflow_of(manager, alice, "a workflow")
+    # saved, and shown, before all of it is set
+    workflow.save()
+    job.description = "not yet"
+    job.save()
+    assert prefect_view.run(job)["parameters"]["description"] == "not yet" and prefect_view.run(workflow)
+    job.description = "the first"
     node(workflow, "first", "echo one")
     node(workflow, "second", "echo two", after="first")
     manager.execute_jobs([job, workflow])

@@ -128,6 +128,31 @@ def test_runs_that_overlap(
         assert len(wait.jobs()) == 2 and len(skip.jobs()) == 1
 
 
+def test_runs_that_prefect_makes_by_itself_follow_the_rules(
+    manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView
+) -> None:
+    with running(Monitor()):
+        schedule = quick(
+            manager, alice, "often", "sleep 600", interval=2, anchor=datetime.now(UTC), overlap="skip",
+            description="each two seconds",
+        )  # fmt: skip
+
+        def skipped() -> list[Any]:
+            wanted = {
+                "deployments": {"id": {"any_": [schedule.deployment_id]}},
+                "flow_runs": {"state": {"type": {"any_": ["CANCELLED"]}}},
+            }
+            found: list[Any] = prefect_view.post("/flow_runs/filter", wanted)
+            return found if len(found) > 2 else []
+
+        messages = [run["state"]["message"] for run in eventually(skipped, "runs are skipped", LIMIT)]
+        assert all(message.startswith("Skipped: ") for message in messages)
+        (job,) = schedule.jobs()
+        assert job.schedule == "often" and "auto-scheduled" in prefect_view.run(job)["tags"]
+        schedule.pause()
+        job.stop()
+
+
 def test_bad_rules(manager: JobManager, alice: CondorScheduler) -> None:
     for wrong, message in (
         ({"overlap": "maybe"}, "overlap is one of 'allow', 'skip', 'wait', not 'maybe'"),

@@ -134,7 +134,7 @@ def test_runs_of_a_pool_become_jobs(
         raise
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def _cancelled(manager: JobManager, view: PrefectView, run: str) -> None:

@@ -153,8 +153,9 @@ def test_an_older_schema_says_what_to_run_and_nothing_is_changed(
 
 
 #: Columns of jobs that later schemas have.
-LATER = {"schedule": "TEXT", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)", "worker": "TEXT",
-    "retries": "INTEGER", "retry_delay": "FLOAT",
+LATER = {
+    "schedule": "TEXT", "deployment_id": "VARCHAR(36)", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)",
+    "worker": "TEXT", "retries": "INTEGER", "retry_delay": "FLOAT",
 }  # fmt: skip
 
 

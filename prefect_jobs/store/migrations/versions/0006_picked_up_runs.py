@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deployments")),
     )
     op.add_column("schedules", sa.Column("rules", Json, nullable=False, server_default=sa.text("'{}'")))
+    op.add_column("jobs", sa.Column("deployment_id", sa.String(length=36), nullable=True))
     op.add_column("jobs", sa.Column("timeout", sa.Float(), nullable=True))
     op.add_column("jobs", sa.Column("concurrency_lease", sa.String(length=36), nullable=True))
     op.add_column("jobs", sa.Column("worker", sa.Text(), nullable=True))
@@ -32,5 +33,6 @@ def downgrade() -> None:
     op.drop_column("jobs", "worker")
     op.drop_column("jobs", "concurrency_lease")
     op.drop_column("jobs", "timeout")
+    op.drop_column("jobs", "deployment_id")
     op.drop_column("schedules", "rules")
     op.drop_table("deployments")
