@@ -73,14 +73,7 @@ class RunFaces:
                 self._note_deployment(api, record, run.entrypoint)
                 return
             before: dict[str, Any] = record.face_shown
-            if not before:
-                # The flow engine has made this run, which does not name its job yet.
-                api.adopt_run(record.flow_run_id, record.name, tags_of(record))
-            elif OFFERED in before:
-                tags = {*before[OFFERED], *tags_of(record)}
-                api.dress_run(record.flow_run_id, record.name, sorted(tags), pid_of(self._store.identity, record.id))
-            elif before.get("name") != record.name:
-                api.rename(record.flow_run_id, record.name)
+            self._name(api, record, record.flow_run_id)
             described = self._show_form(api, record, before)
             state_id = record.flow_state_id
             # The flow engine writes the end of a run that it executes.
@@ -160,6 +153,18 @@ class RunFaces:
         if deployment is not None and deployment not in self._deployments:
             self._store.note_deployment(deployment, record.label)
             self._deployments.add(deployment)
+
+    def _name(self, api: PrefectApi, record: JobRecord, run: str) -> None:
+        """Gives the run the name and the tags of its job, if it does not have them."""
+        before = record.face_shown
+        if not before:
+            # The flow engine has made this run, which does not name its job yet.
+            api.adopt_run(run, record.name, tags_of(record))
+        elif OFFERED in before:
+            tags = sorted({*before[OFFERED], *tags_of(record)})
+            api.dress_run(run, record.name, tags, pid_of(self._store.identity, record.id))
+        elif before.get("name") != record.name:
+            api.rename(run, record.name)
 
     def _tell(self, api: PrefectApi, record: JobRecord, before: str, face: Face) -> None:
         """Sends the events of a change."""
