@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from prefect import flow
 
-from prefect_jobs.flows.form import titled
+from prefect_jobs.flows.form import RESULT, titled
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -12,6 +12,7 @@ from prefect_jobs.flows.run_job import run_type
     name="basic-job",
     flow_run_name="{name}",
     description="A job without a scheduler: people or programs set its status.",
+    **RESULT,
 )
 def basic_job(
     name: Annotated[str, titled("Name")],

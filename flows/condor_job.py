@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal
 from prefect import flow
 
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.flows.form import titled
+from prefect_jobs.flows.form import RESULT, titled
 from prefect_jobs.flows.run_job import run_type
 
 
-@flow(name="condor-job", flow_run_name="{name}", description="A program on an HTCondor pool, outputs fetched.")
+@flow(
+    name="condor-job", flow_run_name="{name}", description="A program on an HTCondor pool, outputs fetched.", **RESULT
+)
 def condor_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
     name: Annotated[str, titled("Name")],
     executable: Annotated[str, titled("Program")] = "",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 
 from prefect_jobs.blocks import CondorScheduler
-from prefect_jobs.flows.form import titled
+from prefect_jobs.flows.form import RESULT, titled
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -13,6 +13,7 @@ from prefect_jobs.flows.run_job import run_type
     name="condor-workflow",
     flow_run_name="{name}",
     description="A DAG of programs on an HTCondor pool, each node a task run, outputs fetched.",
+    **RESULT,
 )
 def condor_workflow(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
     name: Annotated[str, titled("Name")],

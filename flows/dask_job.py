@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect_jobs import statuses
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.errors import SchedulerConnectionError
-from prefect_jobs.flows.form import titled
+from prefect_jobs.flows.form import RESULT, titled
 from prefect_jobs.flows.run_job import has_job, run_type
 from prefect_jobs.jobs import polling, submission
 from prefect_jobs.jobs.base import Job
@@ -21,7 +21,9 @@ from prefect_jobs.schedulers.dask.calls import checked
 from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
 
 
-@flow(name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster, each call a task run.")
+@flow(
+    name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster, each call a task run.", **RESULT
+)
 def dask_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
     name: Annotated[str, titled("Name")],
     function: Annotated[str, titled("Function")] = "",

@@ -1,8 +1,11 @@
-"""The fields of the flows' forms in the Prefect UI."""
+"""What the flows have in common: the fields of their forms in the Prefect UI, and how their results are kept."""
 
 from typing import Any
 
 from pydantic import Field
+
+#: Results are kept, so that a parent that is retried gets them, and does not run the job again.
+RESULT: Any = {"persist_result": True, "result_serializer": "json"}
 
 
 def titled(title: str, **more: Any) -> Any:

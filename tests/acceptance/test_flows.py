@@ -72,6 +72,23 @@ def test_as_a_part_of_another_flow(manager: JobManager, alice: CondorScheduler, 
     assert all(prefect_view.run(job)["parent_task_run_id"] for job in jobs)
 
 
+def test_a_parent_that_is_retried_keeps_its_jobs(manager: JobManager, alice: CondorScheduler) -> None:
+    found: list[Any] = []
+
+    @flow(retries=1)
+    def season() -> Any:
+        found.append(condor_job("a year", arguments=["-c", "exit 0"], scheduler=alice.name, timeout=LIMIT, **SHELL))
+        if len(found) == 1:
+            raise RuntimeError("a fault after the job")
+        return found[-1]
+
+    result: Any = season()
+    assert result["status"] == "Complete"
+    assert found[0]["job_id"] == found[1]["job_id"]
+    (job,) = manager.list_jobs()
+    assert job.handle.record.state.attempt == 1
+
+
 def test_a_job_without_scheduler_is_stopped_by_its_time_limit(manager: JobManager) -> None:
     with pytest.raises(TimeoutError):
         basic_job("waiting", timeout=1, app="test_app")
