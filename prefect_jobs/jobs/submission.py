@@ -148,12 +148,12 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
         _check_not_there(job, fresh)
-        if fresh.final and not over:
-            raise JobStateError(f"{handle.title} was stopped meanwhile. Its status is {fresh.state.status!r}.")
         if fresh.state.attempt != attempt:
             raise JobStateError(
                 f"{handle.title} was submitted by another process meanwhile. Its status is {fresh.state.status!r}."
             )
+        if fresh.final and not over:
+            raise JobStateError(f"{handle.title} was stopped meanwhile. Its status is {fresh.state.status!r}.")
         state = transition(fresh.state, Intent(), clock.now())
         values = {
             "state": state,

@@ -154,7 +154,7 @@ def test_a_scheduler_that_is_not_there(manager: JobManager, prefect_view: Prefec
     with pytest.raises(TimeoutError, match="Cannot reach"):
         _run("nowhere", "add", block, arguments=[1], timeout=4)
     (job,) = manager.list_jobs()
-    assert job.cached_status == "Aborted" and "Pending" in prefect_view.states(job)
+    assert job.cached_status == "Error" and "Pending" in prefect_view.states(job)
 
 
 def test_stopped_from_elsewhere(
@@ -188,7 +188,7 @@ def test_out_of_time(manager: JobManager, dask: DaskScheduler, tmp_path: Path) -
     finally:
         Path(files[0]).touch()
     (job,) = manager.list_jobs()
-    assert job.cached_status == "Aborted"
+    assert job.cached_status == "Error"
 
 
 def test_on_this_machine(manager: JobManager) -> None:

@@ -26,6 +26,12 @@ pytestmark = pytest.mark.prefect
 
 LIMIT = 120
 POOL = "batch"
+#: Prefect's command line. Programs in the background of a shell ignore SIGINT, and a worker then ignores SIGTERM, too.
+WORKER = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def worker(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., "subproce
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*more: str, pool: str = POOL, kind: str = "prefect-jobs") -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", kind, *more]
+        command = [sys.executable, "-c", WORKER, "worker", "start", "--pool", pool, "--type", kind, *more]
         environment = {
             **os.environ,
             "PREFECT_WORKER_QUERY_SECONDS": "1",
