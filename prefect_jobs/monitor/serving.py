@@ -5,6 +5,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 
 from prefect_jobs import clock
 from prefect_jobs.backoff import Backoff
@@ -12,7 +13,7 @@ from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs import steering
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.pickup.pickup import PickUp
-from prefect_jobs.pickup.served import Deployments
+from prefect_jobs.pickup.served import Deployments, Served
 from prefect_jobs.projection.offers import PAGE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
 from prefect_jobs.records import Change, JobRecord
@@ -100,6 +101,11 @@ class Serving:
         self._renew_places(api)
         served = self._deployments.served(api)
         self._pickup.go_on(api)
+        # Runs that wait for a place in a limit must not hide the others.
+        for limited in (False, True):
+            self._take(api, {name: each for name, each in served.items() if each.limited is limited})
+
+    def _take(self, api: PrefectApi, served: Mapping[str, Served]) -> None:
         for _ in range(_PAGES):
             if not served or self._stop.is_set():
                 return

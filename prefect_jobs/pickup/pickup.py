@@ -306,6 +306,8 @@ class PickUp:
             if record is not None and not begun and (run is None or run.state_type not in _COMMANDS):
                 store.drop_unsubmitted(record.id)
             return None
+        if begun and run.state_type in _COMMANDS:
+            raise SchedulerConnectionError("A person cancels it, and its scheduler was not reached yet.")
         try:
             each = self._made_again(api, run, claim, record)
             if record is not None and begun:
