@@ -135,15 +135,16 @@ def test_cancelled_by_the_server_itself(
 
 
 def test_pause_and_resume(
-    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]
+    monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None], flag: Path
 ) -> None:
-    job = shell_job("sleep 2")
+    job = shell_job(f"while test ! -e '{flag}'; do sleep 0.2; done")
     job.execute()
     becomes(job, "Running")
     press(job, "PAUSED")
     becomes(job, "Paused")
     assert prefect_view.state(job)[:2] == ("PAUSED", "Paused")
     press(job, "RUNNING")
+    flag.touch()
     becomes(job, "Complete")
     assert prefect_view.state(job)[0] == "COMPLETED"
 
