@@ -1,6 +1,6 @@
 """What runs that the monitor has picked up keep of their form and deployment: limits, timeouts, retries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -22,6 +22,20 @@ pytestmark = pytest.mark.prefect
 LIMIT = 120
 
 
+@pytest.fixture
+def limit_of(prefect_view: PrefectView) -> Iterator[Callable[[str, int], None]]:
+    """Sets the concurrency limit of a deployment, which other tests use, too."""
+    changed: list[str] = []
+
+    def set_limit(deployment: str, limit: int) -> None:
+        changed.append(deployment)
+        prefect_view.request("PATCH", f"/deployments/{deployment}", {"concurrency_limit": limit})
+
+    yield set_limit
+    for deployment in changed:
+        prefect_view.request("PATCH", f"/deployments/{deployment}", {"concurrency_limit": None})
+
+
 def test_a_job_has_its_place_in_a_limit_until_it_is_over(
     manager: JobManager,
     monitor: Monitor,
@@ -30,10 +44,11 @@ def test_a_job_has_its_place_in_a_limit_until_it_is_over(
     deployed: Callable[[str], str],
     press_run: Press,
     runtime: Runtime,
+    limit_of: Callable[[str, int], None],
 ) -> None:
     # given a deployment for one run at a time, and a job that waits in the queue
     deployment = deployed("CONDOR")
-    prefect_view.request("PATCH", f"/deployments/{deployment}", {"concurrency_limit": 1})
+    limit_of(deployment, 1)
     given = {"executable": "/bin/true", "scheduler": alice.name, "app": "test_app", "user": "alice"}
     never = {**given, "name": "waits", "attributes": {**ATTRIBUTES, "requirements": "False"}}
     first = press_run(deployment, never)
@@ -46,7 +61,8 @@ def test_a_job_has_its_place_in_a_limit_until_it_is_over(
     # then the next one waits for its place
     second = press_run(deployment, {**given, "name": "next", "attributes": ATTRIBUTES, "timeout": 3600})
     eventually(shown("AwaitingConcurrencySlot", second), "the second one waits", LIMIT)
-    assert not manager.list_jobs(filters={"flow_run_id": second})
+    # (its row is there for a moment, at each try to claim the run)
+    eventually(lambda: not manager.list_jobs(filters={"flow_run_id": second}), "it has no job", LIMIT)
     # also while the job is paused
     lease = runtime.jobs.get(job.id).concurrency_lease  # type: ignore[union-attr]
     assert lease is not None
@@ -156,7 +172,12 @@ def test_retries_of_the_form_are_attempts_of_the_job(
     job = job_of(manager, fails)
     assert job.handle.record.state.attempt == 3 and job.cached_status == "Error"
     assert prefect_view.states(job).count("AwaitingRetry") == 2 and prefect_view.states(job).count("Failed") == 1
-    assert [line for line in prefect_view.logs(job) if line.startswith("Retry")] == ["Retry 1 of 2.", "Retry 2 of 2."]
+
+    def said() -> bool:
+        lines = [line for line in prefect_view.logs(job) if line.startswith("Retry")]
+        return lines == ["Retry 1 of 2.", "Retry 2 of 2."]
+
+    eventually(said, "its log names the retries", LIMIT)
     ends(prefect_view, refused, "FAILED")
     assert job_of(manager, refused).handle.record.state.attempt == 2
     ends(prefect_view, stopped, "FAILED")
