@@ -19,6 +19,8 @@ UNREACHABLE_SINCE, ASKED = "unreachable_since", "asked"
 RAN = "ran"
 #: The seconds for which work that had begun did not run (``seconds``), and since when it does not (``since``).
 STANDING = "standing"
+#: The attempt that is stopped since it was not over in time, and why, for people: ``attempt``, ``message``.
+TIMED_OUT = "timed_out"
 #: A part of the work is at the scheduler.
 IN_QUEUE = "in_queue"
 #: The machine whose local HTCondor has the job.
@@ -86,6 +88,11 @@ class Noted:
     def ran(self) -> bool:
         """Whether an earlier submission was accepted."""
         return bool(self._native.get(RAN))
+
+    def timed_out(self, attempt: int) -> str | None:
+        """Why an attempt ends as Error if the scheduler has removed it; ``None``: it is not stopped for its time."""
+        value = self._native.get(TIMED_OUT) or {}
+        return str(value["message"]) if value.get("attempt") == attempt else None
 
     @property
     def in_queue(self) -> bool:

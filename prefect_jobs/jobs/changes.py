@@ -9,7 +9,7 @@ from typing import Any
 from prefect_jobs import clock, statuses
 from prefect_jobs.noted import STANDING
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
-from prefect_jobs.transition import Event, News, transition, visible_change
+from prefect_jobs.transition import Event, News, Source, transition, visible_change
 
 OTHER_STATUS_KEY = "__other_status__"
 #: Statuses in which work that has begun does not run: it is held, or it was evicted and waits.
@@ -27,6 +27,7 @@ def change_for(
 ) -> Change | None:
     """The change that an event makes: the new state, what follows from it, and the number of visible changes."""
     now = clock.now()
+    event = _in_time(record, event)
     state = transition(record.state, event, now) if event is not None else record.state
     changed: dict[str, Any] = dict(values or {})
     if state != record.state and not _only_looked(record.state, state):
@@ -48,6 +49,15 @@ def change_for(
     if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
         return None  # news of an earlier submission is ignored
     return Change(changed, tuple(said), nodes) if changed or said or nodes else None
+
+
+def _in_time(record: JobRecord, event: Event | None) -> Event | None:
+    """The event; for a job that is stopped since it was not over in time, Error in place of Aborted. Whichever process
+    sees the end first says so, so Prefect never shows the run as cancelled."""
+    if not isinstance(event, News) or event.source is Source.HAND or event.status != statuses.ABORTED:
+        return event
+    late = record.noted.timed_out(record.state.attempt)
+    return event if late is None else replace(event, status=statuses.ERROR, message=late)
 
 
 def stood(native: Mapping[str, Any], end: datetime) -> timedelta:

@@ -71,8 +71,6 @@ class Handle:
         self.engine_run = False
         #: The action (``stop``, …) that is in progress.
         self.acting: str | None = None
-        #: Status and message of the job if it is stopped now, in place of Aborted.
-        self.stopped_as: tuple[str, str] | None = None
         #: Answers of built-in hooks within the present hook, see :class:`Answer`.
         self._built_in: dict[str, Any] = {}
         self._workspace_of = workspace_of

@@ -10,6 +10,7 @@ from prefect_jobs.jobs import hooks, polling, submission
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.possible import possible
 from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.noted import TIMED_OUT
 from prefect_jobs.transition import News, Source
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,8 +66,6 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
         return
     status = answer if isinstance(answer, str) else _STATUS_AFTER[action]
     message = _MESSAGE_AFTER[action]
-    if handle.stopped_as is not None and status == statuses.ABORTED:
-        status, message = handle.stopped_as
     if action == "resume" and answer is None and handle.record.state.has_run:
         status = statuses.RUNNING
     event = News(Source.SCHEDULER, status, message, attempt=handle.record.state.attempt)
@@ -82,13 +81,11 @@ def time_out(job: AnyJob, seconds: float) -> None:
         SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
     """
     text = f"Timed out: it was not over {seconds:g} s after its submission, and was stopped."
-    job.handle.stopped_as = (statuses.ERROR, text)
-    try:
-        job.stop()
-    finally:
-        job.handle.stopped_as = None
-    if job.handle.status.text == statuses.ABORTED:  # the scheduler has reported it at once
-        job.handle.apply(News(Source.HAND, statuses.ERROR, text))
+    job.handle.refresh()
+    check(job, "stop")
+    # Written before it is stopped: a poll may see the end first.
+    job.handle.apply(None, native={TIMED_OUT: {"attempt": job.handle.record.state.attempt, "message": text}})
+    job.stop()
 
 
 def check(job: AnyJob, action: str) -> None:

@@ -274,8 +274,10 @@ def test_calls_outlive_the_process_of_the_flow_and_a_retry_waits_for_them(
                 running = {"status": "Running"}
                 (job,) = eventually(lambda: manager.list_jobs(filters=running), "the job runs", LIMIT)
             finally:
-                # when worker and flow are killed
-                for process in [*psutil.Process(worker.pid).children(recursive=True), worker]:
+                # when worker and flow are killed, the worker first: it would report the end of the flow
+                flow = psutil.Process(worker.pid).children(recursive=True)
+                worker.kill()
+                for process in flow:
                     process.kill()
         # and the run is retried
         go.touch()

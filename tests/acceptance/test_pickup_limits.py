@@ -104,6 +104,7 @@ def test_a_job_that_is_not_over_in_time_is_stopped(
     job = job_of(manager, run)
     eventually(lambda: not alice.get_client().query(f"ClusterId == {job.cluster_id}", ("ClusterId",)), "it is gone")
     assert manager.get_job(job.id).cached_status == "Error"  # type: ignore[union-attr]
+    assert "Cancelled" not in prefect_view.states(job)
 
 
 def test_a_scheduler_that_is_away_keeps_a_run_waiting(

@@ -20,6 +20,7 @@ from prefect_jobs import (
     SubmissionError,
     clock,
 )
+from prefect_jobs.jobs import polling, steering
 from prefect_jobs.jobs.observation import Submitted
 from prefect_jobs.jobs.possible import possible
 from prefect_jobs.records import Change
@@ -139,6 +140,29 @@ def test_the_table_for_buttons_knows_of_held_nodes(manager: JobManager, schedule
     assert possible("resume", job.handle.record, job.abilities) is None
     job.resume()
     assert job.node_statuses["a"] != "Held"
+
+
+def test_a_job_that_ran_out_of_time_is_error_whoever_sees_its_end(
+    manager: JobManager, schedulers: FakeSchedulers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = in_status("Running", manager, schedulers)
+    stop = schedulers.stop
+
+    def seen_by_another(engine: Any) -> None:
+        stop(engine)
+        (other,) = manager.list_jobs()
+        polling.poll(other)
+        assert other.cached_status == "Error"
+
+    monkeypatch.setattr(schedulers, "stop", seen_by_another)
+    steering.time_out(job, 2.5)
+
+    assert job.cached_status == "Error"
+    assert job.status_message == "Timed out: it was not over 2.5 s after its submission, and was stopped."
+    monkeypatch.undo()
+    job.resubmit()
+    job.stop()
+    assert job.cached_status == "Aborted"
 
 
 @pytest.mark.parametrize("status", POSSIBLE)
