@@ -1,4 +1,4 @@
-"""The flow of a DASK job: a function on a Dask cluster, each call a task run."""
+"""The flow of a DASK job: a function on a Dask cluster. In an engine's run each call is a task run."""
 
 import importlib
 from collections.abc import Callable
@@ -21,9 +21,7 @@ from prefect_jobs.schedulers.dask.calls import checked
 from prefect_jobs.schedulers.dask.connection import DaskAccess, security_of
 
 
-@flow(
-    name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster, each call a task run.", **RESULT
-)
+@flow(name="dask-job", flow_run_name="{name}", description="A function on a Dask cluster.", **RESULT)
 def dask_job(  # plain types with empty defaults: for the form in the Prefect UI, which shows them as fields
     name: Annotated[str, titled("Name")],
     function: Annotated[str, titled("Function")] = "",
@@ -41,8 +39,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
 ) -> dict[str, Any]:
     """Calls a function on a Dask cluster, waits for it, and stores its return value as the result of the job.
 
-    Each call is a task run. Read the result with job.result, in any process, at any time. A retry of the run waits for
-    calls that still run; if the job is over, it calls the function again.
+    Read the result with job.result, in any process, at any time. A retry of the run waits for calls that still run; if
+    the job is over, it calls the function again. In a run that the flow engine executes, each call is a task run.
 
     Args:
         name: Name of the job.

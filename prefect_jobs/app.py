@@ -12,7 +12,7 @@ from prefect_jobs.errors import (
     SchedulerSettingDoesNotExist,
 )
 from prefect_jobs.manager import JobManager
-from prefect_jobs.runtime.prefect import app_tag
+from prefect_jobs.projection.states import tag_of_app
 from prefect_jobs.runtime.wiring import get_runtime
 
 _PACKAGE = re.compile(r"^[A-Za-z0-9_.-]+$")
@@ -104,7 +104,7 @@ class App:
         if block is None:
             raise ValueError(f"There is no saved scheduler {name!r}. Save it first: block.save()")
         cls._check_engine(wanted, block)
-        prefect.write_variable(cls._variable(wanted), str(block.name), [app_tag(cls.check_package())])
+        prefect.write_variable(cls._variable(wanted), str(block.name), [tag_of_app(cls.check_package())])
 
     @classmethod
     def check_package(cls) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TYPE = "prefect-jobs"
 #: ``0``: no monitor runs in the worker's process.
 MONITOR = "PREFECT_JOBS_WORKER_MONITOR"
+#: Job variables that Prefect gives to workers of every type.
+_OF_PROCESSES = ("name", "env", "labels", "command")
 
 
 class Configuration(BaseJobConfiguration):
@@ -65,6 +67,15 @@ class PrefectJobsWorker(BaseWorker[Configuration, Variables, Result]):
     job_configuration_variables = Variables
     _display_name = "HTCondor and Dask jobs"
     _description = "Runs jobs on HTCondor and Dask without a process for each run."
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """The form of a new pool, without Prefect's fields for the process of a run: there is none."""
+        found = super().get_default_base_job_template()
+        for name in _OF_PROCESSES:
+            found["variables"]["properties"].pop(name, None)
+            found["job_configuration"].pop(name, None)
+        return found
 
     def __init__(self, work_pool_name: str, *args: Any, limit: int | None = None, **kwargs: Any) -> None:
         super().__init__(work_pool_name, *args, **{**kwargs, "limit": limit})

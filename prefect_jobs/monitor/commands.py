@@ -1,10 +1,8 @@
 """Commands: what people and automations did to flow runs in Prefect is done to the jobs."""
 
 import logging
-import random
 import threading
 import time
-import uuid
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.retries import Retries
 from prefect_jobs.monitor.thread_apis import ThreadApis
 from prefect_jobs.monitor.workers import Workers
@@ -24,14 +23,10 @@ from prefect_jobs.projection.run_states import RETRIES
 from prefect_jobs.projection.states import STATUS_BY_TYPE, face_of
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.store.leases import kept_up
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Seconds for which the lease on reading Prefect holds; it is renewed during a long read.
-LEASE = 9.0
-_LEASE_NAME = "prefect-commands"
 #: Number of threads that carry out commands.
 _WORKERS = 4
 #: Number of runs that may vanish at once before the server is taken for another one.
@@ -50,24 +45,22 @@ _BACKOFF = (2.0, 30.0)
 _SERVERS_OWN = ("Deployment concurrency slot lost", "Deployment concurrency limit reached")
 
 
-class Commands:
+class Commands(LeasedThread):
     """Reads runs in Prefect in a separate thread, with a number of calls that does not depend on the number of jobs;
     a few other threads carry out the commands."""
 
-    name = "Prefect"
+    name = "Commands in Prefect"
+    lease = "prefect-commands"
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime.store, runtime.settings.poll_interval)
         self._runtime = runtime
         self._apis = ThreadApis()
         self._retries = Retries(runtime, self._apis)
-        self._owner = uuid.uuid4().hex
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prefect-jobs-commands", daemon=True)
         self._workers = Workers(_WORKERS, "prefect-jobs-command", self._apis.close)
         self._since: datetime | None = None
         #: The last job whose run was read in its turn.
         self._last = 0
-        self._backoff = Backoff(*_BACKOFF)
         #: When Prefect stopped answering (monotonic).
         self._away_since: float | None = None
         self._lock = threading.Lock()
@@ -82,55 +75,29 @@ class Commands:
         #: Jobs whose runs were missing in the last read.
         self._missed: set[int] = set()
 
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Asks for the end."""
-        self._stop.set()
+        super().stop()
         self._workers.stop()
 
-    def join(self, seconds: float) -> bool:
-        """Waits for the end; returns whether it has ended."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+    def away(self) -> None:
+        """Notes since when Prefect does not answer."""
+        if self._away_since is None:
+            self._away_since = time.monotonic()
 
-    def _run(self) -> None:
-        interval = self._runtime.settings.poll_interval
-        while not self._stop.is_set():
-            pause = interval * random.uniform(0.9, 1.1)  # noqa: S311
-            try:
-                if self._claim():
-                    with kept_up(self._claim, LEASE / 3):
-                        self._look()
-                    self._answered()
-                self._backoff.reset()
-            except PrefectAway as error:
-                if self._away_since is None:
-                    self._away_since = time.monotonic()
-                log.info("Commands in Prefect cannot be read: %s", error)
-                pause = self._backoff.pause()
-            except Exception as error:  # the database fails: nothing is lost
-                log.warning("Commands in Prefect could not be read: %s", error)
-                pause = self._backoff.pause()
-            self._stop.wait(pause)
-        self._apis.close()
-        try:
-            self._runtime.store.release_lease(_LEASE_NAME, self._owner)
-        except PrefectJobsError:
-            log.info("The lease on reading Prefect could not be released; it expires by itself")
-
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """Says that Prefect answers again."""
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
             log.info("Prefect answers again after %.0f s: commands given meanwhile are carried out", seconds)
             self._away_since = None
 
-    def _claim(self) -> bool:
-        return self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE)
+    def ended(self) -> None:
+        """Closes the connection."""
+        self._apis.close()
 
-    def _look(self) -> None:
+    def round(self) -> None:
+        """Reads the runs of jobs, and begins what people have asked for."""
         # By the server's clock, since it is compared with the server's times.
         began = self._apis.get().time or datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
@@ -158,10 +125,12 @@ class Commands:
         looked = [record for record in looked if record.flow_run_id]
         missing = self._others(looked, runs)
         records.update({record.id: record for record in looked})
+        # A retry that was pressed during this round is due: the server tells its time in whole seconds.
+        now = max(began, self._apis.get().time or began) + timedelta(seconds=1)
         for record in records.values():
             run = runs.get(str(record.flow_run_id))
             if run is not None or record.id in missing:
-                self._consider(record, run, began)
+                self._consider(record, run, now)
         self._since = began
         for job_id, name, owner in self._retries.interrupted():
             self._begin(job_id, self._go_on, name, owner)

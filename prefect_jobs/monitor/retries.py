@@ -65,7 +65,7 @@ class Retries:
                 self._runtime.store.release_lease(name, owner)
                 raise
             if claimed is None:
-                log.info("Job %s: a worker has claimed the retry of its flow run", record.id)
+                log.info("Job %s: a worker has its retry, or it waits for a place in a limit", record.id)
             else:
                 self._say(job)
                 self._submit(job, claimed, submit)

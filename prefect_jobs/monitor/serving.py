@@ -1,102 +1,65 @@
 """Serves our deployments: runs that people start in Prefect, or a schedule, become jobs within a poll interval."""
 
 import logging
-import random
-import threading
 import time
-import uuid
 from collections.abc import Mapping
 
 from prefect_jobs import clock
-from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs import steering
+from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.pickup.pickup import PickUp
 from prefect_jobs.pickup.served import Deployments, Served
 from prefect_jobs.projection.offers import PAGE
-from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway
+from prefect_jobs.projection.prefect_api import PrefectApi
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.store.leases import kept_up
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which the lease on asking for runs holds; it is renewed during a long round.
-LEASE = 9.0
-_LEASE_NAME = "prefect-offers"
 #: Number of threads that submit jobs, so that a scheduler that hangs does not stop the others.
 _WORKERS = 4
-_BACKOFF = (2.0, 30.0)
 #: Number of pages of runs in one round.
 _PAGES = 5
 #: Seconds for which a place in a concurrency limit is kept, and after which that is done again.
 _PLACE, _RENEWED = 3600.0, 900.0
 
 
-class Serving:
+class Serving(LeasedThread):
     """Asks Prefect for runs, in a separate thread."""
 
     name = "Runs in Prefect"
+    lease = "prefect-offers"
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime.store, runtime.settings.poll_interval)
         self._runtime = runtime
-        self._owner = uuid.uuid4().hex
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prefect-jobs-serving", daemon=True)
+        self._api = PrefectApi()
         self._workers = Workers(_WORKERS, "prefect-jobs-pickup")
         self._deployments = Deployments(runtime.store)
         self._pickup = PickUp(runtime, self._deployments, self._workers.submit)
-        self._backoff = Backoff(*_BACKOFF)
         #: Lease on a place in a concurrency limit → when it is renewed next (monotonic).
         self._places: dict[str, float] = {}
         #: Jobs that are being stopped since their time is over.
         self._overdue: set[int] = set()
 
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Asks for the end."""
-        self._stop.set()
+        super().stop()
         self._workers.stop()
 
-    def join(self, seconds: float) -> bool:
-        """Waits for the end; returns whether it has ended."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        interval = self._runtime.settings.poll_interval
-        api = PrefectApi()
-        while not self._stop.is_set():
-            pause = interval * random.uniform(0.9, 1.1)  # noqa: S311
-            try:
-                self._pickup.keep()
-                if self._claim():
-                    with kept_up(self._claim, LEASE / 3):
-                        self._look(api)
-                self._backoff.reset()
-            except PrefectAway as error:
-                log.info("Runs in Prefect cannot be read: %s", error)
-                pause = self._backoff.pause()
-            except Exception as error:  # the database fails: nothing is lost
-                log.warning("Runs in Prefect could not be picked up: %s", error)
-                pause = self._backoff.pause()
-            self._stop.wait(pause)
-        api.close()
-        try:
-            self._runtime.store.release_lease(_LEASE_NAME, self._owner)
-        except PrefectJobsError:
-            log.info("The lease on runs in Prefect could not be released; it expires by itself")
-
-    def _claim(self) -> bool:
-        # The runs that are being picked up are kept, too, while a round takes long.
+    def keep(self) -> None:
+        """Keeps the runs that are being picked up: other threads may still submit their jobs."""
         self._pickup.keep()
-        return self._runtime.store.claim_lease(_LEASE_NAME, self._owner, LEASE)
 
-    def _look(self, api: PrefectApi) -> None:
+    def ended(self) -> None:
+        """Closes the connection."""
+        self._api.close()
+
+    def round(self) -> None:
+        """Turns runs that are due into jobs, and does what is due for the jobs of runs."""
+        api = self._api
         self._stop_overdue()
         self._renew_places(api)
         served = self._deployments.served(api)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
+from prefect_jobs.projection.states import tag_of_app
 
 #: The work pool of deployments that earlier versions made, for process workers.
 OLD_POOL = "jobs"
@@ -220,7 +221,7 @@ class Deployments(PrefectConnection):
                 parameters=parameters or {"app": app},
                 parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
                 description=flow.description,
-                tags=list(dict.fromkeys(["prefect-jobs", f"app:{app}", *tags])),
+                tags=list(dict.fromkeys(["prefect-jobs", tag_of_app(app), *tags])),
                 paused=paused,
                 enforce_parameter_schema=True,
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from prefect_jobs.projection.prefect_connection import PrefectConnection, RunGone
+from prefect_jobs.projection.prefect_connection import RunGone
 from prefect_jobs.projection.run_states import NO_SUCH_CALL, Claim, RunStates, accepted, plain
 from prefect_jobs.projection.states import Face
 from prefect_jobs.projection.times import time_of
@@ -35,7 +35,6 @@ class Offer:
 
     run_id: str
     deployment_id: str
-    name: str
     parameters: Mapping[str, Any]
     tags: tuple[str, ...]
     #: The id, type and name of its state.
@@ -67,7 +66,6 @@ class Offer:
         return cls(
             run_id=str(run["id"]),
             deployment_id=str(run["deployment_id"] or ""),
-            name=str(run["name"]),
             parameters=run["parameters"] or {},
             tags=tuple(run["tags"]),
             state_id=str(run["state_id"] or ""),
@@ -99,7 +97,7 @@ class DeploymentSeen:
     limited: bool
 
 
-class OfferedRuns(RunStates, PrefectConnection):
+class OfferedRuns(RunStates):
     """Runs that wait to be started."""
 
     def __init__(self) -> None:

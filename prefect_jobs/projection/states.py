@@ -123,9 +123,14 @@ def job_of_pid(pid: str, store: str) -> int | None:
     return int(number) if pid.startswith(prefix) and number.isdecimal() else None
 
 
+def tag_of_app(label: str) -> str:
+    """The tag of what belongs to an app."""
+    return f"app:{label}"
+
+
 def tags_of(record: JobRecord) -> list[str]:
     """The flow run's tags."""
-    return ["prefect-jobs", f"app:{record.label}", f"user:{record.user}"]
+    return ["prefect-jobs", tag_of_app(record.label), f"user:{record.user}"]
 
 
 def labels_of(record: JobRecord) -> dict[str, str | int]:

@@ -9,6 +9,7 @@ from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, retried
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.projection.states import tag_of_app
 from prefect_jobs.runtime.lookup import BLOCK_TTL, Lookup, answered
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class PrefectAccess:
         known = self._assigned.get((label, engine))
         if known is not None and time.monotonic() - known[0] < BLOCK_TTL:
             return known[1]
-        names = self.ask(lambda api: api.variables(app_tag(label)))
+        names = self.ask(lambda api: api.variables(tag_of_app(label)))
         blocks = {name: self.lookup.find(name) for name in names}
         found = [name for name, block in blocks.items() if block is not None and block.engine == engine]
         self._assigned[label, engine] = (time.monotonic(), found)
@@ -87,11 +88,6 @@ class PrefectAccess:
         except TimeoutError:
             return None
         return f"{base.rstrip('/')}/{path}" if base else None
-
-
-def app_tag(label: str) -> str:
-    """The tag in Prefect of what belongs to an app."""
-    return f"app:{label}"
 
 
 def _ui_url() -> str:

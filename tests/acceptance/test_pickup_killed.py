@@ -21,9 +21,10 @@ pytestmark = pytest.mark.prefect
 
 LIMIT = 120
 #: More than a pick-up has of them.
-STEPS = 80
+STEPS = 40
 
-#: Picks up one run in a child, which is killed at the given one of its dealings with database, Prefect and HTCondor.
+#: Picks up one run in a child, which is killed after the given one of its dealings with database, Prefect and HTCondor;
+#: before the next one it leaves the same behind.
 SCRIPT = """
 import contextlib, os, signal, sys
 import prefect.client.orchestration, prefect.context
@@ -31,13 +32,16 @@ import prefect_jobs.blocks
 from prefect_jobs.flows import condor_job
 from prefect_jobs.pickup import pickup
 from prefect_jobs.pickup.served import Deployments
+from prefect_jobs.projection import projector
 from prefect_jobs.projection.prefect_api import PrefectApi
 from prefect_jobs.projection.prefect_connection import PrefectConnection
 from prefect_jobs.runtime.wiring import own_runtime
 from prefect_jobs.schedulers.condor.process import HelperProcess
 from prefect_jobs.store.database import Database
 
+# The claims of the killed need not be waited for longer.
 pickup.LEASE = 0.5
+projector._CLAIM = 3.0
 
 def execute(run_id, left):
     runtime = own_runtime()
@@ -57,7 +61,6 @@ def execute(run_id, left):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def calling(self, *args, call=HelperProcess.call):
-        step()
         try:
             return call(self, *args)
         finally:
@@ -67,12 +70,10 @@ def execute(run_id, left):
     def writing(self, write=Database.writing):
         with write(self) as connection:
             yield connection
-            step()
         step()
 
     @contextlib.contextmanager
     def asking(self, ask=PrefectConnection._calling):
-        step()
         with ask(self) as client:
             yield client
         step()
@@ -153,9 +154,9 @@ def test_killed_at_any_step_the_run_becomes_one_job(
         runs.append(str(prefect_view.post(f"/deployments/{deployment}/create_flow_run", body)["id"]))
         if not picker.take(runs[-1], step):
             break
-    assert 15 < len(runs) < STEPS - 1, "there are so many steps"
+    assert 8 < len(runs) < STEPS - 1, "there are so many steps"
     # and processes that went on with what these had left behind were killed, too
-    for step in range(1, STEPS, 3):
+    for step in range(1, STEPS, 2):
         if not picker.take("left-behind", step):
             break
     # when a monitor, which need not wait for long to know that they have died, finds them

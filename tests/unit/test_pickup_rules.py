@@ -15,7 +15,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 def offer(ago: float, *, scheduled: bool = True, name: str = "Scheduled") -> Offer:
     """A run that was due some seconds ago."""
     return Offer(
-        f"run of {ago:g}", "deployment", "run", {}, (), "state", "SCHEDULED", name, NOW - timedelta(seconds=ago),
+        f"run of {ago:g}", "deployment", {}, (), "state", "SCHEDULED", name, NOW - timedelta(seconds=ago),
         scheduled, "", "", {}, None,
     )  # fmt: skip
 
