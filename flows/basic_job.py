@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 
 from prefect_jobs.flows.form import RESULT, titled
+from prefect_jobs.flows.results import JobResult
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -23,7 +24,7 @@ def basic_job(
     workspace: Annotated[str, titled("Workspace")] = "",
     timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
     app: Annotated[str, titled("App")] = "prefect-jobs",
-) -> dict[str, Any]:
+) -> JobResult:
     """Creates a BASIC job and waits until its status is set to a terminal one.
 
     Args:
@@ -36,4 +37,5 @@ def basic_job(
         timeout: Seconds until the job is stopped; 0: no limit.
         app: Label of the app of the job.
     """
-    return run_type("BASIC", locals())
+    result: JobResult = run_type("BASIC", locals())
+    return result

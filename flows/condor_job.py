@@ -6,6 +6,7 @@ from prefect import flow
 
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.form import RESULT, titled
+from prefect_jobs.flows.results import CondorResult
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -23,6 +24,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
     condorpy_template_name: Annotated[
         Literal["vanilla_transfer_files", "vanilla_nfs", "vanilla_base", "base"], titled("Template")
     ] = "vanilla_transfer_files",
+    retry_with_memory: Annotated[list[str], titled("More memory")] = [],  # noqa: B006
     user: Annotated[str, titled("User")] = "prefect",
     description: Annotated[str, titled("Description")] = "",
     workspace: Annotated[str, titled("Workspace")] = "",
@@ -30,7 +32,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
     process_results_function: Annotated[str, titled("Results function")] = "",
     timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
     app: Annotated[str, titled("App")] = "prefect-jobs",
-) -> dict[str, Any]:
+) -> CondorResult:
     """Submits a program to HTCondor, waits for it, and fetches its outputs.
 
     Args:
@@ -43,6 +45,8 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
             there is none, the local HTCondor of the machine that submits the job.
         attributes: More submit commands, for example {"request_memory": "2GB"}.
         condorpy_template_name: The submit commands to start from.
+        retry_with_memory: Sizes such as "4GB": with the next larger one, a proc is released that HTCondor holds since
+            it used more memory than requested.
         user: The user of the job.
         description: A description of the job.
         workspace: Folder for the job directory; a relative one is in the default workspace.
@@ -51,4 +55,5 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
         timeout: Seconds until the job is stopped; 0: no limit.
         app: Label of the app of the job.
     """
-    return run_type("CONDOR", locals())
+    result: CondorResult = run_type("CONDOR", locals())
+    return result

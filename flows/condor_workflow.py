@@ -6,6 +6,7 @@ from prefect import flow
 
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.form import RESULT, titled
+from prefect_jobs.flows.results import WorkflowResult
 from prefect_jobs.flows.run_job import run_type
 
 
@@ -28,7 +29,7 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
     process_results_function: Annotated[str, titled("Results function")] = "",
     timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
     app: Annotated[str, titled("App")] = "prefect-jobs",
-) -> dict[str, Any]:
+) -> WorkflowResult:
     """Submits a DAG to HTCondor's DAGMan, waits for it, and fetches the outputs of its nodes. A retry of the run
     continues where it failed.
 
@@ -48,4 +49,5 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
         timeout: Seconds until the job is stopped; 0: no limit.
         app: Label of the app of the job.
     """
-    return run_type("CONDORWORKFLOW", locals())
+    result: WorkflowResult = run_type("CONDORWORKFLOW", locals())
+    return result

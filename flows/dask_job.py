@@ -13,6 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.flows.form import RESULT, titled
+from prefect_jobs.flows.results import JobResult
 from prefect_jobs.flows.run_job import has_job, run_type
 from prefect_jobs.jobs import polling, submission
 from prefect_jobs.jobs.base import Job
@@ -36,7 +37,7 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     forget: Annotated[bool, titled("Forget the result")] = False,
     timeout: Annotated[float, titled("Timeout in seconds", ge=0)] = 0,
     app: Annotated[str, titled("App")] = "prefect-jobs",
-) -> dict[str, Any]:
+) -> JobResult:
     """Calls a function on a Dask cluster, waits for it, and stores its return value as the result of the job.
 
     Read the result with job.result, in any process, at any time. A retry of the run waits for calls that still run; if
@@ -68,7 +69,8 @@ def dask_job(  # plain types with empty defaults: for the form in the Prefect UI
     calls = [[item, *arguments] for item in map_over] if map_over else [list(arguments)]
     # The job of an app has its work already; the run's parameters do not contain it.
     submit = partial(_submit, function, calls, keyword_arguments, mapped=bool(map_over)) if own else None
-    return run_type("DASK", parameters, submit)
+    result: JobResult = run_type("DASK", parameters, submit)
+    return result
 
 
 def _submit(

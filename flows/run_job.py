@@ -97,10 +97,9 @@ def run_job(
     return _result(job)
 
 
-def run_type(
-    job_type: str, parameters: Mapping[str, Any], submit: Callable[[Job], None] | None = None
-) -> dict[str, Any] | Any:
-    """As :func:`run_job`, with the parameters of the type's own flow; the type knows what they mean."""
+def run_type(job_type: str, parameters: Mapping[str, Any], submit: Callable[[Job], None] | None = None) -> Any:
+    """As :func:`run_job`, with the parameters of the type's own flow; the type knows what they mean. The
+    result is one of :mod:`prefect_jobs.flows.results`, or a Cancelled state."""
     _, cls = registry.job_class(job_type)
     common = {name: parameters[name] for name in ("app", "name", "user", "timeout")}
     make = partial(arguments.options_of_run, get_runtime(), common["app"], cls, parameters)

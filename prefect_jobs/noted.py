@@ -4,7 +4,7 @@ The keys of one engine are in its own state (:mod:`prefect_jobs.jobs.condor.stat
 versions have the same keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,12 @@ RAN = "ran"
 STANDING = "standing"
 #: The attempt that is stopped since it was not over in time, and why, for people: ``attempt``, ``message``.
 TIMED_OUT = "timed_out"
+#: The last events of the job for Prefect besides its statuses: ``number``, ``what``, ``time``, and a payload.
+HAPPENED = "happened"
+#: Kinds of these events.
+MEMORY_RAISED, LATE_MATCH, ADOPTED = "memory-raised", "late-match", "adopted"
+#: The attempt of which it is known that no machine has taken it for long.
+LATE = "late"
 #: A part of the work is at the scheduler.
 IN_QUEUE = "in_queue"
 #: The machine whose local HTCondor has the job.
@@ -35,6 +41,8 @@ CLUSTER = "cluster"
 RESULT = "result"
 #: The procs of a job at HTCondor, and the state of one that is held.
 PROCS, HELD = "procs", "Held"
+#: Number of events that are kept.
+_EVENTS = 20
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,26 @@ class Noted:
     def ran(self) -> bool:
         """Whether an earlier submission was accepted."""
         return bool(self._native.get(RAN))
+
+    @property
+    def happened(self) -> list[dict[str, Any]]:
+        """The last events besides statuses, the oldest first."""
+        return list(self._native.get(HAPPENED) or ())
+
+    def with_events(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+        """The value to store for more events, each a kind and a payload. Sent with the next change that is visible in
+        Prefect."""
+        found = self.happened
+        for what, payload in events:
+            number = found[-1]["number"] + 1 if found else 1
+            found.append({**payload, "number": number, "what": what, "time": clock.now().isoformat()})
+        return {HAPPENED: found[-_EVENTS:]}
+
+    @property
+    def late_match(self) -> int | None:
+        """The attempt of which it is noted that no machine has taken it for long."""
+        value = self._native.get(LATE)
+        return None if value is None else int(value)
 
     def timed_out(self, attempt: int) -> str | None:
         """Why an attempt ends as Error if the scheduler has removed it; ``None``: it is not stopped for its time."""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +17,7 @@ from prefect_jobs import clock, statuses
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.local import processes
 from prefect_jobs.local.condor_pool import PersonalPool
+from prefect_jobs.local.files import locked
 from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerInfo
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.projection import loading
@@ -233,10 +236,33 @@ def condor_pool() -> Iterator[PersonalPool]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[PrefectServerInfo]:
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a Prefect server that has seen nothing: to copy it takes half of the time of a start. One of the
+    processes that share the tests makes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if _WORKER is None else base.parent) / "prefect-template"
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            made = folder.with_name(f"{folder.name}-{os.getpid()}")
+            made.mkdir()
+            url = f"sqlite+aiosqlite:///{made / 'prefect.db'}"
+            given = {"PREFECT_HOME": str(made), "PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+                env={**os.environ, **given},
+                check=True,
+                capture_output=True,
+            )
+            made.rename(folder)
+    return folder / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_template: Path) -> Iterator[PrefectServerInfo]:
     """A real Prefect server that is up, with a database of its own; Prefect in this process talks to it."""
     port = urlsplit(os.environ["PREFECT_API_URL"]).port
     with tempfile.TemporaryDirectory(prefix="prefect-server-") as folder:
+        shutil.copy(prefect_template, folder)
         server = LocalPrefectServer(Path(folder))
         try:
             info = server.up(port=port)

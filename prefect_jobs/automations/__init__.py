@@ -1,4 +1,5 @@
-"""Automations of Prefect for jobs, as files: what happens if a job is held, or one of a schedule fails.
+"""Automations of Prefect for jobs, as files: they tell people that a job is held, that one of a schedule has failed, or
+that one got more memory.
 
 In the files, ``BLOCK`` stands for the id of a notification block.
 """
@@ -7,7 +8,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-_NAMES = ("held", "scheduled_error")
+_NAMES = ("held", "scheduled_error", "memory_raised")
 
 
 def automations_with(block_id: str) -> list[dict[str, Any]]:

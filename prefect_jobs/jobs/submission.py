@@ -19,7 +19,7 @@ from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.possible import BEING_SUBMITTED, at_scheduler, has_run, possible
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.noted import RAN
+from prefect_jobs.noted import ADOPTED, HAPPENED, RAN
 from prefect_jobs.records import Change, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
@@ -160,7 +160,11 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
             "submission_token": token,
             "submitting_since": clock.now(),
             "remote_id": None,
-            "native": {**job.engine.origin(), **({RAN: True} if fresh.final and has_run(fresh) else {})},
+            "native": {
+                **job.engine.origin(),
+                **({RAN: True} if fresh.final and has_run(fresh) else {}),
+                **({HAPPENED: fresh.noted.happened} if fresh.noted.happened else {}),  # their numbers go on
+            },
             "engine_run": handle.engine_run,
         }
         wanted = handle.user_changes(fresh)  # such as the directory that was just made
@@ -276,7 +280,8 @@ def adopt(job: AnyJob) -> bool:
     found = job.hooks.find_submission()
     if found is None:
         return False
-    accepted(job, found)
+    happened = job.handle.record.noted.with_events([(ADOPTED, {"remote_id": str(found.remote_id or "")})])
+    accepted(job, replace(found, native={**found.native, **happened}))
     return True
 
 

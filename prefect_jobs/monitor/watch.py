@@ -16,9 +16,11 @@ from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.noted import LATE, LATE_MATCH
 from prefect_jobs.projection import events
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +190,7 @@ class Watch:
                     interrupted.append(job)
             elif status.kind.non_terminal and (record.remote_id is not None or _polls_without_scheduler(job)):
                 active.append(job)
+                self._note_late(job)
         if active:
             self._poll(active)
         for job in interrupted[:_INTERRUPTED]:
@@ -196,6 +199,20 @@ class Watch:
             with self._alone(job):
                 job.handle.refresh()
                 polling.poll(job, fetch=False)
+
+    def _note_late(self, job: Job) -> None:
+        """Says once for each submission that HTCondor has found no machine for a job for long."""
+        limit, record, state = self._runtime.settings.late_match, job.handle.record, job.handle.record.state
+        if limit is None or state.status != statuses.SUBMITTED or state.has_run or state.execute_time is None:
+            return
+        waited = (clock.now() - state.execute_time).total_seconds()
+        if self._place[0] != "htcondor" or waited < limit or record.noted.late_match == state.attempt:
+            return
+        text = f"{state.status_message} No machine has taken it for {waited / 60:.0f} min.".lstrip()
+        happened = record.noted.with_events([(LATE_MATCH, {"waited_seconds": round(waited), "attempt": state.attempt})])
+        event = News(Source.SCHEDULER, None, text, attempt=state.attempt)
+        with self._alone(job):
+            job.handle.apply(event, native={**happened, LATE: state.attempt}, messages=((logging.WARNING, text),))
 
     def _poll(self, active: list[Job]) -> None:
         try:

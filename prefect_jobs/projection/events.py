@@ -13,7 +13,7 @@ _JOB = "prefect-jobs.job."
 _SCHEDULER = "prefect-jobs.scheduler."
 
 
-def of_change(store: str, record: JobRecord, before: str | None, face: Face) -> list[dict[str, Any]]:
+def of_change(store: str, record: JobRecord, before: str | None, face: Face, told: int = 0) -> list[dict[str, Any]]:
     """The events of a change of state of a job, in the form of the API. Computed again, they have the same ids, so that
     Prefect keeps each once.
 
@@ -22,15 +22,26 @@ def of_change(store: str, record: JobRecord, before: str | None, face: Face) -> 
         record: the job.
         before: the name of the state that was shown last.
         face: the state that is shown now.
+        told: the number of the last of its noted events that was sent.
     """
+    found = [_happened(store, record, each) for each in record.noted.happened if each["number"] > told]
     if (face.name == statuses.HELD) == (before == statuses.HELD):
-        return []
+        return found
     if face.name == statuses.HELD:
-        return [_of_job("held", store, record)]
-    return [] if face.terminal else [_of_job("released", store, record)]
+        return [*found, _of_job("held", store, record)]
+    return found if face.terminal else [*found, _of_job("released", store, record)]
 
 
-def _of_job(what: str, store: str, record: JobRecord) -> dict[str, Any]:
+def _happened(store: str, record: JobRecord, noted: Mapping[str, Any]) -> dict[str, Any]:
+    """The event of a note of the job."""
+    what, number = str(noted["what"]), int(noted["number"])
+    found = _of_job(what, store, record, key=f"{number}")
+    found["occurred"] = str(noted["time"])
+    found["payload"].update({name: value for name, value in noted.items() if name not in ("what", "number", "time")})
+    return found
+
+
+def _of_job(what: str, store: str, record: JobRecord, key: str = "") -> dict[str, Any]:
     resource = {
         "prefect.resource.id": f"{_JOB}{store}.{record.id}",
         "prefect.resource.name": record.name,
@@ -50,8 +61,8 @@ def _of_job(what: str, store: str, record: JobRecord) -> dict[str, Any]:
         {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in tags_of(record)
     ]
     occurred = record.state.last_status_update or clock.now()
-    key = f"{_JOB}{what}:{store}:{record.id}:{record.face_seq}"
-    return _event(f"{_JOB}{what}", occurred, resource, related, payload, key)
+    unique = f"{_JOB}{what}:{store}:{record.id}:{key or record.face_seq}"
+    return _event(f"{_JOB}{what}", occurred, resource, related, payload, unique)
 
 
 def of_scheduler(name: str, engine: str | None, *, reachable: bool, since: datetime, why: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 _LOG_CHUNK = 200
 #: In what a run shows: the tags of a run that was picked up, and that does not name its job yet.
 OFFERED = "offered"
+#: In what a run shows: the number of the last of the job's noted events that was sent.
+_TOLD = "told"
 #: The description of the artifact with the link, which identifies it.
 _DASHBOARD = "The scheduler's dashboard"
 
@@ -169,7 +171,8 @@ class RunFaces:
     def _tell(self, api: PrefectApi, record: JobRecord, before: str, face: Face) -> None:
         """Sends the events of a change."""
         try:
-            if happened := events.of_change(self._store.identity, record, before, face):
+            told = int(record.face_shown.get(_TOLD) or 0)
+            if happened := events.of_change(self._store.identity, record, before, face, told):
                 api.emit(happened)
         except PrefectAway:
             raise
@@ -215,7 +218,7 @@ class RunFaces:
         """The values to note of a run that was created, or found."""
         run, state, current = made
         face = face_of(record)
-        shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
+        shown = {**_shown(record), "form": [record.state.attempt, form.digest], _TOLD: 0}  # sent with the next change
         if current in COMMANDED and not face.terminal:
             # The run existed already, and a person has pressed a button since: that state stays, and is not ours.
             return Shown(noted(record), run, None, shown)
@@ -262,4 +265,6 @@ def _shown(record: JobRecord) -> dict[str, Any]:
     face, before = face_of(record), record.face_shown.get("state") or (None, "")
     state = [face.type or before[0], face.name]
     more = {key: value for key, value in record.face_shown.items() if key != OFFERED}
-    return {**more, "name": record.name, "remote_id": record.remote_id, "state": state}
+    happened = record.noted.happened
+    told = {_TOLD: happened[-1]["number"]} if happened else {}
+    return {**more, "name": record.name, "remote_id": record.remote_id, "state": state, **told}

@@ -10,18 +10,22 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect_jobs import JobManager, create_condor_scheduler
 from prefect_jobs.automations import automations_with
 from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.monitor import Monitor
+from prefect_jobs.records import Change, JobRecord, StatusState
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_cli import APP, run
-from tests.acceptance.test_monitor import monitor
+from tests.acceptance.test_monitor import monitor, running
 from tests.support import eventually
 
 __all__ = ["monitor"]
 pytestmark = pytest.mark.prefect
 
 LIMIT = 90
+NAMES = ["prefect-jobs held", "prefect-jobs memory raised", "prefect-jobs scheduled error"]
 
 
 def events_of(view: PrefectView, resource: str) -> list[dict[str, Any]]:
@@ -50,6 +54,53 @@ def test_a_job_that_is_held_and_released(
     eventually(lambda: len(events_of(prefect_view, resource)) == 2, "there is another one", LIMIT)
     assert events_of(prefect_view, resource)[1]["event"] == "prefect-jobs.job.released"
     job.stop()
+
+
+def test_what_happens_to_a_job_besides_its_statuses(
+    shell_job: ShellJob, prefect_view: PrefectView, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a job that no machine takes, and that HTCondor holds as one that used too much memory
+    job = shell_job(
+        "true", attributes={"requirements": "False", "request_memory": "32MB"}, retry_with_memory=("64MB", "1 GB")
+    )
+    job.execute()
+    client, mine = job.engine.client(), f"ClusterId == {job.cluster_id}"
+    resource = f"prefect-jobs.job.{runtime.store.identity}.{job.id}"
+
+    def named() -> list[str]:
+        return [each["event"].rpartition(".")[2] for each in events_of(prefect_view, resource)]
+
+    for size in (64, 1024, None):
+        client.act("Hold", mine, "it used too much")
+        client.edit(mine, "HoldReasonCode", "34")
+        poll_once(job)
+        if size is None:  # the last size was not enough
+            assert job.cached_status == "Held" and "(code 34)" in job.status_message
+            continue
+        assert job.cached_status == "Submitted" and f"released with {size} MB" in job.status_message
+        (ad,) = client.query(mine, ("RequestMemory", "JobStatus"))
+        assert (ad["RequestMemory"], ad["JobStatus"]) == (size, 1)
+    eventually(lambda: named() == ["memory-raised", "memory-raised", "held"], "the events are there", LIMIT)
+    first = events_of(prefect_view, resource)[0]
+    assert (first["payload"]["from"], first["payload"]["to"], first["payload"]["processes"]) == (32, 64, [0])
+    assert any("released with 1024 MB" in line for line in prefect_view.logs(job))
+    # when its submission counts as interrupted, and is found again
+    job.resume()
+    runtime.jobs.update(job.id or 0, _interrupted)
+    poll_once(job)
+    assert job.cached_status == "Submitted"
+    eventually(lambda: named()[3:] == ["released", "adopted"], "two more are there", LIMIT)
+    # and when it has waited for long
+    monkeypatch.setattr(get_settings(), "late_match", 0.5)
+    with running(Monitor()):
+        eventually(lambda: named()[5:] == ["late-match"], "and one more", LIMIT)
+    assert "No machine has taken it for 0 min" in prefect_view.state(job)[2]
+    job.stop()
+
+
+def _interrupted(fresh: JobRecord) -> Change:
+    native = {"happened": fresh.noted.happened}
+    return Change({"state": StatusState(attempt=1), "remote_id": None, "submitting_since": None, "native": native})
 
 
 def test_a_scheduler_that_does_not_answer_for_a_while(
@@ -96,9 +147,9 @@ def test_deploy_installs_automations(runtime: Runtime, block: str, prefect_view:
     assert "There is no block 'custom-webhook/none'" in run(*given, "custom-webhook/none", cwd=tmp_path, status=1)[1]
     assert "TYPE/NAME" in run(*given, "ops", cwd=tmp_path, status=1)[1]
     run(*given, block, cwd=tmp_path)
-    names = {"automations": {"name": {"any_": ["prefect-jobs held", "prefect-jobs scheduled error"]}}}
+    names = {"automations": {"name": {"any_": NAMES}}}
     found = prefect_view.post("/automations/filter", names)
-    assert sorted(each["name"] for each in found) == ["prefect-jobs held", "prefect-jobs scheduled error"]
+    assert sorted(each["name"] for each in found) == NAMES
     assert all(each["actions"][0]["block_document_id"] for each in found)
     # people's changes stay
     prefect_view.request("PATCH", f"/automations/{found[0]['id']}", {"enabled": False})

@@ -17,6 +17,7 @@ from prefect_jobs import JobManager
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.flows.basic_job import basic_job
 from prefect_jobs.flows.condor_job import condor_job
+from prefect_jobs.flows.results import CondorResult
 from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.projection.prefect_api import PrefectApi
@@ -40,6 +41,7 @@ def test_a_flow_run_is_the_face_of_its_job(
     assert job is not None and job.cached_status == "Complete"
     assert result["status"] == "Complete" and result["exit_codes"] == {"0": 0}
     assert any(path.endswith("/out.txt") for path in result["outputs"])
+    assert result.keys() == CondorResult.__annotations__.keys() and result["job_id"] == job.id
     run = prefect_view.run(job)
     assert run["name"] == "from a flow" and run["state"]["type"] == "COMPLETED"
     assert run["labels"]["prefect-jobs.job-id"] == job.id
@@ -163,6 +165,49 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     (job,) = manager.list_jobs()
     assert job.cached_status == "Complete", job.status_message
     assert prefect_view.state(job)[0] == "COMPLETED"
+
+
+SEASON = """
+from prefect import flow
+from prefect_jobs.flows.condor_job import condor_job
+
+@flow
+def season(scheduler: str):
+    attributes = {"transfer_executable": False, "request_memory": "16MB"}
+    condor_job("a year", "/bin/sleep", ["600"], scheduler=scheduler, attributes=attributes, app="test_app")
+"""
+
+
+def test_a_job_is_cancelled_with_the_flow_that_it_is_a_part_of(
+    manager: JobManager, alice: CondorScheduler, prefect_view: PrefectView, tmp_path: Path
+) -> None:
+    # given a flow of a person, which a worker runs, and whose job runs
+    (tmp_path / "season.py").write_text(SEASON)
+    prefect_view.post("/work_pools/", {"name": "seasons", "type": "process"})
+    deployment = prefect_view.post(
+        "/deployments/",
+        {
+            "name": "season", "flow_id": prefect_view.post("/flows/", {"name": "season"})["id"],
+            "entrypoint": "season.py:season", "path": str(tmp_path), "work_pool_name": "seasons",
+            "parameters": {"scheduler": alice.name},
+        },
+    )["id"]  # fmt: skip
+    body = {"state": {"type": "SCHEDULED"}}
+    parent = f"/flow_runs/{prefect_view.post(f'/deployments/{deployment}/create_flow_run', body)['id']}"
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "seasons", "--type", "process"]
+    output: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, **output) as worker:
+        try:
+            (job,) = eventually(lambda: manager.list_jobs(filters={"status": "Running"}), "its job runs", LIMIT)
+            # when Cancel is pressed on it
+            prefect_view.post(f"{parent}/set_state", {"state": {"type": "CANCELLING"}})
+            # then both end, and nothing is left in the queue
+            eventually(lambda: prefect_view.get(parent)["state_type"] == "CANCELLED", "the flow is cancelled", LIMIT)
+            eventually(lambda: prefect_view.state(job)[0] == "CANCELLED", "its part is, too", LIMIT)
+        finally:
+            worker.terminate()
+    assert manager.get_job(job.id or 0).cached_status == "Aborted"  # type: ignore[union-attr]
+    assert not alice.get_client().query(f"ClusterId == {job.remote_id}", ("ClusterId",))
 
 
 def _work(folder: Path) -> None:

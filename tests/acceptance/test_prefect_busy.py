@@ -114,7 +114,7 @@ def test_the_monitor_says_when_prefect_answers_again(manager: JobManager, monkey
     def refuse(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    with running(Monitor()), log_lines("prefect_jobs.monitor.commands") as lines:
+    with running(Monitor()), log_lines("prefect_jobs.monitor") as lines:
         with monkeypatch.context() as away:
             away.setattr(httpx.HTTPTransport, "handle_request", refuse)
             eventually(lambda: any("cannot be read" in line for line in lines), "the log says that it is away")

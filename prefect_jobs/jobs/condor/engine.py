@@ -206,7 +206,7 @@ class CondorEngine(AccessPointEngine):
     def _steer(self, action: Action, which: str, reason: str) -> Observation:
         client = self.client()
         client.act(action, f"{self.mine} && {which}", reason)
-        return poll.observe(self.handle.record, client, None)
+        return poll.observe(self.handle.record, client, None, more_memory=False)
 
     def logs(self) -> dict[str, Any]:
         """The present logs of the procs, if the schedd transfers them."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from prefect_jobs.jobs.condor import local_files, submit_commands
+from prefect_jobs.jobs.condor import local_files, memory, submit_commands
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
@@ -21,12 +21,14 @@ class CondorJob(AccessPointJob, SubmitCommands):
         remote_input_files: local files that the job needs; ``executable`` and ``transfer_input_files`` may name
             them by path, by base name or as ``../name``.
         num_jobs: number of procs.
+        retry_with_memory: sizes, such as ``("4GB", "8GB")``: a proc that HTCondor holds since it used more memory than
+        requested is released with the next larger one. It stays held after the last.
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_job:condor_job"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
-    spec_defaults: ClassVar[Mapping[str, Any]] = submit_commands.DEFAULTS
+    spec_defaults: ClassVar[Mapping[str, Any]] = {**submit_commands.DEFAULTS, memory.OPTION: ()}
     engine_type: ClassVar[type[Engine]] = CondorEngine
 
     engine: CondorEngine
@@ -36,9 +38,9 @@ class CondorJob(AccessPointJob, SubmitCommands):
         """The spec for the keyword arguments of ``create_job``.
 
         Raises:
-            ValueError: an unknown template, a bad submit command, a bad number of procs.
+            ValueError: an unknown template, a bad submit command, a bad number of procs, a bad size of memory.
         """
-        return submit_commands.check(given)
+        return {**submit_commands.check(given), memory.OPTION: memory.check(given.get(memory.OPTION))}
 
     @classmethod
     def options_of_run(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +63,19 @@ class CondorJob(AccessPointJob, SubmitCommands):
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As :meth:`JobType.portable`: local files get absolute paths."""
         return local_files.settled(given, local_files.Places())
+
+    @property
+    def retry_with_memory(self) -> list[str]:
+        """The sizes of memory with which held procs are released. May be set, also while the job is active.
+
+        Raises:
+            ValueError: when set: not sizes, or not each larger than the one before.
+        """
+        return list(self.spec.get(memory.OPTION) or ())
+
+    @retry_with_memory.setter
+    def retry_with_memory(self, sizes: Sequence[str | int]) -> None:
+        self.spec[memory.OPTION] = memory.check(sizes)
 
     @property
     def statuses(self) -> dict[str, int]:

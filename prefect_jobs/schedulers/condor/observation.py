@@ -59,7 +59,8 @@ _ADVICE = {
     13: "Check that every input file still exists, then resume() or resubmit().",
     14: "The directory of the job is missing at the access point: resubmit().",
     26: "The system's policy (SYSTEM_PERIODIC_HOLD) holds it; ask the pool's administrator.",
-    34: "Raise request_memory with set_attribute('request_memory', …), then stop() and resubmit().",
+    34: "Raise request_memory with set_attribute('request_memory', …), then stop() and resubmit(); or set "
+    "retry_with_memory.",
     46: "It ran longer than allowed_job_duration; raise that, then stop() and resubmit().",
     47: "It ran longer than allowed_execute_duration; raise that, then stop() and resubmit().",
 }
