@@ -3,12 +3,18 @@
 Needs Chromium on PATH (Debian: apt-get install chromium) and the development requirements (make test installs them).
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Page, sync_playwright
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
@@ -22,6 +28,13 @@ SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
 )
+APP = """
+from prefect_jobs import App
+
+class Hydrology(App):
+    name = "Hydrology"
+    package = "hydrology"
+"""
 
 
 def main() -> None:
@@ -48,6 +61,11 @@ def main() -> None:
     finally:
         demo.terminate()
         demo.wait(60)
+    with _parts() as place, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
+        page = browser.new_page(viewport={"width": 1280, "height": 1150})
+        _take_runs_of_prefect(page, place)
+        browser.close()
 
 
 def _addresses(demo: "subprocess.Popen[str]", page: Page) -> tuple[str, str, str]:
@@ -71,6 +89,69 @@ def _addresses(demo: "subprocess.Popen[str]", page: Page) -> tuple[str, str, str
         elif "Staying up" in line:
             return runs, run, workflow
     sys.exit("The demo ended before it could be looked at.")
+
+
+@contextmanager
+def _parts() -> Iterator[Path]:
+    """A pool and a Prefect server, for jobs that Prefect starts. This process talks to them."""
+    from prefect_jobs.local.condor_pool import PersonalPool
+    from prefect_jobs.local.prefect_server import LocalPrefectServer
+
+    folder = Path(tempfile.mkdtemp(prefix="pj-"))
+    folder.chmod(0o755)  # the daemons of root's pool run as another user
+    pool, server = PersonalPool(folder / "pool", name="pictures"), LocalPrefectServer(folder / "prefect")
+    try:
+        there, info = pool.up(cpus=4, identities=("ann",)), server.up()
+        os.environ |= {
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_API_URL": info.api_url,
+            "PREFECT_UI_URL": info.ui_url,
+            "PREFECT_JOBS_DATABASE_URL": f"sqlite:///{folder / 'jobs.db'}",
+            "PREFECT_JOBS_WORKSPACE": str(folder / "workspace"),
+        }
+        from prefect_jobs import create_condor_scheduler
+
+        create_condor_scheduler("cluster", there.host, port=there.port, token=pool.token("ann")).save()
+        (folder / "hydrology.py").write_text(APP)
+        yield folder
+    finally:
+        server.down()
+        pool.down(remove=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_runs_of_prefect(page: Page, folder: Path) -> None:
+    """The form of a run, the runs of a schedule, and the page of a work pool."""
+    sys.path.insert(0, str(folder))
+    from hydrology import Hydrology  # type: ignore[import-not-found]
+
+    from prefect_jobs.monitor import Monitor
+
+    programs = [sys.executable, "-m", "prefect_jobs", "deploy", "hydrology:Hydrology", "--pool", "cluster-jobs"]
+    subprocess.run([*programs, "--limit", "2"], cwd=folder, check=True)
+    manager, ui = Hydrology.get_job_manager(), os.environ["PREFECT_UI_URL"]
+    schedule = manager.schedule_job(
+        "gauges", "ann", "CONDOR", interval=5, overlap="skip", scheduler="cluster",
+        attributes={"executable": "/bin/sleep", "arguments": "7", "transfer_executable": False},
+    )  # fmt: skip
+    monitor = Monitor()
+    thread = threading.Thread(target=monitor.run)
+    thread.start()
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "prefect-jobs", "--pool", "cluster-jobs"]
+    with subprocess.Popen([*command, "--name", "head-node"], cwd=folder, stdout=subprocess.DEVNULL) as worker:
+        try:
+            _take(page, f"{ui}/work-pools/work-pool/cluster-jobs", "Hydrology", "pool.png")
+            named = f"{os.environ['PREFECT_API_URL']}/deployments/name/condor-job/hydrology"
+            form = httpx.get(named, trust_env=False).raise_for_status().json()["id"]
+            _open(page, f"{ui}/deployments/deployment/{form}/run", "Number of procs")
+            page.screenshot(path=PICTURES / "form.png")
+            _take(page, f"{ui}/deployments/deployment/{schedule.deployment_id}?tab=Runs", "Skipped", "schedule.png")
+        finally:
+            worker.terminate()
+            worker.wait(30)
+            schedule.delete()
+            monitor.stop()
+            thread.join()
 
 
 def _take(page: Page, address: str, text: str, name: str) -> None:

@@ -50,13 +50,15 @@ def missing(what: str, install: str) -> NoReturn:
     pytest.skip(text)
 
 
-def eventually(ask: Callable[[], T], what: str, timeout: float = 60, interval: float = 0.1) -> T:
-    """The first answer that is true; fails with ``what`` and the last answer after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
+def eventually(ask: Callable[[], T], what: str, timeout: float = 60) -> T:
+    """The first answer that is true; fails with ``what`` and the last answer after ``timeout`` seconds. It asks less
+    and less often: each question costs the time of a server that other tests need."""
+    deadline, pause = time.monotonic() + timeout, 0.05
     while not (answer := ask()):
         if time.monotonic() > deadline:
             pytest.fail(f"after {timeout:g} s still not so: {what}; last seen: {answer!r}")
-        time.sleep(interval)
+        time.sleep(pause)
+        pause = min(pause * 1.15, 0.4)
     return answer
 
 

@@ -18,6 +18,7 @@ from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.tables import SCHEMA_HEAD
 from tests.acceptance.conftest import PrefectView, ShellJob
+from tests.commands import commands
 
 COMMANDS = (
     "demo", "condor up", "condor down", "condor status", "condor env", "list", "show", "wait", "logs", "stop", "pause",
@@ -34,16 +35,24 @@ class Mine(App):
 
 
 def run(
-    *arguments: Any, status: int = 0, cwd: Path | None = None, environment: Mapping[str, str] = os.environ
+    *arguments: Any,
+    status: int = 0,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    fresh: bool = False,
 ) -> tuple[str, str]:
-    """What a command prints on standard output and error."""
-    command = [sys.executable, "-m", "prefect_jobs", *map(str, arguments)]
-    path = os.pathsep.join(sys.path)
-    env = {**os.environ, **environment, "PYTHONPATH": path, "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout, done.stderr
+    """What a command prints on standard output and error. With ``fresh``, a new Python runs it."""
+    env = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"}
+    given = list(map(str, arguments))
+    if fresh:
+        command = [sys.executable, "-m", "prefect_jobs", *given]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
+        code, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        code, out, err = commands().run(given, env, cwd or Path.cwd())
+    assert code == status, out + err
+    assert "Traceback" not in err, err
+    return out, err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -55,7 +64,7 @@ def test_every_command_has_help(name: str) -> None:
 def test_a_condor_job_by_commands_alone(shell_job: ShellJob, manager: JobManager) -> None:
     job = shell_job("echo out; echo err >&2; sleep 1", name="from python")
     job.execute()
-    out, _ = run("wait", job.id, "--timeout", 60)
+    out, _ = run("wait", job.id, "--timeout", 60, fresh=True)
     assert out == "Complete\n"
     out, _ = run("show", job.id, "--json")
     shown = json.loads(out)
@@ -71,7 +80,7 @@ def test_a_condor_job_by_commands_alone(shell_job: ShellJob, manager: JobManager
     assert f"job {job.id}: Submitted" in run("resubmit", job.id)[1]
     assert f"job {job.id}: Paused" in run("pause", job.id)[1]
     assert f"job {job.id}: " in run("resume", job.id)[1]
-    _, said = run("stop", job.id, 999, status=1)
+    _, said = run("stop", job.id, 999, status=1, fresh=True)
     assert f"job {job.id}: Aborted" in said and "job 999: error: There is no job 999" in said
     _, said = run("stop", job.id, status=1)
     assert "Aborted" in said and "not possible" in said
@@ -85,9 +94,9 @@ def test_schedulers_are_listed_checked_and_assigned(
 ) -> None:
     (tmp_path / "mine.py").write_text(APP)
     assert "pool-of-alice" in [row["name"] for row in json.loads(run("schedulers", "--json")[0])]
-    assert "reached and authorized" in run("check", "pool_of_alice")[0]
+    assert "reached and authorized" in run("check", "pool_of_alice", fresh=True)[0]
     assert "no scheduler 'nowhere'" in run("check", "nowhere", status=1)[1]
-    assigned = run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path)
+    assigned = run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path, fresh=True)
     assert assigned == ("", "mine:Mine: main is pool-of-alice\n")
     assert (
         "no scheduler setting 'other'"
@@ -146,7 +155,7 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
             prefect_view.request("DELETE", f"/deployments/{each['id']}")
         if prefect_view.status("/work_pools/batch-jobs") == 200:
             prefect_view.request("DELETE", "/work_pools/batch-jobs")
-    assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
+    assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1, fresh=True)[1]
     assert (
         "--limit is about deployments in a work pool"
         in run("deploy", "mine:Mine", "--limit", "2", cwd=tmp_path, status=1)[1]
@@ -156,7 +165,10 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
 
 
 def test_a_bad_setting_stops_with_the_variables_name() -> None:
-    assert "PREFECT_JOBS_POLL_INTERVAL" in run("list", status=1, environment={"PREFECT_JOBS_POLL_INTERVAL": "soon"})[1]
+    assert (
+        "PREFECT_JOBS_POLL_INTERVAL"
+        in run("list", status=1, environment={"PREFECT_JOBS_POLL_INTERVAL": "soon"}, fresh=True)[1]
+    )
     _, said = run("list", status=1, environment={"PREFECT_JOBS_DATABASE_URL": "mysql://root:s3cret@db/jobs"})
     assert "PREFECT_JOBS_DATABASE_URL" in said and "s3cret" not in said
 

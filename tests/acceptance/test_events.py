@@ -83,7 +83,9 @@ def test_what_happens_to_a_job_besides_its_statuses(
     eventually(lambda: named() == ["memory-raised", "memory-raised", "held"], "the events are there", LIMIT)
     first = events_of(prefect_view, resource)[0]
     assert (first["payload"]["from"], first["payload"]["to"], first["payload"]["processes"]) == (32, 64, [0])
-    assert any("released with 1024 MB" in line for line in prefect_view.logs(job))
+    eventually(
+        lambda: any("released with 1024 MB" in line for line in prefect_view.logs(job)), "the log says so", LIMIT
+    )
     # when its submission counts as interrupted, and is found again
     job.resume()
     runtime.jobs.update(job.id or 0, _interrupted)

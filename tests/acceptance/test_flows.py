@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -205,7 +206,9 @@ def test_a_job_is_cancelled_with_the_flow_that_it_is_a_part_of(
             eventually(lambda: prefect_view.get(parent)["state_type"] == "CANCELLED", "the flow is cancelled", LIMIT)
             eventually(lambda: prefect_view.state(job)[0] == "CANCELLED", "its part is, too", LIMIT)
         finally:
-            worker.terminate()
+            family = psutil.Process(worker.pid).children(recursive=True)
+            for process in (worker, *family):
+                process.kill()
     assert manager.get_job(job.id or 0).cached_status == "Aborted"  # type: ignore[union-attr]
     assert not alice.get_client().query(f"ClusterId == {job.remote_id}", ("ClusterId",))
 
