@@ -21,7 +21,7 @@ RAN = "ran"
 STANDING = "standing"
 #: The attempt that is stopped since it was not over in time, and why, for people: ``attempt``, ``message``.
 TIMED_OUT = "timed_out"
-#: The last events of the job for Prefect besides its statuses: ``number``, ``what``, ``time``, and a payload.
+#: The last events of the job for Prefect besides its statuses: ``number``, ``what``, ``time``, ``key``, and a payload.
 HAPPENED = "happened"
 #: Kinds of these events.
 MEMORY_RAISED, LATE_MATCH, ADOPTED = "memory-raised", "late-match", "adopted"
@@ -66,6 +66,17 @@ class Outcome:
         return cls(value["status"], value.get("message", ""), clock.parse(ended) if ended else None)
 
 
+@dataclass(frozen=True)
+class Happened:
+    """An event of a job besides its statuses. Prefect gets it with the next change that is visible there."""
+
+    #: One of the kinds above.
+    what: str
+    payload: Mapping[str, Any]
+    #: Identifies it among those of the job; empty: its number does.
+    key: str = ""
+
+
 class Noted:
     """Reads these keys. It copies nothing, so creating one is cheap."""
 
@@ -102,13 +113,13 @@ class Noted:
         """The last events besides statuses, the oldest first."""
         return list(self._native.get(HAPPENED) or ())
 
-    def with_events(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-        """The value to store for more events, each a kind and a payload. Sent with the next change that is visible in
-        Prefect."""
+    def with_events(self, events: Iterable["Happened"]) -> dict[str, Any]:
+        """The value to store for more events."""
         found = self.happened
-        for what, payload in events:
+        for event in events:
             number = found[-1]["number"] + 1 if found else 1
-            found.append({**payload, "number": number, "what": what, "time": clock.now().isoformat()})
+            more = {"number": number, "what": event.what, "time": clock.now().isoformat()}
+            found.append({**event.payload, **more, **({"key": event.key} if event.key else {})})
         return {HAPPENED: found[-_EVENTS:]}
 
     @property

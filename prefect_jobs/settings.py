@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     poll_interval: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 2.0
     #: Seconds after which a job held by HTCondor is removed; none: never.
     held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    #: Seconds after which a job that HTCondor has matched with no machine counts as late; none: never.
-    late_match: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 3600.0
+    #: Seconds after which a job that HTCondor has matched with no machine counts as late; 0: never.
+    late_match: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
     #: This machine's name. It identifies the machine whose local HTCondor or Dask cluster runs jobs without a
     #: scheduler block. Set it where host names change: each new container has another one.
     host_name: Annotated[str, Field(min_length=1, max_length=200)] = Field(default_factory=socket.gethostname)

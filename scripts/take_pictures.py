@@ -140,18 +140,24 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "prefect-jobs", "--pool", "cluster-jobs"]
     with subprocess.Popen([*command, "--name", "head-node"], cwd=folder, stdout=subprocess.DEVNULL) as worker:
         try:
-            _take(page, f"{ui}/work-pools/work-pool/cluster-jobs", "Hydrology", "pool.png")
-            named = f"{os.environ['PREFECT_API_URL']}/deployments/name/condor-job/hydrology"
-            form = httpx.get(named, trust_env=False).raise_for_status().json()["id"]
+            run = {"name": "season 2026", "executable": "/bin/sleep", "arguments": ["30"], "scheduler": "cluster"}
+            with httpx.Client(base_url=os.environ["PREFECT_API_URL"], trust_env=False) as api:
+                form = api.get("/deployments/name/condor-job/hydrology").raise_for_status().json()["id"]
+                named = "/deployments/name/condor-job/hydrology condor-job @cluster-jobs"
+                pooled = api.get(named).raise_for_status().json()["id"]
+                body = {"state": {"type": "SCHEDULED"}, "parameters": {**run, "app": "hydrology", "user": "ann"}}
+                api.post(f"/deployments/{pooled}/create_flow_run", json=body).raise_for_status()
             _open(page, f"{ui}/deployments/deployment/{form}/run", "Number of procs")
             page.screenshot(path=PICTURES / "form.png")
-            _take(page, f"{ui}/deployments/deployment/{schedule.deployment_id}?tab=Runs", "Skipped", "schedule.png")
+            _take(page, f"{ui}/deployments/deployment/{schedule.deployment_id}?tab=Runs", "Completed", "schedule.png")
+            page.goto(f"{ui}/work-pools/work-pool/cluster-jobs")
+            page.get_by_text("season 2026").first.wait_for(timeout=60_000)
+            page.get_by_text("Running", exact=True).first.wait_for(timeout=60_000)
+            page.screenshot(path=PICTURES / "pool.png")
         finally:
-            worker.terminate()
-            worker.wait(30)
-            schedule.delete()
             monitor.stop()
             thread.join()
+            worker.kill()
 
 
 def _take(page: Page, address: str, text: str, name: str) -> None:

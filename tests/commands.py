@@ -4,6 +4,7 @@ seconds for that, each time."""
 import atexit
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+#: Seconds for one command.
+_LIMIT = 120
 
 _SERVER = """
 import json, os, sys
@@ -50,7 +56,7 @@ class Commands:
             text=True,
             env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
         )
-        assert self._answer() == "ready"
+        assert self._answer(()) == "ready"
 
     def run(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int, str, str]:
         """The exit code of a command, and what it prints on standard output and error."""
@@ -62,15 +68,24 @@ class Commands:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps({**given, "files": [os.devnull, str(out), str(err)]}) + "\n")
             self._process.stdin.flush()
-            return int(self._answer()), out.read_text(), err.read_text()
+            code = self._answer(arguments)
+            return int(code), out.read_text(), err.read_text()
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.communicate(timeout=30)
+        if self._process.poll() is None:
+            self._process.communicate(timeout=30)
 
-    def _answer(self) -> str:
+    def _answer(self, arguments: Sequence[str]) -> str:
         assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        there, _, _ = select.select([self._process.stdout], [], [], _LIMIT)
+        line = self._process.stdout.readline().strip() if there else ""
+        if not line:
+            for process in (*psutil.Process(self._process.pid).children(recursive=True), self._process):
+                process.kill()
+            commands.cache_clear()
+            raise AssertionError(f"no answer in {_LIMIT} s: prefect-jobs {' '.join(arguments)}")
+        return line
 
 
 @cache

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.noted import STANDING
+from prefect_jobs.noted import STANDING, Happened
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, Source, transition, visible_change
 
@@ -24,6 +24,7 @@ def change_for(
     values: dict[str, Any] | None = None,
     messages: tuple[tuple[int, str], ...] = (),
     nodes: tuple[NodeRecord, ...] = (),
+    happened: tuple[Happened, ...] = (),
 ) -> Change | None:
     """The change that an event makes: the new state, what follows from it, and the number of visible changes."""
     now = clock.now()
@@ -33,6 +34,8 @@ def change_for(
     if state != record.state and not _only_looked(record.state, state):
         changed["state"] = state
     native = {**(native or {}), **_stands(record.native, state, now)}
+    if happened:
+        native.update(record.noted.with_events(happened))
     if native:
         merged = {**record.native, **native}
         merged = {key: value for key, value in merged.items() if value is not None}

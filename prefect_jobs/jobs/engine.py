@@ -113,6 +113,23 @@ class Engine:
 
     # -- while it is at the scheduler -------------------------------------------------------------------
 
+    def can_release(self, found: Observation | None) -> bool:
+        """Whether work that the scheduler holds may go on if :meth:`release_held` is called.
+
+        Args:
+            found: what was just observed; ``None``: no news.
+        """
+        return False
+
+    def release_held(self) -> bool:
+        """Removes the cause for which the scheduler holds the work; returns whether it goes on. For the monitor alone.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer.
+            PrefectJobsError: it does not allow that.
+        """
+        return False
+
     def poll(self) -> Observation | None:
         """Polls the scheduler for the work; ``None``: no news.
 

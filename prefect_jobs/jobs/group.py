@@ -33,6 +33,14 @@ class Group:
         """Whether the last poll failed for this job alone."""
         return job.handle.record.id in self._failed
 
+    def unmatched(self, jobs: Sequence[AnyJob]) -> dict[int, float]:
+        """The seconds for which jobs have waited for a first machine, by job id; the others are left out.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer.
+        """
+        return {}
+
     def wait(self, seconds: float, stop: threading.Event) -> None:
         """Waits until the next poll is due: ``seconds`` at most, less if the scheduler reports an end."""
         stop.wait(seconds)

@@ -71,6 +71,8 @@ class Handle:
         self.engine_run = False
         #: The action (``stop``, …) that is in progress.
         self.acting: str | None = None
+        #: Whether it is being stopped since it was not over in time.
+        self.out_of_time = False
         #: Answers of built-in hooks within the present hook, see :class:`Answer`.
         self._built_in: dict[str, Any] = {}
         self._workspace_of = workspace_of

@@ -58,6 +58,8 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     check(job, action)
     if handle.status.text == statuses.PENDING and handle.record.submission_unknown:
         submission.adopt(job)
+    if action == "stop" and not handle.out_of_time and handle.record.noted.timed_out(handle.record.state.attempt):
+        handle.apply(None, native={TIMED_OUT: None})  # a person stops it before its end of time could
     answer: Any = None
     if handle.status.text != statuses.PENDING:
         answer = _at_scheduler(job, action, hook)
@@ -78,14 +80,18 @@ def time_out(job: AnyJob, seconds: float) -> None:
 
     Raises:
         JobStateError: it is over already.
-        SchedulerConnectionError: the scheduler cannot be reached: nothing was changed.
+        SchedulerConnectionError: the scheduler cannot be reached: it goes on, and is to be stopped later.
     """
     text = f"Timed out: it was not over {seconds:g} s after its submission, and was stopped."
     job.handle.refresh()
     check(job, "stop")
     # Written before it is stopped: a poll may see the end first.
     job.handle.apply(None, native={TIMED_OUT: {"attempt": job.handle.record.state.attempt, "message": text}})
-    job.stop()
+    job.handle.out_of_time = True
+    try:
+        job.stop()
+    finally:
+        job.handle.out_of_time = False
 
 
 def check(job: AnyJob, action: str) -> None:

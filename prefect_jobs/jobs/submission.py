@@ -19,7 +19,7 @@ from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.possible import BEING_SUBMITTED, at_scheduler, has_run, possible
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.noted import ADOPTED, HAPPENED, RAN
+from prefect_jobs.noted import ADOPTED, HAPPENED, RAN, Happened
 from prefect_jobs.records import Change, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
@@ -211,14 +211,14 @@ def refused(job: AnyJob, error: Exception) -> SubmissionError:
     return answer
 
 
-def accepted(job: AnyJob, submitted: Submitted) -> None:
-    """Commits that the scheduler has the job.
+def accepted(job: AnyJob, submitted: Submitted, happened: tuple[Happened, ...] = ()) -> None:
+    """Commits that the scheduler has the job, and events that go with it.
 
     Raises:
         JobStateError: the job was deleted meanwhile; its work is removed.
     """
     handle = job.handle
-    change = handle.with_noted(acceptance(submitted))
+    change = handle.with_noted(acceptance(submitted, happened))
     answer: Written | Exception
     try:
         answer = handle.backend.jobs.update(handle.record.id, change, handle.record)
@@ -228,13 +228,15 @@ def accepted(job: AnyJob, submitted: Submitted) -> None:
     handle.wait_shown()
 
 
-def acceptance(submitted: Submitted) -> ChangeOf:
+def acceptance(submitted: Submitted, happened: tuple[Happened, ...] = ()) -> ChangeOf:
     """The change that notes that the scheduler has a job."""
     values: dict[str, Any] = {"submitting_since": None, **_remote_id(submitted)}
 
     def accept(fresh: JobRecord) -> Change | None:
         event = Accepted(submitted.message)
-        return changes.change_for(fresh, event, native=submitted.native, values=values, nodes=submitted.nodes)
+        return changes.change_for(
+            fresh, event, native=submitted.native, values=values, nodes=submitted.nodes, happened=happened
+        )
 
     return accept
 
@@ -280,8 +282,7 @@ def adopt(job: AnyJob) -> bool:
     found = job.hooks.find_submission()
     if found is None:
         return False
-    happened = job.handle.record.noted.with_events([(ADOPTED, {"remote_id": str(found.remote_id or "")})])
-    accepted(job, replace(found, native={**found.native, **happened}))
+    accepted(job, found, (Happened(ADOPTED, {"remote_id": str(found.remote_id or "")}),))
     return True
 
 

@@ -34,10 +34,11 @@ def of_change(store: str, record: JobRecord, before: str | None, face: Face, tol
 
 def _happened(store: str, record: JobRecord, noted: Mapping[str, Any]) -> dict[str, Any]:
     """The event of a note of the job."""
-    what, number = str(noted["what"]), int(noted["number"])
-    found = _of_job(what, store, record, key=f"{number}")
+    what, key = str(noted["what"]), str(noted.get("key") or noted["number"])
+    found = _of_job(what, store, record, key)
     found["occurred"] = str(noted["time"])
-    found["payload"].update({name: value for name, value in noted.items() if name not in ("what", "number", "time")})
+    own = ("what", "number", "time", "key")
+    found["payload"].update({name: value for name, value in noted.items() if name not in own})
     return found
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect_jobs import statuses
@@ -218,7 +218,9 @@ class RunFaces:
         """The values to note of a run that was created, or found."""
         run, state, current = made
         face = face_of(record)
-        shown = {**_shown(record), "form": [record.state.attempt, form.digest], _TOLD: 0}  # sent with the next change
+        shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
+        if record.noted.happened:  # while there was no run
+            self._tell(api, replace(record, flow_run_id=run), face.name, face)
         if current in COMMANDED and not face.terminal:
             # The run existed already, and a person has pressed a button since: that state stays, and is not ours.
             return Shown(noted(record), run, None, shown)

@@ -49,6 +49,8 @@ def run(
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
         code, out, err = done.returncode, done.stdout, done.stderr
     else:
+        # Prefect's own settings are read as the process begins that is forked.
+        assert all(env.get(name) == os.environ.get(name) for name in env if name.startswith("PREFECT_API"))
         code, out, err = commands().run(given, env, cwd or Path.cwd())
     assert code == status, out + err
     assert "Traceback" not in err, err

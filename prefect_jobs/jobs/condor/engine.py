@@ -12,13 +12,14 @@ from typing import Any
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
-from prefect_jobs.jobs.condor import local_files, logs, poll
+from prefect_jobs.jobs.condor import local_files, logs, memory, poll
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
 from prefect_jobs.jobs.condor.state import CondorState, encode
 from prefect_jobs.jobs.condor.submit_commands import SpecView, count_of
 from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched, Submitted
+from prefect_jobs.noted import PROCS
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import Cluster, CondorError, Submission
@@ -173,6 +174,19 @@ class CondorEngine(AccessPointEngine):
         """Polls the schedd."""
         return poll.observe(self.handle.record, self.client(), self.site.held_timeout)
 
+    def can_release(self, found: Observation | None) -> bool:
+        """As :meth:`Engine.can_release`: the job asks for more memory for procs that are held."""
+        record = self.handle.record
+        if not record.spec.get(memory.OPTION):
+            return False
+        procs = found.native.get(PROCS) if found is not None else None
+        known = self.state.procs if procs is None else observation.decode(procs)
+        return memory.is_wanted(record, known.values())
+
+    def release_held(self) -> bool:
+        """As :meth:`Engine.release_held`."""
+        return memory.raise_all(self.handle, self.client())
+
     def stop(self) -> Observation:
         """Removes the cluster from the queue."""
         found = self._steer("Remove", "JobStatus =!= 4 && JobStatus =!= 3", "stopped by prefect-jobs")
@@ -206,7 +220,7 @@ class CondorEngine(AccessPointEngine):
     def _steer(self, action: Action, which: str, reason: str) -> Observation:
         client = self.client()
         client.act(action, f"{self.mine} && {which}", reason)
-        return poll.observe(self.handle.record, client, None, more_memory=False)
+        return poll.observe(self.handle.record, client, None)
 
     def logs(self) -> dict[str, Any]:
         """The present logs of the procs, if the schedd transfers them."""

@@ -26,6 +26,9 @@ FULL = 15.0
 _OVERLAP = 5
 #: The attributes that show whether a proc has changed.
 _LIGHT = ("ClusterId", "ProcId", "JobStatus", "LastJobStatus", "HoldReasonCode", "PrefectJobsToken", "ServerTime")
+#: The attributes that show for how long a proc has waited for its first machine.
+_WAITING = ("JobStatus", "EnteredCurrentStatus", "NumJobStarts", "PrefectJobsToken", "ServerTime")
+_IDLE = 1
 _OURS = "PrefectJobsToken =!= undefined"
 #: Number of jobs in one request.
 _CHUNK = 200
@@ -61,6 +64,24 @@ class CondorGroup(Group):
         if clusters:
             found = self._poll(clusters, stop)
         return {**found, **self._each(others, stop)}
+
+    def unmatched(self, jobs: Sequence[AnyJob]) -> dict[int, float]:
+        """As :meth:`Group.unmatched`, for jobs of which each proc is idle and has never run."""
+        by_token = {job.handle.token: job.engine for job in jobs if isinstance(job.engine, CondorEngine)}
+        if not by_token:
+            return {}
+        client = next(iter(by_token.values())).client()
+        idle: dict[str, list[float]] = {}
+        for ad in client.query(_of_tokens(list(by_token)), _WAITING):
+            never = ad.get("JobStatus") == _IDLE and not ad.get("NumJobStarts")
+            since = float(ad.get("EnteredCurrentStatus") or 0)
+            waited = float(ad.get("ServerTime") or 0) - since if never and since else -1.0
+            idle.setdefault(str(ad.get("PrefectJobsToken")), []).append(waited)
+        return {
+            by_token[token].handle.record.id: min(waited)
+            for token, waited in idle.items()
+            if min(waited) >= 0 and len(waited) == by_token[token].state.total
+        }
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
@@ -119,7 +140,7 @@ class CondorGroup(Group):
         """All procs of jobs by their tokens, many in one request."""
         found: Procs = {}
         for start in range(0, len(tokens), _CHUNK):
-            which = f'stringListMember(PrefectJobsToken, "{",".join(tokens[start : start + _CHUNK])}")'
+            which = _of_tokens(tokens[start : start + _CHUNK])
             found.update(self._ask(client, which, observation.PROJECTION))
         return found
 
@@ -130,6 +151,10 @@ class CondorGroup(Group):
             proc = observation.read_ad(ad, queued=True)
             found.setdefault(str(ad.get("PrefectJobsToken")), {})[proc.proc] = proc
         return found
+
+
+def _of_tokens(tokens: Sequence[str]) -> str:
+    return f'stringListMember(PrefectJobsToken, "{",".join(tokens)}")'
 
 
 def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:

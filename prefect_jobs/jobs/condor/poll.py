@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.condor import limits, memory, spooling
+from prefect_jobs.jobs.condor import limits, spooling
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import CondorState, Values, encode
 from prefect_jobs.jobs.observation import Observation, Todo
@@ -19,16 +19,8 @@ from prefect_jobs.schedulers.condor.observation import Proc, Verdict
 _LINES = 30
 
 
-def observe(
-    record: JobRecord, client: CondorClient, held_timeout: float | None, *, more_memory: bool = True
-) -> Observation:
+def observe(record: JobRecord, client: CondorClient, held_timeout: float | None) -> Observation:
     """Polls one job: the queue, and the history for procs that are not in the queue.
-
-    Args:
-        record: the job before the poll.
-        client: asks the schedd.
-        held_timeout: as for :func:`conclude`.
-        more_memory: whether procs that are held for memory are released, see :mod:`memory`.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
@@ -48,10 +40,7 @@ def observe(
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
     settled = {number: proc for number, proc in known.items() if _settled(proc)}
-    procs = {**settled, **seen}
-    if not more_memory:
-        return carry_out(record, conclude(record, procs, held_timeout), client)
-    return _conclude_and_act(record, procs, client, held_timeout)
+    return carry_out(record, conclude(record, {**settled, **seen}, held_timeout), client)
 
 
 def observe_changed(
@@ -66,14 +55,7 @@ def observe_changed(
     procs = {**state.procs, **seen}
     if len(procs) < state.total:
         return observe(record, client, held_timeout)
-    return _conclude_and_act(record, procs, client, held_timeout)
-
-
-def _conclude_and_act(
-    record: JobRecord, procs: Mapping[int, Proc], client: CondorClient, held_timeout: float | None
-) -> Observation:
-    raised = memory.raised(record, procs, client)
-    return raised.tell(carry_out(record, conclude(record, raised.procs, held_timeout), client))
+    return carry_out(record, conclude(record, procs, held_timeout), client)
 
 
 def carry_out(record: JobRecord, found: Observation, client: CondorClient) -> Observation:

@@ -74,6 +74,11 @@ class CondorState(AccessPointState):
         return observation.decode(self._native.get("procs", ()))
 
     @property
+    def raised(self) -> dict[str, tuple[int, int]]:
+        """Number of a proc → the starts that it had when its request of memory was raised, and the request in MB."""
+        return {proc: (int(starts), int(size)) for proc, (starts, size) in self._native.get("raised", {}).items()}
+
+    @property
     def waits_for_inputs(self) -> bool:
         """Whether the schedd reports that a proc waits for its inputs. Costs less than :attr:`procs`."""
         return any(proc.get("hold_code") in observation.WAITING_CODES for proc in self._native.get("procs", ()))
@@ -93,6 +98,7 @@ class Values(TypedDict, total=False):
     missing_since: str | None
     missing_polls: int | None
     held_since: str | None
+    raised: Mapping[str, tuple[int, int]]
     release_refused: str | None
     retrieved: bool
 
