@@ -138,9 +138,13 @@ class Projector:
         backoff, busy = Backoff(*_PAUSES), 0
         try:
             while (batch := queue.take()) is not None:
+                answers = queue.answers
                 try:
                     self._work(api, batch)
                 except PrefectAway as error:
+                    if queue.answers > answers:
+                        busy = 0  # some jobs were shown: a server that is busy now and then is not away
+                        backoff.reset()
                     busy = busy + 1 if error.busy else len(_BUSY)
                     if busy < len(_BUSY):
                         if batch.sweep:

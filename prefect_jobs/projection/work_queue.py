@@ -53,6 +53,8 @@ class WorkQueue:
         self._closing = False
         #: Whether a call has waited without success since Prefect answered last.
         self._spent = False
+        #: How often Prefect has answered.
+        self.answers = 0
         #: Why Prefect cannot be reached, and since when (monotonic); no call waits for it then.
         self.away: tuple[str, float] | None = None
 
@@ -206,6 +208,7 @@ class WorkQueue:
     def answered(self) -> None:
         """Notes that Prefect has answered."""
         self._spent = False
+        self.answers += 1
         if self.away is not None:
             log.warning("Prefect's API answers again after %.0f s.", time.monotonic() - self.away[1])
             self.away = None

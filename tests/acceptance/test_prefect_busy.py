@@ -20,6 +20,7 @@ from prefect_jobs import (
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.transition import News, Source
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.test_monitor import running
 from tests.support import eventually, log_lines
@@ -53,6 +54,33 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Refused:
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", ahandle)
     return found
+
+
+def test_a_server_that_is_busy_now_and_then_is_not_away(
+    manager: JobManager, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given many jobs, and a server that refuses every third state
+    jobs = [manager.create_job(f"job {number}", "alice", job_type="BASIC") for number in range(40)]
+    for job in jobs:
+        job.save()
+    assert runtime.projector.flush(30)
+    send, asked = httpx.HTTPTransport.handle_request, [0]
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if "set_state" in request.url.path:
+            asked[0] += 1
+            if asked[0] % 3 == 0:
+                return httpx.Response(503, request=request, content=b'{"exception_message": "database is locked"}')
+        return send(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    # when all of them change
+    with log_lines("prefect_jobs.projection") as lines:
+        for job in jobs:
+            job.handle.apply(News(Source.HAND, "Running"))
+        eventually(lambda: not runtime.store.backlog(), "all are shown", 60)
+    # then nobody was told that it is away
+    assert asked[0] > 50 and not [line for line in lines if "Jobs continue" in line]
 
 
 def test_schedules(manager: JobManager, refused: Refused) -> None:
