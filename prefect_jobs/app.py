@@ -41,7 +41,7 @@ class App:
     name: ClassVar[str] = ""
     package: ClassVar[str] = ""
 
-    def scheduler_settings(self) -> Iterable[SchedulerSetting]:
+    def scheduler_settings(self) -> Iterable[SchedulerSetting] | None:
         """The schedulers that the app needs; override it."""
         return ()
 
@@ -121,7 +121,7 @@ class App:
 
     @classmethod
     def _setting(cls, name: str) -> SchedulerSetting:
-        settings = {setting.name: setting for setting in cls().scheduler_settings()}
+        settings = {setting.name: setting for setting in cls().scheduler_settings() or ()}
         if name not in settings:
             valid = ", ".join(map(repr, settings)) or "none"
             raise SchedulerSettingDoesNotExist(f"{cls.package} has no scheduler setting {name!r}. It has: {valid}.")

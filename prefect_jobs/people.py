@@ -7,6 +7,29 @@ ANONYMOUS = "anonymous"
 _MAX = 255
 
 
+class UserName(str):
+    """The name of a user. It equals an object with that ``username``, too: apps compare it with the request's user."""
+
+    __slots__ = ()
+
+    @property
+    def username(self) -> str:
+        """The name as a plain text."""
+        return str.__str__(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str.__eq__(self, other)
+        name = getattr(other, "username", None)
+        return str.__eq__(self, name) if isinstance(name, str) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    __hash__ = str.__hash__
+
+
 def user_name(user: Any) -> str:
     """The name of a user: a text, or an object with ``username``, ``identity`` or ``display_name``.
 

@@ -110,13 +110,19 @@ class Job(JobFields, JobType):
         """
         submission.execute(self, args, kwargs)
 
-    def update_status(self, status: str | None = None) -> None:
+    def update_status(self, status: str | None = None, message: str | None = None) -> None:
         """Sets the status to ``status``, or else polls the scheduler if the job is not over and
         ``update_status_interval`` has passed since the last poll.
 
+        Args:
+            status: a display name, a code, or a custom text.
+            message: for people: the reason of this status.
+
         Raises:
-            ValueError: a blank status or one over 255 characters.
+            ValueError: a blank status or one over 255 characters, or a message without a status.
         """
+        if message is not None and (status is None or not isinstance(message, str)):
+            raise ValueError(f"A message is a text that goes with a status, not {message!r} with {status!r}.")
         if status is None:
             polling.update(self, timedelta(0) if self.engine.asks_freely else self.update_status_interval)
             return
@@ -125,10 +131,13 @@ class Job(JobFields, JobType):
             self.save()
         if statuses.parse(status).text == statuses.COMPLETE and self.scheduler_engine is None:
             # Only the caller knows that the work is over: the results function is called as for other types.
-            self.handle.apply(News(Source.HAND, statuses.RESULTS_READY))
+            self.handle.apply(News(Source.HAND, statuses.RESULTS_READY, message))
             results.process_results(self)
+            if message and self.cached_status == statuses.COMPLETE:
+                self.handle.apply(News(Source.HAND, None, message))
+                self.handle.wait_shown()
             return
-        self.handle.apply(News(Source.HAND, status))
+        self.handle.apply(News(Source.HAND, status, message))
         self.handle.wait_shown()
 
     @steered("stop")
@@ -224,9 +233,9 @@ class Job(JobFields, JobType):
         """As :meth:`execute`."""
         await run_sync(lambda: self.execute(*args, **kwargs))
 
-    async def aupdate_status(self, status: str | None = None) -> None:
+    async def aupdate_status(self, status: str | None = None, message: str | None = None) -> None:
         """As :meth:`update_status`."""
-        await run_sync(self.update_status, status)
+        await run_sync(self.update_status, status, message)
 
     async def astatus(self) -> str:
         """As :attr:`status`."""

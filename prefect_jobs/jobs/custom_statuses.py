@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from prefect_jobs import statuses
+from prefect_jobs.jobs.changes import OTHER_STATUS_KEY
 from prefect_jobs.statuses import StatusClass
 
 
@@ -18,6 +19,13 @@ class CustomStatuses:
     ACTIVE_STATUSES: ClassVar[list[str]] = statuses.ACTIVE_STATUSES
     NON_TERMINAL_STATUSES: ClassVar[list[str]] = statuses.NON_TERMINAL_STATUSES
     TERMINAL_STATUSES: ClassVar[list[str]] = statuses.TERMINAL_STATUSES
+
+    #: Display name → code.
+    REVERSE_STATUSES: ClassVar[dict[str, str]] = {name: code for code, name in statuses.STATUSES}
+    NON_TERMINAL_STATUS_CODES: ClassVar[list[str]] = statuses.NON_TERMINAL_STATUS_CODES
+    TERMINAL_STATUS_CODES: ClassVar[list[str]] = statuses.TERMINAL_STATUS_CODES
+    #: The key of ``extended_properties`` that has the text of a custom status.
+    OTHER_STATUS_KEY: ClassVar[str] = OTHER_STATUS_KEY
 
     @classmethod
     def add_custom_pre_running_status(cls, status: str) -> None:

@@ -9,6 +9,7 @@ from prefect_jobs import clock
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
 from prefect_jobs.jobs.handle import Handle
+from prefect_jobs.people import UserName
 
 MAX_NAME_LENGTH = 1024
 
@@ -80,9 +81,10 @@ class JobFields(CustomStatuses):
         return self.handle.id
 
     @property
-    def user(self) -> str:
-        """The user's name; ``"anonymous"`` for a web visitor who is not logged in."""
-        return self.handle.record.user
+    def user(self) -> UserName:
+        """The user's name, a text that also equals an object with that ``username``; ``"anonymous"`` for a web visitor
+        who is not logged in."""
+        return UserName(self.handle.record.user)
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, and_, case, cast, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from prefect_jobs.store.tables import GroupRow, JobRow
@@ -119,6 +119,8 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
                 f"The filter {key!r} has a key that is empty or has a quotation mark: use {_PROPERTIES}__key__subkey."
             )
         return _property_condition(path, lookup, value, key, dialect)
+    if name == _PROPERTIES and lookup in ("contains", "icontains"):
+        return _compare(cast(JobRow.extended_properties, Text), lookup, _text(key, value), key, dialect)
     column = FIELDS.get(name)
     if column is None:
         raise ValueError(

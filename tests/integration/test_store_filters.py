@@ -169,6 +169,20 @@ def test_case_is_ignored_in_all_scripts(store: Store) -> None:
     assert not matches(store, name__contains="überflutung")
 
 
+def test_the_json_of_all_properties_is_searched_for_a_text(store: Store) -> None:
+    store.insert(draft("first", extended_properties={"basin": "Überlingen", "years": [2020, 2021]}))
+    store.insert(draft("second", extended_properties={"basin": "elbe"}))
+
+    assert matches(store, extended_properties__contains="Überlingen") == {"first"}
+    assert matches(store, extended_properties__contains="2021") == {"first"}
+    assert matches(store, extended_properties__contains="basin") == {"first", "second"}
+    assert matches(store, extended_properties__contains="ELBE") == set()
+    assert matches(store, extended_properties__icontains="ELBE") == {"second"}
+    assert matches(store, extended_properties__contains="%") == set()
+    with pytest.raises(ValueError, match="takes a text"):
+        matches(store, extended_properties__contains={"basin": "elbe"})
+
+
 # -- properties --------------------------------------------------------------------------------------------
 
 VALUES: dict[str, Any] = {
