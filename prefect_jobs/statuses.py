@@ -126,6 +126,8 @@ RUNNING_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.running
 ACTIVE_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.active]
 NON_TERMINAL_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.non_terminal]
 TERMINAL_STATUSES: list[str] = [line.name for line in _TABLE if line.kind.terminal]
+#: The key of ``extended_properties`` that has the text of a custom status.
+OTHER_STATUS_KEY = "__other_status__"
 #: The codes of these official statuses.
 NON_TERMINAL_STATUS_CODES: list[str] = [code for code, name in STATUSES if name in NON_TERMINAL_STATUSES]
 TERMINAL_STATUS_CODES: list[str] = [code for code, name in STATUSES if name in TERMINAL_STATUSES]

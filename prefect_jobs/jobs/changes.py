@@ -11,7 +11,6 @@ from prefect_jobs.noted import STANDING, Happened
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.transition import Event, News, Source, transition, visible_change
 
-OTHER_STATUS_KEY = "__other_status__"
 #: Statuses in which work that has begun does not run: it is held, or it was evicted and waits.
 _NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
 
@@ -91,9 +90,9 @@ def _only_looked(old: StatusState, new: StatusState) -> bool:
 
 
 def _with_other_status(properties: dict[str, Any], state: StatusState) -> dict[str, Any]:
-    found = {key: value for key, value in properties.items() if key != OTHER_STATUS_KEY}
+    found = {key: value for key, value in properties.items() if key != statuses.OTHER_STATUS_KEY}
     if state.status_code == statuses.OTHER_CODE:
-        found[OTHER_STATUS_KEY] = state.status
+        found[statuses.OTHER_STATUS_KEY] = state.status
     return found
 
 

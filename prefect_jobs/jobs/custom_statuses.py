@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.changes import OTHER_STATUS_KEY
 from prefect_jobs.statuses import StatusClass
 
 
@@ -25,7 +24,7 @@ class CustomStatuses:
     NON_TERMINAL_STATUS_CODES: ClassVar[list[str]] = statuses.NON_TERMINAL_STATUS_CODES
     TERMINAL_STATUS_CODES: ClassVar[list[str]] = statuses.TERMINAL_STATUS_CODES
     #: The key of ``extended_properties`` that has the text of a custom status.
-    OTHER_STATUS_KEY: ClassVar[str] = OTHER_STATUS_KEY
+    OTHER_STATUS_KEY: ClassVar[str] = statuses.OTHER_STATUS_KEY
 
     @classmethod
     def add_custom_pre_running_status(cls, status: str) -> None:
