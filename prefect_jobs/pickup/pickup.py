@@ -20,7 +20,7 @@ from prefect_jobs.pickup.drafts import BadRun, Draft, draft
 from prefect_jobs.pickup.judging import Judging
 from prefect_jobs.pickup.served import Deployments, Served
 from prefect_jobs.projection.offers import CLAIMED_AT_ONCE, Offer
-from prefect_jobs.projection.prefect_api import KEY, PrefectApi
+from prefect_jobs.projection.prefect_api import KEY, PrefectApi, PrefectAway
 from prefect_jobs.projection.run_states import Claim
 from prefect_jobs.projection.states import PID, Face
 from prefect_jobs.records import Change, JobRecord
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: Seconds after which a run counts as left behind, if its process does not renew the lease.
 LEASE = 45.0
 _PREFIX = "prefect-pickup:"
+#: Seconds until it is found out how far a pick-up was that Prefect, which was busy, has refused.
+_SOON = 1.0
 #: Seconds until a submission that reached no scheduler is tried again: the first and the longest pause.
 PAUSES = (2.0, 60.0)
 
@@ -120,6 +122,12 @@ class PickUp:
                 if each.offer.run_id not in claims:
                     store.drop_unsubmitted(each.job.handle.record.id)
             kept = self._noted([each for each in drafts if each.offer.run_id in claims], claims)
+        except PrefectAway as error:
+            self._let_go(names.values())
+            if error.busy:
+                # It has answered, so no request is under way: go_on() need not wait until it is done.
+                store.claim_leases(list(names.values()), self._owner, _SOON)
+            raise
         except BaseException:
             self._let_go(names.values())  # the leases expire, and go_on() finds out how far this was
             raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from prefect_jobs import JobManager, create_condor_scheduler
@@ -183,3 +184,32 @@ def test_retries_of_the_form_are_attempts_of_the_job(
     assert job_of(manager, refused).handle.record.state.attempt == 2
     ends(prefect_view, stopped, "FAILED")
     assert job_of(manager, stopped).handle.record.state.attempt == 1
+
+
+def test_a_server_that_is_busy_at_the_claim_is_asked_again_soon(
+    manager: JobManager,
+    alice: CondorScheduler,
+    prefect_view: PrefectView,
+    deployed: Callable[[str], str],
+    press_run: Press,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a server that refuses the first two claims of a run
+    send, refused = httpx.HTTPTransport.handle_request, list[str]()
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if "bulk_set_state" in request.url.path and len(refused) < 2:
+            refused.append(request.url.path)
+            return httpx.Response(503, request=request, content=b'{"exception_message": "database is locked"}')
+        return send(self, request)
+
+    deployment = deployed("CONDOR")
+    given = {"name": "soon", "executable": "/bin/true", "scheduler": alice.name, "app": "test_app"}
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    with running(Monitor()):
+        run = press_run(deployment, {**given, "attributes": ATTRIBUTES})
+        # then it is a job long before the lease on its pick-up would end
+        submitted = lambda: manager.list_jobs(filters={"flow_run_id": run, "execute_time__isnull": False})  # noqa: E731
+        eventually(submitted, "its job is submitted", pickup.LEASE / 2)
+        ends(prefect_view, run, "COMPLETED")
+    assert len(refused) == 2 and len(manager.list_jobs()) == 2
