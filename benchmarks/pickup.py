@@ -132,7 +132,7 @@ def _worker(given: Parts, api: httpx.Client, deployment: str) -> Iterator["subpr
         try:
             yield process
         finally:
-            process.terminate()
+            process.kill()  # started in the background of a shell, it would ignore SIGTERM; nothing of it is needed
             process.wait(30)
             api.patch(f"/deployments/{deployment}", json={"work_pool_name": None}).raise_for_status()
 
