@@ -113,7 +113,7 @@ def test_each_proc_has_its_own_next_size(held: Any) -> None:
 
 @pytest.mark.parametrize("what", ["query", "edit", "Release"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_whoever_dies_at_it_the_next_one_goes_on_with_the_same_size(
+def test_after_a_crash_at_any_step_the_next_process_uses_the_same_size(
     what: str, when: str, held: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given the largest size, and a schedd that is lost in the middle

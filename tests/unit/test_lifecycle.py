@@ -142,7 +142,7 @@ def test_the_table_for_buttons_knows_of_held_nodes(manager: JobManager, schedule
     assert job.node_statuses["a"] != "Held"
 
 
-def test_a_job_that_ran_out_of_time_is_error_whoever_sees_its_end(
+def test_a_job_that_ran_out_of_time_is_error_if_another_process_sees_its_end(
     manager: JobManager, schedulers: FakeSchedulers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = in_status("Running", manager, schedulers)
