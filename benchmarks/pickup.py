@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -23,7 +25,10 @@ from prefect_jobs.store.filters import JobQuery
 
 RUNS = int(os.environ.get("BENCH_RUNS", "500"))
 SINGLE, PROCESSES = 5, 5
-_BULK = 100
+#: Runs made by one request. Prefect's server checks the parameters of each with the database locked.
+_BULK = 10
+#: Seconds until the runs are due, for each and in all: they are made before.
+_AHEAD_EACH, _AHEAD = 0.08, 10.0
 #: Requests that do not grow with the number of runs.
 _POLLS = ("get_scheduled_flow_runs", "POST flow_runs filter", "POST deployments filter", "GET health")
 
@@ -48,7 +53,6 @@ def runs(given: Parts) -> list[Row]:
             rows.append(Row(f"{what}: median of {SINGLE}", median(late), target=3, detail=f"worst {max(late):.2f} s"))
             rows += _many(given, api, counting, process.pid, deployment)
     _remove(given)
-    rows += _with_processes(given, api_url, deployment)
     return rows
 
 
@@ -59,22 +63,19 @@ def _many(given: Parts, api: httpx.Client, counting: Proxy, pid: int, deployment
     given.runtime.projector.close()  # only the monitor shows them, and is counted
     counting.take()
     before = SINGLE + 1
-    began = time.monotonic()
-    _made(api, deployment, RUNS)
+    ahead = _AHEAD + RUNS * _AHEAD_EACH
+    due, began = datetime.now(UTC) + timedelta(seconds=ahead), time.monotonic()
+    _made(api, deployment, RUNS, due)
     made = time.monotonic() - began
+    check(made < ahead, f"{RUNS} runs are made before they are due")
     _submitted(given, before + RUNS)
-    taken = time.monotonic() - began
+    taken = time.monotonic() - began - ahead
     _shown(given)
+    shown = time.monotonic() - began - ahead
     counted = counting.take()
-    what = f"{RUNS} runs at once"
-    found.append(
-        Row(
-            f"{what}, from the last one until all jobs are in the queue",
-            taken - made,
-            target=62,
-            detail=f"after {made:.1f} s in which they were made, while the monitor picked them up",
-        )
-    )
+    what = f"{RUNS} runs that are due at once"
+    told = f"all shown after {shown:.0f} s; Prefect had made them in {made:.0f} s"
+    found.append(Row(f"{what}, until all jobs are in the queue", taken, target=62, detail=told))
     own = Counter({kind: number for kind, number in counted.items() if not any(poll in kind for poll in _POLLS)})
     told = ", ".join(f"{number} {kind}" for kind, number in own.most_common())
     found.append(
@@ -102,9 +103,13 @@ def _many(given: Parts, api: httpx.Client, counting: Proxy, pid: int, deployment
     return found
 
 
-def _with_processes(given: Parts, api_url: str, deployment: str) -> list[Row]:
+def runs_by_processes(given: Parts) -> list[Row]:
     """The same by a process worker, for a few runs."""
-    with httpx.Client(base_url=api_url, timeout=60) as api, _worker(given, api, deployment) as process:
+    deployment = _deployment(given)
+    with (
+        httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=60) as api,
+        _worker(api, deployment) as process,
+    ):
         began = time.monotonic()
         _made(api, deployment, PROCESSES)
         _submitted(given, PROCESSES)
@@ -114,18 +119,18 @@ def _with_processes(given: Parts, api_url: str, deployment: str) -> list[Row]:
         _remove(given)
         for each in family:
             each.kill()
-    api_call = f"{PROCESSES} runs by a process worker"
+    what = f"{PROCESSES} runs by a process worker"
     return [
-        Row(f"{api_call} until their jobs are in the queue", taken),
-        Row(f"{api_call}, waiting: resident memory of its processes, for each", sum(memory) / PROCESSES, "MiB",
+        Row(f"{what} until their jobs are in the queue", taken),
+        Row(f"{what}, waiting: resident memory of its processes, for each", sum(memory) / PROCESSES, "MiB",
             detail=f"{len(family)} processes"),
     ]  # fmt: skip
 
 
 @contextmanager
-def _worker(given: Parts, api: httpx.Client, deployment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    api.post("/work_pools/", json={"name": "processes", "type": "process"}).raise_for_status()
-    api.patch(f"/deployments/{deployment}", json={"work_pool_name": "processes"}).raise_for_status()
+def _worker(api: httpx.Client, deployment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    _asked(api, "POST", "/work_pools/", {"name": "processes", "type": "process"})
+    _asked(api, "PATCH", f"/deployments/{deployment}", {"work_pool_name": "processes"})
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", "processes"]
     with TemporaryDirectory(prefix="pj-bench-") as folder:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -134,7 +139,7 @@ def _worker(given: Parts, api: httpx.Client, deployment: str) -> Iterator["subpr
         finally:
             process.kill()  # started in the background of a shell, it would ignore SIGTERM; nothing of it is needed
             process.wait(30)
-            api.patch(f"/deployments/{deployment}", json={"work_pool_name": None}).raise_for_status()
+            _asked(api, "PATCH", f"/deployments/{deployment}", {"work_pool_name": None})
 
 
 def _deployment(given: Parts) -> str:
@@ -147,10 +152,11 @@ def _deployment(given: Parts) -> str:
     return found
 
 
-def _made(api: httpx.Client, deployment: str, number: int) -> None:
-    """Makes runs that are due."""
+def _made(api: httpx.Client, deployment: str, number: int, due: datetime | None = None) -> None:
+    """Makes runs that are due, now or then."""
+    details = {} if due is None else {"state_details": {"scheduled_time": due.isoformat()}}
     run = {
-        "state": {"type": "SCHEDULED"},
+        "state": {"type": "SCHEDULED", **details},
         "parameters": {
             "name": "waits", "executable": "/bin/true", "user": "alice", "app": "benchmarks", "scheduler": "bench",
             "attributes": {"transfer_executable": False, "requirements": "False", "request_memory": "16MB"},
@@ -159,9 +165,19 @@ def _made(api: httpx.Client, deployment: str, number: int) -> None:
     left = number
     while left:
         some = [{**run, "idempotency_key": str(uuid4())} for _ in range(min(left, _BULK))]
-        answer = api.post(f"/deployments/{deployment}/create_flow_run/bulk", json=some)
-        answer.raise_for_status()
+        answer = _asked(api, "POST", f"/deployments/{deployment}/create_flow_run/bulk", some)
         left -= sum(each["status"] == "CREATED" for each in answer.json()["results"])
+
+
+def _asked(api: httpx.Client, method: str, path: str, body: Any) -> httpx.Response:
+    """Prefect's answer; on SQLite it answers 503 now and then while it is busy."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = api.request(method, path, json=body)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            answer.raise_for_status()
+            return answer
+        time.sleep(0.5)
 
 
 def _submitted(given: Parts, number: int) -> None:
@@ -178,4 +194,4 @@ def _shown(given: Parts) -> None:
         time.sleep(0.2)
 
 
-BENCHMARKS: list[Callable[[Parts], list[Row]]] = [runs]
+BENCHMARKS: list[Callable[[Parts], list[Row]]] = [runs, runs_by_processes]

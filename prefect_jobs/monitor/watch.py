@@ -12,16 +12,14 @@ from typing import Any
 from prefect_jobs import clock, statuses
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.jobs import changes, polling, registry, results
+from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
+from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.metrics import Metrics
-from prefect_jobs.noted import LATE, LATE_MATCH, Happened
 from prefect_jobs.projection import events
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
-from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +33,8 @@ _INTERRUPTED = 5
 _FETCHES = 2
 #: Seconds until outputs that could not be fetched are tried again: the first and the longest pause.
 _RETRY = (2.0, 60.0)
-#: Seconds until it is tried again to let held work go on that could not, and between two searches for late jobs.
+#: Seconds until it is tried again to let held work go on that could not.
 _RELEASED = 60.0
-#: Number of late jobs in one turn.
-_UNMATCHED = 50
 #: Seconds for which an event is sent again while Prefect is busy.
 _PATIENCE = 10.0
 
@@ -96,8 +92,7 @@ class Watch:
         self._unreachable_since = clock.now()
         #: Job → when it is tried again to let its held work go on (monotonic).
         self._next_release: dict[int, float] = {}
-        #: When jobs are searched that no machine has taken (monotonic).
-        self._next_unmatched = 0.0
+        self._late = LateSearch(self._group)
 
     def start(self) -> None:
         """Begins."""
@@ -243,7 +238,7 @@ class Watch:
                     self._group.look_again()  # another process has written the job meanwhile
                 if job.cached_status == statuses.RESULTS_READY:
                     self._fetch(record.id)
-        self._note_unmatched(active)
+        self._note_late(active)
 
     def _released(self, job: Job, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""
@@ -258,21 +253,16 @@ class Watch:
                 return True
         return False
 
-    def _note_unmatched(self, active: list[Job]) -> None:
+    def _note_late(self, active: list[Job]) -> None:
         """Says once for each submission that no machine has taken a job for long."""
         limit = self._runtime.settings.late_match
-        if not limit or self._ends() or time.monotonic() < self._next_unmatched:
+        if not limit or self._ends():
             return
-        candidates = [job for job in active if _may_be_unmatched(job.handle.record, limit)]
-        waited = self._group.unmatched(candidates[:_UNMATCHED])
-        late = [job for job in candidates[:_UNMATCHED] if waited.get(job.handle.record.id, 0.0) >= limit]
-        for job in late:
+        for job, seconds in self._late.late(active, limit):
             if self._ends():
                 return
             with self._alone(job):
-                job.handle.update(_unmatched(waited[job.handle.record.id]))
-        if not late:  # else others may wait for their turn
-            self._next_unmatched = time.monotonic() + min(_RELEASED, limit)
+                job.handle.update(is_late(seconds))
 
     def _tell(self, why: str, *, reachable: bool) -> None:
         """Sends an event to Prefect, in a thread of the pool: this one does not wait."""
@@ -351,36 +341,6 @@ class Watch:
                 backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
                 self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
             self._fetching.discard(job_id)
-
-
-def _may_be_unmatched(record: JobRecord, limit: float) -> bool:
-    """Whether a job, as last known, has waited for its first machine for so long."""
-    state = record.state
-    if state.status != statuses.SUBMITTED or state.has_run or state.execute_time is None:
-        return False
-    noted = record.noted
-    if noted.late_match == state.attempt or noted.unreachable_since is not None:
-        return False
-    return (clock.now() - state.execute_time).total_seconds() >= limit
-
-
-def _unmatched(seconds: float) -> Callable[[JobRecord], Change | None]:
-    """The change that says that no machine has taken a job for so long."""
-
-    def change(fresh: JobRecord) -> Change | None:
-        if not _may_be_unmatched(fresh, 0.0):
-            return None
-        state = fresh.state
-        text = f"{state.status_message} No machine has taken it for {seconds / 60:.0f} min.".lstrip()
-        return changes.change_for(
-            fresh,
-            News(Source.SCHEDULER, None, text, attempt=state.attempt),
-            native={LATE: state.attempt},
-            messages=((logging.WARNING, text),),
-            happened=(Happened(LATE_MATCH, {"waited_seconds": round(seconds)}),),
-        )
-
-    return change
 
 
 def _emit(event: dict[str, Any]) -> None:
