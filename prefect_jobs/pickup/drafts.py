@@ -38,6 +38,30 @@ class Draft:
     #: The lease under which the run is picked up.
     lease: str = ""
 
+    def save(self) -> None:
+        """Saves the job, with its nodes.
+
+        Raises:
+            BadRun: a value cannot be stored.
+        """
+        try:
+            self.job.handle.save()
+            self.job.engine.save_parts()
+        except PrefectJobsError:
+            raise
+        except Exception as error:  # a type of a user may raise anything
+            raise BadRun(f"It cannot become a job: {error or type(error).__name__}") from error
+
+    def executed(self) -> Exception | None:
+        """Submits the job; returns the error if there is one."""
+        try:
+            self.job.execute(*self.work)
+        except DatabaseError:
+            raise
+        except Exception as error:  # a type of a user may raise anything
+            return error
+        return None
+
 
 def draft(
     runtime: Runtime, offer: Offer, served: Served, schedule: ScheduleRecord | None, worker: str | None = None

@@ -18,6 +18,7 @@ from prefect_jobs.jobs import submission, submission_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.pickup.drafts import BadRun, Draft, draft
 from prefect_jobs.pickup.judging import Judging
+from prefect_jobs.pickup.late_claims import LateClaims
 from prefect_jobs.pickup.served import Deployments, Served
 from prefect_jobs.projection.offers import CLAIMED_AT_ONCE, Offer
 from prefect_jobs.projection.prefect_api import KEY, PrefectApi, PrefectAway
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 #: Seconds after which a run counts as left behind, if its process does not renew the lease.
 LEASE = 45.0
 _PREFIX = "prefect-pickup:"
-#: Seconds until it is found out how far a pick-up was that Prefect, which was busy, has refused.
-_SOON = 1.0
+#: Seconds until it is found out how far a pick-up was: Prefect, which was busy, has refused it; it has not answered.
+_REFUSED, _UNANSWERED = 1.0, 10.0
 #: Seconds until a submission that reached no scheduler is tried again: the first and the longest pause.
 PAUSES = (2.0, 60.0)
 
@@ -61,6 +62,7 @@ class PickUp:
         self._owner = uuid.uuid4().hex
         self._judging = Judging(runtime.store, deployments, self._owner)
         self._claim = str(uuid.uuid4())
+        self._late = LateClaims(self._claim)
         self._lock = threading.Lock()
         #: The leases of runs that are being picked up here.
         self._held: set[str] = set()
@@ -124,13 +126,15 @@ class PickUp:
             kept = self._noted([each for each in drafts if each.offer.run_id in claims], claims)
         except PrefectAway as error:
             self._let_go(names.values())
-            if error.busy:
-                # It has answered, so no request is under way: go_on() need not wait until it is done.
-                store.claim_leases(list(names.values()), self._owner, _SOON)
+            if not error.busy:
+                self._late.unanswered(names)
+            # go_on() finds out how far this was: it need not wait for the end of the leases.
+            store.claim_leases(list(names.values()), self._owner, _REFUSED if error.busy else _UNANSWERED)
             raise
         except BaseException:
             self._let_go(names.values())  # the leases expire, and go_on() finds out how far this was
             raise
+        self._late.settled(claims)
         left = [name for run_id, name in names.items() if run_id not in claims]
         self._let_go(left)
         store.release_leases(left, self._owner)
@@ -145,7 +149,7 @@ class PickUp:
         for offer in offers:
             try:
                 each = self._draft(offer, served[offer.deployment_id], self._claim)
-                _save(each)
+                each.save()
             except BadRun as error:
                 log.warning("Run %s cannot become a job: %s", offer.run_id, error)
                 refused += len(api.set_waiting([offer.run_id], Face("FAILED", "Failed", str(error))))
@@ -198,7 +202,7 @@ class PickUp:
         with self._lock:
             self._held.add(each.lease)
         self._runtime.store.claim_lease(each.lease, self._owner, LEASE)
-        _save(each)
+        each.save()
         self._begin(self._submit, [each])
         return each.job.handle.record.id
 
@@ -215,7 +219,7 @@ class PickUp:
             submission_many.execute_many([each.job for each in going if not each.work], report)
             for each in going:
                 if each.work:
-                    self._submitted(each, _executed(each))
+                    self._submitted(each, each.executed())
         finally:
             # Where the database fails, the leases expire, and go_on() finds out how far this was.
             self._let_go([each.lease for each in drafts])
@@ -276,26 +280,35 @@ class PickUp:
         Raises:
             PrefectAway: Prefect does not answer; the leases stay.
         """
-        store = self._runtime.store
-        for name, _ in store.ended_leases(_PREFIX):
+        for run_id in self._late.carried_out(api):
+            self._go_on(api, _lease_name(run_id, self._claim))
+        for name, _ in self._runtime.store.ended_leases(_PREFIX):
             with self._lock:
                 if name in self._held:
                     continue
-            if not store.claim_lease(name, self._owner, LEASE):
-                continue
-            run_id, _, claim = name.removeprefix(_PREFIX).partition(":")
-            try:
-                again = self._left_behind(api, run_id, claim)
-            except SchedulerConnectionError as error:
-                log.info("Run %s is picked up later: %s", run_id, error)
-                continue  # the lease stays, and expires again
-            if again is None:
-                store.release_lease(name, self._owner)
-                self._pauses.pop(name, None)
-                continue
-            with self._lock:
-                self._held.add(name)
-            self._begin(self._submit, [again])
+            self._go_on(api, name)
+
+    def _go_on(self, api: PrefectApi, name: str) -> None:
+        store = self._runtime.store
+        if not store.claim_lease(name, self._owner, LEASE):
+            return
+        run_id, _, claim = name.removeprefix(_PREFIX).partition(":")
+        try:
+            again = self._left_behind(api, run_id, claim)
+        except SchedulerConnectionError as error:
+            log.info("Run %s is picked up later: %s", run_id, error)
+            return  # the lease stays, and expires again
+        except PrefectAway:
+            store.claim_lease(name, self._owner, _REFUSED)
+            raise
+        if again is None:
+            store.release_lease(name, self._owner)
+            self._pauses.pop(name, None)
+            return
+        self._late.settled([run_id])
+        with self._lock:
+            self._held.add(name)
+        self._begin(self._submit, [again])
 
     def _left_behind(self, api: PrefectApi, run_id: str, claim: str) -> Draft | None:
         """A run's job that must be submitted; ``None``: nothing is to be done, or it is offered again.
@@ -323,7 +336,7 @@ class PickUp:
             else:
                 if record is not None:
                     store.drop_unsubmitted(record.id)  # its parts may be missing
-                _save(each)
+                each.save()
         except BadRun as error:
             log.warning("Run %s cannot become a job: %s", run_id, error)
             if record is not None and begun:
@@ -346,32 +359,6 @@ class PickUp:
 
 def _lease_name(run_id: str, claim: str) -> str:
     return f"{_PREFIX}{run_id}:{claim}"
-
-
-def _save(each: Draft) -> None:
-    """Saves a job, with its nodes.
-
-    Raises:
-        BadRun: a value cannot be stored.
-    """
-    try:
-        each.job.handle.save()
-        each.job.engine.save_parts()
-    except PrefectJobsError:
-        raise
-    except Exception as error:  # a type of a user may raise anything
-        raise BadRun(f"It cannot become a job: {error or type(error).__name__}") from error
-
-
-def _executed(each: Draft) -> Exception | None:
-    """Submits a job; returns the error if there is one."""
-    try:
-        each.job.execute(*each.work)
-    except DatabaseError:
-        raise
-    except Exception as error:  # a type of a user may raise anything
-        return error
-    return None
 
 
 def _noting(claim: Claim) -> Callable[[JobRecord], Change]:

@@ -213,3 +213,41 @@ def test_a_server_that_is_busy_at_the_claim_is_asked_again_soon(
         eventually(submitted, "its job is submitted", pickup.LEASE / 2)
         ends(prefect_view, run, "COMPLETED")
     assert len(refused) == 2 and len(manager.list_jobs()) == 2
+
+
+@pytest.mark.parametrize("carried_out", ["at once", "after it was given up"])
+def test_a_claim_without_an_answer(
+    manager: JobManager,
+    alice: CondorScheduler,
+    prefect_view: PrefectView,
+    deployed: Callable[[str], str],
+    press_run: Press,
+    monkeypatch: pytest.MonkeyPatch,
+    carried_out: str,
+) -> None:
+    # given a server that does not answer the first claim in time, and carries it out
+    send, claims = httpx.HTTPTransport.handle_request, list[httpx.Request]()
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if "bulk_set_state" in request.url.path and b"The job is being submitted." in request.read():
+            claims.append(request)
+            if len(claims) == 1:
+                if carried_out == "at once":
+                    send(self, request).close()
+                raise httpx.ReadTimeout("The test lets the time pass.", request=request)
+            if len(claims) == 2 and carried_out != "at once":
+                send(self, claims[0]).close()
+        return send(self, request)
+
+    monkeypatch.setattr(pickup, "_UNANSWERED", 0.5)
+    deployment = deployed("CONDOR")
+    given = {"name": "unanswered", "executable": "/bin/true", "scheduler": alice.name, "app": "test_app"}
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    with running(Monitor()):
+        run = press_run(deployment, {**given, "attributes": ATTRIBUTES})
+        # then it is one job, long before the lease on its pick-up would end
+        submitted = lambda: manager.list_jobs(filters={"flow_run_id": run, "execute_time__isnull": False})  # noqa: E731
+        eventually(submitted, "its job is submitted", pickup.LEASE / 2)
+        ends(prefect_view, run, "COMPLETED")
+    assert len(claims) == (1 if carried_out == "at once" else 2)
+    assert [job.handle.record.state.attempt for job in manager.list_jobs(filters={"flow_run_id": run})] == [1]
