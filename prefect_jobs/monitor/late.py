@@ -28,7 +28,7 @@ class LateSearch:
         self._last = 0
 
     def late(self, jobs: Sequence[Job], limit: float) -> Iterator[tuple[Job, float]]:
-        """Those that have waited for so many seconds, and how long; each submission is to be told of once.
+        """Those that have waited for so many seconds, and how long; say so once for each submission.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.

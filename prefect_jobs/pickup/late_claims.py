@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prefect_jobs.projection.prefect_api import PrefectApi
 
-#: Seconds for which such a claim is looked for, and seconds between two looks.
+#: Seconds for which such a claim is checked, and seconds between two checks.
 WATCHED, PAUSE = 900.0, 10.0
 
 
@@ -19,7 +19,7 @@ class LateClaims:
             claim: the id of the claims.
         """
         self._claim = claim
-        #: Run → until when it is looked at; all times are monotonic.
+        #: Run → until when it is checked; all times are monotonic.
         self._until: dict[str, float] = {}
         self._next = 0.0
 
