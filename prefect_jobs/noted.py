@@ -39,6 +39,8 @@ DASHBOARD = "dashboard"
 CLUSTER = "cluster"
 #: Where the result is kept; see :meth:`prefect_jobs.jobs.ports.Results.keep`.
 RESULT = "result"
+#: Within it, the place of the result of the work, which that of the results function has replaced.
+REPLACED = "replaced"
 #: The procs of a job at HTCondor, and the state of one that is held.
 PROCS, HELD = "procs", "Held"
 #: Number of events that are kept.

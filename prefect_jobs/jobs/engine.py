@@ -201,6 +201,14 @@ class Engine:
         result is ``None``."""
         return False
 
+    def keep_returned(self, value: Any) -> dict[str, Any]:
+        """Stores what ``process_results_function`` returned, where that becomes the job's result.
+
+        Returns:
+            What is noted of it, together with the job's outcome.
+        """
+        return {}
+
     def release(self) -> None:
         """Removes what was kept at the scheduler until the results were processed."""
 

@@ -60,9 +60,15 @@ class JobFields(CustomStatuses):
         self.handle.drafts.extended_properties = value
 
     @property
-    def process_results_function(self) -> str | None:
-        """The dotted path of the function that is called with the results, once per completion."""
-        return self.handle.drafts.process_results_function
+    def process_results_function(self) -> Callable[..., Any] | None:
+        """The function that is called with the results, once per completion; set as a function or its dotted path.
+        What it returns, if that is not ``None``, becomes the result of a Dask job.
+
+        Raises:
+            ValueError: it cannot be imported: when it is set, or, in another process, when it is read.
+        """
+        path = self.handle.drafts.process_results_function
+        return None if path is None else hooks.import_function(path)
 
     @process_results_function.setter
     def process_results_function(self, function: Callable[..., Any] | str | None) -> None:

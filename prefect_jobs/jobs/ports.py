@@ -87,8 +87,8 @@ class Results(Protocol):
         """A lease that is renewed while the context lasts: true if no other process handles the job's results."""
         ...
 
-    def keep(self, job_id: int, data: bytes) -> dict[str, Any]:
-        """Stores a result, in SQL or, if it is large, in Prefect's result storage.
+    def keep(self, job_id: int, data: bytes, kind: str = "result") -> dict[str, Any]:
+        """Stores a result, in SQL or, if it is large, in Prefect's result storage; it replaces one of that kind.
 
         Returns:
             Its place, for :meth:`read` and :meth:`drop`.

@@ -72,19 +72,24 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
     """Calls the user's function, and gives the job its outcome."""
     handle = job.handle
     outcome = handle.record.noted.outcome or Outcome(statuses.COMPLETE)
-    status, message = outcome.status, outcome.message
+    status, message, native = outcome.status, outcome.message, fetched.native
     path = handle.record.process_results_function
     if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
         given = fetched.result if job.engine.gives_result or fetched.result is not None else job
+        kept = "the outputs are kept" if job.engine.keeps_results else "the result is not kept (forget=True)"
+        problem = f"The results function {path} failed; {kept}"
         try:
-            handle.run_hook(hooks.import_function(path), given)
-        except Exception as error:  # of the user's function
+            returned = handle.run_hook(hooks.import_function(path), given).value
+            if returned is not None:
+                problem = f"What the results function {path} returned could not be stored; {kept}"
+                # Noted with the outcome: until then another process would call the function with what was fetched.
+                native = {**native, **job.engine.keep_returned(returned)}
+        except Exception as error:  # of the user's function, or of what it returned
             status = statuses.ERROR
-            kept = "the outputs are kept" if job.engine.keeps_results else "the result is not kept (forget=True)"
-            message = _with_traceback(f"The results function {path} failed; {kept}", error)
+            message = _with_traceback(problem, error)
     message = " ".join(filter(None, (message, fetched.note)))
     event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=outcome.ended)
-    handle.apply(event, native=fetched.native, messages=fetched.messages, nodes=fetched.nodes)
+    handle.apply(event, native=native, messages=fetched.messages, nodes=fetched.nodes)
 
 
 def _release(job: AnyJob) -> None:

@@ -39,7 +39,7 @@ def details(job: Job) -> dict[str, Any]:
         "completion_time": job.completion_time,
         "last_status_update": job.last_status_update,
         "extended_properties": job.extended_properties,
-        "process_results_function": job.process_results_function,
+        "process_results_function": job.handle.drafts.process_results_function,
         **{name: getattr(job, name, None) for name in _OF_TYPES},
         "nodes": _nodes(job),
         "flow_run_url": job.flow_run_url,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from prefect_jobs.errors import ResultUnavailable
 from prefect_jobs.jobs.observation import OutputsNotFetched
+from prefect_jobs.noted import REPLACED, RESULT
 from prefect_jobs.projection import result_storage
 from prefect_jobs.runtime.prefect import PrefectAccess
 from prefect_jobs.store import Store
@@ -18,7 +19,6 @@ T = TypeVar("T")
 
 #: Seconds for which a lease on results holds without being renewed.
 LEASE = 60.0
-_BLOB = "result"
 
 
 class ResultKeeper:
@@ -48,17 +48,17 @@ class ResultKeeper:
         finally:
             self._store.release_results(job_id, owner)
 
-    def keep(self, job_id: int, data: bytes) -> dict[str, Any]:
-        """Stores a result; returns its place.
+    def keep(self, job_id: int, data: bytes, kind: str = RESULT) -> dict[str, Any]:
+        """Stores a result, and replaces one of that kind; returns its place.
 
         Raises:
             OutputsNotFetched: the storage does not accept it now.
         """
         if len(data) <= self._size_limit:
-            self._store.put_blob(job_id, _BLOB, data)
-            return {"where": "sql", "bytes": len(data)}
-        # One name for each job: the result of an earlier try or submission is overwritten.
-        path = f"prefect-jobs-{self._store.identity}-{job_id}"
+            self._store.put_blob(job_id, kind, data)
+            return {"where": "sql", "kind": kind, "bytes": len(data)}
+        # One name for each job and kind: the result of an earlier try or submission is overwritten.
+        path = f"prefect-jobs-{self._store.identity}-{job_id}" + ("" if kind == RESULT else f"-{kind}")
         try:
             block, folder = result_storage.configured()
             storage = block or self._prefect.ask(result_storage.of_server) or folder
@@ -74,7 +74,7 @@ class ResultKeeper:
             ResultUnavailable: its storage cannot be read now.
         """
         if kept["where"] == "sql":
-            return self._store.get_blob(job_id, _BLOB)
+            return self._store.get_blob(job_id, str(kept.get("kind", RESULT)))
         storage, path = str(kept["storage"]), str(kept["path"])
         try:
             return _without_loop(lambda: result_storage.read(storage, path))
@@ -86,14 +86,15 @@ class ResultKeeper:
     def drop(self, job_id: int, kept: Mapping[str, Any]) -> None:
         """Removes a result."""
         if kept["where"] == "sql":
-            self._store.delete_blob(job_id, _BLOB)
+            self._store.delete_blob(job_id, str(kept.get("kind", RESULT)))
         else:
             result_storage.delete(str(kept["storage"]), str(kept["path"]))
 
     def forget(self, job_id: int, kept: Mapping[str, Any]) -> None:
         """Removes the remaining result of a deleted job: what was in SQL was deleted with the job."""
-        if kept.get("where") == "prefect":
-            self.drop(job_id, kept)
+        for place in (kept, kept.get(REPLACED) or {}):
+            if place.get("where") == "prefect":
+                self.drop(job_id, place)
 
     def put_blob(self, job_id: int, kind: str, data: bytes) -> None:
         """Stores bytes of a job."""

@@ -267,6 +267,7 @@ class FakeDaskEngine(DaskEngine):
 
     def release(self) -> None:
         """Forgets the result."""
+        self._drop_replaced()
         self.handle.apply(None, native=encode_dask(released=True))
 
     def stop(self) -> str:
@@ -288,6 +289,7 @@ class FakeDaskEngine(DaskEngine):
     def clean_up(self) -> None:
         """Forgets the work."""
         self.stage.forget(self)
+        self._drop_replaced()
         if self.state.result:
             self.handle.backend.results.drop(self.handle.record.id, self.state.result)
 

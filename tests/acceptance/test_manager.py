@@ -110,7 +110,7 @@ def test_what_is_read_only_cannot_be_set(manager: JobManager) -> None:
 
 def test_a_results_function_must_be_importable(manager: JobManager) -> None:
     job = manager.create_job("x", "alice", job_type="BASIC", process_results_function=coffee.note)
-    assert job.process_results_function == f"{coffee.__name__}.note"
+    assert job.process_results_function is coffee.note
     for bad in (lambda job: None, "no.such.module", "prefect_jobs.nothing", "nodots"):
         with pytest.raises(ValueError, match=r"import|function|dotted|lambda"):
             job.process_results_function = bad

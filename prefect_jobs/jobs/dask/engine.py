@@ -22,6 +22,7 @@ from prefect_jobs.jobs.observation import (
     Submitted,
     TransientSubmissionError,
 )
+from prefect_jobs.noted import REPLACED
 from prefect_jobs.schedulers.connections import dask_client, forget_submission
 from prefect_jobs.schedulers.dask import connection, values, work
 from prefect_jobs.schedulers.dask.client import DaskClient
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Kind of the blob with the work, for submitting it again.
 GRAPH = "graph"
+#: Kind of the blob with what the results function returned.
+_RETURNED = "returned"
 #: A larger graph is not kept, so the job cannot be submitted again by itself.
 GRAPH_LIMIT = 10 * 1024 * 1024
 #: Seconds until the next poll if the work continues after the scheduler reported its end: a result was lost with its
@@ -288,6 +291,13 @@ class DaskEngine(Engine):
         mine = News(Source.RESULTS, None, attempt=self.handle.record.state.attempt)
         self.handle.apply(mine, native=encode(result=kept))
 
+    def keep_returned(self, value: Any) -> dict[str, Any]:
+        """As :meth:`Engine.keep_returned`: it replaces the result of the work."""
+        if self.forget:
+            return {}
+        kept = self.handle.backend.results.keep(self.handle.record.id, values.result_to_bytes(value), _RETURNED)
+        return encode(result={**kept, REPLACED: self.state.result})
+
     def _read_again(self) -> Any:
         """The result that was kept by a process that died before it ended the job."""
         try:
@@ -318,6 +328,7 @@ class DaskEngine(Engine):
 
     def release(self) -> None:
         """Makes the cluster forget the work, after its result is kept and the results function has returned."""
+        self._drop_replaced()
         given_up = self.state.futures and self.handle.status.text == statuses.ERROR
         try:
             self.client().release(self.handle.token, self.state.count)
@@ -326,6 +337,12 @@ class DaskEngine(Engine):
             return
         if not given_up:
             self.handle.apply(None, native=encode(released=True))
+
+    def _drop_replaced(self) -> None:
+        """Removes the result of the work, if that of the results function has replaced it."""
+        replaced = (self.state.result or {}).get(REPLACED)
+        if replaced:
+            self.handle.backend.results.drop(self.handle.record.id, replaced)
 
     def clean_up(self) -> None:
         """Cancels the work on the cluster, and removes the result."""
@@ -337,4 +354,5 @@ class DaskEngine(Engine):
             else:
                 client.cancel(self.handle.token, state.count, given=False)
         if state.result:
+            self._drop_replaced()
             self.handle.backend.results.drop(self.handle.record.id, state.result)
