@@ -257,12 +257,22 @@ def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "prefect.db"
 
 
+#: Settings of the servers: what no test is about costs none of the time that the tests share.
+_PROFILE = """active = "tests"
+[profiles.tests]
+PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED = "false"
+PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS = "60"
+PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS = "60"
+"""
+
+
 @pytest.fixture(scope="session")
 def prefect_server(prefect_template: Path) -> Iterator[PrefectServerInfo]:
     """A real Prefect server that is up, with a database of its own; Prefect in this process talks to it."""
     port = urlsplit(os.environ["PREFECT_API_URL"]).port
     with tempfile.TemporaryDirectory(prefix="prefect-server-") as folder:
         shutil.copy(prefect_template, folder)
+        (Path(folder) / "profiles.toml").write_text(_PROFILE)
         server = LocalPrefectServer(Path(folder))
         try:
             info = server.up(port=port)
