@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_jobs.errors import LocalPartError, SchedulerConnectionError
 from prefect_jobs.local import temporary_server
+from prefect_jobs.prefect_settings import tls_context, without_retries
 
 #: What Prefect answers while it is busy; on SQLite also while its database is locked.
 _BUSY = (429, 503)
@@ -40,7 +40,7 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
     async def asked() -> T:
         pause = _PAUSES[0]
         # Prefect's own retries exceed the timeout.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        with without_retries():
             while True:
                 try:
                     return await question()
@@ -78,7 +78,7 @@ def ask_prefect(question: Callable[[], Awaitable[T]], what: str, timeout: float 
 
 def client_of_prefect() -> PrefectClient:
     """A client that does not sleep for seconds while Prefect is busy: :func:`ask_prefect` repeats the request."""
-    return get_client(httpx_settings={"event_hooks": {"response": [_at_once]}})
+    return get_client(httpx_settings={"event_hooks": {"response": [_at_once]}, "verify": tls_context()})
 
 
 async def _at_once(response: httpx.Response) -> None:

@@ -224,7 +224,7 @@ class _Patient(httpx.HTTPTransport):
 
 def prefect_http(api_url: str) -> httpx.Client:
     """A client for what people and Prefect's UI do."""
-    return httpx.Client(base_url=api_url, timeout=60, transport=_Patient())
+    return httpx.Client(base_url=api_url, timeout=60, transport=_Patient(verify=False))
 
 
 @contextlib.contextmanager

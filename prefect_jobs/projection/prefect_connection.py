@@ -11,10 +11,10 @@ import httpx
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import LocalPartError, PrefectJobsError
 from prefect_jobs.local import temporary_server
+from prefect_jobs.prefect_settings import tls_context, without_retries
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.settings import Settings
 
 T = TypeVar("T")
 
@@ -64,8 +64,6 @@ class PrefectConnection:
 
     def __init__(self) -> None:
         self._client: SyncPrefectClient | None = None
-        #: The settings of the last call, and ours that are derived from them.
-        self._settings: tuple[Settings, Settings] | None = None
 
     def close(self) -> None:
         """Closes the connection."""
@@ -77,7 +75,7 @@ class PrefectConnection:
     def _calling(self) -> Iterator["SyncPrefectClient"]:
         from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-        with self._without_retries():
+        with without_retries():
             try:
                 yield self._opened()
             except ObjectNotFound as error:
@@ -93,20 +91,6 @@ class PrefectConnection:
                 self.close()
                 raise PrefectAway(f"Prefect's API cannot be reached: {error or type(error).__name__}") from error
 
-    @contextmanager
-    def _without_retries(self) -> Iterator[None]:
-        """Disables Prefect's own retries, which sleep for minutes; ours are made later, in the background."""
-        from prefect.context import SettingsContext, get_settings_context
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
-
-        present = get_settings_context()
-        if self._settings is None or self._settings[0] is not present.settings:
-            # Creating settings takes longer than a call.
-            changed = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
-            self._settings = present.settings, changed
-        with SettingsContext(profile=present.profile, settings=self._settings[1]):
-            yield
-
     def _opened(self) -> "SyncPrefectClient":
         if self._client is None:
             from prefect.client.orchestration import get_client
@@ -115,7 +99,8 @@ class PrefectConnection:
                 temporary_server.ensure()
             except LocalPartError as error:
                 raise PrefectAway(str(error)) from error
-            httpx_settings = {"timeout": REQUEST_TIMEOUT, "event_hooks": {"response": [_at_once]}}
+            hooks = {"response": [_at_once]}
+            httpx_settings = {"timeout": REQUEST_TIMEOUT, "event_hooks": hooks, "verify": tls_context()}
             client = get_client(sync_client=True, httpx_settings=httpx_settings)
             client.__enter__()
             self._client = client
