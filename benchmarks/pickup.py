@@ -87,20 +87,52 @@ def _many(given: Parts, api: httpx.Client, counting: Proxy, pid: int, deployment
             detail=told,
         )
     )
-    whole = psutil.Process(pid)
-    family = [whole, *whole.children(recursive=True)]
-    memory = [each.memory_info().rss / 2**20 for each in family]
-    parts = ", ".join(f"{one:.0f}" for one in memory)
+    memory = _memory(pid)
     found.append(
         Row(
             f"{what}, waiting: resident memory of the monitor and its processes",
             sum(memory),
             "MiB",
             target=300 * 1e6 / 2**20,
-            detail=f"{len(family)} processes: {parts} MiB",
+            detail=_processes(memory),
         )
     )
     return found
+
+
+def _memory(pid: int) -> list[float]:
+    """The resident memory of a process and of those that it has started, in MiB."""
+    whole = psutil.Process(pid)
+    return [each.memory_info().rss / 2**20 for each in [whole, *whole.children(recursive=True)]]
+
+
+def _processes(memory: list[float]) -> str:
+    return f"{len(memory)} processes: {', '.join(f'{one:.0f}' for one in memory)} MiB"
+
+
+def runs_of_a_pool(given: Parts) -> list[Row]:
+    """Runs of a deployment with a work pool of our type, whose worker has a monitor in its process."""
+    deployment, number = _deployment(given), RUNS // 5
+    with (
+        httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=60) as api,
+        _worker(api, deployment, "prefect-jobs") as process,
+    ):
+        _made(api, deployment, 1)
+        _submitted(given, 1)
+        began = time.monotonic()
+        _made(api, deployment, number)
+        made = time.monotonic() - began
+        _submitted(given, number + 1)
+        taken = time.monotonic() - began
+        _shown(given)
+        memory = _memory(process.pid)
+        _remove(given)
+    what = f"{number} runs of a pool, by a worker of our type"
+    return [
+        Row(f"{what}, until their jobs are in the queue", taken, detail=f"Prefect had made them in {made:.1f} s"),
+        Row(f"{what}, waiting: resident memory of the worker, its monitor and their processes", sum(memory), "MiB",
+            target=300 * 1e6 / 2**20, detail=_processes(memory)),
+    ]  # fmt: skip
 
 
 def runs_by_processes(given: Parts) -> list[Row]:
@@ -108,7 +140,7 @@ def runs_by_processes(given: Parts) -> list[Row]:
     deployment = _deployment(given)
     with (
         httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=60) as api,
-        _worker(api, deployment) as process,
+        _worker(api, deployment, "process") as process,
     ):
         began = time.monotonic()
         _made(api, deployment, PROCESSES)
@@ -128,10 +160,11 @@ def runs_by_processes(given: Parts) -> list[Row]:
 
 
 @contextmanager
-def _worker(api: httpx.Client, deployment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    _asked(api, "POST", "/work_pools/", {"name": "processes", "type": "process"})
-    _asked(api, "PATCH", f"/deployments/{deployment}", {"work_pool_name": "processes"})
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", "processes"]
+def _worker(api: httpx.Client, deployment: str, kind: str) -> Iterator["subprocess.Popen[bytes]"]:
+    pool = f"of {kind}"
+    _asked(api, "POST", "/work_pools/", {"name": pool, "type": kind, "base_job_template": _template(kind)})
+    _asked(api, "PATCH", f"/deployments/{deployment}", {"work_pool_name": pool})
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", kind, "--pool", pool]
     with TemporaryDirectory(prefix="pj-bench-") as folder:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -140,6 +173,14 @@ def _worker(api: httpx.Client, deployment: str) -> Iterator["subprocess.Popen[by
             process.kill()  # started in the background of a shell, it would ignore SIGTERM; nothing of it is needed
             process.wait(30)
             _asked(api, "PATCH", f"/deployments/{deployment}", {"work_pool_name": None})
+
+
+def _template(kind: str) -> dict[str, Any]:
+    from prefect.workers.base import BaseWorker
+
+    found = BaseWorker.get_worker_class_from_type(kind)
+    assert found is not None  # noqa: S101
+    return dict(found.get_default_base_job_template())
 
 
 def _deployment(given: Parts) -> str:
@@ -194,4 +235,4 @@ def _shown(given: Parts) -> None:
         time.sleep(0.2)
 
 
-BENCHMARKS: list[Callable[[Parts], list[Row]]] = [runs, runs_by_processes]
+BENCHMARKS: list[Callable[[Parts], list[Row]]] = [runs, runs_of_a_pool, runs_by_processes]
