@@ -319,6 +319,14 @@ def test_scripts_are_copies_that_can_be_executed_also_of_nodes_that_run_nothing_
     assert not (site.stage / "dag/B/B.sub").exists()
 
 
+@pytest.mark.parametrize("name", ["check.sh", "../check.sh"])
+def test_a_script_may_be_one_of_the_input_files_of_its_node(site: Site, name: str) -> None:
+    site.files("in.0", "far/check.sh", "far/other.sh")
+    site.send(job("A", pre_script=name, post_script="in.0", files=[Path("far/other.sh"), Path("far/check.sh")]))
+    lines = [line.split() for line in (site.stage / "dag/workflow.dag").read_text().splitlines() if "SCRIPT" in line]
+    assert [(site.stage / "dag" / line[2] / line[3]).read_text() for line in lines] == ["far/check.sh", "in.0"]
+
+
 @pytest.mark.parametrize("kind", ["SUBDAG", "SPLICE"])
 def test_a_dag_in_the_dag_comes_with_what_it_names(site: Site, kind: str) -> None:
     # given

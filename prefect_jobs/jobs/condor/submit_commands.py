@@ -1,8 +1,12 @@
 """The submit commands of a job, or of a node of a workflow."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
+from uuid import UUID
 
 from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.schedulers.condor.submit import description
@@ -29,15 +33,12 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in dict(given.get("attributes") or {}).items():
         if value is None:
             continue  # not set
-        description.check_command(name, value)
         attributes[name] = plain(value)
-    files = given.get("remote_input_files") or ()
-    if isinstance(files, str | os.PathLike):
-        files = (files,)
+        description.check_command(name, attributes[name])
     return {
         "attributes": attributes,
         "condorpy_template_name": template,
-        "remote_input_files": [os.fspath(item) for item in files],
+        "remote_input_files": files_of(given.get("remote_input_files") or ()),
         "num_jobs": count_of(given.get("num_jobs", 1)),
         local_files.FOLDER: local_files.here(),
     }
@@ -67,10 +68,11 @@ class SubmitCommands:
         if value is None:
             self.attributes.pop(existing or name, None)
             return
-        description.check_command(name, value)
+        written = plain(value)
+        description.check_command(name, written)
         if existing is not None:
             del self.attributes[existing]
-        self.attributes[name] = plain(value)
+        self.attributes[name] = written
 
     def get_attribute(self, name: str) -> Any:
         """The value of a submit command as set; ``None`` if it is not set."""
@@ -98,7 +100,7 @@ class SubmitCommands:
 
     @remote_input_files.setter
     def remote_input_files(self, files: Sequence[str | os.PathLike[str]]) -> None:
-        self.spec["remote_input_files"] = [os.fspath(item) for item in files]
+        self.spec["remote_input_files"] = files_of(files)
 
 
 class SpecView(SubmitCommands):
@@ -124,12 +126,27 @@ def count_of(value: Any) -> int:
     return value
 
 
+def files_of(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The paths of local files, one or several; blank ones are dropped."""
+    found = [given] if isinstance(given, str | os.PathLike) else given
+    return [path for path in (os.fspath(each) for each in found) if path.strip()]
+
+
 def plain(value: Any) -> Any:
-    """A value in the form in which JSON keeps it."""
+    """A value in the form in which JSON keeps it: what is a text to people (a UUID, a Path, a Decimal, a date) becomes
+    one, and numbers of other libraries become Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if isinstance(value, UUID | Decimal | date):
+        return str(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
     return os.fspath(value) if isinstance(value, os.PathLike) else value

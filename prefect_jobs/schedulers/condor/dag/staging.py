@@ -70,9 +70,8 @@ def stage(request: DagRequest) -> None:
             _stage_inner_dag(node, folder, places)
         for which, script in (("PRE", node.pre_script), ("POST", node.post_script)):
             if script:
-                scripts[node.name, which] = _up(node) + shelf.script(
-                    script, places, f"{which} script of the {node.title}"
-                )
+                what = f"{which} script of the {node.title}"
+                scripts[node.name, which] = _up(node) + shelf.script(script, node.remote_input_files, places, what)
     _stage_earlier(request, root)
     (root / DAG_NAME).write_text(write_dag(request.nodes, request.max_jobs, scripts))
 
@@ -198,9 +197,13 @@ class _Shelf:
         _link(path, self._folder / str(number) / path.relative_to(source))
         return f"{INPUTS}/{number}"
 
-    def script(self, given: str, places: Sequence[Path], what: str) -> str:
-        """Copies a script, so that it is executable whatever its permissions on this machine."""
-        path = next((place / given for place in places if (place / given).is_file()), None)
+    def script(self, given: str, named: Sequence[str], places: Sequence[Path], what: str) -> str:
+        """Copies a script, so that it is executable whatever its permissions on this machine. It may be one of the
+        ``named`` input files, by its base name."""
+        wanted = PurePosixPath(given)
+        same = named if str(wanted.parent) in (".", "..") else ()
+        names = [given, *(each for each in same if PurePosixPath(each).name == wanted.name)]
+        path = next((place / name for name in names for place in places if (place / name).is_file()), None)
         if path is None:
             raise DescriptionError(f"The {what}, {given!r}, does not exist. Looked in: {', '.join(map(str, places))}.")
         source = path.absolute().parent / ".scripts"  # separate from data of the same folder: a copy, not a link

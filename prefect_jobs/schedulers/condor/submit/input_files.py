@@ -29,7 +29,7 @@ def items(given: Any) -> list[str]:
     if isinstance(given, Iterable) and not isinstance(given, bytes | Mapping):
         found = [os.fspath(item) if isinstance(item, str | os.PathLike) else item for item in given]
         if all(isinstance(item, str) for item in found):
-            return found
+            return [item for item in found if item.strip()]  # an unset field of a form is no file
     raise DescriptionError(f"A list of files is needed, not {given!r}.")
 
 
