@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled
 
 from prefect_jobs import arguments, statuses
+from prefect_jobs.acting import PREFECT, acting
 from prefect_jobs.app import App
 from prefect_jobs.errors import JobStateError, PrefectJobsError, SubmissionError
 from prefect_jobs.jobs import registry, steering, submission
@@ -151,10 +152,11 @@ def _submit(job: Job, submit: Callable[[Job], None], deadline: float | None) -> 
 
 
 def _resubmit(job: Job) -> None:
-    if job.cached_status == statuses.PENDING:  # an earlier try did not reach the scheduler
-        submission.submit_again(job)
-    else:
-        job.resubmit()
+    with acting(PREFECT):
+        if job.cached_status == statuses.PENDING:  # an earlier try did not reach the scheduler
+            submission.submit_again(job)
+        else:
+            job.resubmit()
 
 
 def _asked_for(flow_run_id: str) -> bool:
@@ -182,7 +184,8 @@ def _asked_for(flow_run_id: str) -> bool:
 
 def _stop(job: Job, stop: Callable[[], object]) -> None:
     try:
-        stop()
+        with acting(PREFECT):
+            stop()
     except JobStateError:
         log.info("%s was over already", job.handle.title)  # it ended at that moment
     except PrefectJobsError as error:

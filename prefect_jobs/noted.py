@@ -21,6 +21,8 @@ RAN = "ran"
 STANDING = "standing"
 #: The attempt that is stopped since it was not over in time, and why, for people: ``attempt``, ``message``.
 TIMED_OUT = "timed_out"
+#: Who has asked for an action whose outcome is not known yet: ``attempt``, ``action``, ``who``.
+STEERED = "steered"
 #: The last events of the job for Prefect besides its statuses: ``number``, ``what``, ``time``, ``key``, and a payload.
 HAPPENED = "happened"
 #: Kinds of these events.
@@ -129,6 +131,11 @@ class Noted:
         """The attempt of which it is noted that no machine has taken it for long."""
         value = self._native.get(LATE)
         return None if value is None else int(value)
+
+    def steered(self, attempt: int) -> tuple[str, str] | None:
+        """The action that was asked for, and by whom; ``None``: none, or it was about another submission."""
+        value = self._native.get(STEERED) or {}
+        return (str(value["action"]), str(value["who"])) if value.get("attempt") == attempt else None
 
     def timed_out(self, attempt: int) -> str | None:
         """Why an attempt ends as Error if the scheduler has removed it; ``None``: it is not stopped for its time."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.noted import Noted
@@ -179,6 +179,20 @@ class Message:
     text: str
 
 
+class HistoryEntry(NamedTuple):
+    """A change of a job's status, or of its message."""
+
+    time: datetime
+    status: str
+    message: str
+    #: A user's name, ``scheduler`` or ``prefect``.
+    who: str
+
+
+#: The fields of an entry, in this order.
+HISTORY = ("time", "status", "message", "who")
+
+
 @dataclass(frozen=True)
 class Change:
     """What one write changes: new values by field of :class:`JobRecord`, and messages for people."""
@@ -188,6 +202,8 @@ class Change:
     messages: tuple[tuple[int, str], ...] = ()
     #: Nodes that changed, by name: ``status``, ``message``, ``native`` and ``seq`` are written.
     nodes: tuple[NodeRecord, ...] = ()
+    #: The status of which the first message tells, and who has set it; ``None``: it tells of something else.
+    told: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

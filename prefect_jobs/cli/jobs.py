@@ -16,7 +16,7 @@ from prefect_jobs.jobs.condor import logs as condor_logs
 from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.jobs.summary import details, summary
 from prefect_jobs.jobs.workflow.job import CondorWorkflow
-from prefect_jobs.records import Message
+from prefect_jobs.records import HistoryEntry, Message
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.store.filters import JobQuery
 
@@ -90,12 +90,13 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
     job = _job(id)
     job.update_status()
     found = details(job)
+    told = {**found, "history": "\n".join(_line(entry) for entry in job.history)}
     print_data(
         found,
         as_json=as_json,
         table=lambda: table_of(
             ("", ""),
-            ((key.replace("_", " "), _text(value)) for key, value in found.items() if value not in (None, "", {}, [])),
+            ((key.replace("_", " "), _text(value)) for key, value in told.items() if value not in (None, "", {}, [])),
         ),
     )
 
@@ -249,6 +250,11 @@ def _short(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S}"
     text = "" if value is None else str(value).splitlines()[0] if str(value) else ""
     return text.split(".")[0] if text.count(":") == 2 and text[:1].isdigit() else text
+
+
+def _line(entry: HistoryEntry) -> str:
+    said = f": {entry.message.splitlines()[0]}" if entry.message else ""
+    return f"{entry.time:%Y-%m-%d %H:%M:%S} {entry.status} ({entry.who}){said}"
 
 
 def _text(value: Any) -> str:

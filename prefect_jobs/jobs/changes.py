@@ -7,12 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.noted import STANDING, Happened
+from prefect_jobs.acting import SCHEDULER, actor
+from prefect_jobs.noted import STANDING, STEERED, Happened
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
-from prefect_jobs.transition import Event, News, Source, transition, visible_change
+from prefect_jobs.transition import Accepted, Event, News, Refused, Source, transition, visible_change
 
 #: Statuses in which work that has begun does not run: it is held, or it was evicted and waits.
 _NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
+#: The statuses that actions of people lead to.
+_OUTCOMES = {
+    "stop": (statuses.ABORTED, statuses.VARIOUS_COMPLETE, statuses.ERROR),
+    "pause": (statuses.PAUSED,),
+    "resume": (statuses.SUBMITTED, statuses.RUNNING, statuses.VARIOUS),
+}
 
 
 def change_for(
@@ -32,7 +39,10 @@ def change_for(
     changed: dict[str, Any] = dict(values or {})
     if state != record.state and not _only_looked(record.state, state):
         changed["state"] = state
+    who = _who(record, event, state)
     native = {**(native or {}), **_stands(record.native, state, now)}
+    if record.native.get(STEERED) and state.status != record.state.status:
+        native[STEERED] = None  # its outcome is known, or something else has happened
     if happened:
         native.update(record.noted.with_events(happened))
     if native:
@@ -40,7 +50,7 @@ def change_for(
         merged = {key: value for key, value in merged.items() if value is not None}
         if merged != record.native:
             changed["native"] = merged
-    said = list(messages)
+    said, told = list(messages), None
     if visible_change(record.state, state):
         changed["face_seq"] = record.face_seq + 1
         properties = _with_other_status(record.extended_properties, state)
@@ -48,9 +58,20 @@ def change_for(
             changed["extended_properties"] = properties
         text = f"{state.status}: {state.status_message}" if state.status_message else state.status
         said.insert(0, (_level(state), text))
+        told = state.status, who
     if isinstance(event, News) and event.attempt is not None and event.attempt != record.state.attempt:
         return None  # news of an earlier submission is ignored
-    return Change(changed, tuple(said), nodes) if changed or said or nodes else None
+    return Change(changed, tuple(said), nodes, told) if changed or said or nodes else None
+
+
+def _who(record: JobRecord, event: Event | None, state: StatusState) -> str:
+    """Who has made the status that it is now."""
+    if not isinstance(event, Accepted | Refused | News) or (isinstance(event, News) and event.source is Source.HAND):
+        return actor(record.user)
+    steered = record.noted.steered(record.state.attempt)
+    if steered is not None and state.status != record.state.status and state.status in _OUTCOMES[steered[0]]:
+        return steered[1]
+    return SCHEDULER
 
 
 def _in_time(record: JobRecord, event: Event | None) -> Event | None:

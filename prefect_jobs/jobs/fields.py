@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from prefect_jobs import clock
+from prefect_jobs import clock, statuses
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.people import UserName
+from prefect_jobs.records import HistoryEntry
 
 MAX_NAME_LENGTH = 1024
 
@@ -128,6 +129,17 @@ class JobFields(CustomStatuses):
         return self.handle.record.state.completion_time
 
     @property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The changes of the status and of its message, oldest first: tuples of ``time``, ``status``, ``message`` and
+        ``who``, which is a user's name, ``scheduler`` or ``prefect``. Read from the database; empty before the first
+        save."""
+        record = self.handle.record
+        if self.handle.id is None:
+            return ()
+        first = HistoryEntry(record.creation_time, statuses.PENDING, "", record.user)
+        return (first, *self.handle.backend.jobs.history(record.id))
+
+    @property
     def run_time(self) -> timedelta | str:
         """How long the work ran, or has run so far, without the time in which it was held or paused; ``""`` before it
         began."""
@@ -136,6 +148,14 @@ class JobFields(CustomStatuses):
             return ""
         end = state.completion_time or clock.now()
         return max(end - state.start_time - changes.stood(self.handle.record.native, end), timedelta(0))
+
+    @property
+    def wait_time(self) -> timedelta | str:
+        """How long the job waited in the queue, or has waited so far, from its last submission; ``""`` before it."""
+        state = self.handle.record.state
+        if state.execute_time is None:
+            return ""
+        return max((state.start_time or state.completion_time or clock.now()) - state.execute_time, timedelta(0))
 
     @property
     def cached_status(self) -> str:

@@ -271,7 +271,7 @@ def _with_set(fresh: JobRecord, noted: dict[str, tuple[Any, Any]], change: Chang
     wanted = change(replace(fresh, **values))
     if wanted is None:
         return Change(values) if values else None
-    return Change({**values, **wanted.values}, wanted.messages, wanted.nodes)
+    return replace(wanted, values={**values, **wanted.values})
 
 
 def _merged(fresh: JobRecord, changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from prefect_jobs.records import Change, JobRecord, Message, NodeRecord, Written
+from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, NodeRecord, Written
 
 E = TypeVar("E")
 #: Computes what to write from the present record; it may be called again on a newer record.
@@ -61,6 +61,10 @@ class Jobs(Protocol):
 
     def messages(self, job_id: int) -> list[Message]:
         """The job's log lines, oldest first."""
+        ...
+
+    def history(self, job_id: int) -> list[HistoryEntry]:
+        """The changes of the job's status, oldest first."""
         ...
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from prefect_jobs import statuses
+from prefect_jobs.acting import actor
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs import hooks, polling, submission
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.possible import possible
 from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.noted import STEERED as STEERED_BY
 from prefect_jobs.noted import TIMED_OUT
 from prefect_jobs.transition import News, Source
 
@@ -58,8 +60,12 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     check(job, action)
     if handle.status.text == statuses.PENDING and handle.record.submission_unknown:
         submission.adopt(job)
-    if action == "stop" and not handle.out_of_time and handle.record.noted.timed_out(handle.record.state.attempt):
-        handle.apply(None, native={TIMED_OUT: None})  # a person stops it before its end of time could
+    attempt = handle.record.state.attempt
+    # Written before: a poll may see the outcome first.
+    asked: dict[str, Any] = {STEERED_BY: {"attempt": attempt, "action": action, "who": actor(handle.record.user)}}
+    if action == "stop" and not handle.out_of_time and handle.record.noted.timed_out(attempt):
+        asked[TIMED_OUT] = None  # a person stops it before its end of time could
+    handle.apply(None, native=asked)
     answer: Any = None
     if handle.status.text != statuses.PENDING:
         answer = _at_scheduler(job, action, hook)

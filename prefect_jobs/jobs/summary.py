@@ -3,6 +3,7 @@
 from typing import Any
 
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.records import HISTORY
 
 #: Attributes that only some types have; the name is the key.
 _OF_TYPES = ("initial_dir", "statuses", "exit_codes")
@@ -42,6 +43,7 @@ def details(job: Job) -> dict[str, Any]:
         "process_results_function": job.handle.drafts.process_results_function,
         **{name: getattr(job, name, None) for name in _OF_TYPES},
         "nodes": _nodes(job),
+        "history": [dict(zip(HISTORY, entry, strict=True)) for entry in job.history],
         "flow_run_url": job.flow_run_url,
     }
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from prefect_jobs import statuses
+from prefect_jobs.acting import PREFECT, acting
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.base import Job
@@ -191,6 +192,10 @@ class Commands(LeasedThread):
     # -- in a thread that carries out commands ------------------------------------------------------------
 
     def _act(self, job_id: int, run: RunSeen | None) -> None:
+        with acting(PREFECT):
+            self._carry_out(job_id, run)
+
+    def _carry_out(self, job_id: int, run: RunSeen | None) -> None:
         state = "deleted" if run is None else run.state_id
         done = False
         try:
@@ -223,7 +228,8 @@ class Commands(LeasedThread):
 
     def _go_on(self, job_id: int, name: str, owner: str) -> None:
         try:
-            self._retries.go_on(job_id, name, owner)
+            with acting(PREFECT):
+                self._retries.go_on(job_id, name, owner)
         except PrefectJobsError as error:
             log.info("Job %s: its interrupted retry could not be finished yet: %s", job_id, error)
         except Exception:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from prefect_jobs.acting import PREFECT, acting
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.monitor.monitor import Monitor
 from prefect_jobs.monitor.workers import Workers
@@ -128,7 +129,8 @@ class Pool:
             return False
         if not record.final:
             try:
-                self._runtime.job(record).stop()
+                with acting(PREFECT):
+                    self._runtime.job(record).stop()
             except JobStateError as error:
                 log.info("Job %s: %s", job_id, error)
         return True

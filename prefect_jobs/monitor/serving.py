@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 
 from prefect_jobs import clock
+from prefect_jobs.acting import PREFECT, acting
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs import steering
 from prefect_jobs.monitor.leased_thread import LeasedThread
@@ -101,7 +102,8 @@ class Serving(LeasedThread):
         try:
             record = self._runtime.jobs.get(job_id)
             if record is not None and not record.final:
-                steering.time_out(self._runtime.job(record), seconds)
+                with acting(PREFECT):
+                    steering.time_out(self._runtime.job(record), seconds)
         except JobStateError as error:
             log.info("Job %s: %s", job_id, error)
         except PrefectJobsError as error:

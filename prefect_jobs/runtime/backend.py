@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from prefect_jobs import clock
 from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.projection.projector import Projector
-from prefect_jobs.records import GRACE, Change, JobRecord, Message, Written
+from prefect_jobs.records import GRACE, Change, HistoryEntry, JobRecord, Message, Written
 from prefect_jobs.runtime.results import ResultKeeper
 from prefect_jobs.store import Store
 from prefect_jobs.store.leases import kept_up
@@ -107,6 +107,10 @@ class JobKeeper:
     def messages(self, job_id: int) -> list[Message]:
         """The job's log lines."""
         return self._store.messages(job_id)
+
+    def history(self, job_id: int) -> list[HistoryEntry]:
+        """The changes of the job's status."""
+        return self._store.history(job_id)
 
 
 def _is_visible(written: Written) -> bool:

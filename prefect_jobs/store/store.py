@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
-from prefect_jobs.records import Change, JobRecord, Message, StatusState, Written
+from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.database import Database
@@ -271,6 +271,17 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleSto
         """The messages of a job, oldest first."""
         return self._messages(MessageRow.job_id == job_id)
 
+    def history(self, job_id: int) -> list[HistoryEntry]:
+        """The changes of a job's status, oldest first."""
+        columns = (MessageRow.time, MessageRow.status, MessageRow.text, MessageRow.who)
+        wanted = select(*columns).where(MessageRow.job_id == job_id, MessageRow.status.is_not(None))
+        with self.database.reading() as connection:
+            rows = connection.execute(wanted.order_by(MessageRow.id)).all()
+        return [
+            HistoryEntry(row.time, row.status, row.text.removeprefix(row.status).removeprefix(": "), row.who)
+            for row in rows
+        ]
+
     # -- facts about the database -----------------------------------------------------------------------
 
     @property
@@ -327,8 +338,10 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleSto
             self._write_groups(connection, record.id, values["groups"])
         write_observed(connection, record.id, nodes)
         if change.messages:
-            said = {"job_id": record.id, "time": clock.now(), "logged": False}
+            said = {"job_id": record.id, "time": clock.now(), "logged": False, "status": None, "who": None}
             rows = [{**said, "level": level, "text": clean(text)} for level, text in change.messages]
+            if change.told is not None:
+                rows[0]["status"], rows[0]["who"] = map(clean, change.told)
             connection.execute(insert(MessageRow), rows)
         return replace(record, version=record.version + 1, **values)
 

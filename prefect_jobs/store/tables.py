@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: The newest migration; a database with another one is not changed.
-SCHEMA_HEAD = "0006"
+SCHEMA_HEAD = "0007"
 #: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
 #: the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -235,6 +235,9 @@ class MessageRow(Base):
     time: Mapped[datetime] = mapped_column(UtcDateTime)
     level: Mapped[int] = mapped_column(Integer)
     text: Mapped[str] = mapped_column(Text)
+    #: The status that it tells of, and who has set it; none: it tells of something else.
+    status: Mapped[str | None] = mapped_column(String(255))
+    who: Mapped[str | None] = mapped_column(String(255))
     logged: Mapped[bool] = mapped_column(Boolean, default=False)
 
     __table_args__ = (
