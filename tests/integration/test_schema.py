@@ -68,10 +68,10 @@ def contents(url: str) -> dict[str, Any]:
         }
 
 
-def alter(database: Database, change: str) -> None:
-    """Changes the table of jobs."""
+def alter(database: Database, change: str, table: str = "jobs") -> None:
+    """Changes a table."""
     with database.engine.begin() as connection:
-        connection.execute(text(f"ALTER TABLE jobs {change}"))
+        connection.execute(text(f"ALTER TABLE {table} {change}"))
 
 
 @pytest.fixture
@@ -157,6 +157,8 @@ LATER = {
     "schedule": "TEXT", "deployment_id": "VARCHAR(36)", "timeout": "FLOAT", "concurrency_lease": "VARCHAR(36)",
     "worker": "TEXT", "retries": "INTEGER", "retry_delay": "FLOAT",
 }  # fmt: skip
+#: And of messages.
+OF_MESSAGES = ("status", "who")
 
 
 def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
@@ -169,11 +171,15 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
         store = Store(database)
         for name, kind in LATER.items():  # which this version writes
             alter(database, f"ADD COLUMN {name} {kind}")
+        for name in OF_MESSAGES:
+            alter(database, f"ADD COLUMN {name} VARCHAR(255)", "job_messages")
         job = store.insert(draft("kept", groups=("a", "b"), spec={"deep": [1]}))
         job = store.update(job.id, lambda _: Change({"description": "old"}, ((20, "said"),))).after
         identity = store.identity
         for name in LATER:
             alter(database, f"DROP COLUMN {name}")
+        for name in OF_MESSAGES:
+            alter(database, f"DROP COLUMN {name}", "job_messages")
     before = contents(empty_database_url)
     assert "job_nodes" not in before
 
@@ -191,6 +197,9 @@ def test_an_upgrade_from_the_first_schema_keeps_its_jobs(
     columns, rows = after["jobs"]
     assert [name for name, _ in columns[-len(LATER) :]] == list(LATER)
     after["jobs"] = (columns[: -len(LATER)], [row[: -len(LATER)] for row in rows])
+    columns, rows = after["job_messages"]
+    assert [name for name, _ in columns[-len(OF_MESSAGES) :]] == list(OF_MESSAGES)
+    after["job_messages"] = (columns[: -len(OF_MESSAGES)], [row[: -len(OF_MESSAGES)] for row in rows])
     assert after.pop(VERSION_TABLE)[1] == [(SCHEMA_HEAD,)]
     before.pop(VERSION_TABLE)
     assert after == before
