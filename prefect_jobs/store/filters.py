@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from prefect_jobs.store.tables import GroupRow, JobRow
@@ -58,6 +58,10 @@ class JobQuery:
     user: str | None = None
     groups: tuple[str, ...] | None = None
     filters: Mapping[str, Any] = field(default_factory=dict)
+    #: More filters, which may be about the same fields.
+    required: Sequence[Mapping[str, Any]] = ()
+    #: Jobs that match all filters of one of these are left out.
+    excluded: Sequence[Mapping[str, Any]] = ()
     order_by: str | Sequence[str] = "id"
     limit: int | None = None
     offset: int = 0
@@ -76,7 +80,12 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
         found.append(JobRow.user == clean(query.user))
     if query.groups is not None:
         found.append(_in_groups("groups", "in", query.groups))
-    found.extend(_condition(key, value, dialect) for key, value in query.filters.items())
+    for filters in (query.filters, *query.required):
+        found.extend(_condition(key, value, dialect) for key, value in filters.items())
+    for filters in query.excluded:
+        matches = [_condition(key, value, dialect) for key, value in filters.items()]
+        if matches:  # a null matches no filter, so such a job stays
+            found.append(not_(func.coalesce(and_(*matches), false())))
     return found
 
 

@@ -112,6 +112,23 @@ def test_several_filters_must_all_be_true(three: Store) -> None:
     assert matches(three, name__in=["a", "b"], status="status b", creation_time__gt=DAY) == {"b"}
 
 
+def test_several_filters_of_one_field_and_jobs_that_are_left_out(three: Store) -> None:
+    def names(**more: Any) -> list[str]:
+        query = JobQuery(**more)
+        found = [job.name for job in three.find(query)]
+        assert three.count(query) == len(found)
+        return found
+
+    after, before = {"execute_time__gt": DAY}, {"execute_time__lt": DAY + timedelta(days=2)}
+    assert names(required=[{"name__in": ["a", "b"]}, {"name__in": ["b", "c"]}], filters={"user": "user b"}) == ["b"]
+    assert names(required=[after, before]) == ["b"]
+    assert names(excluded=[after, {"name": "a"}]) == ["none"]  # a null matches no filter
+    assert names(excluded=[{"name": "a", "user": "user b"}, {}]) == ["a", "b", "c", "none"]
+    assert names(excluded=[{"execute_time__isnull": True}]) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="cannot be filtered by 'colour'"):
+        names(excluded=[{"colour": "red"}])
+
+
 def test_times_are_the_same_in_any_zone_and_as_iso_text(three: Store) -> None:
     assert matches(three, creation_time="2026-03-02T01:00:00+01:00") == {"b"}
     assert matches(three, creation_time__in=["2026-03-02T00:00:00Z", DAY]) == {"a", "b"}
