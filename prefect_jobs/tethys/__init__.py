@@ -1,0 +1,1 @@
+"""An app of the Tethys Platform moves here by changing its imports."""
