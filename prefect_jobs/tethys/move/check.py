@@ -14,6 +14,7 @@ from prefect_jobs.tethys.move.rules.finding import Finding, Verdict
 from prefect_jobs.tethys.move.rules.imports import check_imports
 from prefect_jobs.tethys.move.rules.queries import check_queries
 from prefect_jobs.tethys.move.rules.strings import check_strings
+from prefect_jobs.tethys.move.rules.templates import gizmos, table_names
 
 #: The most characters of a line that are shown.
 _WIDTH = 100
@@ -56,8 +57,12 @@ def check(path: Path) -> Check:
     Raises:
         NoPython: there is no Python file.
     """
-    app = App(path)
-    lines = [line for code in app.read() for line in check_code(code)]
+    app, lines, tables = App(path), list[Line](), set[str]()
+    for code in app.read():
+        lines += check_code(code)
+        tables |= table_names(code)
+    for template in app.templates:
+        lines += _check_template(template, tables)
     return Check(lines, app.problems, app.files)
 
 
@@ -65,6 +70,17 @@ def check_code(code: Code) -> list[Line]:
     """What is found in one file, in the order of its lines."""
     lines = dict.fromkeys(_line(code, finding) for finding in _findings(code))
     return sorted(lines, key=lambda line: (line.line, line.column))
+
+
+def _check_template(path: Path, tables: set[str]) -> Iterator[Line]:
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except OSError:
+        return
+    for gizmo in gizmos(text):
+        if gizmo.name in tables:
+            message, write = f"the tag shows gizmos of the portal, and {gizmo.name} is a JobsTable", gizmo.write
+            yield Line(path, gizmo.line, gizmo.column, _gist(gizmo.tag), Verdict.FAILS, message, write)
 
 
 def _findings(code: Code) -> Iterator[Finding]:
@@ -78,7 +94,11 @@ def _findings(code: Code) -> Iterator[Finding]:
 
 def _line(code: Code, finding: Finding) -> Line:
     source, node = code.source, finding.node
-    text = " ".join(source.lines[node.lineno - 1].split())
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    gist = shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"
+    gist = _gist(source.lines[node.lineno - 1])
     return Line(source.path, node.lineno, source.column(node), gist, finding.verdict, finding.message, finding.write)
+
+
+def _gist(text: str) -> str:
+    """A line as it is shown: without blanks and control characters that would disturb, and not too long."""
+    shown = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+    return shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"

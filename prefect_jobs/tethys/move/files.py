@@ -9,14 +9,15 @@ from pathlib import Path
 _SKIPPED = frozenset({"__pycache__", ".git", ".hg", ".svn", "node_modules", ".tox", ".nox", ".mypy_cache", ".eggs"})
 #: What a virtual environment, of Python or of conda, has in it.
 _ENVIRONMENTS = frozenset({"pyvenv.cfg", "conda-meta"})
-_SUFFIX = ".py"
+_SUFFIX, _TEMPLATE = ".py", ".html"
 
 
 @dataclass
 class Walk:
-    """The Python files below a path, each once, and the paths that could not be read."""
+    """The Python files and the templates below a path, each once, and the paths that could not be read."""
 
     files: list[Path] = field(default_factory=list)
+    templates: list[Path] = field(default_factory=list)
     problems: list[tuple[Path, str]] = field(default_factory=list)
     _folders: set[tuple[int, int]] = field(default_factory=set)
     _files: set[Path] = field(default_factory=set)
@@ -30,9 +31,12 @@ class Walk:
             return
         if stat.S_ISDIR(status.st_mode):
             self._add_folder(path, (status.st_dev, status.st_ino))
-        elif stat.S_ISREG(status.st_mode) and path.suffix == _SUFFIX and path.resolve() not in self._files:
+        elif stat.S_ISREG(status.st_mode) and path.resolve() not in self._files:
             self._files.add(path.resolve())
-            self.files.append(path)
+            if path.suffix == _SUFFIX:
+                self.files.append(path)
+            elif path.suffix == _TEMPLATE:
+                self.templates.append(path)
 
     def _add_folder(self, folder: Path, identity: tuple[int, int]) -> None:
         first = not self._folders

@@ -193,10 +193,10 @@ class _Planner:
         ]
         used = list(dict.fromkeys(use.node.id for use in self._code.unbound()))
         reason = self._undecided(used, [module for _, module in stars])
-        for node, module in stars:
+        for node, module in sorted(stars, key=lambda star: len(MODULES[star[1]])):
             names = sorted(name for name in used if name in MODULES[module])
             if reason or not names:
-                self._leave(node, reason or "none of its names is used", f"from {NEW} import …")
+                self._leave(node, reason or "none of its names is used", f"from {NEW} import …, or nothing")
                 continue
             used = [name for name in used if name not in names]
             star = node.names[0]

@@ -35,8 +35,6 @@ _SHARED = {
     "tethys_sdk.base": _BASE,
     "tethys_sdk.gizmos": _GIZMOS,
     "tethys_sdk.app_settings": frozenset({"SchedulerSetting"}),
-    "tethys_apps.base": _BASE,
-    "tethys_apps.base.app_base": _BASE,
     "tethys_apps.exceptions": _EXCEPTIONS,
     "tethys_gizmos.gizmo_options": _GIZMOS,
     "tethys_gizmos.gizmo_options.jobs_table": _GIZMOS,
@@ -45,7 +43,6 @@ _MODELS = "tethys_compute.models"
 #: Modules of Tethys that are replaced as a whole. One module has all names here, so each of these may name any.
 _WHOLE = (
     "tethys_sdk.jobs",
-    "tethys_sdk.compute",
     "tethys_compute.job_manager",
     "tethys_compute.scheduler_manager",
     _MODELS,
@@ -63,7 +60,7 @@ _WHOLE = (
     f"{_MODELS}.dask.dask_job_exception",
 )
 #: Modules of Tethys → the names of theirs that are here.
-MODULES: dict[str, frozenset[str]] = {**dict.fromkeys(_WHOLE, KNOWN), **_SHARED}
+MODULES: dict[str, frozenset[str]] = {**dict.fromkeys(_WHOLE, KNOWN), "tethys_sdk.compute": _COMPUTE, **_SHARED}
 
 #: The packages of the Tethys Platform.
 ROOTS = frozenset(

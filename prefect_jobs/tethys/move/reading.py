@@ -28,11 +28,13 @@ class App:
 
     Attributes:
         files: how many were read.
+        templates: paths of the templates.
         problems: what could not be read.
     """
 
     path: Path
     files: int = 0
+    templates: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def read(self) -> Iterator[Code]:
@@ -46,6 +48,7 @@ class App:
         found = walk(self.path)
         if not found.files and not found.problems:
             raise NoPython(f"{self.path} has no Python file.")
+        self.templates = found.templates
         self.problems += [Problem(path, 0, f"cannot be read: {reason}") for path, reason in found.problems]
         for path in found.files:
             try:
