@@ -55,4 +55,6 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
+    # long chains of calls and sums are nested deeply
+    sys.setrecursionlimit(20_000)
     raise SystemExit(main())

@@ -85,6 +85,8 @@ FOUND = {
     "self.job_manager.list_jobs(filters={g: 1})": (WORKS, "cannot be read from the code", ""),
     "def f(job_manager):\n  a = job_manager.list_jobs()\n  a = a.filter(x=1)": (FAILS, "x: jobs cannot", ""),
     "class A(CondorJob):\n  @classmethod\n  def f(cls): cls.objects.filter(x=1)": (FAILS, "x: jobs cannot", ""),
+    "C = CondorJob\ndef f():\n  C = 1\n  def g():\n    global C\n    C.objects.filter(x=1)": (FAILS, "x: jobs", ""),
+    "def f():\n  C = CondorJob\n  def g():\n    nonlocal C\n    C.objects.filter(x=1)": (FAILS, "x: jobs", ""),
     # tables
     "JobsTable([], (), run_btn=True)": (WORKS, "run_btn: works with a DeprecationWarning", "actions="),
     "JobsTable([], (), status_actions=True)": (WORKS, "status_actions: works with a Deprec", "actions="),
@@ -139,6 +141,8 @@ SILENT = [
     "class A:\n  def job_templates(self): ...",
     "(lambda: CondorJob)().objects.filter(x=1)",
     "x = x.y\nx.filter(z=1)",
+    "class A:\n  Own = CondorJob\n  def f(self): Own.objects.filter(x=1)",
+    "m = other()\nclass A(CondorJob):\n  x = m.CharField()",
 ]
 
 
@@ -160,6 +164,12 @@ def test_what_is_said(text: str) -> None:
 @pytest.mark.parametrize("text", SILENT)
 def test_what_is_not_certain_is_not_said(text: str) -> None:
     assert found(text) == []
+
+
+def test_long_chains_take_no_time() -> None:
+    chain = ".filter(id=1)" * 40
+    assert found(f"CondorJob.objects{chain}.filter(x=1)")[0].message == "x: jobs cannot be filtered by this"
+    assert found(f"def f(jobs):\n  other{chain}\n  jobs = jobs{chain}") == []
 
 
 def test_a_place_is_a_line_and_a_column_of_characters() -> None:

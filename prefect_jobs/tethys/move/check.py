@@ -59,7 +59,10 @@ def check(path: Path) -> Check:
     """
     app, lines, tables = App(path), list[Line](), set[str]()
     for code in app.read():
-        lines += check_code(code)
+        try:
+            lines += check_code(code)
+        except RecursionError:
+            app.problems.append(Problem(code.source.path, 0, "cannot be checked: it is nested too deeply"))
         tables |= table_names(code)
     for template in app.templates:
         lines += _check_template(template, tables)

@@ -1,4 +1,4 @@
-"""What becomes of each import of a name of Tethys: the changes of the text, and what has to stay."""
+"""How each import of a name of Tethys changes: the edits of the text, and what has to stay."""
 
 import ast
 from collections.abc import Iterator

@@ -45,16 +45,22 @@ class Kinds:
     def __init__(self, code: Code) -> None:
         self._code = code
         self._open: set[int] = set()
+        self._known: dict[int, Kind | None] = {}
 
     def of(self, node: ast.AST | None) -> Kind | None:
         """What a value is; ``None`` if that is not clear."""
         if node is None:
             return None
+        if id(node) in self._known:
+            return self._known[id(node)]
         if id(node) in self._open:
             return Kind(What.OPEN)
         self._open.add(id(node))
         try:
-            return self._of(node)
+            kind = self._of(node)
+            if kind is None or kind.what is not What.OPEN:
+                self._known[id(node)] = kind
+            return kind
         finally:
             self._open.discard(id(node))
 
