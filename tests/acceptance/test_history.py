@@ -20,7 +20,7 @@ def test_it_tells_what_the_scheduler_the_user_and_prefect_did(
     monitor: Monitor, shell_job: ShellJob, manager: JobManager, press: Callable[..., None]
 ) -> None:
     job = shell_job("sleep 600")
-    assert job.history == () and job.wait_time == ""
+    assert not job.history and not job.wait_time
     job.execute()
     eventually(lambda: manager.get_job(job.id or 0).cached_status == "Running", "it runs", LIMIT)  # type: ignore[union-attr]
     press(job, "CANCELLING", "Cancelling")
