@@ -17,7 +17,6 @@ _MISSING = frozenset(
         "annotate",
         "bulk_create",
         "bulk_update",
-        "create",
         "dates",
         "datetimes",
         "defer",
@@ -33,7 +32,6 @@ _MISSING = frozenset(
         "only",
         "prefetch_related",
         "raw",
-        "reverse",
         "select_for_update",
         "select_related",
         "union",
@@ -45,8 +43,8 @@ _MISSING = frozenset(
     }
 )
 _METHODS = (
-    "all, get, get_subclass, filter, exclude, order_by, select_subclasses, count, exists, first, last, delete, "
-    "slices, or a loop"
+    "all, get, get_subclass, filter, exclude, order_by, reverse, select_subclasses, create, count, exists, first, last, "
+    "delete, slices, or a loop"
 )
 _UNREADABLE = "the filters cannot be read from the code: see that each is a known one"
 
