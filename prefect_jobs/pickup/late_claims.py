@@ -32,8 +32,12 @@ class LateClaims:
         for run_id in run_ids:
             self._until.pop(run_id, None)
 
+    def waits(self, run_id: str) -> bool:
+        """Whether it is not known of a run."""
+        return run_id in self._until
+
     def carried_out(self, api: PrefectApi) -> list[str]:
-        """The runs that are claimed now; they are settled by this, as are those that others have claimed.
+        """The runs that are claimed now; each is to be settled. Those that others have claimed are settled by this.
 
         Raises:
             PrefectAway: Prefect does not answer.
@@ -43,7 +47,7 @@ class LateClaims:
             return []
         runs = {run.run_id: run for run in api.read_offers(list(self._until))}
         self._next = now + PAUSE
-        found = [run_id for run_id, run in runs.items() if run.state_type == "PENDING" and run.claim == self._claim]
-        waiting = {run_id for run_id, run in runs.items() if run.state_type == "SCHEDULED"}
+        found = {run_id for run_id, run in runs.items() if run.state_type == "PENDING" and run.claim == self._claim}
+        waiting = {run_id for run_id, run in runs.items() if run.state_type == "SCHEDULED"} | found
         self._until = {run_id: until for run_id, until in self._until.items() if run_id in waiting and until > now}
-        return found
+        return sorted(found & self._until.keys())

@@ -85,7 +85,9 @@ class PickUp:
         Returns:
             The number of runs that are no longer offered.
         """
-        known = {record.flow_run_id for record in self._runtime.store.records_of_runs([run.run_id for run in offers])}
+        store = self._runtime.store
+        known = {record.flow_run_id for record in store.records_of_runs([run.run_id for run in offers])}
+        known |= set(store.run_deletions()) if offers else set()  # a person has deleted the job
         fresh = [
             offer
             for offer in offers
@@ -115,9 +117,10 @@ class PickUp:
         names = {offer.run_id: _lease_name(offer.run_id, self._claim) for offer in offers}
         with self._lock:
             self._held |= set(names.values())
+        drafts: list[Draft] = []
         try:
             mine = store.claim_leases(list(names.values()), self._owner, LEASE)
-            drafts, refused = self._saved(api, [offer for offer in offers if names[offer.run_id] in mine], served)
+            refused = self._save(api, [offer for offer in offers if names[offer.run_id] in mine], served, drafts)
             ids = [each.offer.run_id for each in drafts]
             claims = api.claim(ids, self._claim) if ids else {}
             for each in drafts:
@@ -126,10 +129,12 @@ class PickUp:
             kept = self._noted([each for each in drafts if each.offer.run_id in claims], claims)
         except PrefectAway as error:
             self._let_go(names.values())
+            saved = {each.offer.run_id: each.lease for each in drafts}
             if not error.busy:
-                self._late.unanswered(names)
+                self._late.unanswered(saved)
             # go_on() finds out how far this was: it need not wait for the end of the leases.
-            store.claim_leases(list(names.values()), self._owner, _REFUSED if error.busy else _UNANSWERED)
+            store.claim_leases(list(saved.values()), self._owner, _REFUSED if error.busy else _UNANSWERED)
+            store.release_leases([name for run_id, name in names.items() if run_id not in saved], self._owner)
             raise
         except BaseException:
             self._let_go(names.values())  # the leases expire, and go_on() finds out how far this was
@@ -142,9 +147,9 @@ class PickUp:
             self._begin(self._submit, kept)
         return len(claims) + refused
 
-    def _saved(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served]) -> tuple[list[Draft], int]:
-        """The jobs of runs, saved, and the number of runs that are Failed: their parameters are no job."""
-        found: list[Draft] = []
+    def _save(self, api: PrefectApi, offers: Sequence[Offer], served: Mapping[str, Served], saved: list[Draft]) -> int:
+        """Saves jobs of runs, and adds them to ``saved``; returns the number of runs that are Failed: their parameters
+        are no job."""
         refused = 0
         for offer in offers:
             try:
@@ -158,8 +163,8 @@ class PickUp:
             except PrefectJobsError as error:  # Prefect must be asked for a scheduler, or another process was faster
                 log.info("Run %s is picked up later: %s", offer.run_id, error)
             else:
-                found.append(each)
-        return found, refused
+                saved.append(each)
+        return refused
 
     def _draft(self, offer: Offer, served: Served, claim: str, worker: str | None = None) -> Draft:
         schedule = self._deployments.schedule(offer.deployment_id)
@@ -233,7 +238,11 @@ class PickUp:
             record = there.get(each.job.handle.record.id)
             if record is not None and record.state.status == statuses.PENDING:
                 going.append(each)
-        store.release_leases([each.lease for each in drafts if each not in going], self._owner)
+        over = [each.lease for each in drafts if each.job.handle.record.id in there and each not in going]
+        store.release_leases(over, self._owner)
+        # A row that is gone was deleted by a person, or by a process that took this one for dead: go_on() finds out.
+        gone = [each.lease for each in drafts if each.job.handle.record.id not in there]
+        store.claim_leases(gone, self._owner, _REFUSED)
         return going
 
     def _submitted(self, each: Draft, problem: Exception | None) -> None:
@@ -282,6 +291,7 @@ class PickUp:
         """
         for run_id in self._late.carried_out(api):
             self._go_on(api, _lease_name(run_id, self._claim))
+            self._late.settled([run_id])
         for name, _ in self._runtime.store.ended_leases(_PREFIX):
             with self._lock:
                 if name in self._held:
@@ -302,8 +312,10 @@ class PickUp:
             store.claim_lease(name, self._owner, _REFUSED)
             raise
         if again is None:
-            store.release_lease(name, self._owner)
             self._pauses.pop(name, None)
+            if claim == self._claim and self._late.waits(run_id):
+                return  # Prefect may carry it out after this process has ended, too: the lease is for the next one
+            store.release_lease(name, self._owner)
             return
         self._late.settled([run_id])
         with self._lock:
@@ -320,11 +332,15 @@ class PickUp:
         record = next(iter(store.records_of_runs([run_id])), None)
         if record is not None and (record.final or record.remote_id or record.state.status != statuses.PENDING):
             return None
+        if run_id in store.run_deletions():
+            return None  # a person has deleted the job
         run = next(iter(api.read_offers([run_id])), None)
         claimed = run is not None and run.state_type == "PENDING" and run.claim == claim
         begun = record is not None and (record.submission_token is not None or record.state.attempt > 0)
         if run is None or not (begun or claimed):
-            if record is not None and not begun and (run is None or run.state_type not in _COMMANDS):
+            commanded = run is not None and run.state_type in _COMMANDS
+            others = store.others_hold(f"{_PREFIX}{run_id}:", self._owner)  # then it may be their row
+            if record is not None and not (begun or commanded or others):
                 store.drop_unsubmitted(record.id)
             return None
         if begun and run.state_type in _COMMANDS:

@@ -20,8 +20,8 @@ _POOL: Any = "/work_pools/{name}"
 _RENEW: Any = "/v2/concurrency_limits/leases/{id}/renew"
 #: Number of runs in one answer; the server's limit.
 PAGE = 200
-#: Number of runs whose states the server sets in one call.
-CLAIMED_AT_ONCE = 50
+#: Number of runs whose states the server sets in one call: while it is busy, half a second for each.
+CLAIMED_AT_ONCE = 20
 #: Clocks that disagree by less are taken for equal.
 _TOLERANCE = 2.0
 #: The states of a run that nobody has claimed.

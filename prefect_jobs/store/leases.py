@@ -74,6 +74,13 @@ class LeaseStore:
         with self.database.writing() as connection:
             connection.execute(delete(LeaseRow).where(LeaseRow.name.in_(names), LeaseRow.owner == owner))
 
+    def others_hold(self, prefix: str, owner: str) -> bool:
+        """Whether another owner has a lease whose name begins so."""
+        with self.database.reading() as connection:
+            theirs = LeaseRow.name.startswith(prefix, autoescape=True), LeaseRow.owner != owner
+            wanted = select(LeaseRow.name).where(*theirs, LeaseRow.until >= self.database.now(connection)).limit(1)
+            return connection.execute(wanted).first() is not None
+
     def ended_leases(self, prefix: str) -> list[tuple[str, str]]:
         """Names and owners of leases of a kind that expired without being released: their owners are dead."""
         with self.database.reading() as connection:
