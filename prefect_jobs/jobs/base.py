@@ -17,7 +17,7 @@ from prefect_jobs.jobs.observation import Observation, Submitted
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.possible import Abilities
 from prefect_jobs.jobs.steering import STEERED, steered
-from prefect_jobs.jobs.type_hooks import RESULTS, SUBMISSION, TypeHooks
+from prefect_jobs.jobs.type_hooks import NEWS, RESULTS, SUBMISSION, TypeHooks
 from prefect_jobs.jobs.waiting import Progress, Waiting
 from prefect_jobs.records import JobRecord
 from prefect_jobs.transition import News, Source
@@ -310,7 +310,7 @@ class Job(JobFields, JobType):
 
     def _update_status(self) -> "str | Observation | Any | None":
         """Returns a status, or an :class:`Observation`, or ``None`` for no news."""
-        return self.engine.poll()
+        return self.handle.from_engine(NEWS, self.engine.poll())
 
     def _process_results(self) -> Any:
         """Fetches what the work left behind. Its return value is passed to ``process_results_function`` if it is not

@@ -16,7 +16,7 @@ from prefect_jobs.transition import Accepted, Event, News, Refused, Source, tran
 _NOT_AT_WORK = (statuses.HELD, statuses.PAUSED, statuses.SUBMITTED)
 #: The statuses that actions of people lead to.
 _OUTCOMES = {
-    "stop": (statuses.ABORTED, statuses.VARIOUS_COMPLETE, statuses.ERROR),
+    "stop": (statuses.ABORTED, statuses.VARIOUS_COMPLETE),
     "pause": (statuses.PAUSED,),
     "resume": (statuses.SUBMITTED, statuses.RUNNING, statuses.VARIOUS),
 }
@@ -39,10 +39,10 @@ def change_for(
     changed: dict[str, Any] = dict(values or {})
     if state != record.state and not _only_looked(record.state, state):
         changed["state"] = state
-    who = _who(record, event, state)
+    who, steered = _who(record, event, state)
     native = {**(native or {}), **_stands(record.native, state, now)}
-    if record.native.get(STEERED) and state.status != record.state.status:
-        native[STEERED] = None  # its outcome is known, or something else has happened
+    if steered:
+        native[STEERED] = None  # its outcome is known
     if happened:
         native.update(record.noted.with_events(happened))
     if native:
@@ -64,14 +64,17 @@ def change_for(
     return Change(changed, tuple(said), nodes, told) if changed or said or nodes else None
 
 
-def _who(record: JobRecord, event: Event | None, state: StatusState) -> str:
-    """Who has made the status that it is now."""
+def _who(record: JobRecord, event: Event | None, state: StatusState) -> tuple[str, bool]:
+    """Who has made the status that it is now, and whether it is the outcome of what was asked for."""
     if not isinstance(event, Accepted | Refused | News) or (isinstance(event, News) and event.source is Source.HAND):
-        return actor(record.user)
-    steered = record.noted.steered(record.state.attempt)
-    if steered is not None and state.status != record.state.status and state.status in _OUTCOMES[steered[0]]:
-        return steered[1]
-    return SCHEDULER
+        return actor(record.user), False
+    attempt = record.state.attempt
+    steered = record.noted.steered(attempt)
+    if steered is None or state.status == record.state.status:
+        return SCHEDULER, False
+    timed_out = state.status == statuses.ERROR and record.noted.timed_out(attempt) is not None
+    outcome = state.status in _OUTCOMES[steered[0]] or timed_out
+    return (steered[1], True) if outcome else (SCHEDULER, False)
 
 
 def _in_time(record: JobRecord, event: Event | None) -> Event | None:

@@ -237,6 +237,10 @@ class Handle:
         self._built_in[hook] = answer
         return answer
 
+    def answer_of_engine(self, hook: str) -> Any:
+        """What the engine answered within the present hook; ``None``: it was not asked."""
+        return self._built_in.get(hook)
+
     def _note_set(self, name: str, before: Any, value: Any) -> None:
         if isinstance(before, dict):
             problem = _why_not_kept(value)

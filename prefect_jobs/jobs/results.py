@@ -84,6 +84,8 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
                 problem = f"What the results function {path} returned could not be stored; {kept}"
                 # Noted with the outcome: until then another process would call the function with what was fetched.
                 native = {**native, **job.engine.keep_returned(returned)}
+        except DatabaseError:
+            raise  # the outcome could not be written either: it is tried again
         except Exception as error:  # of the user's function, or of what it returned
             status = statuses.ERROR
             message = _with_traceback(problem, error)

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from prefect_jobs import statuses
 from prefect_jobs.acting import actor
-from prefect_jobs.errors import JobStateError
+from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs import hooks, polling, submission
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.possible import possible
@@ -68,9 +69,15 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     handle.apply(None, native=asked)
     answer: Any = None
     if handle.status.text != statuses.PENDING:
-        answer = _at_scheduler(job, action, hook)
+        try:
+            answer = _at_scheduler(job, action, hook)
+        except Exception:
+            _over(job)
+            raise
     if isinstance(answer, Observation):
         _observed(job, answer)
+        if action != "stop":  # its outcome may come later
+            _over(job)
         return
     status = answer if isinstance(answer, str) else _STATUS_AFTER[action]
     message = _MESSAGE_AFTER[action]
@@ -78,7 +85,15 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
         status = statuses.RUNNING
     event = News(Source.SCHEDULER, status, message, attempt=handle.record.state.attempt)
     handle.apply(event, values={"submitting_since": None})
+    _over(job)
     handle.wait_shown()
+
+
+def _over(job: AnyJob) -> None:
+    """Forgets who has asked for an action without an outcome: else what others do would be taken for that."""
+    if job.handle.record.native.get(STEERED_BY):
+        with suppress(PrefectJobsError):
+            job.handle.apply(None, native={STEERED_BY: None})
 
 
 def time_out(job: AnyJob, seconds: float) -> None:

@@ -10,8 +10,8 @@ from prefect_jobs.jobs.handle import Answer, Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, Submitted
 from prefect_jobs.jobs.possible import Abilities
 
-#: Names of built-in hooks, for :meth:`Handle.from_engine`: those that submit or find, and the one that fetches.
-SUBMISSION, RESULTS = "submission", "results"
+#: Names of built-in hooks, for :meth:`Handle.from_engine`: those that submit or find, and those that poll and fetch.
+SUBMISSION, NEWS, RESULTS = "submission", "news", "results"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def three(new_store: Callable[[], Store]) -> Store:
                 user=f"user {name}",
                 label=f"of {name}",
                 class_name=f"Type{name}",
+                type=f"TYPE{name}",
                 workspace=f"/{name}",
                 creation_time=time,
                 state=state,
@@ -58,13 +59,13 @@ def three(new_store: Callable[[], Store]) -> Store:
                 schedule=f"schedule {name}",
             )
         )
-    store.insert(draft("none", label="-", user="-", class_name="-", creation_time=DAY - timedelta(days=9)))
+    store.insert(draft("none", label="-", user="-", class_name="-", type="-", creation_time=DAY - timedelta(days=9)))
     return store
 
 
 def value_of(store: Store, name: str, field: str) -> Any:
     (job,) = store.find(JobQuery(filters={"name": name}))
-    known = {"cached_status": "status", "type": "class_name"}.get(field, field)
+    known = {"cached_status": "status", "type": "class_name", "job_type": "type"}.get(field, field)
     return getattr(job.state, known) if hasattr(job.state, known) else getattr(job, known)
 
 
