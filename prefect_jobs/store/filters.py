@@ -23,6 +23,7 @@ FIELDS: dict[str, InstrumentedAttribute[Any]] = {
     "user": JobRow.user,
     "label": JobRow.label,
     "type": JobRow.class_name,
+    "job_type": JobRow.type,
     "workspace": JobRow.workspace,
     "status": JobRow.status,
     "cached_status": JobRow.status,

@@ -6,11 +6,10 @@ from prefect_jobs.blocks import (
     CondorScheduler,
     DaskScheduler,
     create_condor_scheduler,
-    create_scheduler,
     get_scheduler,
     list_schedulers,
 )
-from prefect_jobs.blocks import create_dask_scheduler as _create_dask_scheduler
+from prefect_jobs.blocks import create_scheduler as _create_scheduler
 
 __all__ = [
     "CondorScheduler",
@@ -21,6 +20,18 @@ __all__ = [
     "get_scheduler",
     "list_schedulers",
 ]
+
+
+def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> Any:
+    """As :func:`prefect_jobs.create_scheduler`, with the ``heartbeat_interval`` of a Dask scheduler in milliseconds.
+
+    Raises:
+        ValueError: a bad name, type or argument.
+    """
+    given = kwargs.get("heartbeat_interval")
+    return _create_scheduler(
+        name, host, scheduler_type, **({**kwargs, "heartbeat_interval": given / 1000} if given is not None else kwargs)
+    )
 
 
 def create_dask_scheduler(
@@ -42,5 +53,5 @@ def create_dask_scheduler(
     Raises:
         ValueError: a bad name or argument.
     """
-    seconds = None if heartbeat_interval is None else heartbeat_interval / 1000
-    return _create_dask_scheduler(name, host, timeout, seconds, dashboard)
+    given = {"timeout": timeout, "heartbeat_interval": heartbeat_interval, "dashboard": dashboard}
+    return create_scheduler(name, host, "dask", **given)

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -14,7 +15,8 @@ from prefect_jobs.jobs import hooks, registry
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import job as our_condor
 from prefect_jobs.jobs.dask import job as our_dask
-from prefect_jobs.jobs.observation import Observation
+from prefect_jobs.jobs.observation import Fetched, Observation
+from prefect_jobs.jobs.type_hooks import NEWS, RESULTS
 from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.jobs.workflow import job as our_workflow
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
@@ -43,7 +45,7 @@ class _Objects(Generic[J]):
             raise AttributeError(f"objects belongs to the class: {owner.__name__}.objects.")
         if owner is TethysJob:
             return JobSet(owner)
-        return JobSet(owner, JobQuery(filters={"type__in": sorted(each.__name__ for each in _family(owner))}))
+        return JobSet(owner, JobQuery(filters={"job_type__in": sorted({stored_name(each) for each in _family(owner)})}))
 
 
 def _family(cls: type[Any]) -> Iterator[type[Any]]:
@@ -118,6 +120,15 @@ class TethysJob(Job):
         found = PEERS.get(record.type) or registry.load(record.type) or UnknownJob
         return found(runtime, record)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same job; one that is not saved equals itself alone."""
+        if self is other or not isinstance(other, Job):
+            return self is other
+        return self.id is not None and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id) if self.id is not None else object.__hash__(self)
+
     # -- fields -----------------------------------------------------------------------------------------
 
     @property
@@ -185,7 +196,10 @@ class TethysJob(Job):
         """
         if self._hook == "_resubmit":  # the peer's way to submit again
             return hooks.call(self._execute, *args, **kwargs)
-        self._set_status = self._set_message = None
+        self._set_status = None
+        if self._set_message and self.id is None:
+            self.save()
+        self._set_message = None
         try:
             super().execute(*args, **kwargs)
         except SubmissionError as error:
@@ -229,19 +243,31 @@ class TethysJob(Job):
             RuntimeError: it has set Error.
         """
         status = None if self._set_status is None else statuses.parse(self._set_status).text
+        message = self._set_message
         if hook == "_update_status":
-            message, self._set_status, self._set_message = self._set_message, None, None
-            if answer is None and status == statuses.COMPLETE:  # the results come next; the message is for the end
-                outcome = Outcome(statuses.COMPLETE, message or "")
-                return Observation(statuses.RESULTS_READY, message, native={OUTCOME: outcome.encode()})
-            new = status if answer is None else answer
-            return new if message is None or isinstance(new, Observation) else Observation(new, message)
+            self._set_status = self._set_message = None
+            return self._news(answer, status, message)
         if status == statuses.ERROR:
-            message, self._set_status, self._set_message = self._set_message, None, None
+            self._set_status = self._set_message = None
             raise RuntimeError(message or f"{type(self).__name__}.{hook} has set the status Error.")
-        if hook == "_process_results" and status == statuses.COMPLETE:
-            self._set_status = None
+        if hook == "_process_results":
+            self._set_status = self._set_message = None
+            if message:  # for the end of the job
+                fetched: Fetched = self.handle.answer_of_engine(RESULTS) or Fetched()
+                return replace(fetched, result=fetched.result if answer is None else answer, note=message)
         return answer
+
+    def _news(self, answer: Any, status: str | None, message: str | None) -> Any:
+        """What a poll has found: what the hook has returned, or set, or what the built-in one within it has found."""
+        if answer is None and status == statuses.COMPLETE:  # the results come next; the message is for the end
+            outcome = Outcome(statuses.COMPLETE, message or "")
+            return Observation(statuses.RESULTS_READY, message, native={OUTCOME: outcome.encode()})
+        new = status if answer is None else answer
+        if new is None:
+            new = self.handle.answer_of_engine(NEWS)
+        if isinstance(new, Observation):
+            return new if message is None else replace(new, message=message)
+        return new if message is None else Observation(new, message)
 
     @staticmethod
     def _told(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -250,6 +276,8 @@ class TethysJob(Job):
 
             @wraps(original)
             async def later(self: TethysJob, *args: Any, **kwargs: Any) -> Any:
+                if self._hook == name:  # called by an override of it
+                    return await cast("Awaitable[Any]", original(self, *args, **kwargs))
                 with self._in_hook(name):
                     return self._answer(name, await cast("Awaitable[Any]", original(self, *args, **kwargs)))
 
@@ -257,6 +285,8 @@ class TethysJob(Job):
 
         @wraps(original)
         def now(self: TethysJob, *args: Any, **kwargs: Any) -> Any:
+            if self._hook == name:
+                return original(self, *args, **kwargs)
             with self._in_hook(name):
                 return self._answer(name, original(self, *args, **kwargs))
 

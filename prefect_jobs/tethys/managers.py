@@ -65,11 +65,10 @@ class JobManager(manager.JobManager):
             label=self.label,
             user=None if user is None else user_name(user),
             groups=None if groups is None else group_names(groups),
-            limit=limit,
-            offset=offset,
         )
-        keys = (order_by,) if isinstance(order_by, str) else tuple(order_by)
-        return JobSet(TethysJob, query).filter(**(filters or {})).order_by(*keys)
+        keys = (order_by,) if isinstance(order_by, str) else tuple(order_by or ("id",))
+        found = JobSet(TethysJob, query).filter(**(filters or {})).order_by(*keys)
+        return found if limit is None and not offset else found[offset : None if limit is None else offset + limit]
 
     async def alist_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
         """As :meth:`list_jobs`; read at once."""

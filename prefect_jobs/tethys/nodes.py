@@ -80,7 +80,7 @@ class CondorWorkflowJobNode(ours.CondorWorkflowJobNode):
     @property
     def children_nodes(self) -> NodeSet:
         """The nodes that start only after this one is done."""
-        return NodeSet([node for node in self.workflow.nodes if any(parent is self for parent in node.parents)])
+        return NodeSet([node for node in self.workflow.nodes if self.name in [one.name for one in node.parents]])
 
     def add_parent(self, parent: ours.CondorWorkflowNode) -> None:
         """As :meth:`prefect_jobs.CondorWorkflowNode.add_parent`; nodes that are not saved yet are added first."""

@@ -75,6 +75,7 @@ class JobSet(Generic[J]):
         Raises:
             ValueError: an unknown field or lookup; the message names the valid ones. Raised when the set is used.
         """
+        self._check_whole()
         return self._with(required=(*self._query.required, _ours(filters)))
 
     def exclude(self, **filters: Any) -> "JobSet[J]":
@@ -83,14 +84,17 @@ class JobSet(Generic[J]):
         Raises:
             ValueError: as :meth:`filter`.
         """
+        self._check_whole()
         return self._with(excluded=(*self._query.excluded, _ours(filters)))
 
     def order_by(self, *fields: str) -> "JobSet[J]":
         """In the order of fields, each with ``-`` for the reverse."""
+        self._check_whole()
         return self._with(order_by=tuple(_our_key(field) for field in fields) or "id")
 
     def reverse(self) -> "JobSet[J]":
         """In the reverse order."""
+        self._check_whole()
         given = self._query.order_by
         keys = (given,) if isinstance(given, str) else given
         return self._with(order_by=tuple(key[1:] if key.startswith("-") else f"-{key}" for key in keys))
@@ -108,7 +112,7 @@ class JobSet(Generic[J]):
             DoesNotExist: there is none.
             MultipleObjectsReturned: there are several.
         """
-        found = list(self.filter(**filters)[:2]) if filters else list(self[:2])
+        found = list((self.filter(**filters) if filters else self)[:2])
         if len(found) == 1:
             return found[0]
         said = ", ".join(f"{key}={value!r}" for key, value in filters.items()) or "no filter"
@@ -198,6 +202,14 @@ class JobSet(Generic[J]):
         return f"<JobSet [{', '.join(shown[:_SHOWN])}{more}]>"
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _check_whole(self) -> None:
+        """
+        Raises:
+            TypeError: it is a part of a set, which has its limits already.
+        """
+        if self._query.limit is not None or self._query.offset:
+            raise TypeError("A part of a set of jobs cannot be filtered or ordered: do that first, and slice then.")
 
     def _with(self, **changed: Any) -> "JobSet[J]":
         return JobSet(self.model, replace(self._query, **changed))

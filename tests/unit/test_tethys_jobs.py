@@ -77,6 +77,26 @@ class Fails(Gauges):
         self._status, self.status_message = "ERR", "no gauge has answered"
 
 
+class Watched(CondorJob):
+    """One that looks at what the built-in hook finds, and returns nothing."""
+
+    def _update_status(self, *args: Any, **kwargs: Any) -> None:
+        super()._update_status()
+        self.extended_properties["polls"] = self.extended_properties.get("polls", 0) + 1
+
+    def _process_results(self, *args: Any, **kwargs: Any) -> None:
+        super()._process_results()
+        self._status, self.status_message = "COM", "all is drawn"
+
+
+class MoreGauges(Gauges):
+    """One that extends a type of the app."""
+
+    def _update_status(self, *args: Any, **kwargs: Any) -> None:
+        super()._update_status()
+        self.status_message = f"{self.status_message}, {self._status}"
+
+
 @pytest.fixture
 def schedulers() -> Iterator[FakeSchedulers]:
     with fake_schedulers() as made:
@@ -114,7 +134,8 @@ def test_a_job_is_made_by_keywords_and_stored_as_ours(manager: JobManager) -> No
     assert (ours.type, ours.status_message) == ("CondorJob", "waits for its input")
     assert ours.extended_properties == {"year": 2026}
     again = TethysJob.objects.get(id=job.id)
-    assert type(again) is CondorJob and again == again and isinstance(again, TethysJob)
+    assert type(again) is CondorJob and again == job and again in TethysJob.objects.all() and len({again, job}) == 1
+    assert again != BasicJob(name="x", user="alice", label="moved") and again != 5
     whole = {"name": "x", "user": "alice", "label": "moved"}
     for name in whole:
         missing = {key: value for key, value in whole.items() if key != name}
@@ -213,6 +234,11 @@ def test_sets_are_lazy_and_ask_sql(manager: JobManager, monkeypatch: pytest.Monk
     for which in (-1, slice(-3, None), slice(None, None, 2)):
         with pytest.raises(ValueError, match="A set of jobs has no"):
             _ = every[which]
+    for change in (page.filter, page.exclude, page.order_by, page.reverse):
+        with pytest.raises(TypeError, match="slice then"):
+            change()
+    part = manager.list_jobs(order_by="-id", limit=2, offset=1)
+    assert [job.name for job in part] == ["job 4", "job 3"] and len(part) == 2
     with pytest.raises(AttributeError, match="belongs to the class"):
         _ = page[0].objects
 
@@ -306,6 +332,30 @@ def test_hooks_may_set_the_status(manager: JobManager) -> None:
     assert fails.cached_status == "Error" and "no gauge has answered" in fails.status_message
 
 
+def test_hooks_may_call_those_of_the_class_above(manager: JobManager, schedulers: FakeSchedulers) -> None:
+    job = manager.create_job("a job", "alice", job_type=Watched, attributes=PROGRAM)
+    job.update_status_interval = timedelta(0)
+    job.execute()
+    schedulers.run(job)
+    assert job.status == "Running" and job.extended_properties["polls"] >= 1
+    schedulers.finish(job, outputs={"map.png": "drawn"})
+    assert job.status == "Complete" and "all is drawn" in job.status_message
+    assert (
+        [type(each) for each in Watched.objects.all()] == [Watched] == [type(each) for each in CondorJob.objects.all()]
+    )
+    more = manager.create_job("gauges", "alice", job_type=MoreGauges)
+    more.update_status_interval = timedelta(0)
+    more.execute()
+    assert (more.status, more.status_message) == ("Running", "step 1, RUN")
+    assert [each.id for each in Gauges.objects.all()] == [more.id]
+
+
+def test_a_message_is_kept_by_the_first_submission(manager: JobManager) -> None:
+    job = manager.create_job("gauges", "alice", job_type="BASIC", status_message="asked by hand")
+    job.execute()
+    assert [entry.message for entry in job.history][1] == "asked by hand"
+
+
 # -- the app ------------------------------------------------------------------------------------------------------
 
 
@@ -318,4 +368,6 @@ def test_a_setting_without_a_scheduler_is_an_error(manager: JobManager, monkeypa
         Moved.get_scheduler("primary")
     block = tethys.create_dask_scheduler("a-cluster", "tcp://127.0.0.1:8786", heartbeat_interval=5000)
     assert block.heartbeat_interval == 5
+    block = tethys.create_scheduler("a-cluster", "tcp://127.0.0.1:8786", "dask", heartbeat_interval=500)
+    assert block.heartbeat_interval == 0.5
     assert issubclass(tethys.DaskJobException, prefect_jobs.SchedulerConnectionError)

@@ -43,8 +43,8 @@ _MISSING = frozenset(
     }
 )
 _METHODS = (
-    "all, get, get_subclass, filter, exclude, order_by, reverse, select_subclasses, create, count, exists, first, last, "
-    "delete, slices, or a loop"
+    "all, get, get_subclass, filter, exclude, order_by, reverse, select_subclasses, create, count, exists, first, "
+    "last, delete, slices, or a loop"
 )
 _UNREADABLE = "the filters cannot be read from the code: see that each is a known one"
 
