@@ -85,6 +85,7 @@ def _many(given: Parts, api: httpx.Client, counting: Proxy, pid: int, deployment
             "",
             target=2.5,
             detail=told,
+            reason="A state, name and tags, and labels are a request each; a busy Prefect (503) is asked again.",
         )
     )
     memory = _memory(pid)
