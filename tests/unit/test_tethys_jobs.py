@@ -1,6 +1,5 @@
 """Jobs as apps of the Tethys Platform make, read and change them, with fake schedulers."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from prefect_jobs.jobs import polling
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.store.filters import JobQuery
-from prefect_jobs.testing import FakeSchedulers, fake_schedulers
+from prefect_jobs.testing import FakeSchedulers
 from prefect_jobs.tethys import (
     JOB_TYPES,
     BasicJob,
@@ -27,7 +26,9 @@ from prefect_jobs.tethys import (
     TethysAppSettingNotAssigned,
     TethysJob,
 )
+from tests.unit.test_lifecycle import schedulers
 
+__all__ = ["schedulers"]
 PROGRAM = {"executable": "/bin/true", "transfer_executable": False}
 
 
@@ -95,12 +96,6 @@ class MoreGauges(Gauges):
     def _update_status(self, *args: Any, **kwargs: Any) -> None:
         super()._update_status()
         self.status_message = f"{self.status_message}, {self._status}"
-
-
-@pytest.fixture
-def schedulers() -> Iterator[FakeSchedulers]:
-    with fake_schedulers() as made:
-        yield made
 
 
 @pytest.fixture

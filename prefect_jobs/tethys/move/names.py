@@ -12,6 +12,8 @@ SCHEDULER_CLASSES = frozenset({"CondorScheduler", "DaskScheduler"})
 APP_CLASS, MANAGER, TABLE, ACTION = "TethysAppBase", "JobManager", "JobsTable", "CustomJobAction"
 
 _GIZMOS = frozenset({TABLE, ACTION})
+#: Names that the new module will have, and does not have yet: their imports stay as they are.
+NOT_YET = _GIZMOS
 _BASE = frozenset({APP_CLASS})
 _COMPUTE = frozenset(
     {"list_schedulers", "get_scheduler", "create_scheduler", "create_condor_scheduler", "create_dask_scheduler"}
@@ -33,11 +35,11 @@ KNOWN = (
 #: Modules of Tethys that have other names as well, which stay with the portal → the names that are here.
 _SHARED = {
     "tethys_sdk.base": _BASE,
-    "tethys_sdk.gizmos": _GIZMOS,
+    "tethys_sdk.gizmos": _GIZMOS - NOT_YET,
     "tethys_sdk.app_settings": frozenset({"SchedulerSetting"}),
     "tethys_apps.exceptions": _EXCEPTIONS,
-    "tethys_gizmos.gizmo_options": _GIZMOS,
-    "tethys_gizmos.gizmo_options.jobs_table": _GIZMOS,
+    "tethys_gizmos.gizmo_options": _GIZMOS - NOT_YET,
+    "tethys_gizmos.gizmo_options.jobs_table": _GIZMOS - NOT_YET,
 }
 _MODELS = "tethys_compute.models"
 #: Modules of Tethys that are replaced as a whole. One module has all names here, so each of these may name any.
@@ -60,7 +62,11 @@ _WHOLE = (
     f"{_MODELS}.dask.dask_job_exception",
 )
 #: Modules of Tethys → the names of theirs that are here.
-MODULES: dict[str, frozenset[str]] = {**dict.fromkeys(_WHOLE, KNOWN), "tethys_sdk.compute": _COMPUTE, **_SHARED}
+MODULES: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_WHOLE, KNOWN - NOT_YET),
+    "tethys_sdk.compute": _COMPUTE,
+    **_SHARED,
+}
 
 #: The packages of the Tethys Platform.
 ROOTS = frozenset(
