@@ -77,18 +77,19 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
     if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
         given = fetched.result if job.engine.gives_result or fetched.result is not None else job
         kept = "the outputs are kept" if job.engine.keeps_results else "the result is not kept (forget=True)"
-        problem = f"The results function {path} failed; {kept}"
         try:
             returned = handle.run_hook(hooks.import_function(path), given).value
-            if returned is not None:
-                problem = f"What the results function {path} returned could not be stored; {kept}"
+        except Exception as error:  # of the user's function
+            status, message = statuses.ERROR, _with_traceback(f"The results function {path} failed; {kept}", error)
+        else:
+            try:
                 # Noted with the outcome: until then another process would call the function with what was fetched.
-                native = {**native, **job.engine.keep_returned(returned)}
-        except DatabaseError:
-            raise  # the outcome could not be written either: it is tried again
-        except Exception as error:  # of the user's function, or of what it returned
-            status = statuses.ERROR
-            message = _with_traceback(problem, error)
+                native = {**native, **({} if returned is None else job.engine.keep_returned(returned))}
+            except DatabaseError:
+                raise  # the outcome could not be written either: all of it is tried again
+            except Exception as error:  # of the value, or of a storage
+                what = f"What the results function {path} returned could not be stored; {kept}"
+                status, message = statuses.ERROR, _with_traceback(what, error)
     message = " ".join(filter(None, (message, fetched.note)))
     event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=outcome.ended)
     handle.apply(event, native=native, messages=fetched.messages, nodes=fetched.nodes)

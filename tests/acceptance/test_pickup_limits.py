@@ -12,6 +12,7 @@ from prefect_jobs.monitor import Monitor
 from prefect_jobs.pickup import pickup
 from prefect_jobs.runtime import lookup
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.store.filters import JobQuery
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import monitor, running
 from tests.acceptance.test_pickup import ATTRIBUTES, Press, deployed, ends, job_of, press_run
@@ -251,3 +252,49 @@ def test_a_claim_without_an_answer(
         ends(prefect_view, run, "COMPLETED")
     assert len(claims) == (1 if carried_out == "at once" else 2)
     assert [job.handle.record.state.attempt for job in manager.list_jobs(filters={"flow_run_id": run})] == [1]
+
+
+def test_a_job_that_is_deleted_while_its_claim_has_no_answer_does_not_come_back(
+    manager: JobManager,
+    alice: CondorScheduler,
+    prefect_view: PrefectView,
+    deployed: Callable[[str], str],
+    press_run: Press,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: Runtime,
+) -> None:
+    # given a server that carries out the claim without an answer, and deletes no run for a while
+    send, claims, deletions = httpx.HTTPTransport.handle_request, list[str](), list[str]()
+    away = True
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/flow_runs/bulk_delete") and away:
+            deletions.append(request.url.path)
+            return httpx.Response(503, request=request, content=b"{}")
+        if "bulk_set_state" in request.url.path and b"The job is being submitted." in request.read() and not claims:
+            claims.append(request.url.path)
+            send(self, request).close()
+            (record,) = runtime.store.find(JobQuery(filters={"name": "unwanted"}))
+            runtime.jobs.delete(record.id)
+            raise httpx.ReadTimeout("The test lets the time pass.", request=request)
+        return send(self, request)
+
+    monkeypatch.setattr(pickup, "_UNANSWERED", 0.5)
+    deployment = deployed("CONDOR")
+    given = {"name": "unwanted", "executable": "/bin/true", "scheduler": alice.name, "app": "test_app"}
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+
+    def leased() -> bool:
+        store = runtime.store
+        return store.others_hold("prefect-pickup:", "the test") or bool(store.ended_leases("prefect-pickup:"))
+
+    with running(Monitor()):
+        run = press_run(deployment, {**given, "attributes": ATTRIBUTES})
+        eventually(lambda: claims and deletions, "its deletion is asked for", LIMIT)
+        eventually(lambda: not leased(), "it is let go", LIMIT)
+        assert not runtime.store.find(JobQuery(filters={"name": "unwanted"}))
+        away = False
+        eventually(lambda: not runtime.store.run_deletions(), "the run is deleted, too", LIMIT)
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        prefect_view.get(f"/flow_runs/{run}")
+    assert not runtime.store.find(JobQuery(filters={"name": "unwanted"}))
