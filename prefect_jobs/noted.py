@@ -43,6 +43,8 @@ CLUSTER = "cluster"
 RESULT = "result"
 #: Within it, the place of the result of the work, which that of the results function has replaced.
 REPLACED = "replaced"
+#: Path of the function that gives the job the class of which its user has made it; without it, it is of our own.
+PEER = "peer"
 #: The procs of a job at HTCondor, and the state of one that is held.
 PROCS, HELD = "procs", "Held"
 #: Number of events that are kept.
@@ -173,6 +175,12 @@ class Noted:
             if code is not None and proc.get("state") == HELD:
                 return int(code)
         return None
+
+    @property
+    def peer(self) -> str | None:
+        """Path of the function that gives the job another class of the same type; ``None``: it is of our own."""
+        value = self._native.get(PEER)
+        return None if value is None else str(value)
 
     @property
     def result(self) -> dict[str, Any] | None:

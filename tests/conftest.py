@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -236,11 +237,10 @@ def condor_pool() -> Iterator[PersonalPool]:
 
 
 @pytest.fixture(scope="session")
-def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefect_template(pytestconfig: pytest.Config) -> Path:
     """The database of a Prefect server that has seen nothing: to copy it takes half of the time of a start. One of the
-    processes that share the tests makes it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if _WORKER is None else base.parent) / "prefect-template"
+    processes that share the tests makes it, and the next passes find it."""
+    folder = Path(pytestconfig.cache.mkdir("prefect")) / version("prefect")
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             made = folder.with_name(f"{folder.name}-{os.getpid()}")

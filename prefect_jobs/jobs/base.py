@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -351,6 +352,10 @@ class Job(JobFields, JobType):
             self._get_logs,
             self._clean_up,
         )
+
+    def call_results_function(self, function: Callable[..., Any], given: Any) -> tuple[Any, str]:
+        """Calls the user's function; what it returned, and what it adds to the message of the job."""
+        return self.handle.run_hook(function, given).value, ""
 
     def check_known(self, what: str) -> None:
         """Does nothing: this type is known."""

@@ -72,13 +72,14 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
     """Calls the user's function, and gives the job its outcome."""
     handle = job.handle
     outcome = handle.record.noted.outcome or Outcome(statuses.COMPLETE)
-    status, message, native = outcome.status, outcome.message, fetched.native
+    status, message, native, note = outcome.status, outcome.message, fetched.native, ""
     path = handle.record.process_results_function
     if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
-        given = fetched.result if job.engine.gives_result or fetched.result is not None else job
+        peer = _as_made(job)
+        given = fetched.result if job.engine.gives_result or fetched.result is not None else peer
         kept = "the outputs are kept" if job.engine.keeps_results else "the result is not kept (forget=True)"
         try:
-            returned = handle.run_hook(hooks.import_function(path), given).value
+            returned, note = peer.call_results_function(hooks.import_function(path), given)
         except Exception as error:  # of the user's function
             status, message = statuses.ERROR, _with_traceback(f"The results function {path} failed; {kept}", error)
         else:
@@ -90,9 +91,18 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
             except Exception as error:  # of the value, or of a storage
                 what = f"What the results function {path} returned could not be stored; {kept}"
                 status, message = statuses.ERROR, _with_traceback(what, error)
-    message = " ".join(filter(None, (message, fetched.note)))
+    message = " ".join(filter(None, (message, fetched.note, note)))
     event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=outcome.ended)
     handle.apply(event, native=native, messages=fetched.messages, nodes=fetched.nodes)
+
+
+def _as_made(job: AnyJob) -> AnyJob:
+    """The job as an object of the class of which its user has made it."""
+    path = job.handle.record.noted.peer
+    if path is None:
+        return job
+    made: AnyJob = hooks.import_function(path)(job)
+    return made
 
 
 def _release(job: AnyJob) -> None:

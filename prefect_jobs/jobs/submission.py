@@ -19,7 +19,7 @@ from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.possible import BEING_SUBMITTED, at_scheduler, has_run, possible
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.noted import ADOPTED, HAPPENED, RAN, Happened
+from prefect_jobs.noted import ADOPTED, HAPPENED, PEER, RAN, Happened
 from prefect_jobs.records import Change, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
@@ -164,6 +164,7 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
                 **job.engine.origin(),
                 **({RAN: True} if fresh.final and has_run(fresh) else {}),
                 **({HAPPENED: fresh.noted.happened} if fresh.noted.happened else {}),  # their numbers go on
+                **({PEER: fresh.noted.peer} if fresh.noted.peer else {}),
             },
             "engine_run": handle.engine_run,
         }

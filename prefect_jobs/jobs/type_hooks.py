@@ -105,6 +105,10 @@ class AnyJob(Protocol):
         """Whether the type polls in its own way, not by its engine."""
         ...
 
+    def call_results_function(self, function: Callable[..., Any], given: Any) -> tuple[Any, str]:
+        """Calls the user's function; what it returned, and what it adds to the message."""
+        ...
+
     def check_known(self, what: str) -> None:
         """
         Raises:

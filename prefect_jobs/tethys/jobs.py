@@ -21,7 +21,7 @@ from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.jobs.workflow import job as our_workflow
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
 from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode as AnyNode
-from prefect_jobs.noted import OUTCOME, Outcome
+from prefect_jobs.noted import OUTCOME, PEER, Outcome
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.store.filters import JobQuery
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 #: The hooks of a type in which the peer's code sets attributes instead of returning a value.
 _HOOKS = ("_execute", "_resubmit", "_update_status", "_process_results")
+#: The user's function, which may set the same attributes.
+_FUNCTION = "process_results_function"
+#: Noted with jobs that are made here, for the processes that call that function.
+_PEER_OF = f"{__name__}.peer_of"
 
 
 class _Objects(Generic[J]):
@@ -92,6 +96,8 @@ class TethysJob(Job):
         self._set_message: str | None = None
         #: The hook that runs.
         self._hook: str | None = None
+        #: Whether errors of a submission are noted and not raised. They are raised to our own code, which tries again.
+        self.quiet = not args
         if args:
             super().__init__(*args, **fields)
         else:
@@ -107,7 +113,8 @@ class TethysJob(Job):
         status, message = fields.pop("_status", fields.pop("status", None)), fields.pop("status_message", None)
         groups = fields.pop("groups", None)
         runtime, cls = get_runtime(), type(self)
-        super().__init__(runtime, arguments.draft(runtime, label, name, user, groups, stored_name(cls), cls, fields))
+        record = arguments.draft(runtime, label, name, user, groups, stored_name(cls), cls, fields)
+        super().__init__(runtime, replace(record, native={PEER: _PEER_OF}) if record.type in PEERS else record)
         self.check_fields()
         if status is not None:
             self._status = status
@@ -118,7 +125,10 @@ class TethysJob(Job):
     def of_record(cls, runtime: Runtime, record: JobRecord) -> Any:
         """The job of a row, of the class that it belongs to."""
         found = PEERS.get(record.type) or registry.load(record.type) or UnknownJob
-        return found(runtime, record)
+        job = found(runtime, record)
+        if isinstance(job, TethysJob):
+            job.quiet = True
+        return job
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same job; one that is not saved equals itself alone."""
@@ -203,6 +213,8 @@ class TethysJob(Job):
         try:
             super().execute(*args, **kwargs)
         except SubmissionError as error:
+            if not self.quiet:
+                raise
             log.error("%s", error)
         self._save_set()
         return None
@@ -213,8 +225,22 @@ class TethysJob(Job):
         try:
             super().resubmit(*args, **kwargs)
         except SubmissionError as error:
+            if not self.quiet:
+                raise
             log.error("%s", error)
         self._save_set()
+
+    def call_results_function(self, function: Callable[..., Any], given: Any) -> tuple[Any, str]:
+        """Calls the user's function; its return value, and the message that it has set.
+
+        Raises:
+            RuntimeError: it has set Error.
+        """
+        self._set_status = self._set_message = None
+        with self._in_hook(_FUNCTION):
+            value, _ = super().call_results_function(function, given)
+            message = self._set_message or ""
+            return self._answer(_FUNCTION, value), message
 
     # -- what is set ------------------------------------------------------------------------------------
 
@@ -250,9 +276,9 @@ class TethysJob(Job):
         if status == statuses.ERROR:
             self._set_status = self._set_message = None
             raise RuntimeError(message or f"{type(self).__name__}.{hook} has set the status Error.")
-        if hook == "_process_results":
+        if hook in ("_process_results", _FUNCTION):
             self._set_status = self._set_message = None
-            if message:  # for the end of the job
+            if message and hook != _FUNCTION:  # for the end of the job
                 fetched: Fetched = self.handle.answer_of_engine(RESULTS) or Fetched()
                 return replace(fetched, result=fetched.result if answer is None else answer, note=message)
         return answer
@@ -356,3 +382,15 @@ class DaskJob(TethysJob, our_dask.DaskJob):
 PEERS: Mapping[str, type[TethysJob]] = {
     str(cls.stored_as): cls for cls in (BasicJob, CondorJob, CondorWorkflow, DaskJob)
 }
+
+
+def peer_of(job: Job) -> Job:
+    """The same job of the class that its user has made it of, for the user's functions; it shares all that is known."""
+    cls = PEERS.get(job.handle.record.type)
+    if cls is None or isinstance(job, TethysJob):
+        return job
+    made = cls.__new__(cls)
+    made.__dict__.update(
+        job.__dict__, _set_status=None, _set_message=None, _hook=None, quiet=True, clean_on_delete=True
+    )
+    return made

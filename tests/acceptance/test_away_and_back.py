@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,7 +43,7 @@ from tests.dask_cluster import DaskCluster
 from tests.support import PostgresServer, eventually
 
 #: Seconds for which a part is away: longer in the long form of the soak.
-AWAY = 60.0 if os.environ.get("PREFECT_JOBS_SOAK") == "long" else 10.0
+AWAY = 60.0 if os.environ.get("PREFECT_JOBS_SOAK") == "long" else 6.0
 LIMIT = 90
 NO_ANSWER = "No answer from the scheduler since 20"
 
@@ -120,52 +122,64 @@ def execute(job: Job, *work: Any) -> None:
     eventually(done, "it is submitted", LIMIT)
 
 
-@pytest.mark.parametrize("away", [stopped, killed])
 def test_the_schedd(
-    away: Callable[[PersonalPool], AbstractContextManager[None]],
     monitor: Monitor,
     shell_job: ShellJob,
     condor_pool: PersonalPool,
     prefect_view: PrefectView,
+    flag: Path,
 ) -> None:
-    # given a job that runs, and ends well after the schedd has gone, and one that fails then
-    jobs = {"Complete": shell_job("sleep 12; echo late > out.txt"), "Error": shell_job("sleep 12; exit 3")}
+    # given a job that runs until the schedd was away twice, and two that end while it is away
+    waits = f"while test ! -e '{flag}'; do sleep 0.2; done"
+    jobs = {
+        "Complete": shell_job(f"{waits}; echo late > out.txt"),
+        "Error": shell_job("sleep 8; exit 3"),
+    }
     for job in jobs.values():
         execute(job)
     for job in jobs.values():
         becomes(job, "Running")
-    # when it is away
-    with away(condor_pool):
-        for job in jobs.values():
-            eventually(lambda job=job: NO_ANSWER in known(job).state.status_message, "it says since when", LIMIT)  # type: ignore[misc]
-        said = {job.id: known(job).state.status_message for job in jobs.values()}
-        asked = polls(monitor, "htcondor:pool-of-alice")
-        stays_away()
-        # then the statuses stay, and so does what is said; it is asked less and less often (every 0.3 s before)
-        for job in jobs.values():
-            assert known(job).state.status == "Running"
-            assert known(job).state.status_message == said[job.id]
-            assert prefect_view.state(job)[0] == "RUNNING" and NO_ANSWER in prefect_view.state(job)[2]
-        assert polls(monitor, "htcondor:pool-of-alice") - asked <= AWAY / 4 + 2
-    # and when it is back, all is as it must be
-    for status, job in jobs.items():
-        becomes(job, status)
-        assert "No answer" not in known(job).state.status_message
+    # when it does not answer
+    with stopped(condor_pool):
+        stay_as_they_are(jobs.values(), monitor, prefect_view)
+    # and it is back, all is as it must be
+    becomes(jobs["Error"], "Error")
+    eventually(lambda: "No answer" not in known(jobs["Complete"]).state.status_message, "it answers again", LIMIT)
+    assert known(jobs["Complete"]).state.status == "Running"
+    assert prefect_view.state(jobs["Error"])[0] == "FAILED"
+    # and when it is killed
+    with killed(condor_pool):
+        stay_as_they_are([jobs["Complete"]], monitor, prefect_view)
+        flag.touch()
+    becomes(jobs["Complete"], "Complete")
+    assert "No answer" not in known(jobs["Complete"]).state.status_message
     assert (Path(jobs["Complete"].initial_dir) / "out.txt").read_text() == "late\n"
     assert prefect_view.state(jobs["Complete"])[0] == "COMPLETED"
-    assert prefect_view.state(jobs["Error"])[0] == "FAILED"
 
 
-@pytest.mark.parametrize("kind", ["watched", "looked at", "workflow"])
+def stay_as_they_are(jobs: Collection[Job], monitor: Monitor, prefect_view: PrefectView) -> None:
+    """The statuses of jobs whose schedd is away, and what is said of them; it is asked less and less often (every 0.3 s
+    before)."""
+    for job in jobs:
+        eventually(lambda job=job: NO_ANSWER in known(job).state.status_message, "it says since when", LIMIT)  # type: ignore[misc]
+    said = {job.id: known(job).state.status_message for job in jobs}
+    asked = polls(monitor, "htcondor:pool-of-alice")
+    stays_away()
+    for job in jobs:
+        assert known(job).state.status == "Running"
+        assert known(job).state.status_message == said[job.id]
+        assert prefect_view.state(job)[0] == "RUNNING" and NO_ANSWER in prefect_view.state(job)[2]
+    assert polls(monitor, "htcondor:pool-of-alice") - asked <= AWAY / 4 + 2
+
+
 def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
-    kind: str,
     manager: JobManager,
     alice: CondorScheduler,
     condor_pool: PersonalPool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a job whose inputs have arrived, which the schedd will note a second later
+    # given jobs whose inputs have arrived, which the schedd will note a second later, and a client that it has met
     monkeypatch.setattr(spooling, "ARRIVAL", timedelta(seconds=3))
     given = tmp_path / "given.txt"
     given.write_text("what it needs")
@@ -176,50 +190,47 @@ def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
         "transfer_input_files": str(given),
         "request_memory": "32MB",
     }
-    job: Job
-    if kind == "workflow":
-        job = workflow = manager.create_job("cat", "alice", job_type="CONDORWORKFLOW", scheduler=alice)
-        assert isinstance(workflow, CondorWorkflow)
-        CondorWorkflowJobNode("only", workflow, attributes=work).save()
-    else:
-        job = manager.create_job(
-            "cat", "alice", job_type="CONDOR", scheduler=alice, attributes=work, num_jobs=3 if kind == "watched" else 1
-        )
-    submit = CondorClient.submit
-
-    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Cluster:
-        answer = submit(self, text, count, spool=spool)
-        with killed(condor_pool):
-            pass
-        return answer
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CondorClient, "submit", and_be_killed)
-        job.execute()
-    # when it is there again, it waits for them
-    waiting = f"ClusterId == {job.remote_id} && {observation.WAITING}"
-    assert alice.get_client().query(waiting, ("ProcId",))
-    # then it is told that it has them, and the job goes on
-    if kind == "looked at":
-        assert job.wait(LIMIT) == "Complete"
-    else:
-        with running(Monitor()):
-            becomes(job, "Complete")
-    written = sorted(Path(known(job).spec["initial_dir"]).rglob("out-*.txt"))
-    assert [path.read_text() for path in written] == ["what it needs"] * (3 if kind == "watched" else 1)
-
-
-def test_a_schedd_that_was_started_again_is_asked_as_before(alice: CondorScheduler, condor_pool: PersonalPool) -> None:
-    # given one that has met us
+    workflow = manager.create_job("cat", "alice", job_type="CONDORWORKFLOW", scheduler=alice)
+    assert isinstance(workflow, CondorWorkflow)
+    CondorWorkflowJobNode("only", workflow, attributes=work).save()
+    looked_at, watched = (
+        manager.create_job("cat", "alice", job_type="CONDOR", scheduler=alice, attributes=work, num_jobs=count)
+        for count in (1, 3)
+    )
+    jobs: list[Job] = [workflow, watched, looked_at]
     client = alice.get_client()
     client.query("false")
     client.retrieve("false")
-    # when
-    with killed(condor_pool):
-        pass
-    # then
+    submit = CondorClient.submit
+
+    def restart() -> None:
+        with killed(condor_pool):
+            pass
+
+    all_arrived = threading.Barrier(len(jobs), action=restart)
+
+    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Cluster:
+        answer = submit(self, text, count, spool=spool)
+        all_arrived.wait(LIMIT)
+        return answer
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(len(jobs)) as threads:
+        patched.setattr(CondorClient, "submit", and_be_killed)
+        list(threads.map(lambda job: job.execute(), jobs))
+    # then a client that it has met asks it as before
     assert client.query("false") == []
     client.retrieve("false")
+    # when it is there again, it waits for them
+    ids = " || ".join(f"ClusterId == {job.remote_id}" for job in jobs)
+    assert client.query(f"({ids}) && {observation.WAITING}", ("ProcId",))
+    # then it is told that it has them, and the jobs go on
+    assert looked_at.wait(LIMIT) == "Complete"
+    with running(Monitor()):
+        becomes(watched, "Complete")
+        becomes(workflow, "Complete")
+    for job, count in zip(jobs, (1, 3, 1), strict=True):
+        written = sorted(Path(known(job).spec["initial_dir"]).rglob("out-*.txt"))
+        assert [path.read_text() for path in written] == ["what it needs"] * count
 
 
 def test_a_dask_scheduler(
@@ -229,8 +240,8 @@ def test_a_dask_scheduler(
     own_cluster.start(1)
     block = dask_block(own_cluster, "dask-away")
     good, bad = dask_job(scheduler=block), dask_job(scheduler=block)
-    execute(good, _after(12, 1))
-    execute(bad, _after(12, 0))
+    execute(good, _after(10, 1))
+    execute(bad, _after(10, 0))
     becomes(good, "Running")
     becomes(bad, "Running")
     # when
@@ -279,7 +290,7 @@ def test_prefect(
     monitor: Monitor, shell_job: ShellJob, prefect_server: PrefectServerInfo, prefect_view: PrefectView
 ) -> None:
     # given
-    before = shell_job("sleep 12; exit 4")
+    before = shell_job("sleep 10; exit 4")
     execute(before)
     becomes(before, "Running")
     prefect_view.run(before)
@@ -302,7 +313,7 @@ def test_the_database(
 ) -> None:
     with running(Monitor()) as monitor:
         # given
-        good, bad = shell_job("sleep 12; echo late > out.txt"), shell_job("sleep 12; exit 3")
+        good, bad = shell_job("sleep 10; echo late > out.txt"), shell_job("sleep 10; exit 3")
         for job in (good, bad):
             execute(job)
         becomes(good, "Running")

@@ -64,23 +64,26 @@ def test_a_refused_job_can_be_mended_and_executed(shell_job: ShellJob) -> None:
     assert job.wait(LIMIT) == "Complete"
 
 
-@pytest.mark.parametrize(
-    "name", ['it\'s "quoted"', "../../up", "two\nlines", "ünïcödé 作业", " spaces ", "-rf", "$(Cluster)"]
-)
-def test_any_name_stays_inside_the_workspace(shell_job: ShellJob, name: str, tmp_path: Path) -> None:
+def test_any_name_stays_inside_the_workspace(shell_job: ShellJob, tmp_path: Path, subtests: pytest.Subtests) -> None:
     workspace = tmp_path / "my work,space"
     (tmp_path / "in put").mkdir()
     (tmp_path / "in put" / "data.txt").write_text("x")
-    job = shell_job(
-        "cat data.txt > 'out put é.txt'",
-        name=name,
-        workspace=workspace,
-        remote_input_files=[tmp_path / "in put" / "data.txt"],
-    )
-    job.execute()
-    assert job.wait(LIMIT) == "Complete", job.status_message
-    assert Path(job.initial_dir).resolve().parent == workspace.resolve()
-    assert (Path(job.initial_dir) / "out put é.txt").read_text() == "x"
+    jobs = [
+        shell_job(
+            "cat data.txt > 'out put é.txt'",
+            name=name,
+            workspace=workspace,
+            remote_input_files=[tmp_path / "in put" / "data.txt"],
+        )
+        for name in ('it\'s "quoted"', "../../up", "two\nlines", "ünïcödé 作业", " spaces ", "-rf", "$(Cluster)")
+    ]
+    for job in jobs:
+        job.execute()
+    for job in jobs:
+        with subtests.test(job.name):
+            assert job.wait(LIMIT) == "Complete", job.status_message
+            assert Path(job.initial_dir).resolve().parent == workspace.resolve()
+            assert (Path(job.initial_dir) / "out put é.txt").read_text() == "x"
 
 
 def test_an_unreachable_scheduler_submits_nothing_and_the_job_can_be_executed_again(

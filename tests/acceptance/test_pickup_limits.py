@@ -280,6 +280,7 @@ def test_a_job_that_is_deleted_while_its_claim_has_no_answer_does_not_come_back(
         return send(self, request)
 
     monkeypatch.setattr(pickup, "_UNANSWERED", 0.5)
+    monkeypatch.setattr(pickup, "LEASE", 5.0)
     deployment = deployed("CONDOR")
     given = {"name": "unwanted", "executable": "/bin/true", "scheduler": alice.name, "app": "test_app"}
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)

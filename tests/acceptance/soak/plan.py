@@ -27,7 +27,7 @@ class Size:
     patience: float
 
 
-SHORT = Size(30, 10, 45, {"monitor": 4, "schedd": 2, "prefect": 1, "dask": 3}, 5, 150)
+SHORT = Size(22, 8, 30, {"monitor": 3, "schedd": 1, "prefect": 1, "dask": 2}, 4, 150)
 LONG = Size(200, 50, 1000, {"monitor": 45, "schedd": 18, "prefect": 12, "dask": 30}, 30, 300)
 
 
