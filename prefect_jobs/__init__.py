@@ -25,6 +25,8 @@ _WHERE = {
     "CondorWorkflowServiceNode": "jobs.workflow.nodes",
     "CondorWorkflowSubdagNode": "jobs.workflow.nodes",
     "CondorWorkflowSpliceNode": "jobs.workflow.nodes",
+    "JobsTable": "web.table",
+    "CustomJobAction": "web.custom",
     "register_job_type": "jobs.registry",
     "Submitted": "jobs.observation",
     "Observation": "jobs.observation",
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
     from prefect_jobs.jobs.workflow.nodes import CondorWorkflowSubdagNode as CondorWorkflowSubdagNode
     from prefect_jobs.manager import JobManager as JobManager
     from prefect_jobs.schedule import Schedule as Schedule
+    from prefect_jobs.web.custom import CustomJobAction as CustomJobAction
+    from prefect_jobs.web.table import JobsTable as JobsTable
 
 __all__ = [*_WHERE, "__version__"]  # noqa: PLE0604  (names, from the table above)
 

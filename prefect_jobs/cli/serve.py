@@ -54,7 +54,9 @@ def serve(
     metrics_port: MetricsPort = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the web app of your apps and run the monitor, until Ctrl-C or SIGTERM.
+    """Serve the web app and run the monitor, until Ctrl-C or SIGTERM.
+
+    The pages show all jobs, to you on this machine. The jobs of the given apps may call back, from everywhere.
 
     If no Prefect API is configured, start a local Prefect server, and stop it at the end.
     """
@@ -204,7 +206,7 @@ class _MonitorThread(threading.Thread):
 def _server(apps: Sequence[type[App]], address: str) -> "uvicorn.Server":
     import uvicorn
 
-    from prefect_jobs.web import create_app
+    from prefect_jobs.web.app import owners_app
 
     class Server(uvicorn.Server):
         """Prints when it listens."""
@@ -217,5 +219,5 @@ def _server(apps: Sequence[type[App]], address: str) -> "uvicorn.Server":
     # uvicorn logs one line about requests that it cancels; tracebacks add nothing.
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # No access log: it would contain the signatures of URLs.
-    config = uvicorn.Config(create_app(*apps), log_config=None, access_log=False, timeout_graceful_shutdown=_REQUESTS)
+    config = uvicorn.Config(owners_app(*apps), log_config=None, access_log=False, timeout_graceful_shutdown=_REQUESTS)
     return Server(config)

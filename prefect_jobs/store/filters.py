@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, not_, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from prefect_jobs.store.tables import GroupRow, JobRow
@@ -61,6 +61,8 @@ class JobQuery:
     filters: Mapping[str, Any] = field(default_factory=dict)
     #: More filters, which may be about the same fields.
     required: Sequence[Mapping[str, Any]] = ()
+    #: Of each of these groups, a job matches all filters of at least one.
+    any_of: Sequence[Sequence[Mapping[str, Any]]] = ()
     #: Jobs that match all filters of one of these are left out.
     excluded: Sequence[Mapping[str, Any]] = ()
     order_by: str | Sequence[str] = "id"
@@ -83,11 +85,17 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
         found.append(_in_groups("groups", "in", query.groups))
     for filters in (query.filters, *query.required):
         found.extend(_condition(key, value, dialect) for key, value in filters.items())
+    for choices in query.any_of:
+        found.append(or_(false(), *(and_(true(), *_all_of(filters, dialect)) for filters in choices)))
     for filters in query.excluded:
-        matches = [_condition(key, value, dialect) for key, value in filters.items()]
+        matches = _all_of(filters, dialect)
         if matches:  # a null matches no filter, so such a job stays
             found.append(not_(func.coalesce(and_(*matches), false())))
     return found
+
+
+def _all_of(filters: Mapping[str, Any], dialect: str) -> list[ColumnElement[bool]]:
+    return [_condition(key, value, dialect) for key, value in filters.items()]
 
 
 def order(order_by: str | Sequence[str]) -> list[ColumnElement[Any]]:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    func,
     insert,
     or_,
     select,
@@ -29,6 +28,7 @@ from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
+from prefect_jobs.store.counts import CountStore
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import JobGone, RowConflict, job_gone
 from prefect_jobs.store.faces import FaceStore
@@ -65,7 +65,7 @@ _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
 
 
-class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore, PickedUpStore):
+class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore, PickedUpStore):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:
@@ -149,18 +149,6 @@ class Store(FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleSto
         for start in range(0, len(flow_run_ids), _CHUNK):
             found += self._read(_BY_RUNS, {"runs": list(flow_run_ids[start : start + _CHUNK])})
         return found
-
-    def count(self, query: JobQuery) -> int:
-        """The number of jobs of a query, without its limit and offset."""
-        statement = select(func.count()).select_from(JobRow).where(*conditions(query, self._dialect))
-        with self.database.reading() as connection:
-            return int(connection.execute(statement).scalar_one())
-
-    def custom_statuses(self) -> list[str]:
-        """The custom statuses that jobs have."""
-        wanted = select(JobRow.status).where(JobRow.status_code == statuses.OTHER_CODE).distinct()
-        with self.database.reading() as connection:
-            return [str(text) for text in connection.execute(wanted).scalars()]
 
     def update(
         self, job_id: int, change: Callable[[JobRecord], Change | None], known: JobRecord | None = None

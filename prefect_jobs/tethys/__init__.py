@@ -23,6 +23,8 @@ _WHERE = {
     "create_scheduler": "tethys.compute",
     "get_scheduler": "tethys.compute",
     "list_schedulers": "tethys.compute",
+    "JobsTable": "tethys.gizmos",
+    "CustomJobAction": "web.custom",
     "DaskJobException": "tethys.exceptions",
     "TethysAppSettingDoesNotExist": "tethys.exceptions",
     "TethysAppSettingNotAssigned": "tethys.exceptions",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from prefect_jobs.tethys.exceptions import DaskJobException as DaskJobException
     from prefect_jobs.tethys.exceptions import TethysAppSettingDoesNotExist as TethysAppSettingDoesNotExist
     from prefect_jobs.tethys.exceptions import TethysAppSettingNotAssigned as TethysAppSettingNotAssigned
+    from prefect_jobs.tethys.gizmos import JobsTable as JobsTable
     from prefect_jobs.tethys.jobs import BasicJob as BasicJob
     from prefect_jobs.tethys.jobs import CondorJob as CondorJob
     from prefect_jobs.tethys.jobs import CondorWorkflow as CondorWorkflow
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from prefect_jobs.tethys.managers import JobManager as JobManager
     from prefect_jobs.tethys.nodes import CondorWorkflowJobNode as CondorWorkflowJobNode
     from prefect_jobs.tethys.nodes import CondorWorkflowNode as CondorWorkflowNode
+    from prefect_jobs.web.custom import CustomJobAction as CustomJobAction
 
 __all__ = [*_WHERE]  # noqa: PLE0604  (names, from the table above)
 

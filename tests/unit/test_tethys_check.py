@@ -9,9 +9,6 @@ from prefect_jobs.tethys.move.code import Code
 from prefect_jobs.tethys.move.rules.finding import Verdict
 from prefect_jobs.tethys.move.rules.lookups import is_known
 from prefect_jobs.tethys.move.source import Source
-from tests.unit.tethys_table import the_table_is_there
-
-__all__ = ["the_table_is_there"]
 
 START = """
 import functools, importlib, logging

@@ -11,9 +11,6 @@ import pytest
 
 from prefect_jobs.tethys.__main__ import main
 from prefect_jobs.tethys.move.files import walk
-from tests.unit.tethys_table import the_table_is_there
-
-__all__ = ["the_table_is_there"]
 
 OLD, NEW = "from tethys_sdk.jobs import CondorJob\n", "from prefect_jobs.tethys import CondorJob\n"
 Output = pytest.CaptureFixture[str]

@@ -13,9 +13,6 @@ from prefect_jobs.tethys.move.imports import Plan, plan
 from prefect_jobs.tethys.move.names import KNOWN, MODULES
 from prefect_jobs.tethys.move.rewrite import rewritten
 from prefect_jobs.tethys.move.source import Source
-from tests.unit.tethys_table import the_table_is_there
-
-__all__ = ["the_table_is_there"]
 
 REWRITTEN = {
     "from tethys_sdk.jobs import CondorJob": "from prefect_jobs.tethys import CondorJob",

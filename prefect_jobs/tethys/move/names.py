@@ -12,8 +12,6 @@ SCHEDULER_CLASSES = frozenset({"CondorScheduler", "DaskScheduler"})
 APP_CLASS, MANAGER, TABLE, ACTION = "TethysAppBase", "JobManager", "JobsTable", "CustomJobAction"
 
 _GIZMOS = frozenset({TABLE, ACTION})
-#: Names that the new module will have, and does not have yet: their imports stay as they are.
-NOT_YET = _GIZMOS
 _BASE = frozenset({APP_CLASS})
 _COMPUTE = frozenset(
     {"list_schedulers", "get_scheduler", "create_scheduler", "create_condor_scheduler", "create_dask_scheduler"}
@@ -35,11 +33,11 @@ KNOWN = (
 #: Modules of Tethys that have other names as well, which stay with the portal → the names that are here.
 _SHARED = {
     "tethys_sdk.base": _BASE,
-    "tethys_sdk.gizmos": _GIZMOS - NOT_YET,
+    "tethys_sdk.gizmos": _GIZMOS,
     "tethys_sdk.app_settings": frozenset({"SchedulerSetting"}),
     "tethys_apps.exceptions": _EXCEPTIONS,
-    "tethys_gizmos.gizmo_options": _GIZMOS - NOT_YET,
-    "tethys_gizmos.gizmo_options.jobs_table": _GIZMOS - NOT_YET,
+    "tethys_gizmos.gizmo_options": _GIZMOS,
+    "tethys_gizmos.gizmo_options.jobs_table": _GIZMOS,
 }
 _MODELS = "tethys_compute.models"
 #: Modules of Tethys that are replaced as a whole. One module has all names here, so each of these may name any.
@@ -63,7 +61,7 @@ _WHOLE = (
 )
 #: Modules of Tethys → the names of theirs that are here.
 MODULES: dict[str, frozenset[str]] = {
-    **dict.fromkeys(_WHOLE, KNOWN - NOT_YET),
+    **dict.fromkeys(_WHOLE, KNOWN),
     "tethys_sdk.compute": _COMPUTE,
     **_SHARED,
 }

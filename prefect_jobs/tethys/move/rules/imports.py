@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from prefect_jobs.tethys.move.code import Code
 from prefect_jobs.tethys.move.imports import Plan
-from prefect_jobs.tethys.move.names import KNOWN, MODULES, NEW, NOT_YET, TEMPLATES, is_portal, is_shared, match
+from prefect_jobs.tethys.move.names import KNOWN, MODULES, NEW, TEMPLATES, is_portal, is_shared, match
 from prefect_jobs.tethys.move.rules.finding import Finding, changes, fails, works
 
 CREATE_JOB = "job_manager.create_job(name, user, job_type=…, …)"
@@ -27,7 +27,7 @@ def check_imports(code: Code, plan: Plan) -> Iterator[Finding]:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
             if isinstance(node, ast.ImportFrom) and node.level:
                 continue
-            if isinstance(node, ast.ImportFrom) and module == NEW and alias.name not in {*(KNOWN - NOT_YET), "*"}:
+            if isinstance(node, ast.ImportFrom) and module == NEW and alias.name not in {*KNOWN, "*"}:
                 yield _missing(node, module, alias.name)
             elif module not in MODULES and is_portal(module) and not _leads_on(node, alias):
                 yield works(node, f"{_STAYS}: {_path(node, alias)}")
@@ -46,8 +46,6 @@ def _check_uses(code: Code) -> Iterator[Finding]:
 def _missing(node: ast.stmt | ast.expr, module: str, name: str) -> Finding:
     if name in TEMPLATES:
         return fails(node, f"{name}: there are no job templates", CREATE_JOB)
-    if name in NOT_YET:
-        return fails(node, f"{name}: {NEW} does not have it yet", "the page of the job in Prefect: job.flow_run_url")
     if is_shared(module):
         return works(node, f"{_STAYS}: {module}.{name}")
     return fails(node, f"{NEW} has no {name}")

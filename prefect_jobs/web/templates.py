@@ -1,0 +1,59 @@
+"""Pages: templates, and what all of them need."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response
+
+from prefect_jobs.web import looks
+
+if TYPE_CHECKING:
+    from prefect_jobs.web.visits import Visit
+
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def environment() -> Environment:
+    """The templates."""
+    found = Environment(
+        loader=PackageLoader("prefect_jobs.web", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["duration"] = looks.duration
+    found.globals["icons"] = looks.ICONS
+    found.tests["markup"] = lambda value: isinstance(value, Markup)
+    return found
+
+
+@cache
+def static_hash() -> str:
+    """Changes with every file of ``static``, so that browsers may keep them for ever."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def fragment(template: str, **values: Any) -> str:
+    """A template as a text."""
+    return environment().get_template(template).render(values)
+
+
+async def render(template: str, visit: "Visit", *, status: int = 200, **values: Any) -> Response:
+    """A page."""
+    signed_in = visit.visitor is not None
+    common = {
+        "base": visit.base,
+        "static": f"{visit.base}static/{static_hash()}/",
+        "visitor": visit.visitor.name if signed_in else "",
+        "csrf_token": visit.csrf_token() if signed_in else "",
+    }
+    return HTMLResponse(fragment(template, **common, **values), status)
