@@ -13,9 +13,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from prefect_jobs import Job, JobManager
+from prefect_jobs.local.processes import free_port
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 #: Offline switches: the browser itself must not look for anything outside.
@@ -65,6 +69,10 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
         page = browser.new_page(viewport={"width": 1280, "height": 1150})
         _take_runs_of_prefect(page, place)
+        browser.close()
+    with _parts() as place, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
+        _take_web_pages(browser, place)
         browser.close()
 
 
@@ -158,6 +166,98 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
             monitor.stop()
             thread.join()
             worker.kill()
+
+
+def _take_web_pages(browser: Browser, folder: Path) -> None:
+    """The pages of ``prefect-jobs serve``: all jobs, one job, a workflow, a log, and a phone in the dark."""
+    sys.path.insert(0, str(folder))
+    from hydrology import Hydrology
+
+    manager = Hydrology.get_job_manager()
+    shell = {"executable": "/bin/sh", "transfer_executable": False, "request_memory": "16MB"}
+
+    def job(name: str, line: str, processes: int = 1) -> Job:
+        made = manager.create_job(
+            name, "ann", job_type="CONDOR", scheduler="cluster", num_jobs=processes,
+            attributes={**shell, "arguments": ["-c", line]},
+        )  # fmt: skip
+        made.save()
+        return made
+
+    model = "for hour in 1 2 3 4 5 6; do echo hour $hour, level 0.$hour m; sleep 1; done; echo done > levels.txt"
+    address = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "prefect_jobs", "serve", "hydrology:Hydrology", "--port", address[-5:].lstrip(":")]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as serve:
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 760})
+            jobs = [job(f"season {2018 + number}", "exit 0" if number != 3 else "exit 3") for number in range(6)]
+            manager.execute_jobs(jobs)
+            for each in jobs:
+                each.wait(120)
+            waiting = job("season 2026", "true")
+            workflow = _workflow(manager, shell)
+            running = job("ensemble", model, 5)
+            for each in (workflow, running):
+                each.execute()
+            _open_at_last(page, address)
+            page.locator(f"#jobs-table-status-{running.id}").get_by_text("Running").first.wait_for(timeout=60_000)
+            page.locator(f"#jobs-table-row-{waiting.id} summary").last.click()
+            page.screenshot(path=PICTURES / "jobs.png")
+            for each in (workflow, running):
+                each.wait(120)
+            page.set_viewport_size({"width": 1280, "height": 900})
+            _open(page, f"{address}/jobs/{workflow.id}/", "History")
+            page.screenshot(path=PICTURES / "job.png")
+            page.set_viewport_size({"width": 1280, "height": 420})
+            _open_log(page, f"{address}/jobs/{running.id}/logs/?name=Process%201%20/%20output")
+            phone = browser.new_page(viewport={"width": 390, "height": 780}, color_scheme="dark")
+            _open(phone, address, "ensemble")
+            phone.screenshot(path=PICTURES / "phone.png")
+        finally:
+            serve.terminate()
+
+
+def _workflow(manager: JobManager, shell: dict[str, Any]) -> Job:
+    from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
+
+    workflow = manager.create_job("two models", "ann", job_type="CONDORWORKFLOW", scheduler="cluster")
+    assert isinstance(workflow, CondorWorkflow)  # noqa: S101
+    workflow.save()
+    attributes = {**shell, "arguments": ["-c", "sleep 2"]}
+    nodes = {
+        name: CondorWorkflowJobNode(name, workflow, attributes=attributes)
+        for name in ("prepare", "dry", "wet", "compare", "report")
+    }
+    for node in nodes.values():
+        node.save()
+    for name, parents in {
+        "dry": ["prepare"],
+        "wet": ["prepare"],
+        "compare": ["dry", "wet"],
+        "report": ["compare"],
+    }.items():
+        for parent in parents:
+            nodes[name].add_parent(nodes[parent])
+    workflow.save()
+    return workflow
+
+
+def _open_at_last(page: Page, address: str) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"{address}/static/x/jobs.css", trust_env=False)
+        except httpx.ConnectError:
+            page.wait_for_timeout(200)
+        else:
+            break
+    page.goto(address)
+
+
+def _open_log(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_label("Find").fill("level 0.4")
+    page.wait_for_timeout(300)
+    page.screenshot(path=PICTURES / "logs.png")
 
 
 def _take(page: Page, address: str, text: str, name: str) -> None:

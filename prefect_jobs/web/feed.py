@@ -134,22 +134,23 @@ async def events(visit: Visit) -> Response:
 
 async def _told(visit: Visit, stream: Stream) -> AsyncIterator[str]:
     began = time.monotonic()
-    totals_due = 0.0
+    totals_due, changed = 0.0, False
     try:
         yield "retry: 2000\n\n: here\n\n"
-        while time.monotonic() - began < _LONGEST:
+        while (now := time.monotonic()) - began < _LONGEST:
             try:
-                await asyncio.wait_for(stream.arrived.wait(), _ALIVE)
+                await asyncio.wait_for(stream.arrived.wait(), max(0.0, totals_due - now) if changed else _ALIVE)
             except TimeoutError:
-                yield ": here\n\n"
+                if changed:
+                    totals_due, changed = time.monotonic() + _TOTALS, False
+                    yield _event("totals", await run_sync(get_runtime().store.totals, await visit.query()))
+                else:
+                    yield ": here\n\n"
                 continue
             lines = [line for job_id, one in stream.take().items() if (line := await _line(visit, job_id, one))]
             if lines:
+                changed = True
                 yield "".join(lines)
-                if time.monotonic() >= totals_due:
-                    totals_due = time.monotonic() + _TOTALS
-                    totals = await run_sync(get_runtime().store.totals, await visit.query())
-                    yield _event("totals", totals)
     finally:
         feed().close(stream)
 

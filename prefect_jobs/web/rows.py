@@ -8,6 +8,7 @@ from typing import Any
 from anyio.to_thread import run_sync
 from markupsafe import Markup
 from starlette.requests import Request
+from starlette.routing import NoMatchFound
 
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import get_runtime
@@ -186,9 +187,16 @@ async def refused(action: CustomJobAction, job: Job) -> str:
 
 
 def address(text: str, job: Job, request: Request) -> str:
-    """The address of a link of a table: a path, or the name of a route."""
+    """The address of a link of a table: a path, or the name of a route.
+
+    Raises:
+        ValueError: there is no such route.
+    """
     if "/" in text:
         if "{job_id}" in text:
             return text.replace("{job_id}", str(job.id))
         return f"{text.rstrip('/')}/{job.id}"
-    return request.url_for(text, job_id=job.id).path
+    try:
+        return request.url_for(text, job_id=job.id).path
+    except NoMatchFound as error:
+        raise ValueError(f"The table names the route {text!r}; this app has none of that name with job_id.") from error

@@ -75,9 +75,7 @@ class StatusCallback:
         job_id = number_of(request.path_params["job_id"])
         secret = runtime.settings.callback_secret
         # First of all: without the signature a caller must not learn which jobs exist.
-        if secret is not None and not callbacks.is_signed(
-            secret.get_secret_value(), job_id, request.query_params.get("token", "")
-        ):
+        if secret is not None and not callbacks.is_signed(secret.get_secret_value(), job_id, _token(request)):
             return _json(403)
         try:
             delay = parse_delay(request.query_params.get("delay"))
@@ -134,6 +132,12 @@ class StatusCallback:
             log.warning("Job %s could not be checked: %s", job_id, error)
             return 502, False
         return (200 if polling.was_reached(job) else 502), job.handle.record.final
+
+
+def _token(request: Request) -> str:
+    """The signature, of the URL or of the header ``Authorization: Bearer``."""
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    return request.query_params.get("token") or (given.strip() if kind.lower() == "bearer" else "")
 
 
 def _json(status: int, success: bool | str = True, **more: str) -> JSONResponse:

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from prefect_jobs import statuses
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
+from prefect_jobs.projection.dag import parents_of
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web import api, bodies, doing, files, graph, listing, logs, looks, queries
 from prefect_jobs.web.actions import BUILT_IN, DOING
@@ -132,7 +133,11 @@ class Views:
         except Problem as error:
             problem = error.detail
         given = visit.request.query_params
-        name = given.get("name") or next((name for name in found if not name.endswith("log")), next(iter(found), ""))
+        wanted = given.get("name", "")
+        if wanted and wanted not in found and found:
+            problem = f"There is no log {wanted[:200]!r} yet."
+        first = next((name for name in found if not name.endswith("log")), next(iter(found), ""))
+        name = wanted if wanted in found else first
         before = given.get("before", "")
         part = None
         if name:
@@ -215,6 +220,7 @@ def _details(job: Job, folder: str, base: str) -> dict[str, Any]:
         "nodes": nodes,
         "graph": graph.svg(nodes, lambda name: f"{base}jobs/{record.id}/logs/?name={quote(f'{name} / output')}"),
         "node_classes": {node.name: looks.status_class(statuses.parse(node.status)) for node in nodes},
+        "parents": parents_of(nodes),
         "procs": record.native.get("procs") or [],
         "folder": files.listed(job, folder),
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
