@@ -43,6 +43,9 @@ def user_name(user: Any) -> str:
         return _checked(user, user)
     if user is None:
         raise ValueError("A job needs a user: a name, or an object with username, identity or display_name.")
+    session = getattr(user, "session_name", None)  # of a web visitor, see prefect_jobs.web
+    if isinstance(session, str):
+        return _checked(session, user)
     if _flag(user, "is_anonymous") is True or _flag(user, "is_authenticated") is False:
         return ANONYMOUS
     for attribute in ("username", "identity", "display_name"):

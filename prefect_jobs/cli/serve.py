@@ -219,5 +219,12 @@ def _server(apps: Sequence[type[App]], address: str) -> "uvicorn.Server":
     # uvicorn logs one line about requests that it cancels; tracebacks add nothing.
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # No access log: it would contain the signatures of URLs.
-    config = uvicorn.Config(owners_app(*apps), log_config=None, access_log=False, timeout_graceful_shutdown=_REQUESTS)
+    config = uvicorn.Config(
+        owners_app(*apps),
+        log_config=None,
+        access_log=False,
+        # A header must not say who has connected: see web/owner.py.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_REQUESTS,
+    )
     return Server(config)

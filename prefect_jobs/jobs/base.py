@@ -318,6 +318,7 @@ class Job(JobFields, JobType):
         ``None``; otherwise the job is."""
         return self.handle.from_engine(RESULTS, self.engine.fetch()).result
 
+    @hooks.built_in
     def _get_logs(self) -> Any:
         """Log name → text."""
         return self.engine.logs()

@@ -168,6 +168,10 @@ class Engine:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
         return {}
 
+    def log_files(self) -> dict[str, Any]:
+        """As :meth:`logs`, with a :class:`LogFile` for each log that is in a file."""
+        return self.logs()
+
     def wait_change(self, seconds: float) -> None:
         """Waits until the next poll is due, ``seconds`` at most."""
         Event().wait(seconds)  # never set: a wait that a signal can interrupt

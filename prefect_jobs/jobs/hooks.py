@@ -4,12 +4,15 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.from_thread
 from anyio import NoEventLoopError
 
 from prefect_jobs.threads import in_thread
+
+F = TypeVar("F", bound=Callable[..., Any])
+_BUILT_IN = "prefect_jobs_built_in"
 
 
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -39,6 +42,17 @@ def finish(awaitable: Awaitable[Any]) -> Any:
         return asyncio.run(wrapped())
     # A blocking call inside a running loop blocks that loop, as documented; the hook gets its own loop.
     return in_thread(lambda: asyncio.run(wrapped()), "prefect-jobs-hook").result()
+
+
+def built_in(hook: F) -> F:
+    """Marks a hook of ours, for :func:`is_built_in`."""
+    setattr(hook, _BUILT_IN, True)
+    return hook
+
+
+def is_built_in(hook: Callable[..., Any]) -> bool:
+    """Whether a hook is ours, and not one of the user's type."""
+    return bool(getattr(hook, _BUILT_IN, False))
 
 
 def dotted_path(function: Callable[..., Any] | str) -> str:

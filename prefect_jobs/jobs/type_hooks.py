@@ -62,6 +62,10 @@ class TypeHooks:
         found: dict[str, Any] = self.handle.run_hook(self.get_logs_hook).value
         return found
 
+    def log_files(self, engine: Engine) -> dict[str, Any]:
+        """As :meth:`get_logs`; logs of the engine that are in files are not read."""
+        return engine.log_files() if hooks.is_built_in(self.get_logs_hook) else self.get_logs()
+
     def clean_up(self) -> None:
         """Removes what is left of the work at the scheduler."""
         hooks.call(self.clean_up_hook)

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from prefect_jobs import statuses
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.filters import JobQuery, conditions
-from prefect_jobs.store.tables import JobRow, NodeRow
+from prefect_jobs.store.tables import JobRow, MessageRow, NodeRow
 
 
 class CountStore:
@@ -30,12 +30,28 @@ class CountStore:
         with self.database.reading() as connection:
             return {str(status): int(number) for status, number in connection.execute(statement)}
 
-    def versions(self) -> dict[int, tuple[int, str, str]]:
-        """Job that is not over → its version, user and app."""
-        columns = (JobRow.id, JobRow.version, JobRow.user, JobRow.label)
+    def versions(self) -> dict[int, int]:
+        """Job that is not over → its version."""
         with self.database.reading() as connection:
-            rows = connection.execute(select(*columns).where(JobRow.watched)).all()
-        return {job_id: (version, user, label) for job_id, version, user, label in rows}
+            rows = connection.execute(select(JobRow.id, JobRow.version).where(JobRow.watched)).all()
+        return {int(job_id): int(version) for job_id, version in rows}
+
+    def last_message(self) -> int:
+        """The number of the newest line about any job."""
+        with self.database.reading() as connection:
+            return int(connection.execute(select(func.coalesce(func.max(MessageRow.id), 0))).scalar_one())
+
+    def told_since(self, message: int, most: int) -> list[tuple[int, int]]:
+        """Number and job of the lines after one, in their order: jobs that are over may change, too."""
+        wanted = select(MessageRow.id, MessageRow.job_id).where(MessageRow.id > message).order_by(MessageRow.id)
+        with self.database.reading() as connection:
+            return [(int(number), int(job_id)) for number, job_id in connection.execute(wanted.limit(most))]
+
+    def missing(self, job_ids: Sequence[int]) -> set[int]:
+        """Those of some jobs that are not there."""
+        with self.database.reading() as connection:
+            there = connection.execute(select(JobRow.id).where(JobRow.id.in_(job_ids))).scalars().all()
+        return set(job_ids) - set(there)
 
     def node_totals(self, job_ids: Sequence[int]) -> dict[int, dict[str, int]]:
         """Workflow → status → the number of its nodes that have it, in one statement."""

@@ -196,14 +196,14 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
         changed = tuple(workflow_poll.marked(old, new) for old, new in zip(before, nodes, strict=True) if old != new)
         return Fetched(native=encode(in_queue=None), nodes=changed)
 
-    def logs(self) -> dict[str, Any]:
+    def log_files(self) -> dict[str, Any]:
         """The logs that the test has set."""
         told, states, directory = self.stage.look(self), self.graph.states(), self.initial_dir
         for (name, _, kind), text in (told.streams if told is not None else {}).items():
             for path in workflow_logs.last(states[name], directory)[kind]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-        return workflow_logs.read(states.values(), directory)
+        return workflow_logs.files(states.values(), directory)
 
 
 class FakeDaskEngine(DaskEngine):

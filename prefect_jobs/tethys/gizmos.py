@@ -43,8 +43,10 @@ class JobsTable(table.JobsTable):
                 f"JobsTable({names}=…) is deprecated: list the actions in actions=[…].", DeprecationWarning, 2
             )
             off = {_OLD[name] for name, on in old.items() if not on}
-            options.setdefault("show_actions", "" not in off)
-            actions = [each for each in (DEFAULT if actions is None else actions) if each not in off]
+            if "" in off:
+                options["show_actions"], args = False, args[:1]
+            given = DEFAULT if actions is None else actions
+            actions = [each for each in given if not (isinstance(each, str) and each in off)]
         if actions is not None:
             actions = list(actions)
             if "log" in actions:

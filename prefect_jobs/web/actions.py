@@ -12,6 +12,7 @@ from prefect_jobs import statuses
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.possible import possible, title_of
 from prefect_jobs.jobs.workflow.job import CondorWorkflow
+from prefect_jobs.naming import unique_name
 from prefect_jobs.web.custom import CustomJobAction
 
 SEPARATOR = "|"
@@ -153,7 +154,18 @@ def wanted_of(given: Iterable[Any] | None) -> list[Wanted]:
             found.append(CustomJobAction(*each))
         else:
             raise ValueError(f"{each!r} is no action. Valid: {', '.join(BUILT_IN)}, '|', CustomJobAction.")
+    _check_alike(found)
     return found
+
+
+def _check_alike(found: Sequence[Wanted]) -> None:
+    known: dict[tuple[str, type[Job] | None], str] = {}
+    for each in found:
+        if isinstance(each, CustomJobAction):
+            key = (slug(each.label), each.job_type)
+            if key in known:
+                raise ValueError(f"The actions {known[key]!r} and {each.label!r} have labels that are too alike.")
+            known[key] = each.label
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,8 @@ class Button:
 
 def slug(label: str) -> str:
     """The label of a custom action as a part of its address."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "action"
+    readable = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return readable if label.isascii() and readable else unique_name(label, readable or "action")
 
 
 def calls_with_status(function: Callable[..., Any]) -> bool:

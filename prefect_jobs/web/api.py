@@ -50,9 +50,7 @@ async def session(visit: Visit) -> Response:
 
 async def jobs(visit: Visit) -> Response:
     """``GET /api/jobs``."""
-    wanted = queries.read(visit.request.query_params)
-    if wanted.problems:
-        raise Problem(400, " ".join(wanted.problems))
+    wanted = _asked(visit)
     found = await listing.read(visit, wanted)
     totals = await run_sync(node_totals, found.jobs)
     end = wanted.offset + len(found.jobs)
@@ -70,11 +68,11 @@ async def jobs(visit: Visit) -> Response:
 
 async def csv_of_jobs(visit: Visit) -> Response:
     """``GET /api/jobs.csv``: all jobs that match."""
-    wanted = queries.read(queries.without(visit.request.query_params, "columns", "page", "offset", "limit"))
-    if wanted.problems:
-        raise Problem(400, " ".join(wanted.problems))
+    wanted = _asked(visit, "page", "offset", "limit")
     wanted.limit = MOST_AT_ONCE
     found = await listing.read(visit, wanted)
+    if found.count > MOST_AT_ONCE:
+        raise Problem(400, f"{found.count} jobs match; a file has {MOST_AT_ONCE} at most. Ask for fewer.")
     text = await run_sync(_csv, found.jobs)
     headers = {"Content-Disposition": 'attachment; filename="jobs.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
@@ -138,8 +136,7 @@ class Actions:
     async def act(self, visit: Visit, given: Mapping[str, str]) -> Job | None:
         """Carries out the action of an address; the job afterwards, ``None``: it was deleted."""
         name, job_id = visit.request.path_params["name"], visit.request.path_params["job_id"]
-        await visit.job(job_id)
-        chosen = doing.choose(name, given, self._site)
+        chosen = doing.choose(name, given, self._site, await visit.job(job_id))
         found = await visit.job(job_id, chosen.permission)
         number = found.id or 0
         await doing.do(found, name, chosen, given)
@@ -158,27 +155,38 @@ async def act_on_all(visit: Visit, given: bodies.Given) -> list[doing.Outcome]:
     """Carries an action out on many jobs.
 
     Raises:
-        Problem: 400, a bad id; 404, no such action, or a job that the visitor may not see.
+        Problem: 400, a bad id, or too many jobs; 404, no such action.
     """
     name = visit.request.path_params["name"]
     if name not in DOING:
         raise Problem(404, f"There is no action {name!r} for many jobs. Valid: {', '.join(DOING)}.")
     if given.get("all") == "1":
-        wanted = queries.read(visit.request.query_params)
-        if wanted.problems:
-            raise Problem(400, " ".join(wanted.problems))
-        ids = await listing.all_ids(visit, wanted, MOST_AT_ONCE)
+        ids = await listing.all_ids(visit, _asked(visit), MOST_AT_ONCE)
+        if len(ids) > MOST_AT_ONCE:
+            raise Problem(400, f"More than {MOST_AT_ONCE} jobs match, which is too many at once. Ask for fewer.")
     else:
         ids = [_number(text) for text in dict.fromkeys(given.ids)]
     found = {each.id: each for each in await run_sync(doing.jobs_by_id, ids)}
-    chosen: list[Job] = []
+    outcomes = []
     for job_id in ids:
         each = found.get(job_id)
-        labels = visit.rules.labels
-        if each is None or not (labels is None or each.label in labels) or not await visit.may("view", each):
-            raise no_job(job_id)
-        chosen.append(each)
-    return await doing.do_to_all(visit, chosen, name, given)
+        if each is None or not await visit.sees(each):
+            outcomes.append(doing.Outcome(job_id, "", no_job(job_id).detail))
+        else:
+            outcomes += await doing.do_to_all(visit, [each], name, given)
+    return outcomes
+
+
+def _asked(visit: Visit, *without: str) -> queries.Wanted:
+    """What the address asks for.
+
+    Raises:
+        Problem: 400, it cannot be read.
+    """
+    wanted = queries.read(queries.without(visit.request.query_params, "columns", *without))
+    if wanted.problems:
+        raise Problem(400, " ".join(wanted.problems))
+    return wanted
 
 
 def _number(text: str) -> int:
@@ -189,10 +197,17 @@ def _number(text: str) -> int:
 
 
 def _tagged(visit: Visit, data: Any) -> Response:
-    """With an ETag: who asks again gets 304 if nothing has changed."""
+    """With an ETag: who asks again gets 304 if nothing has changed but the times that tick."""
     body = json.dumps(data, ensure_ascii=False).encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+    still = json.dumps(_without_ticks(data), ensure_ascii=False).encode()
+    tag = f'"{hashlib.sha256(still).hexdigest()[:20]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if visit.request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def _without_ticks(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _without_ticks(value) for name, value in data.items() if name not in ("run_time", "wait_time")}
+    return [_without_ticks(value) for value in data] if isinstance(data, list) else data

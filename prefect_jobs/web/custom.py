@@ -1,6 +1,7 @@
 """Actions that an app adds to its jobs."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.base import Job
 
 log = logging.getLogger(__name__)
+
+#: Schemes that browsers do not open a page for; a route's name may have a colon, too.
+_SCHEME = re.compile(r"\s*(javascript|data|vbscript|file|blob):", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ class CustomJobAction:
             raise ValueError(f"A custom action needs a label, not {self.label!r}.")
         if self.callback_or_url is None and self.modal_url is None:
             raise ValueError(f"The action {self.label!r} needs callback_or_url or modal_url.")
-        for given in (self.callback_or_url, self.modal_url):
-            if isinstance(given, str) and "/" in given:
-                check_address(given, self.label)
+        check_address(self.modal_url or "", self.label)
+        if isinstance(self.callback_or_url, str) and self.is_link:
+            check_address(self.callback_or_url, self.label)
         target = self.callback_or_url
         if isinstance(target, str) and not self.is_link:
             cls: Any = self.job_type or Job
@@ -85,6 +89,8 @@ def check_address(text: str, label: str) -> None:
     Raises:
         ValueError: the address is of another kind than http(s), or a path that browsers take for another site.
     """
+    if "/" not in text and not _SCHEME.match(text):
+        return  # empty, or the name of a route
     parts = urlsplit(text.strip())
     local = not parts.scheme and not parts.netloc and not text.startswith(("//", "/\\", "\\"))
     if not local and parts.scheme not in ("http", "https"):

@@ -1,5 +1,6 @@
 """Carries actions out that people have pressed."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from prefect_jobs.web.rows import refused
 from prefect_jobs.web.site import Site
 from prefect_jobs.web.visits import Visit, call
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -30,13 +33,14 @@ class Chosen:
     question: str | Markup = ""
 
 
-def choose(name: str, given: Mapping[str, str], site: Site) -> Chosen:
+def choose(name: str, given: Mapping[str, str], site: Site, job: Job) -> Chosen:
     """The action of an address.
 
     Args:
         name: the end of the address.
         given: the fields of the request; ``table`` has the table in which it was pressed.
         site: knows the actions of ``routes(tables=…)``.
+        job: the job on which it was pressed.
 
     Raises:
         Problem: 404, there is none.
@@ -46,9 +50,9 @@ def choose(name: str, given: Mapping[str, str], site: Site) -> Chosen:
     if name.startswith(CUSTOM_PATH):
         wanted = name.removeprefix(CUSTOM_PATH)
         for each in _known(given, site):
-            if slug(each.label) == wanted:
+            if slug(each.label) == wanted and each.applies_to(job):
                 return Chosen(f"{CUSTOM}{each.label}", each.label, each, each.confirmation_message or "")
-        raise Problem(404, f"There is no action {wanted!r} here. Give its table to routes(tables=…).")
+        raise Problem(404, f"Job {job.id} has no action {wanted!r} here. Give its table to routes(tables=…).")
     raise Problem(404, f"There is no action {name!r}. Valid: {', '.join(DOING)}, {CUSTOM_PATH}….")
 
 
@@ -79,11 +83,15 @@ async def do(job: Job, name: str, chosen: Chosen, given: Mapping[str, str]) -> N
         raise of_error(error, job_status=job.cached_status) from error
     except NotImplementedError as error:
         raise Problem(409, str(error), job_status=job.cached_status) from error
+    except Problem:
+        raise
+    except Exception as error:  # of a type of the app
+        log.exception("%s of job %s failed", chosen.label, job.id)
+        text = f"{chosen.label} failed: {error or type(error).__name__}"
+        raise Problem(500, text, job_status=job.cached_status) from error
 
 
 async def _do_custom(job: Job, action: CustomJobAction) -> None:
-    if not action.applies_to(job):
-        raise Problem(409, f"Jobs of the type {job.type} have no action {action.label!r}.")
     if why_not := await refused(action, job):
         raise Problem(409, why_not, job_status=job.cached_status)
     target = action.callback_or_url

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,29 +15,24 @@ from starlette.responses import Response, StreamingResponse
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
-from prefect_jobs.web import looks
+from prefect_jobs.store.filters import JobQuery
+from prefect_jobs.web import looks, shown
 from prefect_jobs.web.problems import Problem
 from prefect_jobs.web.visits import Visit
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two reads; between two heartbeats of a stream; until a stream ends, and the browser asks again,
-#: with the session that it has then; between two events with totals of one stream.
-_READ, _ALIVE, _LONGEST, _TOTALS = 0.5, 15.0, 900.0, 3.0
-#: Streams of one visitor in one process.
-_MOST = 8
+#: Seconds between two reads; between two searches for jobs that were deleted; between two heartbeats of a stream; until
+#: a stream ends, and the browser asks again, with the session that it has then; for which totals are told to others.
+_READ, _GONE, _ALIVE, _LONGEST, _TOTALS = 0.5, 3.0, 15.0, 900.0, 3.0
+#: Streams of one visitor, and of all, in one process; lines that are read at once.
+_MOST, _ALL, _LINES = 8, 1_000, 2_000
+#: Lines that are read again.
+_AGAIN = 100
 _feeds: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Feed]" = weakref.WeakKeyDictionary()
 
-
-@dataclass(frozen=True)
-class Deleted:
-    """A job that is not there any more."""
-
-    user: str
-    label: str
-
-
-News = Mapping[int, JobRecord | Deleted]
+#: Job → its record; ``None``: it was deleted.
+News = Mapping[int, JobRecord | None]
 
 
 @dataclass(eq=False)
@@ -45,8 +40,7 @@ class Stream:
     """The news of one page."""
 
     name: str
-    #: What it was not told yet.
-    news: dict[int, JobRecord | Deleted] = field(default_factory=dict)
+    news: dict[int, JobRecord | None] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, news: News) -> None:
@@ -67,17 +61,23 @@ class Feed:
     def __init__(self) -> None:
         self._streams: set[Stream] = set()
         self._task: asyncio.Task[None] | None = None
-        #: Job that is not over → the version that was seen, its user and app.
-        self._seen: dict[int, tuple[int, str, str]] | None = None
+        #: Job that is not over → the version that was seen.
+        self._seen: Mapping[int, int] | None = None
+        #: The newest line that was read.
+        self._line = 0
+        self._read: set[int] = set()
+        self._gone_due = 0.0
+        #: Query → when its totals were read, and these.
+        self._totals: dict[str, tuple[float, Mapping[str, int]]] = {}
 
     def open(self, name: str) -> Stream:
         """A new stream.
 
         Raises:
-            Problem: 429, the visitor has too many.
+            Problem: 429, there are too many.
         """
-        if sum(stream.name == name for stream in self._streams) >= _MOST:
-            raise Problem(429, f"There are {_MOST} streams of yours already. Close some pages.")
+        if len(self._streams) >= _ALL or sum(stream.name == name for stream in self._streams) >= _MOST:
+            raise Problem(429, f"There are too many open pages ({_MOST} for each user). Close some.")
         stream = Stream(name)
         self._streams.add(stream)
         if self._task is None or self._task.done():
@@ -88,6 +88,14 @@ class Feed:
     def close(self, stream: Stream) -> None:
         """Forgets a stream."""
         self._streams.discard(stream)
+
+    async def totals(self, query: JobQuery) -> Mapping[str, int]:
+        """Status → number of jobs; shared by the streams that ask for the same."""
+        key, now = repr(query), time.monotonic()
+        self._totals = {name: kept for name, kept in self._totals.items() if now - kept[0] < _TOTALS / 2}
+        if key not in self._totals:
+            self._totals[key] = (now, await run_sync(get_runtime().store.totals, query))
+        return self._totals[key][1]
 
     async def _run(self) -> None:
         while self._streams:
@@ -104,16 +112,35 @@ class Feed:
             await asyncio.sleep(_READ)
 
     def _changes(self, runtime: Runtime) -> News:
-        """What has changed since the last read. A job that is over is read once more, and then left alone."""
-        now = runtime.store.versions()
-        before, self._seen = self._seen, now
-        if before is None:
+        """What has changed since the last read, jobs that are over included."""
+        store = runtime.store
+        now = store.versions()
+        if self._seen is None:
+            self._seen, self._line = now, store.last_message()
+            self._read = {number for number, _ in store.told_since(self._line - _AGAIN, _LINES)}
             return {}
-        changed = [job_id for job_id, seen in now.items() if before.get(job_id) != seen]
-        ended = [job_id for job_id in before if job_id not in now]
-        found: dict[int, JobRecord | Deleted] = {job_id: Deleted(*before[job_id][1:]) for job_id in ended}
-        found.update({record.id: record for record in runtime.store.records([*changed, *ended])})
+        # Lines of transactions that overlap appear in any order: the last ones are read again.
+        lines = [line for line in store.told_since(self._line - _AGAIN, _LINES) if line[0] not in self._read]
+        changed = {job_id for job_id, version in now.items() if self._seen.get(job_id) != version}
+        changed |= {job_id for job_id in self._seen if job_id not in now} | {job_id for _, job_id in lines}
+        found: dict[int, JobRecord | None] = {record.id: record for record in store.records(sorted(changed))}
+        found.update(dict.fromkeys(job_id for job_id in self._seen if job_id not in now and job_id not in found))
+        found.update(dict.fromkeys(self._gone(runtime)))
+        # Noted at last: what could not be read is read again.
+        self._seen, self._line = now, max([self._line, *(number for number, _ in lines)])
+        self._read = {number for number in self._read if number > self._line - _AGAIN} | {number for number, _ in lines}
         return found
+
+    def _gone(self, runtime: Runtime) -> set[int]:
+        """Jobs on open pages that were deleted."""
+        if time.monotonic() < self._gone_due:
+            return set()
+        self._gone_due = time.monotonic() + _GONE
+        there = sorted(shown.of({stream.name for stream in self._streams}))
+        gone: set[int] = set()
+        for start in range(0, len(there), 500):
+            gone |= runtime.store.missing(there[start : start + 500])
+        return gone
 
 
 def feed() -> Feed:
@@ -132,39 +159,41 @@ async def events(visit: Visit) -> Response:
     return StreamingResponse(_told(visit, stream), media_type="text/event-stream", headers=headers)
 
 
-async def _told(visit: Visit, stream: Stream) -> AsyncIterator[str]:
-    began = time.monotonic()
+async def _told(visit: Visit, stream: Stream) -> AsyncGenerator[str]:
+    began = sent = time.monotonic()
     totals_due, changed = 0.0, False
     try:
-        yield "retry: 2000\n\n: here\n\n"
+        yield f"retry: 2000\n{_HEARTBEAT}"
         while (now := time.monotonic()) - began < _LONGEST:
+            due = min(sent + _ALIVE, totals_due if changed else sent + _ALIVE)
             try:
-                await asyncio.wait_for(stream.arrived.wait(), max(0.0, totals_due - now) if changed else _ALIVE)
+                await asyncio.wait_for(stream.arrived.wait(), max(0.0, due - now))
+                text = await _lines(visit, stream.take())
+                changed = changed or bool(text)
             except TimeoutError:
-                if changed:
+                text = _HEARTBEAT
+                if changed and time.monotonic() >= totals_due:
                     totals_due, changed = time.monotonic() + _TOTALS, False
-                    yield _event("totals", await run_sync(get_runtime().store.totals, await visit.query()))
-                else:
-                    yield ": here\n\n"
-                continue
-            lines = [line for job_id, one in stream.take().items() if (line := await _line(visit, job_id, one))]
-            if lines:
-                changed = True
-                yield "".join(lines)
+                    text = _event("totals", await feed().totals(await visit.query()))
+            if not text and time.monotonic() - sent > _ALIVE:  # the news are about jobs of others
+                text = _HEARTBEAT
+            if text:
+                sent = time.monotonic()
+                yield text
     finally:
         feed().close(stream)
 
 
-async def _line(visit: Visit, job_id: int, news: JobRecord | Deleted) -> str:
-    labels = visit.rules.labels
-    if labels is not None and news.label not in labels:
+async def _lines(visit: Visit, news: News) -> str:
+    visit.forget()  # what is granted may have changed meanwhile
+    return "".join([await _line(visit, job_id, record) for job_id, record in news.items()])
+
+
+async def _line(visit: Visit, job_id: int, record: JobRecord | None) -> str:
+    if record is None:
+        return _event("deleted", {"id": job_id}) if shown.sees(visit.visitor.name, job_id) else ""
+    if not await visit.sees(get_runtime().job(record)):
         return ""
-    if isinstance(news, Deleted):
-        mine = news.user == visit.visitor.name or await visit.sees_all()
-        return _event("deleted", {"id": job_id}) if mine else ""
-    if not await visit.may("view", get_runtime().job(news)):
-        return ""
-    record = news
     state = record.state
     return _event(
         "job",
@@ -182,3 +211,7 @@ async def _line(visit: Visit, job_id: int, news: JobRecord | Deleted) -> str:
 
 def _event(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+#: A comment keeps proxies from closing the stream; scripts do not see comments, so they get an event as well.
+_HEARTBEAT = f": here\n{_event('alive', {})}"

@@ -1,5 +1,6 @@
 """The files of a job: a list of each folder, and downloads. Nothing outside the job's directory is shown."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.web.problems import Problem
 from prefect_jobs.web.visits import Visit
 
+log = logging.getLogger(__name__)
+
 #: Entries of a folder that are listed.
 MOST = 2_000
 
@@ -24,6 +27,8 @@ class Entry:
 
     #: Relative to the job's directory.
     path: str
+    #: Its name is no text: it is shown, and cannot be asked for.
+    nameless: bool
     folder: bool
     size: int
     modified: datetime
@@ -83,8 +88,13 @@ def listed(job: Job, text: str = "") -> Folder:
     prefix = f"{text.strip('/')}/" if text.strip("/") else ""
     entries: list[Entry] = []
     more = False
-    with os.scandir(folder) as found:
-        for each in found:
+    try:
+        there = os.scandir(folder)
+    except OSError as error:
+        log.warning("The files of job %s cannot be listed: %s", job.id, error)
+        return Folder(prefix, (), more=False)
+    with there:
+        for each in there:
             if len(entries) == MOST:
                 more = True
                 break
@@ -94,14 +104,16 @@ def listed(job: Job, text: str = "") -> Folder:
                 continue  # deleted at this moment
             is_folder = each.is_dir(follow_symlinks=False)
             when = datetime.fromtimestamp(seen.st_mtime, UTC)
-            entries.append(Entry(f"{prefix}{each.name}", is_folder, 0 if is_folder else seen.st_size, when))
+            name = each.name.encode(errors="surrogateescape").decode(errors="replace")
+            size = 0 if is_folder else seen.st_size
+            entries.append(Entry(f"{prefix}{name}", name != each.name, is_folder, size, when))
     entries.sort(key=lambda each: (not each.folder, each.name))
     return Folder(prefix, entries, more)
 
 
 async def download(visit: Visit) -> Response:
     """``GET /jobs/<id>/files/<path>``."""
-    job = await visit.job(visit.request.path_params["job_id"])
+    job = await visit.job(visit.request.path_params["job_id"], "logs")
     text = visit.request.path_params["path"]
     found = await run_sync(inside, job, text)
     if not found.is_file():
@@ -112,7 +124,7 @@ async def download(visit: Visit) -> Response:
 
 async def as_json(visit: Visit) -> Response:
     """``GET /api/jobs/<id>/files?folder=…``."""
-    job = await visit.job(visit.request.path_params["job_id"])
+    job = await visit.job(visit.request.path_params["job_id"], "logs")
     folder = await run_sync(listed, job, visit.request.query_params.get("folder", ""))
     return JSONResponse({"files": [_described(each) for each in folder.entries], "more": folder.more})
 

@@ -39,7 +39,7 @@ async def read(visit: Visit, wanted: Wanted) -> Listing:
 
 
 async def all_ids(visit: Visit, wanted: Wanted, most: int) -> list[int]:
-    """The ids of all jobs that are asked for, for an action on all that match."""
+    """The ids of all jobs that are asked for, for an action on all that match; one more than ``most``, if there are."""
     query = await visit.query(**wanted.as_query())
-    records = await run_sync(get_runtime().store.find, replace(query, limit=most))
+    records = await run_sync(get_runtime().store.find, replace(query, limit=most + 1))
     return [record.id for record in records]

@@ -85,8 +85,8 @@ def _of_one_job() -> dict[str, Any]:
                 "parameters": [
                     _JOB_ID,
                     _query("name", _TEXT, "The log."),
-                    _query("before", _NUMBER, "What is before a character."),
-                    _query("after", _NUMBER, "What is after a character."),
+                    _query("before", _NUMBER, "What is before a byte."),
+                    _query("after", _NUMBER, "What is after a byte."),
                 ],
                 "responses": _answers("names, or a part", "400", "404", "502"),
             }
@@ -123,6 +123,13 @@ def described() -> dict[str, Any]:
                 }
             },
             **_of_one_job(),
+            "/api/jobs.csv": {
+                "get": {
+                    "summary": "Jobs as a file for a spreadsheet",
+                    "parameters": _PAGING[2:],
+                    "responses": {"200": {"description": "all jobs that match", "content": {"text/csv": {}}}},
+                }
+            },
             "/api/schedulers": {"get": {"summary": "Schedulers", "responses": _answers("the schedulers")}},
         },
         "components": {"schemas": {"Problem": {**text, "properties": fields}}},

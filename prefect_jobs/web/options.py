@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 #: Functions that no other process can find, by their number in this one.
 _local: dict[str, Callable[..., Any]] = {}
+_MOST = 1_000
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ def opened(text: str) -> TableOptions | None:
     found = signing.read("table", text)
     if not isinstance(found, Mapping):
         return None
+    try:
+        actions = tuple(each if isinstance(each, str) else _unpacked(each) for each in found["actions"])
+    except (ValueError, ImportError, AttributeError) as error:  # a function was renamed meanwhile
+        log.warning("A table of an earlier version of the app is asked for: %s", error)
+        return None
     return TableOptions(
         columns=tuple((heading, name) for heading, name in found["columns"]),
-        actions=tuple(each if isinstance(each, str) else _unpacked(each) for each in found["actions"]),
+        actions=actions,
         show_status=found["status"],
         show_actions=found["menu"],
         select=found["select"],
@@ -122,6 +128,8 @@ def _name_of(target: str | Callable[..., Any] | None, label: str) -> Any:
         if key not in _local:
             log.warning("The action %r works in this process only: %s", label, error)
             _local[key] = target
+            if len(_local) > _MOST:  # of tables that each request makes
+                del _local[next(iter(_local))]
         return {"local": key}
 
 

@@ -4,7 +4,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from anyio.to_thread import run_sync
@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ESTABLISHED = "01"
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _REFUSED = (
     "These pages are for the user who runs prefect-jobs serve, on the same machine. From elsewhere use a tunnel: "
@@ -30,13 +31,13 @@ class Owner(AuthenticationBackend):
         Raises:
             AuthenticationError: another user has.
         """
-        if "/update-job-status/" in conn.url.path or "/static/" in conn.url.path:
+        if conn.scope["path"].startswith(("/update-job-status/", "/static/")):
             return None
-        client = conn.client
+        client, server = conn.client, conn.scope.get("server")
         # A name that a stranger's page has: its DNS may lead to this machine, and the browser is the owner's.
-        if client is None or conn.url.hostname not in _LOOPBACK:
+        if client is None or server is None or conn.url.hostname not in _LOOPBACK:
             raise AuthenticationError(_REFUSED)
-        uid = await run_sync(uid_of, client.host, client.port)
+        uid = await run_sync(uid_of, (client.host, client.port), (server[0], server[1]))
         if uid not in (os.getuid(), 0):
             raise AuthenticationError(_REFUSED)
         return AuthCredentials(["authenticated"]), SimpleUser(owner())
@@ -52,23 +53,33 @@ def owner() -> str:
 
 def refuse(conn: HTTPConnection, error: AuthenticationError) -> Response:
     """The answer to another user."""
-    if "/api/" in conn.url.path:
+    if conn.scope["path"].startswith("/api/"):
         body = {"type": "about:blank", "title": "Unauthorized", "status": 401, "detail": str(error)}
         return JSONResponse(body, 401, media_type="application/problem+json")
     return PlainTextResponse(f"{error}\n", 401)
 
 
-def uid_of(host: str, port: int) -> int | None:
-    """The user whose process has the other end of a connection on this machine; ``None``: it is not known."""
-    wanted = {_encoded(host, port), _encoded(f"::ffff:{host}", port)} if "." in host else {_encoded(host, port)}
-    for local, uid in _connections():
-        if local in wanted:
+def uid_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
+    """The user whose process has the other end of a connection on this machine; ``None``: it is not known.
+
+    Both ends must fit, of an established connection that a process has open: the kernel names root as the owner of
+    others.
+    """
+    wanted = {(_encoded(*mine), _encoded(*other)) for mine, other in zip(_forms(client), _forms(server), strict=True)}
+    for local, remote, uid in _connections():
+        if (local, remote) in wanted:
             return uid
     return None
 
 
-def _connections() -> Iterator[tuple[str, int]]:
-    """Local address and user of each TCP connection of this machine (proc(5), /proc/net/tcp)."""
+def _forms(address: tuple[str, int]) -> Sequence[tuple[str, int]]:
+    """An address as a socket of each family has it."""
+    host, port = address
+    return ((host, port), (f"::ffff:{host}", port)) if "." in host else ((host, port), (host, port))
+
+
+def _connections() -> Iterator[tuple[str, str, int]]:
+    """Both ends and the user of each established TCP connection of this machine (proc(5), /proc/net/tcp)."""
     for table in _TABLES:
         try:
             lines = table.read_text().splitlines()[1:]
@@ -76,12 +87,15 @@ def _connections() -> Iterator[tuple[str, int]]:
             continue
         for line in lines:
             fields = line.split()
-            yield fields[1], int(fields[7])
+            if fields[3] == _ESTABLISHED and fields[9] != "0":  # "0": no process has it open
+                yield fields[1], fields[2], int(fields[7])
 
 
 def _encoded(host: str, port: int) -> str:
-    """An address as the kernel prints it: 32-bit words in the byte order of the machine."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    packed = socket.inet_pton(family, host)
+    """An address as the kernel prints it: 32-bit words in the byte order of the machine; empty: it is none."""
+    try:
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        return ""
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return "".join(f"{word:08X}" for word in words) + f":{port:04X}"

@@ -3,7 +3,13 @@
 from http import HTTPStatus
 from typing import Any
 
-from prefect_jobs.errors import JobStateError, PrefectJobsError, SchedulerConnectionError, SubmissionError
+from prefect_jobs.errors import (
+    DatabaseError,
+    JobStateError,
+    PrefectJobsError,
+    SchedulerConnectionError,
+    SubmissionError,
+)
 
 
 class Problem(Exception):
@@ -37,4 +43,6 @@ def of_error(error: PrefectJobsError, **more: Any) -> Problem:
     away = isinstance(error, SchedulerConnectionError) or isinstance(error.__cause__, SchedulerConnectionError)
     if away:
         return Problem(502, str(error), **more)
+    if isinstance(error, DatabaseError):  # its message names the database
+        return Problem(503, "The database cannot be used at this moment. Try again.", **more)
     return Problem(409 if isinstance(error, SubmissionError) else 500, str(error), **more)

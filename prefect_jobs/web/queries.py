@@ -20,6 +20,8 @@ _NOT = "not__"
 _TIMES = frozenset(name for name in FIELDS if name.endswith("_time") or name == "last_status_update")
 #: Other names of fields.
 _NAMES = {"app": "label"}
+#: Keys of an order, and filters, at most.
+_KEYS, _FILTERS = 4, 40
 _NUMBERS = {"limit": (1, MOST), "offset": (0, 10**9), "page": (1, 10**7)}
 
 
@@ -79,16 +81,20 @@ def read(params: QueryParams) -> Wanted:
         wanted.offset = (numbers["page"] - 1) * wanted.limit
     if order := params.get("order_by"):
         keys = [_NAMES.get(key.removeprefix("-"), key.removeprefix("-")) for key in order.split(",")]
-        if all(key in FIELDS for key in keys):
-            given = order.split(",")
+        given = order.split(",")
+        if len(given) <= _KEYS and all(key in FIELDS for key in keys):
             wanted.order_by = tuple(
                 f"-{key}" if one.startswith("-") else key for one, key in zip(given, keys, strict=True)
             )
         else:
-            wanted.problems.append(f"Jobs cannot be ordered by {order!r}. Valid: {', '.join(FIELDS)}.")
-    for key in dict.fromkeys(params.keys()):
-        if key not in _OWN:
-            _filter(key, params.getlist(key), wanted)
+            wanted.problems.append(
+                f"Jobs cannot be ordered by {order[:100]!r}. Valid, up to {_KEYS}: {', '.join(FIELDS)}."
+            )
+    keys = [key for key in dict.fromkeys(params.keys()) if key not in _OWN]
+    for key in keys[:_FILTERS]:
+        _filter(key, params.getlist(key)[:MOST], wanted)
+    if len(keys) > _FILTERS:
+        wanted.problems.append(f"There are {len(keys)} filters; {_FILTERS} are possible.")
     return wanted
 
 
@@ -159,7 +165,10 @@ def _time(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"a time like 2030-01-31 or 2030-01-31T12:00:00Z, not {text[:40]!r}.") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    try:
+        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(f"a time of the years 1 to 9999, not {text[:40]!r}.") from None
 
 
 def addresses(params: QueryParams, **changed: Any) -> str:

@@ -12,7 +12,7 @@ from starlette.routing import NoMatchFound
 
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import get_runtime
-from prefect_jobs.web import looks
+from prefect_jobs.web import looks, shown
 from prefect_jobs.web.actions import BUILT_IN, CUSTOM, CUSTOM_PATH, SEPARATOR, Button, calls_with_status, slug
 from prefect_jobs.web.custom import CustomJobAction
 from prefect_jobs.web.options import TableOptions
@@ -63,6 +63,8 @@ async def rows_of(jobs: Sequence[Job], options: TableOptions, visit: Visit | Non
         base: where the routes are mounted.
     """
     totals = await run_sync(node_totals, jobs)
+    if visit is not None:
+        shown.note(visit.visitor.name, [job.id for job in jobs if job.id])
     found = []
     for job in jobs:
         buttons = [] if visit is None or not options.show_actions else await _buttons(job, options, visit, base)

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.web.logs import threads
 from prefect_jobs.web.templates import render
 from prefect_jobs.web.visits import Visit
 
@@ -35,7 +36,7 @@ def _blocks() -> list[Any]:
 
 async def _read(visit: Visit) -> tuple[Sequence[Shown], str]:
     try:
-        blocks = await run_sync(_blocks)
+        blocks = await run_sync(_blocks, limiter=threads())
     except PrefectJobsError as error:
         return (), f"The schedulers cannot be read: {error}"
     found = []

@@ -22,7 +22,7 @@ def _key() -> bytes:
 
 
 def _digest(purpose: str, payload: str) -> str:
-    return hmac.new(_key(), f"{purpose}:{payload}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(_key(), f"{purpose}:{payload}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def sign(purpose: str, value: Any, seconds: float | None = None) -> str:

@@ -1,7 +1,8 @@
 """The web part of one app: its rules, and how each request is answered."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +11,19 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, NoMatchFound
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_jobs.acting import acting
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.web.problems import Problem, of_error
 from prefect_jobs.web.templates import render
-from prefect_jobs.web.visits import COOKIE, SCOPE, AnonymousUser, Rules, Visit, visitor_of
+from prefect_jobs.web.visits import COOKIE, SCOPE, Rules, Visit, Visitor, visitor_of
 
 log = logging.getLogger(__name__)
 
+#: Characters of a query: a page repeats it in its links. A table in an app's page is a part of one.
+_LONGEST = 20_000
 #: Name of the route of the page of all jobs.
 PAGE = "prefect_jobs_page"
 _HEADERS = {
@@ -60,6 +63,8 @@ class Site:
 
         async def answer(request: Request) -> Response:
             try:
+                if len(request.url.query) > _LONGEST:
+                    raise Problem(414, f"The address has more than {_LONGEST} characters.")
                 visit = await self.visit(request)
                 with acting(visit.visitor.name):
                     response = await handler(visit)
@@ -79,14 +84,16 @@ class Site:
 
 def wants_json(request: Request) -> bool:
     """Whether a program has sent the request, not a form or a link."""
-    return "/api/" in request.url.path or "application/json" in request.headers.get("accept", "")
+    path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
+    return path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
 
 
 async def _refusal(request: Request, problem: Problem) -> Response:
     if wants_json(request):
         return JSONResponse(problem.as_json(), problem.status, media_type="application/problem+json")
-    visit = Visit(request, Rules(None), request.scope.get(SCOPE))  # type: ignore[arg-type]
-    return await render("problem.html", visit, status=problem.status, problem=problem)
+    return await render(
+        "problem.html", Visit(request, Rules(None), Visitor("")), status=problem.status, problem=problem
+    )
 
 
 def _set_cookie(request: Request, headers: MutableHeaders) -> None:
@@ -94,6 +101,8 @@ def _set_cookie(request: Request, headers: MutableHeaders) -> None:
     visitor = request.scope.get(SCOPE)
     if visitor is None or visitor.cookie is None or visitor.cookie == request.scope.get(f"{SCOPE}.sent"):
         return
+    if "public" in headers.get("cache-control", ""):
+        return  # a cache would give the session to everyone
     request.scope[f"{SCOPE}.sent"] = visitor.cookie
     secure = "; Secure" if request.url.scheme == "https" else ""
     headers.append("Set-Cookie", f"{COOKIE}={visitor.cookie}; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax{secure}")
@@ -118,12 +127,8 @@ class JobsMiddleware:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        try:
-            visitor = await run_sync(visitor_of, request, self._rules)
-        except Problem:
-            visitor = None  # the routes say so; other pages may be for everyone
-        if visitor is not None and "user" not in scope:
-            scope["user"] = AnonymousUser(visitor.name.removeprefix("anonymous-"))
+        with suppress(Problem):  # the routes say so; other pages may be for everyone
+            await run_sync(visitor_of, request, self._rules)
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -137,23 +142,29 @@ class JobsMiddleware:
             current.reset(token)
 
 
-def site_of(request: Request) -> tuple[Site, str] | None:
-    """The web part in the app that answers a request, and the path at which it is mounted; ``None``: there is none."""
-    outermost = request.scope.get("router") or request.scope.get("app")
-    for name, site in _sites(getattr(outermost, "routes", ())):
-        try:
-            return site, request.url_for(name).path
-        except NoMatchFound:
-            continue
+def site_of(request: Request, labels: Collection[str]) -> tuple[Site, str] | None:
+    """The web part in the app that answers a request, and the path at which it is mounted; ``None``: there is none.
+
+    Args:
+        request: the request.
+        labels: of the apps whose jobs it has.
+    """
+    scope = request.scope
+    outermost = scope.get("router") or scope.get("app")
+    root = str(scope.get("app_root_path", scope.get("root_path", ""))).rstrip("/")
+    for path, site in _sites(getattr(outermost, "routes", ())):
+        if site.rules.labels is None or site.rules.labels.issuperset(labels):
+            return site, root + path
     return None
 
 
 def _sites(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, Site]]:
+    """The web parts below some routes, with their paths. By these: names of routes need not be unique."""
     for route in routes:
-        name = getattr(route, "name", None)
+        path = str(getattr(route, "path", ""))
         site = getattr(getattr(route, "endpoint", None), "site", None)
-        if name == PAGE and isinstance(site, Site):
-            yield prefix + PAGE, site
+        if getattr(route, "name", None) == PAGE and isinstance(site, Site):
+            yield prefix + path, site
         inner = getattr(route, "routes", None)
         if inner:
-            yield from _sites(inner, f"{prefix}{name}:" if name else prefix)
+            yield from _sites(inner, prefix + path.rstrip("/"))

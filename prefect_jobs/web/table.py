@@ -5,18 +5,19 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from anyio.to_thread import run_sync
 from markupsafe import Markup
 from starlette.requests import Request
 
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.threads import in_thread
 from prefect_jobs.web.actions import wanted_of
-from prefect_jobs.web.custom import CustomJobAction
+from prefect_jobs.web.custom import CustomJobAction, check_address
 from prefect_jobs.web.options import TableOptions, form_of
+from prefect_jobs.web.problems import Problem
 from prefect_jobs.web.rows import Row, node_totals, row_of, rows_of
-from prefect_jobs.web.site import current, site_of
+from prefect_jobs.web.site import Site, current, site_of
 from prefect_jobs.web.templates import fragment, static_hash
-from prefect_jobs.web.visits import Visit
 
 _DATA_TABLE = {"ordering": True, "searching": False, "paging": False, "pageLength": 10, "order": None}
 
@@ -83,6 +84,7 @@ class JobsTable:
         _check_fields([name for _, name in columns], self.jobs)
         self.actions = wanted_of(actions)
         for name, url in (("monitor", monitor_url), ("results", results_url)):
+            check_address(url, name)
             if url and name not in self.actions:
                 self.actions.append(name)
         self.options = TableOptions(
@@ -134,17 +136,32 @@ class JobsTable:
                 Without any the rows do not change, and have no actions.
         """
         request = request or current.get()
-        found = site_of(request) if isinstance(request, Request) else None
+        found = site_of(request, {job.label for job in self.jobs}) if isinstance(request, Request) else None
         if request is None or found is None:
-            return Markup(fragment("table.html", table=self, rows=self.rows, live=None))  # noqa: S704 (our template)
+            return self._static()
         site, base = found
 
-        async def read() -> tuple[list[Row], Visit]:
-            visit = await site.visit(request)
-            return await rows_of(self.jobs, self.options, visit, base), visit
-
         # In a thread with a loop of its own: a template is rendered inside the loop of the app.
-        rows, visit = in_thread(lambda: asyncio.run(read()), "prefect-jobs-table").result()
+        shown = self._shown(site, base, request)
+        return in_thread(lambda: asyncio.run(shown), "prefect-jobs-table").result()
+
+    async def arender(self, request: Request | None = None) -> Markup:
+        """As :meth:`render`, without blocking the event loop. An async ``permission`` runs in it."""
+        request = request or current.get()
+        found = site_of(request, {job.label for job in self.jobs}) if isinstance(request, Request) else None
+        if request is None or found is None:
+            return await run_sync(self._static)
+        return await self._shown(*found, request)
+
+    def _static(self) -> Markup:
+        return Markup(fragment("table.html", table=self, rows=self.rows, live=None))  # noqa: S704 (our template)
+
+    async def _shown(self, site: Site, base: str, request: Request) -> Markup:
+        try:
+            visit = await site.visit(request)
+        except Problem:  # who is not signed in sees what the app shows, and steers nothing
+            return await run_sync(self._static)
+        rows = await rows_of(self.jobs, self.options, visit, base)
         sealed = self.options.sealed()
         live = {
             "base": base,

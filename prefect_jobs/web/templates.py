@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from prefect_jobs.web import looks
+from prefect_jobs.web import ansi, looks
 
 if TYPE_CHECKING:
     from prefect_jobs.web.visits import Visit
@@ -28,6 +28,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["duration"] = looks.duration
+    found.filters["terminal"] = ansi.as_html
     found.globals["icons"] = looks.ICONS
     found.tests["markup"] = lambda value: isinstance(value, Markup)
     return found
@@ -49,11 +50,11 @@ def fragment(template: str, **values: Any) -> str:
 
 async def render(template: str, visit: "Visit", *, status: int = 200, **values: Any) -> Response:
     """A page."""
-    signed_in = visit.visitor is not None
+    signed_in = bool(visit.visitor.name)
     common = {
         "base": visit.base,
         "static": f"{visit.base}static/{static_hash()}/",
-        "visitor": visit.visitor.name if signed_in else "",
+        "visitor": visit.visitor.name,
         "csrf_token": visit.csrf_token() if signed_in else "",
     }
     return HTMLResponse(fragment(template, **common, **values), status)

@@ -40,6 +40,8 @@ COLUMNS: Mapping[str, str] = {
     "remote_id": "At the scheduler",
     "schedule": "Schedule",
 }
+#: Characters of the query of a page, which repeats it in its links.
+_LONGEST = 2_000
 _SHOWN = ("id", "name", "user", "creation_time", "run_time")
 _ACTIONS = ("run", "resubmit", "pause", "resume", "|", "logs", "|", "terminate", "delete")
 #: Columns by which the database can order.
@@ -64,16 +66,21 @@ class Views:
     async def jobs(self, visit: Visit) -> Response:
         """``GET /``."""
         params = visit.request.query_params
-        chosen = tuple(name for name in params.get("columns", "").split(",") if name in COLUMNS) or _SHOWN
+        if len(visit.request.url.query) > _LONGEST:
+            raise Problem(414, f"The address has more than {_LONGEST} characters.")
+        chosen = (
+            tuple(name for name in dict.fromkeys(params.get("columns", "").split(",")) if name in COLUMNS) or _SHOWN
+        )
         wanted = queries.read(queries.without(params, "columns"))
         found = await listing.read(visit, wanted)
         options = options_of(chosen)
-        custom = await run_sync(get_runtime().store.custom_statuses)
-        names = [name for _, name in statuses.STATUSES if name != statuses.OTHER]
+        rows = await rows_of(found.jobs, options, visit, visit.base)
+        official = [name for _, name in statuses.STATUSES if name != statuses.OTHER]
+        names = [*official, *sorted({*found.totals} - {*official})]
         return await render(
             "jobs.html",
             visit,
-            rows=await rows_of(found.jobs, options, visit, visit.base),
+            rows=rows,
             options=options,
             sealed=options.sealed(),
             found=found,
@@ -82,8 +89,11 @@ class Views:
             shown=chosen,
             columns=COLUMNS,
             ordered=_ORDERED,
-            statuses=[*names, *custom],
-            classes={name: looks.status_class(statuses.parse(name)) for name in (*names, *custom)},
+            statuses=names,
+            classes={name: looks.status_class(statuses.parse(name)) for name in names},
+            # What the events tell of all jobs holds for this page.
+            whole=not {*params} - {"status", "order_by", "columns", "page", "limit", "offset"},
+            newest=max((row.id for row in rows), default=0) if wanted.offset == 0 else None,
             many=[BUILT_IN[name] for name in ("terminate", "pause", "resume", "resubmit", "delete")],
             address=lambda **changed: f"?{queries.addresses(params, **changed)}",
         )
@@ -97,8 +107,7 @@ class Views:
         ids = [number for text in given.get("ids", "").split(",")[:200] if (number := number_of(text)) is not None]
         found = []
         for job in await run_sync(doing.jobs_by_id, ids):
-            labels = visit.rules.labels
-            if (labels is None or job.label in labels) and await visit.may("view", job):
+            if await visit.sees(job):
                 found.append(job)
         values = {
             "rows": await rows_of(found, options, visit, visit.base),
@@ -115,13 +124,13 @@ class Views:
         folder = visit.request.query_params.get("folder", "")
         options = TableOptions(columns=(), actions=_ACTIONS)
         (row,) = await rows_of([job], options, visit, visit.base)
-        details = await run_sync(_details, job, folder, visit.base)
+        details = await run_sync(_details, job, folder if await visit.may("logs", job) else None, visit.base)
         return await render("job.html", visit, job=job, row=row, options=options, sealed=options.sealed(), **details)
 
     async def details(self, visit: Visit) -> Response:
         """``GET /jobs/<id>/details``: a part of the page, for an open row."""
         job = await visit.job(visit.request.path_params["job_id"])
-        found = await run_sync(_details, job, "", visit.base)
+        found = await run_sync(_details, job, None, visit.base)
         return HTMLResponse(fragment("inside.html", base=visit.base, **found))
 
     async def logs(self, visit: Visit) -> Response:
@@ -129,7 +138,7 @@ class Views:
         job = await visit.job(visit.request.path_params["job_id"], "logs")
         problem, found = "", {}
         try:
-            found = await run_sync(logs.read, job)
+            found = await run_sync(logs.read, job, limiter=logs.threads())
         except Problem as error:
             problem = error.detail
         given = visit.request.query_params
@@ -154,7 +163,7 @@ class Views:
         visit.check_origin(given.get("csrf_token"))
         name = visit.request.path_params["name"]
         job = await visit.job(visit.request.path_params["job_id"])
-        chosen = doing.choose(name, given, self._site)
+        chosen = doing.choose(name, given, self._site, job)
         back = _back(visit, given)
         if (chosen.question or name == "resubmit") and not given.get("confirmed"):
             await visit.job(str(job.id), chosen.permission)
@@ -203,14 +212,17 @@ async def static_file(request: Request) -> Response:
 def _back(visit: Visit, given: Mapping[str, str]) -> str:
     """Where a form leads after it was sent: a page of this site."""
     for text in (given.get("next", ""), visit.request.headers.get("referer", "")):
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            continue
         here = parts.netloc in ("", visit.request.headers.get("host"))
         if here and parts.path.startswith("/") and not parts.path.startswith(("//", "/\\")):
             return parts.path + (f"?{parts.query}" if parts.query else "")
     return visit.base
 
 
-def _details(job: Job, folder: str, base: str) -> dict[str, Any]:
+def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
     record = job.handle.record
     nodes = get_runtime().store.nodes(record.id) if record.type == "CONDORWORKFLOW" else []
     return {
@@ -222,9 +234,22 @@ def _details(job: Job, folder: str, base: str) -> dict[str, Any]:
         "node_classes": {node.name: looks.status_class(statuses.parse(node.status)) for node in nodes},
         "parents": parents_of(nodes),
         "procs": record.native.get("procs") or [],
-        "folder": files.listed(job, folder),
+        "folder": None if folder is None else files.listed(job, folder),
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
+        "requested": _requested(record.spec.get("attributes") or {}),
+        "parameters": {name: value for name, value in record.spec.items() if value not in (None, "", [], {})},
         "dashboard": record.noted.dashboard,
         "run_time": looks.duration(looks.seconds(job.run_time)),
         "wait_time": looks.duration(looks.seconds(job.wait_time)),
     }
+
+
+def _requested(attributes: Mapping[str, Any]) -> str:
+    """The resources that the user has asked for."""
+    given = {str(name).lower(): value for name, value in attributes.items()}
+    found = [
+        f"{given[f'request_{name}']} {unit}".strip()
+        for name, unit in (("cpus", "CPUs"), ("memory", "of memory"), ("disk", "of disk"), ("gpus", "GPUs"))
+        if given.get(f"request_{name}") not in (None, "")
+    ]
+    return ", ".join(found)

@@ -38,12 +38,12 @@ class Rules:
 
 
 class AnonymousUser:
-    """A visitor who is not signed in, where that is allowed: one for each browser."""
+    """A visitor who is not signed in, where that is allowed: one for each browser. Jobs are made under this name."""
 
     is_authenticated = False
 
     def __init__(self, number: str) -> None:
-        self.username = self.display_name = f"anonymous-{number}"
+        self.username = self.display_name = self.session_name = f"anonymous-{number}"
 
 
 @dataclass
@@ -56,29 +56,31 @@ class Visitor:
 
 
 def visitor_of(request: Request, rules: Rules) -> Visitor:
-    """Who has sent a request.
+    """Who has sent a request. A visitor who is not signed in becomes ``request.user``, if that is allowed.
 
     Raises:
         Problem: 401, nobody has signed in; 403, no one can.
     """
-    known: Visitor | None = request.scope.get(SCOPE)
-    if known is None:
-        known = request.scope[SCOPE] = _visitor(request, rules)
-    return known
-
-
-def _visitor(request: Request, rules: Rules) -> Visitor:
     user = request.scope.get("user")
-    if user is not None and _signed_in(user):
+    anonymous = user is None or isinstance(user, AnonymousUser)
+    if not anonymous and _signed_in(user):
         return Visitor(user_name(user))
     if not rules.allow_anonymous:
-        if user is not None:
+        if not anonymous or "auth" in request.scope:
             raise Problem(401, "Sign in to see your jobs.")
         raise Problem(
             403,
             "No one can sign in here: this app has no authentication (request.user). Add Starlette's "
             "AuthenticationMiddleware, or pass allow_anonymous=True.",
         )
+    session: Visitor | None = request.scope.get(SCOPE)
+    if session is None:
+        session = request.scope[SCOPE] = _session(request)
+    request.scope["user"] = AnonymousUser(session.name.removeprefix("anonymous-"))
+    return session
+
+
+def _session(request: Request) -> Visitor:
     number = signing.read("visitor", request.cookies.get(COOKIE, ""))
     if isinstance(number, str):
         return Visitor(AnonymousUser(number).username)
@@ -120,10 +122,6 @@ class Visit:
             any_of=[choices, *more.pop("any_of", ())], required=[*labels, *more.pop("required", ())], **more
         )
 
-    async def sees_all(self) -> bool:
-        """Whether the visitor may see all jobs of the apps."""
-        return await self._ask("list", None) is True
-
     async def job(self, text: str, action: str = "view") -> Any:
         """A job that the visitor may see.
 
@@ -133,14 +131,19 @@ class Visit:
         number = number_of(text)
         runtime = get_runtime()
         record = None if number is None else await run_sync(runtime.store.get, number)
-        if record is None or not (self.rules.labels is None or record.label in self.rules.labels):
+        if record is None:
             raise no_job(text)
         job = runtime.job(record)
-        if not await self.may("view", job):
+        if not await self.sees(job):
             raise no_job(text)
         if not await self.may(action, job):
             raise Problem(403, f"You may see job {job.id}, but the action {action!r} is not granted to you.")
         return job
+
+    async def sees(self, job: Any) -> bool:
+        """Whether there is a job for the visitor."""
+        labels = self.rules.labels
+        return (labels is None or job.label in labels) and await self.may("view", job)
 
     async def may(self, action: str, job: Any) -> bool:
         """Whether an action on a job is granted."""
@@ -166,13 +169,13 @@ class Visit:
             Problem: 403, the request does not come from a page of this app.
         """
         headers = self.request.headers
-        if headers.get("authorization") and not headers.get("cookie"):
-            return
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Problem(403, "The request was sent by a page of another site.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc not in self._hosts():
+        if origin is not None and host_of(origin) not in self._hosts():
             raise Problem(403, f"The request was sent by a page of another site ({origin[:200]}).")
+        if headers.get("authorization") and not headers.get("cookie"):
+            return
         if signing.read("csrf", headers.get("x-csrf-token") or token or "") != self.visitor.name:
             raise Problem(
                 403,
@@ -180,9 +183,21 @@ class Visit:
                 "programs get one from GET api/session, for the header X-CSRF-Token.",
             )
 
+    def forget(self) -> None:
+        """The permission function is asked again: a stream lasts longer than a request."""
+        self._known.clear()
+
     def _hosts(self) -> set[str]:
         public = get_runtime().settings.public_url
         return {self.request.headers.get("host", ""), *(() if public is None else (urlsplit(public).netloc,))}
+
+
+def host_of(address: str) -> str | None:
+    """Host and port of an address; ``None``: it cannot be read."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None
 
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:

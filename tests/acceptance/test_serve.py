@@ -109,6 +109,12 @@ def test_a_condor_job_that_calls_before_it_ends_is_complete_without_anybody_look
     left = (due - clock.now()).total_seconds() + 3
     eventually(lambda: status(runtime, job) == "Complete", "the job is Complete", left)
     assert '{"success":"scheduled"}' in str(job.get_logs()["output"])
+    # and its page shows it, to who runs the server; no header says who that is
+    for headers in ({}, {"X-Forwarded-For": "10.0.0.1"}, {"X-Forwarded-For": f"127.0.0.1:{server.port}"}):
+        page = httpx.get(f"{server.url}/jobs/{job.id}/", headers=headers, trust_env=False)
+        assert page.status_code == 200 and "Complete" in page.text
+    stranger = httpx.get(f"{server.url}/", headers={"Host": "evil.example"}, trust_env=False)
+    assert stranger.status_code == 401 and "ssh -L" in stranger.text
     assert "token" not in server.log.read_text()
     # and the server ends when it is told to
     assert server.end() < 5

@@ -238,6 +238,11 @@ def test_a_page_comes_back_after_its_server(browser: Browser, manager: JobManage
             shows(page, job, "Submitted")
             job.update_status("Complete")
             shows(page, job, "Complete")
+            # what another process does to a job that is over is shown, too
+            job.update_status("Error", message="by hand")
+            shows(page, job, "Error")
+            job.delete()
+            expect(row(page, job)).to_have_count(0)
 
 
 def test_without_javascript(browser: Browser, manager: JobManager, alice: CondorScheduler) -> None:

@@ -68,6 +68,17 @@ def test_a_lease_of_an_owner_that_died_expires(store: Store) -> None:
     assert not store.claim_results(job.id, "one", 60)
 
 
+def test_leases_of_others_are_found_by_how_their_names_begin(store: Store) -> None:
+    store.claim_leases(["run:1:a", "run:2:b"], "one", 60)
+    assert not store.others_hold("run:1:", "one") and store.others_hold("run:1:", "two")
+    assert not store.others_hold("run:3:", "two") and not store.others_hold("run_1:", "two")
+
+    # one that its owner has not renewed is there, and is found as that of a process that died
+    store.claim_leases(["run:3:c"], "three", -1)
+    assert not store.others_hold("run:3:", "two")
+    assert store.ended_leases("run:") == [("run:3:c", "three")]
+
+
 def test_only_its_owner_gives_a_lease_back(store: Store) -> None:
     job = store.insert(draft())
     store.claim_results(job.id, "one", 60)

@@ -89,8 +89,11 @@ def test_jobs_of_others_do_not_exist(make: Callable[..., Job]) -> None:
             assert _of_any_job(answer.text, job.id) == _of_any_job(nothing.text, missing)
         for address in ("/jobs/{}/actions/delete", "/api/jobs/{}/actions/delete"):
             assert alice.post(address.format(job.id), headers=token(alice)).status_code == 404
-        many = alice.post("/api/actions/delete", json={"ids": [mine.id, job.id]}, headers=token(alice))
-        assert many.status_code == 404 and names(alice) == ["mine"]
+        many = alice.post("/api/actions/pause", json={"ids": [missing, job.id]}, headers=token(alice)).json()
+        assert [one["problem"] for one in many["results"]] == [
+            f"There is no job {missing}.",
+            f"There is no job {job.id}.",
+        ]
     rows = alice.get("/rows", params={"table": _table(alice), "ids": f"{mine.id},{other.id},{foreign.id}"}).text
     assert f'data-job="{mine.id}"' in rows and f'data-job="{other.id}"' not in rows and "foreign" not in rows
 

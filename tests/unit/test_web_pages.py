@@ -14,7 +14,7 @@ from prefect_jobs.jobs import polling
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers
-from prefect_jobs.web import graph, looks
+from prefect_jobs.web import ansi, graph, logs, looks
 from tests.unit.test_lifecycle import schedulers
 from tests.unit.test_web_access import PROGRAM, make, manager, token, visitor
 
@@ -185,20 +185,31 @@ def test_logs_come_from_their_ends(make: Callable[..., Job], alice: TestClient, 
     job = make("mine")
     assert isinstance(job, CondorJob)
     job.execute()
-    schedulers.finish(job)
+    address = f"/api/jobs/{job.id}/logs"
+    schedulers.finish(job, stdout="ready\n")
     polling.poll_once(job)
-    logs = Path(job.initial_dir) / "logs"
-    logs.mkdir(exist_ok=True)
-    names = alice.get(f"/api/jobs/{job.id}/logs").json()["logs"]
-    if not names:
-        pytest.skip("the fakes write no logs")
-    name = names[0]
-    whole = alice.get(f"/jobs/{job.id}/logs/download", params={"name": name})
-    assert whole.headers["content-disposition"].startswith("attachment;")
-    part = alice.get(f"/api/jobs/{job.id}/logs", params={"name": name}).json()
-    assert part["end"] == part["length"] == len(whole.text) and part["final"]
-    assert alice.get(f"/api/jobs/{job.id}/logs?name=nothing").status_code == 404
-    assert alice.get(f"/api/jobs/{job.id}/logs?name={name}&before=x").status_code == 400
+    assert {"output", "error", "log"} <= set(alice.get(address).json()["logs"])
+    (path,) = [path for path in Path(job.initial_dir).rglob("*.out") if path.read_text() == "ready\n"]
+    # given one of 2 GB, most of which is a hole
+    with path.open("r+b") as file:
+        file.seek(2**31)
+        file.write("the end: ü\n".encode())
+    part = alice.get(address, params={"name": "output"}).json()
+    assert part["text"].endswith("the end: ü\n") and part["end"] == part["length"] == 2**31 + 12 and part["final"]
+    assert part["length"] - part["start"] == logs.CHUNK
+    before = alice.get(address, params={"name": "output", "before": "6"}).json()
+    assert (before["text"], before["start"]) == ("ready\n", 0)
+    after = alice.get(address, params={"name": "output", "after": str(part["end"])}).json()
+    assert (
+        after["text"] == "" and alice.get(address, params={"name": "output", "after": str(2**40)}).json()["text"] == ""
+    )
+    page = alice.get(f"/jobs/{job.id}/logs/?name=output")
+    assert "the end: ü" in page.text and "Earlier" in page.text and len(page.content) < 2 * logs.CHUNK
+    path.write_text("short")
+    whole = alice.get(f"/jobs/{job.id}/logs/download", params={"name": "output"})
+    assert whole.text == "short" and whole.headers["content-disposition"].startswith("attachment;")
+    assert alice.get(f"{address}?name=nothing").status_code == 404
+    assert alice.get(f"{address}?name=output&before=x").status_code == 400
 
 
 def test_a_workflow_is_drawn_and_counted(manager: JobManager, alice: TestClient) -> None:
@@ -225,6 +236,22 @@ def test_large_workflows_are_lists() -> None:
     assert graph.svg(nodes[:-1], str).count("<g ") == graph.MOST
 
 
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a <b>", "a &lt;b&gt;"),
+        ("\x1b[31mred\x1b[0m <", '<span class="pj-c1">red</span> &lt;'),
+        ("\x1b[1;92mgo\x1b[22m on\x1b[39m.", '<span class="pj-bold pj-c2">go</span><span class="pj-c2"> on</span>.'),
+        ("\x1b[38;5;196mx\x1b[38;2;1;2;3my\x1b[mz", "xyz"),
+        ("\x1b[2K\x1b]0;title\x07\x1b[10;20Hx\x1b", "x"),
+        ('\x1b[31m"><script>\x1b[0m', '<span class="pj-c1">&#34;&gt;&lt;script&gt;</span>'),
+        ("\x1b[" + "1;" * 1000 + "1mx", '<span class="pj-bold">x</span>'),
+    ],
+)
+def test_colours_of_terminals(text: str, html: str) -> None:
+    assert ansi.as_html(text) == html
+
+
 @pytest.mark.parametrize("status", [*statuses.BY_NAME, "Held"])
 def test_each_status_has_a_class(status: str) -> None:
     assert looks.status_class(statuses.parse(status)) in looks.ICONS
@@ -242,7 +269,7 @@ def test_the_api_is_described(alice: TestClient, manager: JobManager) -> None:
     document = alice.get("/api/openapi.json").json()
     known = {route.path for route in alice.app.routes if route.path.startswith("/api/")}  # type: ignore[attr-defined]
     described = {path.replace("{name}", "{name:path}") if "{job_id}" in path else path for path in document["paths"]}
-    assert described == known - {"/api/openapi.json", "/api/jobs.csv"}
+    assert described == known - {"/api/openapi.json"}
     assert json.dumps(document)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from prefect_jobs.jobs.workflow.logs import read, tails
+from prefect_jobs.jobs.workflow.logs import files, tails
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
 
@@ -31,7 +31,7 @@ def wrote(folder: Path, text: str) -> None:
 
 
 def called(nodes: list[NodeRecord], folder: Path) -> dict[str, str]:
-    return {name: text() for name, text in read(nodes, folder)["A"].items()}
+    return {name: text() for name, text in files(nodes, folder)["A"].items()}
 
 
 def test_the_plain_keys_are_there_before_anything_is_written(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
+from prefect_jobs.jobs import log_file
 from prefect_jobs.jobs.condor import local_files, logs, memory, poll
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
@@ -223,7 +224,11 @@ class CondorEngine(AccessPointEngine):
         return poll.observe(self.handle.record, client, None)
 
     def logs(self) -> dict[str, Any]:
-        """The present logs of the procs, if the schedd transfers them."""
+        """The present logs of the procs as texts, if the schedd transfers them."""
+        return {name: log_file.texts(value) for name, value in self.log_files().items()}
+
+    def log_files(self) -> dict[str, Any]:
+        """As :meth:`logs`, where they are."""
         record, state = self.handle.record, self.state
         if record.remote_id is None:
             return {}
@@ -237,7 +242,7 @@ class CondorEngine(AccessPointEngine):
                 client.retrieve(mine)
             except (CondorError, SchedulerConnectionError) as error:
                 log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
-        found = {f"Process {proc}": logs.read_logs(record, directory, proc) for proc in procs}
+        found: dict[str, Any] = {f"Process {proc}": logs.files(record, directory, proc) for proc in procs}
         return found["Process 0"] if len(found) == 1 else found
 
     # -- the end ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from prefect_jobs.jobs.condor.state import CondorState
+from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor.submit import outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
@@ -14,12 +15,9 @@ from prefect_jobs.schedulers.condor.submit.streams import flat_name
 _SHOWN = 10
 
 
-def read_logs(record: JobRecord, directory: Path, proc: int) -> dict[str, str]:
-    """The logs of a proc: ``log``, ``output``, ``error`` → text, empty if there is none yet."""
-    return {
-        name: path.read_text(errors="replace") if path.is_file() else ""
-        for name, path in paths(record, directory, proc).items()
-    }
+def files(record: JobRecord, directory: Path, proc: int) -> dict[str, LogFile]:
+    """The logs of a proc: ``log``, ``output``, ``error``."""
+    return {name: LogFile(path) for name, path in paths(record, directory, proc).items()}
 
 
 def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:

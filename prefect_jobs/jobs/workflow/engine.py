@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
+from prefect_jobs.jobs import log_file
 from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
@@ -195,7 +196,12 @@ class WorkflowEngine(AccessPointEngine):
         return self._observe(None)
 
     def logs(self) -> dict[str, Any]:
-        """The present logs of DAGMan and of each node, if the schedd gives them."""
+        """The present logs of DAGMan as texts, and of each node, if the schedd gives them."""
+        found = self.log_files()
+        return {**found, logs.WORKFLOW: log_file.texts(found[logs.WORKFLOW])} if found else {}
+
+    def log_files(self) -> dict[str, Any]:
+        """As :meth:`logs`, where they are."""
         record = self.handle.record
         if record.remote_id is None:
             return {}
@@ -204,7 +210,7 @@ class WorkflowEngine(AccessPointEngine):
             with self.handle.backend.results.lease(record.id) as mine:
                 if mine:  # else another process is fetching all outputs
                     self._fetch_logs(directory, states)
-        return logs.read(states.values(), directory)
+        return logs.files(states.values(), directory)
 
     def _fetch_logs(self, directory: Path, states: Mapping[str, NodeRecord]) -> None:
         """Fetches the logs so far, without outputs, which may be large."""

@@ -2,13 +2,13 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.condor.logs import tail_line
+from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME
@@ -16,7 +16,7 @@ from prefect_jobs.schedulers.condor.dag.model import JOB, PROGRAMS
 from prefect_jobs.schedulers.condor.submit import outputs
 from prefect_jobs.schedulers.condor.submit.description import default_logs, incoming
 
-#: The workflow's entry in the result of :func:`read`. No node can have this name.
+#: The workflow's entry in the result of :func:`files`. No node can have this name.
 WORKFLOW = "the workflow"
 #: Number of nodes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
@@ -31,13 +31,13 @@ _OWN = {
 }
 
 
-def read(nodes: Iterable[NodeRecord], directory: Path) -> dict[str, Any]:
-    """The workflow's logs as texts, and each node's as functions that read them: there may be thousands."""
+def files(nodes: Iterable[NodeRecord], directory: Path) -> dict[str, Any]:
+    """The workflow's logs, and each node's."""
     found: dict[str, Any] = {
-        WORKFLOW: {name: _text(directory / file) for name, file in _OWN.items() if (directory / file).is_file()}
+        WORKFLOW: {name: LogFile(directory / file) for name, file in _OWN.items() if (directory / file).is_file()}
     }
     for node in nodes:
-        found[node.name] = _texts(node, directory)
+        found[node.name] = _files(node, directory)
     return found
 
 
@@ -70,12 +70,10 @@ def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
     outputs.clear(directory)
 
 
-def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
-    """Name of the log → a function that reads it. The plain name is the log of the last try, with all of its procs,
+def _files(node: NodeRecord, directory: Path) -> dict[str, LogFile]:
+    """Name of the log → where it is. The plain name is the log of the last try, with all of its procs,
     empty if there is none yet; if there are several tries or procs, each also has its own."""
-    found: dict[str, Callable[[], str]] = {
-        kind: partial(_joined, paths) for kind, paths in last(node, directory).items()
-    }
+    found = {kind: LogFile(*paths) for kind, paths in last(node, directory).items()}
     clusters, numbers = _clusters(node), _proc_numbers(node)
     for number, cluster in enumerate(clusters, 1):
         for proc in numbers:
@@ -83,7 +81,7 @@ def _texts(node: NodeRecord, directory: Path) -> dict[str, Callable[[], str]]:
                 name = kind + (f" of try {number}" if len(clusters) > 1 else "")
                 name += f" of process {proc}" if len(numbers) > 1 else ""
                 if path.is_file() and name != kind:
-                    found[name] = partial(_text, path)
+                    found[name] = LogFile(path)
     return dict(sorted(found.items()))
 
 
@@ -130,14 +128,3 @@ def folder_of(node: NodeRecord) -> str:
 
 def _clusters(node: NodeRecord) -> list[int]:
     return sorted({cluster for run in node.native.get("runs", {}).values() for cluster in run["clusters"]})
-
-
-def _joined(paths: Sequence[Path]) -> str:
-    return "".join(_text(path) for path in paths)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -9,7 +9,7 @@ function announce(text) {
   if (!place) return;
   place.textContent = text;
   clearTimeout(announce.timer);
-  announce.timer = setTimeout(() => { place.textContent = ""; }, 8000);
+  announce.timer = setTimeout(() => { place.textContent = ""; }, 10000 + 60 * text.length);
 }
 
 // -- times ----------------------------------------------------------------------------------------------------------
@@ -51,10 +51,12 @@ function replaceRow(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const path = focused ? [...old.querySelectorAll("a, button, input, summary")].indexOf(focused) : -1;
   if (open && focused && focused.tagName !== "SUMMARY") { // someone chooses at this moment: only the status changes
-    for (const name of [".job-status"]) old.querySelector(name)?.replaceWith(fresh.querySelector(name) ?? "");
-    old.dataset.version = fresh.dataset.version;
-    return;
+    const status = fresh.querySelector(".pj-status");
+    if (status) old.querySelector(".pj-status")?.replaceWith(status);
+    return; // its version stays: the rest follows with the next answer
   }
+  fresh.hidden = old.hidden;
+  if (old.dataset.told) fresh.dataset.told = old.dataset.told;
   old.replaceWith(fresh);
   const box = fresh.querySelector("input[type=checkbox][name=ids]");
   if (box && checked) box.checked = true;
@@ -89,7 +91,13 @@ async function refresh(table, ids) {
   waiting.set(table, set);
   await new Promise((done) => { setTimeout(done, 80); });
   waiting.delete(table);
-  const query = new URLSearchParams({ table: table.dataset.table, ids: [...set].join(",") });
+  const all = [...set];
+  for (let start = 0; start < all.length; start += 200) await refreshSome(table, all.slice(start, start + 200));
+  if (table.dataset.reload !== undefined) refreshPage();
+}
+
+async function refreshSome(table, ids) {
+  const query = new URLSearchParams({ table: table.dataset.table, ids: ids.join(",") });
   let answer;
   try { answer = await fetch(`${table.dataset.base}rows?${query}`, { credentials: "same-origin" }); } catch { return; }
   if (!answer.ok) return;
@@ -100,22 +108,39 @@ async function refresh(table, ids) {
     const id = fresh.dataset.job;
     there.add(id);
     const old = rowOf(id, table);
-    if (!old) continue;
+    if (!old || Number(old.dataset.version) >= Number(fresh.dataset.version)) continue; // an answer may be late
     if (old.tagName === "TR") replaceRow(old, document.adoptNode(fresh));
-    else for (const name of [".job-status", ".job-actions"]) {
-      const from = fresh.querySelector(name);
-      const to = old.querySelector(name);
-      if (from && to && !to.querySelector("details[open]")) to.replaceChildren(...from.childNodes);
+    else {
+      old.dataset.version = fresh.dataset.version;
+      for (const name of [".job-status", ".job-actions"]) {
+        const from = fresh.querySelector(name);
+        const to = old.querySelector(name);
+        if (from && to && !to.querySelector("details.pj-menu[open]")) to.replaceChildren(...from.childNodes);
+      }
     }
   }
-  for (const id of set) if (!there.has(String(id))) remove(table, id);
+  // Of our own page each row that is not answered is gone; an app may show jobs that the routes do not.
+  if (table.dataset.own !== undefined) for (const id of ids) if (!there.has(String(id))) remove(table, id);
   localTimes(table);
   count();
+}
+
+// The page of a job shows the rest of it anew, too, unless someone is in it at this moment.
+async function refreshPage() {
+  const rest = document.querySelector("#pj-rest");
+  if (!rest || rest.contains(document.activeElement)) return;
+  let answer;
+  try { answer = await fetch(window.location.href, { credentials: "same-origin" }); } catch { return; }
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#pj-rest");
+  if (fresh) rest.replaceWith(fresh);
+  localTimes(document);
 }
 
 function remove(table, id) {
   const row = rowOf(id, table);
   if (!row) return;
+  if (row.contains(document.activeElement) && table.tabIndex >= 0) table.focus();
   if (row.tagName === "TR") row.remove();
   else { announce("The job was deleted."); row.querySelector(".job-actions")?.replaceChildren(); }
 }
@@ -123,7 +148,13 @@ function remove(table, id) {
 // -- events: one stream for all tabs of a browser -------------------------------------------------------------------
 
 function news(kind, data) {
+  if (kind === "alive") return;
+  if (kind === "refresh") { everything(); return; }
   if (kind === "totals") {
+    if (!document.querySelector(".pj-table[data-totals]")) return; // of all jobs, and the page shows some
+    let sum = 0;
+    for (const number of Object.values(data)) sum += number;
+    for (const place of document.querySelectorAll(".pj-sum")) place.textContent = sum;
     for (const chip of document.querySelectorAll(".pj-chips [data-status]")) {
       const number = data[chip.dataset.status] ?? 0;
       chip.querySelector("b").textContent = number;
@@ -131,14 +162,14 @@ function news(kind, data) {
     }
     return;
   }
-  updated = Date.now();
   for (const table of tables()) {
     const row = rowOf(data.id, table);
     if (kind === "deleted") remove(table, data.id);
     else if (row && Number(row.dataset.version) < data.version) {
       if (row.dataset.statusClass && data.final && !row.dataset.told) { row.dataset.told = "1"; tell(data); }
+      if (!data.final) delete row.dataset.told;
       refresh(table, [String(data.id)]);
-    } else if (!row && table.dataset.totals !== undefined) document.querySelector(".pj-new")?.removeAttribute("hidden");
+    } else if (!row && data.id > Number(table.dataset.newest ?? Infinity)) document.querySelector(".pj-new")?.removeAttribute("hidden");
   }
 }
 
@@ -149,27 +180,28 @@ function tell(job) {
 
 function follow(base) {
   const channel = "BroadcastChannel" in window ? new BroadcastChannel(`prefect-jobs ${base}`) : null;
-  channel?.addEventListener("message", (event) => { if (!document.hidden) { heard = Date.now(); news(event.data.kind, event.data.data); } else missed = true; });
   let heard = Date.now();
-  let missed = false;
+  const hear = (kind, data) => {
+    heard = updated = Date.now();
+    news(kind, data);
+  };
+  channel?.addEventListener("message", (event) => hear(event.data.kind, event.data.data));
   const listen = () => new Promise((over) => {
     const source = new EventSource(`${base}events`);
-    for (const kind of ["job", "deleted", "totals"]) source.addEventListener(kind, (event) => {
+    for (const kind of ["job", "deleted", "totals", "alive"]) source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
-      heard = Date.now();
       channel?.postMessage({ kind, data });
-      news(kind, data);
+      hear(kind, data);
     });
-    let before = false;
-    source.addEventListener("open", () => { heard = Date.now(); if (before) everything(); before = true; });
+    // What has changed since the pages were made, or while there was no stream, is read once by each tab.
+    source.addEventListener("open", () => { channel?.postMessage({ kind: "refresh", data: {} }); hear("refresh", {}); });
     source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) over(); });
   });
-  const lead = async () => { for (;;) { await listen(); poll(); await new Promise((done) => { setTimeout(done, 10000); }); } };
+  const lead = async () => { for (;;) { await listen(); await new Promise((done) => { setTimeout(done, 10000); }); } };
   if (navigator.locks && channel) navigator.locks.request(`prefect-jobs ${base}`, lead); else lead();
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && missed) { missed = false; everything(); } });
-  const poll = () => { if (!document.hidden) everything(); };
+  // Without a stream each page asks for its rows, all at once.
   const pause = Math.max(1000, ...tables().map((table) => Number(table.dataset.refresh) || 5000));
-  setInterval(() => { if (Date.now() - heard > ALIVE + pause) poll(); }, pause);
+  setInterval(() => { if (!document.hidden && Date.now() - heard > ALIVE) everything(); }, pause);
 }
 
 function everything() {
@@ -185,6 +217,7 @@ function ask(text, label, more, html = false) {
   return new Promise((done) => {
     const dialog = document.createElement("dialog");
     dialog.className = "pj-dialog";
+    dialog.setAttribute("aria-label", label);
     const question = document.createElement("p");
     if (html) question.innerHTML = text; // markup that the app itself has written
     else question.textContent = text;
@@ -302,6 +335,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     const dialog = document.createElement("dialog");
     dialog.className = "pj-dialog";
+    dialog.setAttribute("aria-label", link.dataset.modal);
     const frame = document.createElement("iframe");
     frame.src = link.href;
     frame.title = link.dataset.modal;
@@ -323,15 +357,37 @@ document.addEventListener("keydown", (event) => {
 
 function dataTable(table) {
   const body = table.querySelector("tbody");
+  const size = Number(table.dataset.page) || Infinity;
+  let wanted = "";
+  let page = 0;
+  const pager = document.createElement("p");
+  const show = () => {
+    const rows = [...body.rows].filter((row) => row.textContent.toLowerCase().includes(wanted));
+    const last = Math.max(0, Math.ceil(rows.length / size) - 1);
+    page = Math.min(page, last);
+    const seen = new Set(size === Infinity ? rows : rows.slice(page * size, (page + 1) * size));
+    for (const row of body.rows) row.hidden = !seen.has(row);
+    pager.querySelector("span")?.replaceChildren(` page ${page + 1} of ${last + 1} `);
+  };
+  if (size !== Infinity) {
+    const turn = (text, step) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.addEventListener("click", () => { page = Math.max(0, page + step); show(); });
+      return button;
+    };
+    pager.append(turn("Previous", -1), document.createElement("span"), turn("Next", 1));
+    table.append(pager);
+    show();
+  }
   if (table.dataset.search === "true") {
     const label = document.createElement("label");
     const box = document.createElement("input");
     box.type = "search";
     label.append("Search ", box);
     table.prepend(label);
-    box.addEventListener("input", () => {
-      for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(box.value.toLowerCase());
-    });
+    box.addEventListener("input", () => { wanted = box.value.toLowerCase(); page = 0; show(); });
   }
   if (table.dataset.ordering === "true") {
     [...table.querySelectorAll("thead th")].slice(0, -1).forEach((head, column) => {
@@ -345,12 +401,29 @@ function dataTable(table) {
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const rows = [...body.rows].sort((one, other) => one.cells[column].textContent.localeCompare(other.cells[column].textContent, undefined, { numeric: true }));
         body.append(...(down ? rows.reverse() : rows));
+        show();
       });
     });
+    const [column, direction] = JSON.parse(table.dataset.order || "null")?.[0] ?? [];
+    const head = table.querySelectorAll("thead th")[column]?.querySelector("button");
+    for (let press = 0; head && press < (direction === "desc" ? 2 : 1); press += 1) head.click();
   }
 }
 
 // -- the log viewer -------------------------------------------------------------------------------------------------
+
+// The range of some characters of an element, which may be in several text nodes.
+function rangeOf(element, start, length) {
+  const range = document.createRange();
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  let seen = 0;
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (seen <= start && start < seen + node.length) range.setStart(node, start - seen);
+    if (seen < start + length && start + length <= seen + node.length) { range.setEnd(node, start + length - seen); break; }
+    seen += node.length;
+  }
+  return range;
+}
 
 function logViewer(log) {
   const lines = log.querySelector(".pj-lines");
@@ -370,7 +443,7 @@ function logViewer(log) {
     event.preventDefault();
     const part = await (await fetch(address({ before: log.dataset.start }))).json();
     const height = lines.scrollHeight;
-    lines.textContent = part.text + lines.textContent;
+    lines.insertAdjacentHTML("afterbegin", part.html);
     lines.scrollTop += lines.scrollHeight - height;
     log.dataset.start = part.start;
     if (!part.start) earlier.parentElement.remove();
@@ -380,11 +453,7 @@ function logViewer(log) {
     const hits = wanted ? lines.textContent.toLowerCase().split(wanted).length - 1 : 0;
     log.querySelector(".pj-found").textContent = wanted ? `${hits} found` : "";
     if (!hits) return;
-    const node = lines.firstChild;
-    const start = node.data.toLowerCase().indexOf(wanted);
-    const range = document.createRange();
-    range.setStart(node, start);
-    range.setEnd(node, start + wanted.length);
+    const range = rangeOf(lines, lines.textContent.toLowerCase().indexOf(wanted), wanted.length);
     if (window.CSS?.highlights && window.Highlight) CSS.highlights.set("pj-find", new Highlight(range));
     const place = range.getBoundingClientRect().top - lines.getBoundingClientRect().top;
     lines.scrollTop += place - 40;
@@ -396,8 +465,7 @@ function logViewer(log) {
         if (answer.ok) {
           const part = await answer.json();
           const stay = atEnd();
-          lines.append(part.text);
-          lines.normalize();
+          lines.insertAdjacentHTML("beforeend", part.html);
           log.dataset.end = part.end;
           if (part.text) log.querySelector(".pj-nothing")?.remove();
           if (stay) lines.scrollTop = lines.scrollHeight;
@@ -410,6 +478,11 @@ function logViewer(log) {
   if (log.dataset.final === "false") setTimeout(more, 3000);
 }
 
+const bell = document.querySelector(".pj-notify");
+if (bell && window.Notification?.permission === "default") {
+  bell.hidden = false;
+  bell.addEventListener("click", async () => { await Notification.requestPermission(); bell.hidden = true; });
+}
 localTimes(document);
 count();
 tables().forEach(dataTable);

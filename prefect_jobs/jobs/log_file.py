@@ -1,0 +1,78 @@
+"""A log in one or several files: its text, or a part of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """A part of a log."""
+
+    text: str
+    #: Its first byte, the one after its last, and the length of the whole, in bytes.
+    start: int
+    end: int
+    length: int
+
+
+class LogFile:
+    """A log. Called, it gives its text; empty if there is none yet."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths: Sequence[Path] = paths
+
+    def __call__(self) -> str:
+        """The whole text; several files one after the other."""
+        return "".join(_text(path) for path in self.paths)
+
+    def part(self, size: int, before: int | None = None, after: int | None = None) -> LogPart:
+        """A part, without reading the rest: the end; what is ``before`` a byte, or ``after`` one.
+
+        Args:
+            size: bytes, at most.
+            before: the byte after the last one.
+            after: the first byte.
+        """
+        if len(self.paths) != 1:
+            return part_of(self(), size, before, after)
+        path = self.paths[0]
+        try:
+            with path.open("rb") as file:
+                length = file.seek(0, os.SEEK_END)
+                start, end = _range(length, size, before, after)
+                file.seek(start)
+                data = file.read(end - start)
+        except OSError:
+            return LogPart("", 0, 0, 0)
+        return LogPart(data.decode(errors="replace"), start, start + len(data), length)
+
+
+def texts(value: Any) -> Any:
+    """A log as a text, or logs by their names as texts."""
+    if isinstance(value, Mapping):
+        return {name: texts(each) for name, each in value.items()}
+    return value() if isinstance(value, LogFile) else value
+
+
+def part_of(text: str, size: int, before: int | None = None, after: int | None = None) -> LogPart:
+    """A part of a text; see :meth:`LogFile.part`."""
+    data = text.encode(errors="replace")
+    start, end = _range(len(data), size, before, after)
+    return LogPart(data[start:end].decode(errors="replace"), start, end, len(data))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _range(length: int, size: int, before: int | None, after: int | None) -> tuple[int, int]:
+    if after is not None:
+        return min(after, length), min(after + size, length)
+    end = length if before is None else min(before, length)
+    return max(0, end - size), end
