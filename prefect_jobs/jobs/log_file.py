@@ -47,7 +47,7 @@ class LogFile:
                 data = file.read(end - start)
         except OSError:
             return LogPart("", 0, 0, 0)
-        return LogPart(data.decode(errors="replace"), start, start + len(data), length)
+        return _part(data, start, length)
 
 
 def texts(value: Any) -> Any:
@@ -61,7 +61,25 @@ def part_of(text: str, size: int, before: int | None = None, after: int | None =
     """A part of a text; see :meth:`LogFile.part`."""
     data = text.encode(errors="replace")
     start, end = _range(len(data), size, before, after)
-    return LogPart(data[start:end].decode(errors="replace"), start, end, len(data))
+    return _part(data[start:end], start, len(data))
+
+
+def _part(data: bytes, start: int, length: int) -> LogPart:
+    """The part with these bytes, without halves of characters at its ends (UTF-8: RFC 3629)."""
+    head = 0
+    while start and head < min(3, len(data)) and data[head] & 0xC0 == 0x80:
+        head += 1
+    tail = len(data)
+    for back in range(1, min(4, len(data) - head + 1)):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            wanted = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+            if wanted > back:
+                tail -= back
+            break
+    if tail <= head:  # nothing but such bytes: shown as they are
+        head, tail = 0, len(data)
+    return LogPart(data[head:tail].decode(errors="replace"), start + head, start + tail, length)
 
 
 def _text(path: Path) -> str:

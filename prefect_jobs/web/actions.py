@@ -159,13 +159,15 @@ def wanted_of(given: Iterable[Any] | None) -> list[Wanted]:
 
 
 def _check_alike(found: Sequence[Wanted]) -> None:
-    known: dict[tuple[str, type[Job] | None], str] = {}
-    for each in found:
-        if isinstance(each, CustomJobAction):
-            key = (slug(each.label), each.job_type)
-            if key in known:
-                raise ValueError(f"The actions {known[key]!r} and {each.label!r} have labels that are too alike.")
-            known[key] = each.label
+    custom = [each for each in found if isinstance(each, CustomJobAction)]
+    for number, one in enumerate(custom):
+        for other in custom[:number]:
+            if slug(one.label) == slug(other.label) and _share_jobs(one.job_type or Job, other.job_type or Job):
+                raise ValueError(f"The actions {other.label!r} and {one.label!r} have labels that are too alike.")
+
+
+def _share_jobs(one: type[Job], other: type[Job]) -> bool:
+    return issubclass(one, other) or issubclass(other, one)
 
 
 @dataclass(frozen=True)

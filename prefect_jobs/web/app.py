@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from prefect_jobs import callbacks
@@ -70,24 +71,25 @@ def site_routes(rules: Rules, called: frozenset[str], tables: Sequence[Any] = ()
         tables: as for :func:`routes`.
     """
     site = Site(rules, tables)
+    small = [Middleware(GZipMiddleware, compresslevel=5)]
     views, acts, end = Views(site), api.Actions(site), site.endpoint
     job = "/jobs/{job_id}"
     return [
         *_callbacks(called),
-        Route("/", end(views.jobs), name=PAGE),
-        Route("/rows", end(views.rows)),
+        Route("/", end(views.jobs), name=PAGE, middleware=small),
+        Route("/rows", end(views.rows), middleware=small),
         Route("/events", end(events)),
         Route("/schedulers/", end(schedulers.page)),
         Route("/actions/{name}", end(views.act_on_many), methods=["POST"]),
-        Route(f"{job}/", end(views.job), name="prefect_jobs_job"),
+        Route(f"{job}/", end(views.job), name="prefect_jobs_job", middleware=small),
         Route(f"{job}/details", end(views.details)),
         Route(f"{job}/actions/{{name:path}}", end(views.act), methods=["POST"]),
-        Route(f"{job}/logs/", end(views.logs)),
+        Route(f"{job}/logs/", end(views.logs), middleware=small),
         Route(f"{job}/logs/download", end(logs.download)),
         Route(f"{job}/files/{{path:path}}", end(files.download)),
         Route("/api/session", end(api.session)),
-        Route("/api/jobs", end(api.jobs)),
-        Route("/api/jobs.csv", end(api.csv_of_jobs)),
+        Route("/api/jobs", end(api.jobs), middleware=small),
+        Route("/api/jobs.csv", end(api.csv_of_jobs), middleware=small),
         Route("/api/actions/{name}", end(acts.many), methods=["POST"]),
         Route(f"/api{job}", end(api.job)),
         Route(f"/api{job}/actions/{{name:path}}", end(acts.one), methods=["POST"]),
@@ -95,7 +97,7 @@ def site_routes(rules: Rules, called: frozenset[str], tables: Sequence[Any] = ()
         Route(f"/api{job}/files", end(files.as_json)),
         Route("/api/schedulers", end(schedulers.as_json)),
         Route("/api/openapi.json", end(openapi.document)),
-        Route("/static/{hash}/{name}", static_file),
+        Route("/static/{hash}/{name}", static_file, middleware=small),
     ]
 
 

@@ -46,6 +46,15 @@ async def read(request: Request) -> Given:
     return found
 
 
+def _text(text: str) -> str:
+    """
+    Raises:
+        ValueError: it has half a character (a lone surrogate).
+    """
+    text.encode()
+    return text
+
+
 def _from_json(value: Any, found: Given) -> None:
     if not isinstance(value, Mapping):
         raise ValueError("it is a JSON object")
@@ -53,10 +62,10 @@ def _from_json(value: Any, found: Given) -> None:
         if name == "ids":
             if not isinstance(each, list):
                 raise ValueError("ids is a list of numbers")
-            found.ids = [str(one) for one in each]
+            found.ids = [_text(str(one)) for one in each]
         elif isinstance(each, bool):
-            found[name] = "1" if each else "0"
+            found[_text(name)] = "1" if each else "0"
         elif isinstance(each, str | int):
-            found[name] = str(each)
+            found[_text(name)] = _text(str(each))
         else:
             raise ValueError(f"{name[:40]!r} is a text, a whole number, true or false")

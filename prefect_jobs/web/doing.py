@@ -1,8 +1,8 @@
 """Carries actions out that people have pressed."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -13,7 +13,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web.actions import BUILT_IN, CUSTOM, CUSTOM_PATH, DOING, slug
 from prefect_jobs.web.custom import CustomJobAction
-from prefect_jobs.web.options import opened
+from prefect_jobs.web.options import TableOptions, opened
 from prefect_jobs.web.problems import Problem, of_error
 from prefect_jobs.web.rows import refused
 from prefect_jobs.web.site import Site
@@ -58,10 +58,24 @@ def choose(name: str, given: Mapping[str, str], site: Site, job: Job) -> Chosen:
 
 def _known(given: Mapping[str, str], site: Site) -> list[CustomJobAction]:
     table = opened(given.get("table", ""))
-    found = [] if table is None else [each for each in table.actions if isinstance(each, CustomJobAction)]
+    sent = [] if table is None else [each for each in table.actions if isinstance(each, CustomJobAction)]
+    return [*_of_tables(site), *sent]
+
+
+def _of_tables(site: Site) -> Iterator[CustomJobAction]:
+    """The actions of ``routes(tables=…)``, whose functions every process has."""
     for each in site.tables:
-        found += [each] if isinstance(each, CustomJobAction) else each.custom_actions
-    return found
+        yield from [each] if isinstance(each, CustomJobAction) else each.custom_actions
+
+
+def with_functions(options: TableOptions, site: Site) -> TableOptions:
+    """A table that a browser has sent, with the functions of the same actions in ``routes(tables=…)``."""
+    known = {(each.label, each.job_type): each for each in _of_tables(site)}
+    actions = tuple(
+        known.get((each.label, each.job_type), each) if isinstance(each, CustomJobAction) else each
+        for each in options.actions
+    )
+    return replace(options, actions=actions)
 
 
 async def do(job: Job, name: str, chosen: Chosen, given: Mapping[str, str]) -> None:

@@ -67,17 +67,21 @@ class Feed:
         self._line = 0
         self._read: set[int] = set()
         self._gone_due = 0.0
+        #: Jobs that were deleted, as of the last search.
+        self._told: set[int] = set()
         #: Query → when its totals were read, and these.
         self._totals: dict[str, tuple[float, Mapping[str, int]]] = {}
 
-    def open(self, name: str) -> Stream:
-        """A new stream.
-
+    def check(self, name: str) -> None:
+        """
         Raises:
-            Problem: 429, there are too many.
+            Problem: 429, there are too many streams.
         """
         if len(self._streams) >= _ALL or sum(stream.name == name for stream in self._streams) >= _MOST:
             raise Problem(429, f"There are too many open pages ({_MOST} for each user). Close some.")
+
+    def open(self, name: str) -> Stream:
+        """A new stream."""
         stream = Stream(name)
         self._streams.add(stream)
         if self._task is None or self._task.done():
@@ -107,6 +111,8 @@ class Feed:
             except Exception:
                 log.exception("Pages are not up to date")
                 news = {}
+            if news:
+                self._totals.clear()
             for stream in tuple(self._streams) if news else ():
                 stream.tell(news)
             await asyncio.sleep(_READ)
@@ -136,10 +142,12 @@ class Feed:
         if time.monotonic() < self._gone_due:
             return set()
         self._gone_due = time.monotonic() + _GONE
+        shown.forget(self._told)  # the streams have been told meanwhile
         there = sorted(shown.of({stream.name for stream in self._streams}))
         gone: set[int] = set()
         for start in range(0, len(there), 500):
             gone |= runtime.store.missing(there[start : start + 500])
+        self._told = gone
         return gone
 
 
@@ -154,14 +162,16 @@ def feed() -> Feed:
 
 async def events(visit: Visit) -> Response:
     """``GET /events``: the changes of the jobs that the visitor may see."""
-    stream = feed().open(visit.visitor.name)
+    feed().check(visit.visitor.name)
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(visit, stream), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_told(visit), media_type="text/event-stream", headers=headers)
 
 
-async def _told(visit: Visit, stream: Stream) -> AsyncGenerator[str]:
+async def _told(visit: Visit) -> AsyncGenerator[str]:
     began = sent = time.monotonic()
-    totals_due, changed = 0.0, False
+    totals_due, changed = 0.0, True  # they may have changed since the page was made
+    # Opened here: a generator that never begins has nothing to close.
+    stream = feed().open(visit.visitor.name)
     try:
         yield f"retry: 2000\n{_HEARTBEAT}"
         while (now := time.monotonic()) - began < _LONGEST:

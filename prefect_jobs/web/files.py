@@ -111,15 +111,27 @@ def listed(job: Job, text: str = "") -> Folder:
     return Folder(prefix, entries, more)
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a path is a file that this process may read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
+
+
 async def download(visit: Visit) -> Response:
     """``GET /jobs/<id>/files/<path>``."""
     job = await visit.job(visit.request.path_params["job_id"], "logs")
     text = visit.request.path_params["path"]
     found = await run_sync(inside, job, text)
-    if not found.is_file():
-        raise Problem(404, f"{text[:200]!r} of job {job.id} is no file.")
+    if not await run_sync(is_readable, found):
+        raise Problem(404, f"{text[:200]!r} of job {job.id} is no file that can be read.")
+    name = text.rstrip("/").rpartition("/")[2]
     # Never shown by the browser: a file of a job may be a page with scripts.
-    return FileResponse(found, media_type="application/octet-stream", filename=found.name)
+    return FileResponse(found, media_type="application/octet-stream", filename=name)
 
 
 async def as_json(visit: Visit) -> Response:

@@ -16,6 +16,7 @@ from prefect_jobs.jobs import polling
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.log_file import LogFile, LogPart, part_of
 from prefect_jobs.web import ansi
+from prefect_jobs.web.files import is_readable
 from prefect_jobs.web.problems import Problem, of_error
 from prefect_jobs.web.visits import Visit
 
@@ -88,7 +89,7 @@ async def as_json(visit: Visit) -> Response:
     logs = await run_sync(read, job, limiter=threads())
     if "name" not in given:
         return JSONResponse({"logs": list(logs), "final": job.handle.record.final})
-    found = await run_sync(part, logs, given["name"], _number(given, "before"), _number(given, "after"))
+    found = await run_sync(part, logs, given["name"], number(given, "before"), number(given, "after"))
     return JSONResponse(
         {
             "name": given["name"],
@@ -107,15 +108,21 @@ async def download(visit: Visit) -> Response:
     job = await visit.job(visit.request.path_params["job_id"], "logs")
     name = visit.request.query_params.get("name", "")
     logs = await run_sync(read, job, limiter=threads())
-    part(logs, name, 0, None)
+    if name not in logs:
+        raise Problem(404, f"There is no log {name[:200]!r}.")
     value, file = logs[name], f"job {job.id} {name.replace(_SEPARATOR, ' ')}.txt"
-    if isinstance(value, LogFile) and len(value.paths) == 1 and value.paths[0].is_file():
+    if isinstance(value, LogFile) and len(value.paths) == 1 and is_readable(value.paths[0]):
         return FileResponse(value.paths[0], media_type="text/plain; charset=utf-8", filename=file)
     text = await run_sync(value) if callable(value) else value
     return PlainTextResponse(text, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file)}"})
 
 
-def _number(given: Mapping[str, str], name: str) -> int | None:
+def number(given: Mapping[str, str], name: str) -> int | None:
+    """A number of an address.
+
+    Raises:
+        Problem: 400, it is none.
+    """
     text = given.get(name)
     if text is None:
         return None

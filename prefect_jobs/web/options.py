@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,9 @@ from prefect_jobs.web.custom import CustomJobAction
 
 log = logging.getLogger(__name__)
 
-#: Functions that no other process can find, by their number in this one.
+#: Functions that no other process can find, by keys that no other process has.
 _local: dict[str, Callable[..., Any]] = {}
-_MOST = 1_000
+_MOST = 200
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ def _name_of(target: str | Callable[..., Any] | None, label: str) -> Any:
     try:
         return {"path": hooks.dotted_path(target)}
     except ValueError as error:
-        key = f"{id(target):x}"
-        if key not in _local:
+        key = next((key for key, known in _local.items() if known is target), None)
+        if key is None:
             log.warning("The action %r works in this process only: %s", label, error)
+            key = secrets.token_hex(16)
             _local[key] = target
             if len(_local) > _MOST:  # of tables that each request makes
                 del _local[next(iter(_local))]

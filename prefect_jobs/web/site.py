@@ -101,8 +101,10 @@ def _set_cookie(request: Request, headers: MutableHeaders) -> None:
     visitor = request.scope.get(SCOPE)
     if visitor is None or visitor.cookie is None or visitor.cookie == request.scope.get(f"{SCOPE}.sent"):
         return
-    if "public" in headers.get("cache-control", ""):
+    kept = headers.get("cache-control", "").lower()
+    if kept and "private" not in kept and "no-store" not in kept:
         return  # a cache would give the session to everyone
+    headers.setdefault("Cache-Control", "private")
     request.scope[f"{SCOPE}.sent"] = visitor.cookie
     secure = "; Secure" if request.url.scheme == "https" else ""
     headers.append("Set-Cookie", f"{COOKIE}={visitor.cookie}; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax{secure}")

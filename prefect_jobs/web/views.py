@@ -104,6 +104,7 @@ class Views:
         options = opened(given.get("table", ""))
         if options is None:
             raise Problem(400, "The table is not known any more. Load the page again.")
+        options = doing.with_functions(options, self._site)
         ids = [number for text in given.get("ids", "").split(",")[:200] if (number := number_of(text)) is not None]
         found = []
         for job in await run_sync(doing.jobs_by_id, ids):
@@ -147,10 +148,10 @@ class Views:
             problem = f"There is no log {wanted[:200]!r} yet."
         first = next((name for name in found if not name.endswith("log")), next(iter(found), ""))
         name = wanted if wanted in found else first
-        before = given.get("before", "")
+        before = logs.number(given, "before")
         part = None
         if name:
-            part = await run_sync(logs.part, found, name, int(before[:12]) if before.isdigit() else None, None)
+            part = await run_sync(logs.part, found, name, before, None)
         return await render(
             "logs.html", visit, job=job, names=list(found), name=name, part=part, problem=problem, chunk=logs.CHUNK
         )

@@ -77,6 +77,14 @@ def test_the_same_answer_is_not_sent_twice(make: Callable[..., Job], alice: Test
     assert alice.get(f"/api/jobs/{job.id}", headers={"If-None-Match": first.headers["etag"]}).status_code == 200
 
 
+def test_pages_are_small_on_the_wire(make: Callable[..., Job], alice: TestClient) -> None:
+    for number in range(50):
+        make(f"job {number}")
+    style = ["/static/x/jobs.css", "/static/x/jobs.js"]
+    sizes = [int(alice.get(address).headers["content-length"]) for address in ("/", *style)]
+    assert alice.get("/").headers["content-encoding"] == "gzip" and sum(sizes) < 100_000
+
+
 def test_a_spreadsheet_takes_no_name_for_a_formula(make: Callable[..., Job], alice: TestClient) -> None:
     make("=HYPERLINK(1)")
     assert ",'=HYPERLINK(1)," in alice.get("/api/jobs.csv").text
@@ -271,6 +279,15 @@ def test_the_api_is_described(alice: TestClient, manager: JobManager) -> None:
     described = {path.replace("{name}", "{name:path}") if "{job_id}" in path else path for path in document["paths"]}
     assert described == known - {"/api/openapi.json"}
     assert json.dumps(document)
+
+
+def test_the_dashboard_of_dask_is_framed(manager: JobManager, alice: TestClient) -> None:
+    job = manager.create_job("sums", "alice", job_type="DASK")
+    job.save()
+    job.handle.apply(None, native={"dashboard": "http://127.0.0.1:8787/status"})
+    page = alice.get(f"/jobs/{job.id}/")
+    assert '<iframe src="http://127.0.0.1:8787/status"' in page.text and 'sandbox="allow-scripts' in page.text
+    assert "frame-src http: https:" in page.headers["content-security-policy"]
 
 
 def test_history_names_who_has_pressed(make: Callable[..., Job]) -> None:

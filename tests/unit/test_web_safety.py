@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from prefect_jobs import CondorJob, CustomJobAction, Job, JobManager, JobsTable, register_job_type
+from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers
 from prefect_jobs.web import JobsMiddleware, create_app, feed, routes, shown
@@ -161,8 +162,10 @@ def test_each_label_leads_to_its_own_action(make: Callable[..., Job], manager: J
     assert done.json()["status"] == "First"
     for each, status in ((job, "First"), (model, "Second")):
         assert client.post(f"/api/jobs/{each.id}/actions/custom/go", headers=token(client)).json()["status"] == status
-    with pytest.raises(ValueError, match="labels that are too alike"):
-        JobsTable([], (), actions=[("Go!", first), ("Go?", second)])
+    for one, other in ((None, None), (None, Model), (CondorJob, Model)):
+        actions = [CustomJobAction("Go!", first, job_type=one), CustomJobAction("Go?", second, job_type=other)]
+        with pytest.raises(ValueError, match="labels that are too alike"):
+            JobsTable([], (), actions=actions)
 
 
 class Breaks(Job):
@@ -225,10 +228,39 @@ def test_strange_fields_are_refused(make: Callable[..., Job]) -> None:
     assert alice.post(f"/jobs/{job.id}/actions/run", data=form).headers["location"] == "/"
     strange = b'{"csrf_token": "\\ud800", "table": "\\ud800"}'
     headers = {"content-type": "application/json"}
-    assert alice.post(f"/api/jobs/{job.id}/actions/run", content=strange, headers=headers).status_code == 403
+    assert alice.post(f"/api/jobs/{job.id}/actions/run", content=strange, headers=headers).status_code == 400
     headers = {**headers, **given}
-    assert alice.post(f"/api/jobs/{job.id}/actions/custom/x", content=strange, headers=headers).status_code == 404
+    assert alice.post(f"/api/jobs/{job.id}/actions/custom/x", content=strange, headers=headers).status_code == 400
     assert alice.post("/api/actions/delete?columns=id,name", json={"all": True}, headers=given).status_code == 200
+
+
+def test_halves_of_characters_are_no_text(make: Callable[..., Job]) -> None:
+    job = make("mine")
+    alice = visitor("alice")
+    headers = {**token(alice), "content-type": "application/json", "accept": "text/html"}
+    for address, body in (
+        ("jobs/1/actions/delete", b'{"table": "\\ud800"}'),
+        ("actions/delete", b'{"ids": ["\\ud800"]}'),
+    ):
+        assert alice.post(f"/{address}", content=body, headers=headers).status_code == 400
+    assert alice.get(f"/jobs/{job.id}/logs/?before=%C2%B2").status_code == 400
+
+
+@pytest.mark.parametrize("text", ["äöü€𝄞" * 3, "plain", "€", ""])
+def test_parts_of_a_log_are_whole_characters(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    found, at = "", 0
+    while at < len(text.encode()):
+        part = LogFile(path).part(5, after=at)
+        assert part.end > at
+        found, at = found + part.text, part.end
+    assert found == text
+    found, at = "", len(text.encode())
+    while at:
+        part = LogFile(path).part(5, before=at)
+        found, at = part.text + found, part.start
+    assert found == text
 
 
 def test_files_whose_names_are_no_text(make: Callable[..., Job], schedulers: FakeSchedulers, tmp_path: Path) -> None:
@@ -301,9 +333,9 @@ def test_what_has_changed_is_found_also_of_jobs_that_are_over(make: Callable[...
     active, over, soon_gone = make("active"), make("over"), make("gone")
     for job in (over, soon_gone):
         job.update_status("Complete")
-    shown.note("alice", [job.id or 0 for job in (active, over, soon_gone)])
+    shown.note("watcher", [job.id or 0 for job in (active, over, soon_gone)])
     made = feed.Feed()
-    made._streams.add(feed.Stream("alice"))
+    made._streams.add(feed.Stream("watcher"))
     runtime = get_runtime()
     assert made._changes(runtime) == {} == made._changes(runtime)
     over.update_status("Error", message="by hand")
@@ -316,6 +348,8 @@ def test_what_has_changed_is_found_also_of_jobs_that_are_over(make: Callable[...
     assert {job_id: record and record.state.status for job_id, record in news.items()} == {
         over.id: "Error", active.id: "Submitted", brief.id: "Complete", shown_id(news): None,
     }  # fmt: skip
+    made._gone_due = 0.0
+    assert made._changes(runtime) == {}  # nothing is told twice
     assert made._changes(runtime) == {}
 
 
@@ -328,10 +362,11 @@ def shown_id(news: feed.News) -> int:
 async def test_a_stream_of_a_quiet_user_stays_alive(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "_ALIVE", 0.05)
     foreign = make("other", "bob").handle.record
-    stream = feed.Stream("alice")
     visit = Visit(Request({"type": "http", "headers": []}), Rules(frozenset({"floods"})), Visitor("alice"))
-    told = feed._told(visit, stream)
+    told = feed._told(visit)
     await anext(told)
+    (stream,) = feed.feed()._streams
+    assert (await anext(told)).startswith("event: totals")
     found = []
     for _ in range(3):
         pending = asyncio.ensure_future(anext(told))
@@ -340,7 +375,7 @@ async def test_a_stream_of_a_quiet_user_stays_alive(make: Callable[..., Job], mo
             await asyncio.sleep(0.01)
         found.append(await pending)
     await told.aclose()
-    assert all(text.startswith(": here") for text in found)
+    assert all(text.startswith(": here") for text in found) and not feed.feed()._streams
 
 
 @pytest.mark.anyio
@@ -348,8 +383,9 @@ async def test_there_is_a_limit_for_streams(manager: JobManager) -> None:
     made = feed.Feed()
     streams = [made.open("alice") for _ in range(feed._MOST)]
     with pytest.raises(Exception, match="too many open pages"):
-        made.open("alice")
+        made.check("alice")
+    made.check("bob")
     made.close(streams[0])
-    streams[0] = made.open("alice")
+    made.check("alice")
     for stream in streams:
         made.close(stream)

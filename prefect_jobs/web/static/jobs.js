@@ -1,6 +1,7 @@
 // Keeps tables of jobs up to date, and carries actions out without a reload. Without it, links and forms do the same.
 
-const ALIVE = 40000; // ms without a sign of life after which a stream counts as broken
+const ALIVE = 40000; // ms without a heartbeat after which a stream counts as broken
+const RARELY = 60000; // ms after which rows are read again although nothing was told
 const tables = () => [...document.querySelectorAll(".pj-table[data-table]")];
 const rowOf = (id, within = document) => within.querySelector(`[data-job="${CSS.escape(String(id))}"]`);
 
@@ -53,7 +54,7 @@ function replaceRow(old, fresh) {
   if (open && focused && focused.tagName !== "SUMMARY") { // someone chooses at this moment: only the status changes
     const status = fresh.querySelector(".pj-status");
     if (status) old.querySelector(".pj-status")?.replaceWith(status);
-    return; // its version stays: the rest follows with the next answer
+    return; // its version stays: the rest follows when the menu is closed
   }
   fresh.hidden = old.hidden;
   if (old.dataset.told) fresh.dataset.told = old.dataset.told;
@@ -81,7 +82,12 @@ async function details(one) {
   one.querySelector("div").replaceChildren(...(link ? [link] : []), ...page.body.childNodes);
   localTimes(one);
 }
-document.addEventListener("toggle", (event) => { if (event.target.matches?.("details.pj-details[open]")) details(event.target); }, true);
+document.addEventListener("toggle", (event) => {
+  const one = event.target;
+  if (one.matches?.("details.pj-details[open]")) details(one);
+  const row = one.matches?.("details.pj-menu:not([open])") ? one.closest("[data-job]") : null;
+  if (row?.isConnected) refresh(one.closest("[data-base]"), [row.dataset.job]);
+}, true);
 
 const waiting = new Map(); // table → ids of rows to fetch
 async function refresh(table, ids) {
@@ -111,11 +117,14 @@ async function refreshSome(table, ids) {
     if (!old || Number(old.dataset.version) >= Number(fresh.dataset.version)) continue; // an answer may be late
     if (old.tagName === "TR") replaceRow(old, document.adoptNode(fresh));
     else {
-      old.dataset.version = fresh.dataset.version;
-      for (const name of [".job-status", ".job-actions"]) {
+      const open = old.querySelector("details.pj-menu[open]");
+      if (!open) old.dataset.version = fresh.dataset.version; // else the rest follows when the menu is closed
+      for (const name of open ? [".job-status"] : [".job-status", ".job-actions"]) {
         const from = fresh.querySelector(name);
         const to = old.querySelector(name);
-        if (from && to && !to.querySelector("details.pj-menu[open]")) to.replaceChildren(...from.childNodes);
+        const focused = to?.contains(document.activeElement);
+        if (from && to) to.replaceChildren(...from.childNodes);
+        if (focused) to.querySelector("summary")?.focus();
       }
     }
   }
@@ -148,7 +157,11 @@ function remove(table, id) {
 // -- events: one stream for all tabs of a browser -------------------------------------------------------------------
 
 function news(kind, data) {
-  if (kind === "alive") return;
+  if (kind === "alive") {
+    // A worker knows what it has shown itself; what others have deleted is found now and then.
+    if (Date.now() - everything.last > RARELY) everything();
+    return;
+  }
   if (kind === "refresh") { everything(); return; }
   if (kind === "totals") {
     if (!document.querySelector(".pj-table[data-totals]")) return; // of all jobs, and the page shows some
@@ -202,9 +215,12 @@ function follow(base) {
   // Without a stream each page asks for its rows, all at once.
   const pause = Math.max(1000, ...tables().map((table) => Number(table.dataset.refresh) || 5000));
   setInterval(() => { if (!document.hidden && Date.now() - heard > ALIVE) everything(); }, pause);
+  everything(); // what has changed since the page was made
 }
 
+everything.last = Date.now();
 function everything() {
+  everything.last = Date.now();
   for (const table of tables()) {
     const ids = [...table.querySelectorAll("[data-job]")].map((row) => row.dataset.job);
     if (ids.length) refresh(table, ids);
@@ -283,6 +299,7 @@ async function act(form, button) {
   try {
     const data = await post(button.formAction, body, place.dataset.csrfToken);
     announce(data.deleted ? "The job was deleted." : `${label}: the job is ${data.status}.`);
+    if (data.deleted) remove(place, row.dataset.job);
     if (data.deleted && place.dataset.reload !== undefined) window.location.assign(place.dataset.base);
   } catch (error) {
     announce(error.message);
