@@ -58,7 +58,8 @@ class _ByHeader(AuthenticationBackend):
 def _served() -> Iterator[str]:
     middleware = [Middleware(AuthenticationMiddleware, backend=_ByHeader())]
     port = free_port()
-    config = uvicorn.Config(create_app(Paged, middleware=middleware), host=LOOPBACK, port=port, log_config=None)
+    app = create_app(Paged, middleware=middleware)
+    config = uvicorn.Config(app, host=LOOPBACK, port=port, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -68,7 +69,6 @@ def _served() -> Iterator[str]:
         yield f"http://{LOOPBACK}:{port}"
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join()
 
 
