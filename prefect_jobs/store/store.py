@@ -34,6 +34,7 @@ from prefect_jobs.store.errors import JobGone, RowConflict, job_gone
 from prefect_jobs.store.faces import FaceStore
 from prefect_jobs.store.filters import JobQuery, conditions, order
 from prefect_jobs.store.leases import LeaseStore
+from prefect_jobs.store.names import groups_column, groups_of
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
 from prefect_jobs.store.picked_up import PickedUpStore
 from prefect_jobs.store.schedules import ScheduleStore
@@ -52,14 +53,11 @@ _CHUNK = 500
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
-_COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)]
+_COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)] + [groups_column()]
 
 # Frequent statements are made once: making one takes longer than running it.
 _BY_IDS = select(*_COLUMNS).where(JobRow.id.in_(bindparam("ids", expanding=True))).order_by(JobRow.id)
 _BY_RUNS = select(*_COLUMNS).where(JobRow.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JobRow.id)
-_GROUPS = select(GroupRow.job_id, GroupRow.name)
-_GROUPS_OF = _GROUPS.where(GroupRow.job_id.in_(bindparam("ids", expanding=True)))
-_GROUPS_BETWEEN = _GROUPS.where(GroupRow.job_id.between(bindparam("first"), bindparam("last")))
 #: Without the ORM's mapping, which takes longer than the statement.
 _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
@@ -114,7 +112,7 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
         return next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
 
     def find(self, query: JobQuery) -> list[JobRecord]:
-        """The jobs of a query, in two statements for any number of jobs.
+        """The jobs of a query, in one statement.
 
         Raises:
             ValueError: unknown fields or lookups, a negative limit or offset.
@@ -298,18 +296,7 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
     def _read(self, statement: Any, values: dict[str, Any] | None = None) -> list[JobRecord]:
         with self.database.reading() as connection:
             rows = connection.execute(statement, values).mappings().all()
-            if not rows:
-                return []
-            groups: dict[int, list[str]] = {}
-            ids = [row["id"] for row in rows]
-            # A long list of ids becomes a range: the number of parameters in a statement is limited.
-            if len(ids) <= _CHUNK:
-                named = connection.execute(_GROUPS_OF, {"ids": ids})
-            else:
-                named = connection.execute(_GROUPS_BETWEEN, {"first": min(ids), "last": max(ids)})
-            for job_id, name in named:
-                groups.setdefault(job_id, []).append(name)
-        return [_record(row, tuple(sorted(groups.get(row["id"], ())))) for row in rows]
+        return [_record(row) for row in rows]
 
     def _write(self, record: JobRecord, change: Change) -> JobRecord | None:
         with self.database.writing() as connection:
@@ -371,13 +358,13 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     return {getattr(JobRow, name).property.columns[0].key: value for name, value in flat.items()}
 
 
-def _record(row: Any, groups: tuple[str, ...]) -> JobRecord:
+def _record(row: Any) -> JobRecord:
     # A monitor has thousands of jobs in memory: equal values are kept once.
     values: dict[str, Any] = {
         name: sys.intern(value) if name in _ALIKE and value else value for name, value in row.items()
     }
     return JobRecord(
         state=StatusState(**{name: values[name] for name in _STATE_FIELDS}),
-        groups=groups,
+        groups=groups_of(row["groups"]),
         **{name: values[name] for name in _RECORD_FIELDS},
     )

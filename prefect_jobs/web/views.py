@@ -42,6 +42,8 @@ COLUMNS: Mapping[str, str] = {
 }
 #: Characters of the query of a page, which repeats it in its links.
 _LONGEST = 2_000
+#: The cookie with the columns that were chosen.
+_COLUMNS = "prefect_jobs_columns"
 _SHOWN = ("id", "name", "user", "creation_time", "run_time")
 _ACTIONS = ("run", "resubmit", "pause", "resume", "|", "logs", "|", "terminate", "delete")
 #: Columns by which the database can order.
@@ -68,16 +70,14 @@ class Views:
         params = visit.request.query_params
         if len(visit.request.url.query) > _LONGEST:
             raise Problem(414, f"The address has more than {_LONGEST} characters.")
-        chosen = (
-            tuple(name for name in dict.fromkeys(params.get("columns", "").split(",")) if name in COLUMNS) or _SHOWN
-        )
+        chosen, asked = _columns(visit)
         wanted = queries.read(queries.without(params, "columns"))
         found = await listing.read(visit, wanted)
         options = options_of(chosen)
         rows = await rows_of(found.jobs, options, visit, visit.base)
         official = [name for _, name in statuses.STATUSES if name != statuses.OTHER]
         names = [*official, *sorted({*found.totals} - {*official})]
-        return await render(
+        answer = await render(
             "jobs.html",
             visit,
             rows=rows,
@@ -97,6 +97,10 @@ class Views:
             many=[BUILT_IN[name] for name in ("terminate", "pause", "resume", "resubmit", "delete")],
             address=lambda **changed: f"?{queries.addresses(params, **changed)}",
         )
+        if asked:
+            value = f"{_COLUMNS}={'.'.join(chosen)}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+            answer.headers.append("Set-Cookie", value)
+        return answer
 
     async def rows(self, visit: Visit) -> Response:
         """``GET /rows?table=…&ids=…``: some rows again."""
@@ -208,6 +212,14 @@ async def static_file(request: Request) -> Response:
     kept = "public, max-age=31536000, immutable" if same else "no-cache"
     headers = {"Cache-Control": kept, "X-Content-Type-Options": "nosniff"}
     return FileResponse(STATIC / name, media_type=_KINDS[name], headers=headers)
+
+
+def _columns(visit: Visit) -> tuple[tuple[str, ...], bool]:
+    """The columns of the page of all jobs, and whether the address names them; else they are those of the last time."""
+    given = [name for text in visit.request.query_params.getlist("columns") for name in text.split(",")]
+    kept = visit.request.cookies.get(_COLUMNS, "").split(".")
+    chosen, remembered = (tuple(name for name in COLUMNS if name in names) for names in (given, kept))
+    return chosen or remembered or _SHOWN, bool(chosen)
 
 
 def _back(visit: Visit, given: Mapping[str, str]) -> str:

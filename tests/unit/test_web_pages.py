@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def test_the_same_answer_is_not_sent_twice(make: Callable[..., Job], alice: Test
     assert again.status_code == 304 and not again.content
     job.execute()
     assert alice.get(f"/api/jobs/{job.id}", headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+def test_columns_are_chosen_and_remembered(make: Callable[..., Job], alice: TestClient) -> None:
+    make("mine", description="of the river")
+
+    def headings(address: str) -> list[str]:
+        head = alice.get(address).text.split("<thead>")[1].split("</thead>")[0]
+        return [name.strip() for name in re.findall(r"<th scope=\"col\"[^>]*>\s*(?:<a [^>]*>)?([\w ]+)", head)]
+
+    default = ["Id", "Name", "User", "Created", "Run time", "Status", "Actions"]
+    assert headings("/") == default
+    chosen = ["Id", "Description", "Status", "Actions"]
+    assert (
+        headings("/?columns=description&columns=id&columns=nothing") == chosen == headings("/") == headings("/?q=mine")
+    )
+    alice.cookies.set("prefect_jobs_columns", "x.<b>")
+    alice.cookies.clear()
+    assert headings("/") == default
 
 
 def test_pages_are_small_on_the_wire(make: Callable[..., Job], alice: TestClient) -> None:

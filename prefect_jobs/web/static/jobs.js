@@ -215,7 +215,9 @@ function follow(base) {
   // Without a stream each page asks for its rows, all at once.
   const pause = Math.max(1000, ...tables().map((table) => Number(table.dataset.refresh) || 5000));
   setInterval(() => { if (!document.hidden && Date.now() - heard > ALIVE) everything(); }, pause);
-  everything(); // what has changed since the page was made
+  // What has changed since the page was made; the tab that has the stream asks as soon as it is open.
+  const started = Date.now();
+  setTimeout(() => { if (everything.last <= started) everything(); }, 1500);
 }
 
 everything.last = Date.now();
