@@ -8,6 +8,9 @@ ARGS =
 SEED =
 UPGRADE =
 
+# Prefect 3.8.4 leaves a connection open at the end of some flows; the newest one does not.
+LEFT_OPEN = -W default::pytest.PytestUnraisableExceptionWarning
+
 SET_UP = python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py
 
 .PHONY: help demo test test-versions soak bench lock clean
@@ -32,7 +35,7 @@ test:
 test-versions:
 	@python=$$(scripts/find-python.sh) && "$$python" scripts/set_up.py lowest
 	@.venv-lowest/bin/python -m pytest tests/unit tests/integration tests/acceptance -m 'prefect and not alone' \
-		-n 4 --dist loadfile --no-loadscope-reorder -W default::DeprecationWarning $(ARGS)
+		-n 4 --dist loadfile --no-loadscope-reorder -W default::DeprecationWarning $(LEFT_OPEN) $(ARGS)
 
 soak:
 	@$(SET_UP) dev
