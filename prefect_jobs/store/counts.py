@@ -30,12 +30,6 @@ class CountStore:
         with self.database.reading() as connection:
             return {str(status): int(number) for status, number in connection.execute(statement)}
 
-    def versions(self) -> dict[int, int]:
-        """Job that is not over → its version."""
-        with self.database.reading() as connection:
-            rows = connection.execute(select(JobRow.id, JobRow.version).where(JobRow.watched)).all()
-        return {int(job_id): int(version) for job_id, version in rows}
-
     def last_message(self) -> int:
         """The number of the newest line about any job."""
         with self.database.reading() as connection:

@@ -185,10 +185,6 @@ class Button:
     #: Address of a page for a dialog.
     modal: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {"name": self.name, "label": self.label, "enabled": not self.why_not, "reason": self.why_not}
-
 
 def slug(label: str) -> str:
     """The label of a custom action as a part of its address."""

@@ -26,11 +26,6 @@ def as_html(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def plain(text: str) -> str:
-    """The text without control sequences."""
-    return _SEQUENCE.sub("", text)
-
-
 def _span(text: str, classes: tuple[str, ...]) -> Markup:
     if not text or not classes:
         return escape(text)

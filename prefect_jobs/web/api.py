@@ -16,7 +16,7 @@ from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web import bodies, doing, listing, looks, queries
 from prefect_jobs.web.actions import BUILT_IN, DOING
 from prefect_jobs.web.problems import Problem, no_job
-from prefect_jobs.web.rows import node_totals
+from prefect_jobs.web.rows import node_totals, why_not
 from prefect_jobs.web.site import Site
 from prefect_jobs.web.visits import Visit
 
@@ -112,10 +112,8 @@ async def whole(found: Job, visit: Visit) -> dict[str, Any]:
 
 
 async def _possible(name: str, found: Job, visit: Visit) -> dict[str, Any]:
-    why_not = BUILT_IN[name].why_not(found)
-    if not await visit.may(name, found):
-        why_not = "It is not granted to you."
-    return {"name": name, "label": BUILT_IN[name].label, "enabled": not why_not, "reason": why_not}
+    reason = await why_not(name, found, visit)
+    return {"name": name, "label": BUILT_IN[name].label, "enabled": not reason, "reason": reason}
 
 
 class Actions:

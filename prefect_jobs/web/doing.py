@@ -142,7 +142,7 @@ async def do_to_all(visit: Visit, jobs: Sequence[Job], name: str, given: Mapping
     chosen = Chosen(name, BUILT_IN[name].label)
     found = []
     for job in jobs:
-        problem = ""
+        number, title, problem = job.id or 0, job.name, ""  # a job that is deleted has no id any more
         if not await visit.may(name, job):
             problem = "It is not granted to you."
         else:
@@ -150,7 +150,7 @@ async def do_to_all(visit: Visit, jobs: Sequence[Job], name: str, given: Mapping
                 await do(job, name, chosen, given)
             except Problem as error:
                 problem = error.detail
-        found.append(Outcome(job.id or 0, job.name, problem))
+        found.append(Outcome(number, title, problem))
     return found
 
 

@@ -120,7 +120,7 @@ class Feed:
     def _changes(self, runtime: Runtime) -> News:
         """What has changed since the last read, jobs that are over included."""
         store = runtime.store
-        now = store.versions()
+        now = {job_id: version for job_id, version, *_ in store.watched()}
         if self._seen is None:
             self._seen, self._line = now, store.last_message()
             self._read = {number for number, _ in store.told_since(self._line - _AGAIN, _LINES)}

@@ -4,7 +4,7 @@ import importlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -39,7 +39,6 @@ class TableOptions:
     results_url: str = ""
     #: Details are open at first.
     detailed: bool = False
-    known: tuple[CustomJobAction, ...] = field(default=(), compare=False)
 
     @property
     def num_cols(self) -> int:

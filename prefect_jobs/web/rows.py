@@ -18,6 +18,8 @@ from prefect_jobs.web.custom import CustomJobAction
 from prefect_jobs.web.options import TableOptions
 from prefect_jobs.web.visits import Visit, call
 
+_NOT_GRANTED = "It is not granted to you."
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -148,10 +150,12 @@ async def built_in_button(name: str, job: Job, options: TableOptions, visit: Vis
         href = _link(name, job, options, visit.request, base)
         if href is None:
             return None
-    why_not = action.why_not(job)
-    if not await visit.may(name, job):
-        why_not = "It is not granted to you."
-    return Button(name, action.label, why_not, href, action.question)
+    return Button(name, action.label, await why_not(name, job, visit), href, action.question)
+
+
+async def why_not(name: str, job: Job, visit: Visit) -> str:
+    """Why a built-in action is not possible for a visitor; empty: it is."""
+    return BUILT_IN[name].why_not(job) if await visit.may(name, job) else _NOT_GRANTED
 
 
 def _link(name: str, job: Job, options: TableOptions, request: Request, base: str) -> str | None:
@@ -164,15 +168,13 @@ def _link(name: str, job: Job, options: TableOptions, request: Request, base: st
 async def custom_button(action: CustomJobAction, job: Job, visit: Visit) -> Button:
     """A custom action of a job."""
     name = f"{CUSTOM_PATH}{slug(action.label)}"
-    why_not = await refused(action, job)
-    if not await visit.may(f"{CUSTOM}{action.label}", job):
-        why_not = "It is not granted to you."
+    reason = await refused(action, job) if await visit.may(f"{CUSTOM}{action.label}", job) else _NOT_GRANTED
     href = None
-    if action.is_link and not why_not:
+    if action.is_link and not reason:
         href = address(str(action.callback_or_url), job, visit.request)
     modal = None if action.modal_url is None else address(action.modal_url, job, visit.request)
     question: str | Markup = action.confirmation_message or ""
-    return Button(name, action.label, why_not, href, question, action.show_overlay, modal)
+    return Button(name, action.label, reason, href, question, action.show_overlay, modal)
 
 
 async def refused(action: CustomJobAction, job: Job) -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -48,7 +48,6 @@ class Site:
     rules: Rules
     #: Tables whose custom actions are known by their labels.
     tables: Sequence[Any] = ()
-    kept: dict[str, Any] = field(default_factory=dict)
 
     async def visit(self, request: Request) -> Visit:
         """A request with what it may see.

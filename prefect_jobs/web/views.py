@@ -42,6 +42,8 @@ COLUMNS: Mapping[str, str] = {
 }
 #: Characters of the query of a page, which repeats it in its links.
 _LONGEST = 2_000
+#: Words of an address that leave no job out, but by its status.
+_NO_FILTERS = {"status", "order_by", "columns", "page", "limit", "offset"}
 #: The cookie with the columns that were chosen.
 _COLUMNS = "prefect_jobs_columns"
 _SHOWN = ("id", "name", "user", "creation_time", "run_time")
@@ -92,7 +94,8 @@ class Views:
             statuses=names,
             classes={name: looks.status_class(statuses.parse(name)) for name in names},
             # What the events tell of all jobs holds for this page.
-            whole=not {*params} - {"status", "order_by", "columns", "page", "limit", "offset"},
+            whole=not {name for name, value in params.multi_items() if value}
+            - {"status", "order_by", "columns", "page", "limit", "offset"},
             newest=max((row.id for row in rows), default=0) if wanted.offset == 0 else None,
             many=[BUILT_IN[name] for name in ("terminate", "pause", "resume", "resubmit", "delete")],
             address=lambda **changed: f"?{queries.addresses(params, **changed)}",

@@ -170,6 +170,10 @@ def test_many_jobs_at_once(make: Callable[..., Job], alice: TestClient) -> None:
     assert nothing.status_code == 400 and "No job is selected" in nothing.text
     everything = alice.post("/api/actions/delete?status=Aborted", json={"all": True}, headers=token(alice)).json()
     assert [one["done"] for one in everything["results"]] == [True, True]
+    assert {one["id"] for one in everything["results"]} == {int(job_id) for job_id in form["ids"][:2]}
+    assert (
+        "data-totals" in alice.get("/?q=&label=&status=Pending").text and "data-totals" not in alice.get("/?q=x").text
+    )
     assert [job["id"] for job in alice.get("/api/jobs").json()["jobs"]] == [jobs[2].id]
 
 

@@ -134,7 +134,7 @@ async function refreshSome(table, ids) {
   count();
 }
 
-// The page of a job shows the rest of it anew, too, unless someone is in it at this moment.
+// The page of a job shows the rest of it again, too, unless someone is in it at this moment.
 async function refreshPage() {
   const rest = document.querySelector("#pj-rest");
   if (!rest || rest.contains(document.activeElement)) return;
@@ -342,6 +342,9 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.classList.contains("pj-act") && event.submitter) { event.preventDefault(); act(form, event.submitter); }
   else if (form.id === "pj-many" && event.submitter) { event.preventDefault(); actOnMany(form, event.submitter); }
+});
+document.addEventListener("formdata", (event) => { // what is not filled in does not belong into an address
+  if (event.target.matches("form.pj-search")) for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
 });
 document.addEventListener("change", (event) => {
   if (event.target.matches(".pj-all")) for (const box of document.querySelectorAll("input[name=ids]")) box.checked = event.target.checked;
