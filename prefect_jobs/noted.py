@@ -29,6 +29,8 @@ HAPPENED = "happened"
 MEMORY_RAISED, LATE_MATCH, ADOPTED = "memory-raised", "late-match", "adopted"
 #: The attempt of which it is known that no machine has taken it for long.
 LATE = "late"
+#: Why the job waits for a machine: ``attempt``, ``text``.
+WAITS = "waits"
 #: A part of the work is at the scheduler.
 IN_QUEUE = "in_queue"
 #: The machine whose local HTCondor has the job.
@@ -133,6 +135,11 @@ class Noted:
         """The attempt of which it is noted that no machine has taken it for long."""
         value = self._native.get(LATE)
         return None if value is None else int(value)
+
+    def waits(self, attempt: int) -> str:
+        """Why an attempt waits for a machine, for people; empty: it does not, or that is not known."""
+        value = self._native.get(WAITS) or {}
+        return str(value["text"]) if value.get("attempt") == attempt else ""
 
     def steered(self, attempt: int) -> tuple[str, str] | None:
         """The action that was asked for, and by whom; ``None``: none, or it was about another submission."""

@@ -41,6 +41,15 @@ class Group:
         """
         return {}
 
+    def why_waiting(self, jobs: Sequence[AnyJob]) -> dict[int, str]:
+        """Why jobs wait for a machine, for people, by job id; empty for one that does not wait; where nothing can be
+        known, jobs are left out.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer.
+        """
+        return {}
+
     def wait(self, seconds: float, stop: threading.Event) -> None:
         """Waits until the next poll is due: ``seconds`` at most, less if the scheduler reports an end."""
         stop.wait(seconds)

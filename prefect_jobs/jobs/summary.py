@@ -6,7 +6,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.records import HISTORY
 
 #: Attributes that only some types have; the name is the key.
-_OF_TYPES = ("initial_dir", "statuses", "exit_codes")
+_OF_TYPES = ("initial_dir", "statuses", "exit_codes", "resources")
 
 
 def summary(job: Job) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def details(job: Job) -> dict[str, Any]:
         "extended_properties": job.extended_properties,
         "process_results_function": job.handle.drafts.process_results_function,
         **{name: getattr(job, name, None) for name in _OF_TYPES},
+        "waits": job.handle.record.noted.waits(job.handle.record.state.attempt),
         "nodes": _nodes(job),
         "history": [dict(zip(HISTORY, entry, strict=True)) for entry in job.history],
         "flow_run_url": job.flow_run_url,

@@ -17,6 +17,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
 from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.monitor.reasons import Reasons, waits
 from prefect_jobs.projection import events
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
@@ -93,6 +94,7 @@ class Watch:
         #: Job → when it is tried again to let its held work go on (monotonic).
         self._next_release: dict[int, float] = {}
         self._late = LateSearch(self._group)
+        self._reasons = Reasons(self._group)
 
     def start(self) -> None:
         """Begins."""
@@ -239,6 +241,11 @@ class Watch:
                 if job.cached_status == statuses.RESULTS_READY:
                     self._fetch(record.id)
         self._note_late(active)
+        for job, text in self._reasons.found(active):
+            if self._ends():
+                return
+            with self._alone(job):
+                job.handle.update(waits(text))
 
     def _released(self, job: Job, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""

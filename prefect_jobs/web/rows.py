@@ -10,7 +10,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.routing import NoMatchFound
 
+from prefect_jobs import statuses
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web import looks, shown
 from prefect_jobs.web.actions import BUILT_IN, CUSTOM, CUSTOM_PATH, SEPARATOR, Button, calls_with_status, slug
@@ -92,12 +94,17 @@ def row_of(job: Job, options: TableOptions, nodes: Mapping[str, int], buttons: S
         status=record.state.status,
         status_class=kind,
         icon=looks.ICONS[kind],
-        message=record.state.status_message,
+        message=f"{record.state.status_message} {_why(record)}".strip(),
         no_answer_since=record.noted.unreachable_since,
         progress=looks.progress_of(record, nodes),
         columns=[_cell(job, name, href if name == "name" else None) for _, name in options.columns],
         actions=buttons,
     )
+
+
+def _why(record: JobRecord) -> str:
+    """Why a job waits for a machine, as the monitor has noted."""
+    return record.noted.waits(record.state.attempt) if record.state.status == statuses.SUBMITTED else ""
 
 
 def value_of(job: Job, name: str) -> Any:

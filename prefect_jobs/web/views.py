@@ -13,7 +13,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
 from prefect_jobs.projection.dag import parents_of
 from prefect_jobs.runtime.wiring import get_runtime
-from prefect_jobs.web import api, bodies, doing, files, graph, listing, logs, looks, queries
+from prefect_jobs.web import amounts, api, bodies, doing, files, graph, listing, logs, looks, queries
 from prefect_jobs.web.actions import BUILT_IN, DOING
 from prefect_jobs.web.options import TableOptions, form_of, opened
 from prefect_jobs.web.problems import Problem
@@ -253,6 +253,7 @@ def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
         "folder": None if folder is None else files.listed(job, folder),
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
         "requested": _requested(record.spec.get("attributes") or {}),
+        **amounts.of(job),
         "parameters": {name: value for name, value in record.spec.items() if value not in (None, "", [], {})},
         "dashboard": record.noted.dashboard,
         "run_time": looks.duration(looks.seconds(job.run_time)),

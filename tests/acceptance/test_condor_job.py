@@ -48,6 +48,9 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
     assert sorted(path.name for path in directory.iterdir()) == ["logs", "twice.txt"]
     assert job.start_time and job.completion_time and job.start_time <= job.completion_time
     assert job.statuses["Completed"] == 1 and job.exit_codes == {0: 0}
+    used = job.resources
+    assert used["total"] == used[0] and used[0]["memory"]["requested"] >= 1 and used[0]["disk"]["used"] >= 1
+    assert 2 <= used[0]["wall_seconds"] < LIMIT and used[0]["host"]
     runtime.projector.flush(10)
     run = prefect_view.run(job)
     assert run["name"] == f"double {job.id}"

@@ -10,9 +10,11 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect_jobs import JobManager, create_condor_scheduler
 from prefect_jobs.automations import automations_with
 from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.polling import poll_once
+from prefect_jobs.jobs.summary import details
 from prefect_jobs.local.condor_pool import PersonalPool
-from prefect_jobs.monitor import Monitor
+from prefect_jobs.monitor import Monitor, reasons
 from prefect_jobs.records import Change, JobRecord, StatusState
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
@@ -81,6 +83,7 @@ def test_what_happens_to_a_job_besides_its_statuses(
         return ad["RequestMemory"], ad["JobStatus"]
 
     eventually(lambda: asked()[1] == 1, "its inputs are there", LIMIT)
+    assert "No slot of 1 fulfils the requirement `false`." in job.why_waiting()
     hungry(1)
     with running(Monitor()):
         eventually(lambda: asked() == (64, 1), "it is released with more", LIMIT)
@@ -110,9 +113,28 @@ def test_what_happens_to_a_job_besides_its_statuses(
     monkeypatch.setattr(get_settings(), "late_match", 0.5)
     with running(Monitor()):
         eventually(lambda: named()[-1] == "late-match", "and one more", LIMIT)
+        tells_why(job, prefect_view, monkeypatch)
     assert "No machine has taken it for 0 min" in prefect_view.state(job)[2]
     assert (named().count("late-match"), named().count("adopted"), named().count("memory-raised")) == (1, 1, 2)
     job.stop()
+
+
+def tells_why(job: Job, prefect_view: PrefectView, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is noted, once, and Prefect shows it."""
+    said = "It waits for a machine. No slot of 1 fulfils the requirement `false`."
+    monkeypatch.setattr(reasons, "FIRST", 0.0)
+    monkeypatch.setattr(reasons, "AGAIN", 0.0)
+    monkeypatch.setattr(reasons, "PAUSE", 0.0)
+    eventually(lambda: "requirement `false`" in reason_of(job), "the reason is noted", LIMIT)
+    eventually(lambda: any(said in line for line in prefect_view.logs(job)), "it is shown", LIMIT)
+    poll_once(job)
+    assert sum(said in line for line in prefect_view.logs(job)) == 1
+
+
+def reason_of(job: Job) -> str:
+    """Why a job waits, as it is noted now."""
+    job.handle.refresh()
+    return str(details(job)["waits"])
 
 
 def _interrupted(fresh: JobRecord) -> Change:

@@ -110,6 +110,10 @@ def test_a_workflow_ends_though_nobody_looks(monitor: Monitor, manager: JobManag
     second.save()
     workflow.execute()
     becomes(workflow, "Complete")
+    used = workflow.resources
+    assert set(used) == {"total", "first", "second"}
+    assert used["second"]["memory"]["requested"] == 32 and used["total"]["memory"]["requested"] == 64
+    assert used["first"]["wall_seconds"] is not None and used["first"]["host"]
 
 
 def test_cancel(monitor: Monitor, shell_job: ShellJob, prefect_view: PrefectView, press: Callable[..., None]) -> None:

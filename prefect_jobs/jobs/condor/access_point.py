@@ -13,6 +13,7 @@ from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import usage
 from prefect_jobs.schedulers.condor.access import Access, Cluster, CondorError, CondorRefusal
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.connections import client_for
@@ -61,6 +62,18 @@ class AccessPointEngine(Engine):
     def mine(self) -> str:
         """The constraint that matches the job's own ads."""
         return constraint(self.handle.record)
+
+    @property
+    def own_procs(self) -> str:
+        """The constraint that matches the procs in which its work is done."""
+        return self.mine
+
+    def why_waiting(self) -> str:
+        """As :meth:`AccessPointJob.why_waiting`."""
+        record = self.handle.record
+        if record.remote_id is None or not record.noted.in_queue or record.final:
+            return ""
+        return self.client().why_idle([self.own_procs])[0]
 
     def origin(self) -> dict[str, Any]:
         """This machine, if the job goes to its local HTCondor, which other machines cannot reach."""
@@ -194,6 +207,27 @@ class AccessPointJob(Job):
     def initial_dir(self) -> str:
         """The job directory, in the workspace: logs are in its folder ``logs``, outputs come back into it."""
         return str(self.engine.initial_dir)
+
+    @property
+    def resources(self) -> dict[Any, dict[str, Any]]:
+        """What the job has requested and used; see the types."""
+        raise NotImplementedError
+
+    @property
+    def resource_hints(self) -> list[str]:
+        """Where its requests were far too large, or too small, with what would do. Of procs that run, the use is not
+        known to its end."""
+        return usage.hints(self.resources)
+
+    def why_waiting(self) -> str:
+        """Why its idle procs wait for a machine, as far as the pool's collector tells: requests that no slot is large
+        enough for, requirements that none fulfils, slots that are busy, the negotiator's reason. Empty if none waits.
+        It is asked now; it does not change the job.
+
+        Raises:
+            SchedulerConnectionError: the access point or the collector does not answer.
+        """
+        return self.engine.why_waiting()
 
 
 def submitted_text(cluster: Cluster, client: CondorClient) -> str:

@@ -13,7 +13,7 @@ from prefect_jobs.jobs.group import Group
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor import observation, usage
 from prefect_jobs.schedulers.condor.access import CondorError
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two requests for the whole queue; the others are for changes only.
 FULL = 15.0
+#: Seconds between two requests for what running procs use; their starters report it every five minutes.
+USAGE = 300.0
 #: Seconds by which requests for changes overlap: a schedd notes a change a moment after it happened.
 _OVERLAP = 5
 #: The attributes that show whether a proc has changed.
@@ -47,6 +49,7 @@ class CondorGroup(Group):
         #: Tokens of the jobs of the last poll.
         self._seen: set[str] = set()
         self._next_full = 0.0
+        self._next_usage = 0.0
         #: The schedd's time at the last request.
         self._time = 0
 
@@ -83,6 +86,14 @@ class CondorGroup(Group):
             if min(waited) >= 0 and len(waited) == by_token[token].state.total
         }
 
+    def why_waiting(self, jobs: Sequence[AnyJob]) -> dict[int, str]:
+        """As :meth:`Group.why_waiting`."""
+        engines = [job.engine for job in jobs if isinstance(job.engine, CondorEngine)]
+        if not engines:
+            return {}
+        found = engines[0].client().why_idle([engine.own_procs for engine in engines])
+        return {engine.handle.record.id: text for engine, text in zip(engines, found, strict=True)}
+
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
         self._next_full = 0.0
@@ -110,9 +121,14 @@ class CondorGroup(Group):
     def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
         """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         if time.monotonic() >= self._next_full or not self._time:
-            everything = self._ask(client, _OURS, _LIGHT)
+            whole = time.monotonic() >= self._next_usage
+            everything = self._ask(client, _OURS, (*observation.PROJECTION, "ServerTime") if whole else _LIGHT)
             changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
-            seen = self._of(client, changed)
+            if whole:
+                seen = {token: everything[token] for token in changed if token in everything}
+                self._next_usage = time.monotonic() + USAGE
+            else:
+                seen = self._of(client, changed)
             self._next_full = time.monotonic() + FULL
             return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
         since = f"{_OURS} && EnteredCurrentStatus >= {self._time - _OVERLAP}"
@@ -162,6 +178,7 @@ def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
     known = state.procs
     return len(known) < state.total or any(
         ((procs[number].state, procs[number].hold_code) if number in procs else None) != (proc.state, proc.hold_code)
+        or (number in procs and usage.differs(proc.usage, procs[number].usage))
         for number, proc in known.items()
         if number in procs or not proc.final
     )

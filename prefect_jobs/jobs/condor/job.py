@@ -8,7 +8,7 @@ from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
 from prefect_jobs.jobs.engine import Engine
-from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor import observation, usage
 
 
 class CondorJob(AccessPointJob, SubmitCommands):
@@ -88,3 +88,14 @@ class CondorJob(AccessPointJob, SubmitCommands):
         """The exit code of each proc that has ended, by proc number; ``None``: ended by a signal."""
         procs = self.engine.state.procs
         return {proc.proc: proc.exit_code for proc in procs.values() if proc.state == observation.COMPLETED}
+
+    @property
+    def resources(self) -> dict[Any, dict[str, Any]]:
+        """What the job has requested and used, as last seen: for ``"total"`` and each proc number a dict of ``cpus``,
+        ``memory``, ``disk`` and ``gpus``, each with ``requested`` and ``used``, and of ``wall_seconds``,
+        ``cpu_seconds``, ``efficiency`` (0 to 1) and ``host``. Memory and disk are in MB, at their highest; used CPUs
+        and GPUs are averages; seconds are those of all runs of a proc. ``None``: not known. HTCondor updates what
+        running procs use every few minutes.
+        """
+        procs = self.engine.state.procs
+        return usage.resources_of({number: [(proc.usage, proc.host)] for number, proc in procs.items()})

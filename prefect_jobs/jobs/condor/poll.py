@@ -92,6 +92,8 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
         values["held_since"] = since = limits.held_since(record)
         if limits.is_given_up(since, held_timeout):
             return _given_up(procs, limits.given_up_text(held_timeout, verdict.message), values, todo)
+    if verdict.status != statuses.SUBMITTED:
+        values["waits"] = None
     if verdict.status == statuses.ABORTED:
         values["in_queue"] = None  # nothing is left in the queue
     if verdict.outcome is not None:

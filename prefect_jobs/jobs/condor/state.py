@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from prefect_jobs.noted import CLUSTER, HOST, IN_QUEUE, OUTCOME, Noted, Outcome
+from prefect_jobs.noted import CLUSTER, HOST, IN_QUEUE, OUTCOME, WAITS, Noted, Outcome
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.observation import Proc
 
 #: Keys in the row, where they differ from the names in :class:`Values`.
-_KEYS = {"release_refused": "told", "cluster": CLUSTER, "host": HOST, "in_queue": IN_QUEUE, "outcome": OUTCOME}
+_KEYS = {
+    "release_refused": "told",
+    "cluster": CLUSTER,
+    "host": HOST,
+    "in_queue": IN_QUEUE,
+    "outcome": OUTCOME,
+    "waits": WAITS,
+}
 
 
 class AccessPointState(Noted):
@@ -101,6 +108,7 @@ class Values(TypedDict, total=False):
     raised: Mapping[str, tuple[int, int]]
     release_refused: str | None
     retrieved: bool
+    waits: None
 
 
 def encode(**values: Unpack[Values]) -> dict[str, Any]:

@@ -57,6 +57,12 @@ class WorkflowEngine(AccessPointEngine):
         return WorkflowState(self.handle.record)
 
     @property
+    def own_procs(self) -> str:
+        """As :attr:`AccessPointEngine.own_procs`: those of nodes; DAGMan's own job does no work."""
+        dags = [self.cluster, *self.state.inner]
+        return " || ".join(f"DAGManJobId == {number}" for number in dags)
+
+    @property
     def cluster(self) -> int:
         """The cluster id of DAGMan's job."""
         return int(self.handle.record.remote_id or 0)

@@ -17,6 +17,7 @@ from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
 from prefect_jobs.jobs.workflow.nodes import CondorWorkflowNode, nodes_of, parameters_of
 from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import usage
 from prefect_jobs.schedulers.condor.dag import model
 
 
@@ -136,6 +137,16 @@ class CondorWorkflow(AccessPointJob):
         """The number of nodes that are ``Unexpanded`` (not submitted yet), ``Idle``, ``Running``, ``Removed``,
         ``Completed``, ``Held``, ``Submission_err`` (failed without a job), by their last try."""
         return node_states.count(list(self.graph.states().values()))
+
+    @property
+    def resources(self) -> dict[Any, dict[str, Any]]:
+        """As :attr:`CondorJob.resources`, for ``"total"`` and each node by its name: its procs of the last try."""
+        return usage.resources_of(
+            {
+                name: [(proc.usage, proc.host) for proc in node_states.procs_of(state)]
+                for name, state in self.graph.states().items()
+            }
+        )
 
     # -- calls ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.records import NodeRecord
-from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor import observation, usage
 from prefect_jobs.schedulers.condor.dag.model import JOB, SERVICE, SPLICE, SUBDAG
 from prefect_jobs.schedulers.condor.observation import Proc
 
@@ -130,6 +130,8 @@ def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
         return  # belongs to an earlier try
     proc = observation.read_ad(ad, queued=in_queue)
     before: Proc | None = run["procs"].get(proc.proc)
+    if before is not None and before.state == proc.state and not usage.differs(before.usage, proc.usage):
+        proc = replace(proc, usage=before.usage)  # no news that is worth a write
     if before is None or not before.final or proc.final:
         run["procs"][proc.proc] = proc
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor import matching, observation
 from prefect_jobs.schedulers.condor.access import (
     Access,
     Cluster,
@@ -116,6 +116,15 @@ class CondorClient:
             "history", constraint=constraint, projection=list(projection), match=match, since=since
         )
         return found
+
+    def why_idle(self, constraints: Sequence[str]) -> list[str]:
+        """For each constraint why its idle procs wait, for people; empty: none is idle.
+
+        Raises:
+            SchedulerConnectionError: the access point or the pool's collector does not answer.
+        """
+        answers: list[dict[str, Any]] = self._ask("analyze", constraints=list(constraints))
+        return [matching.explain(answer) if answer["idle"] else "" for answer in answers]
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue to an expression.

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect_jobs.schedulers.condor import addresses
+from prefect_jobs.schedulers.condor import addresses, matching
 
 #: Kinds of errors; the client turns them into exceptions.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
@@ -35,6 +35,8 @@ _NO_WRITE = (
 )
 #: Text of the bindings when a schedd does not set an attribute.
 _UNEDITED = "Unable to edit"
+#: What an ad's value may be, for JSON.
+_VALUES = (str, int, float, bool)
 _ENDED = "the process that submitted it has ended"
 
 
@@ -187,6 +189,11 @@ class Session:
         """Job ads that have left the queue, newest first, down to the one that matches ``since``."""
         return [_plain(ad) for ad in self._connected().history(constraint, projection, match, since)]
 
+    def analyze(self, constraints: list[str]) -> list[dict[str, Any]]:
+        """For each constraint the number of idle procs, and why they wait."""
+        schedd = self._connected()
+        return matching.analyze_all(schedd, self._ad, self._collector(), self._condor.AdTypes, constraints)
+
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue."""
         schedd = self._connected()
@@ -333,7 +340,9 @@ def _plain(ad: Any) -> dict[str, Any]:
     for name in ad:
         value = ad[name]
         # Not isinstance: an undefined value is a member of an integer enumeration.
-        if type(value) in (str, int, float, bool):
+        if type(value) not in _VALUES:
+            value = ad.eval(name)  # MemoryUsage is an expression
+        if type(value) in _VALUES:
             found[name] = value
     return found
 

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect_jobs import statuses
+from prefect_jobs.schedulers.condor.usage import ATTRIBUTES, Usage, read_usage
 
 #: The attributes that a poll requests.
 PROJECTION = (
@@ -30,6 +31,7 @@ PROJECTION = (
     "CompletionDate",
     "NumJobStarts",
     "PrefectJobsToken",
+    *ATTRIBUTES,
 )
 
 UNEXPANDED, IDLE, RUNNING, REMOVED, COMPLETED, HELD, SUBMISSION_ERR = (
@@ -81,6 +83,8 @@ class Proc:
     host: str | None = None
     started: int | None = None
     ended: int | None = None
+    #: What it has requested and used; see :func:`prefect_jobs.schedulers.condor.usage.read_usage`.
+    usage: Usage | None = None
     #: Whether it is in the queue. A completed proc that is not was fetched and removed, or only removed.
     queued: bool = True
 
@@ -127,7 +131,10 @@ class Proc:
 
     def encode(self) -> dict[str, Any]:
         """For a JSON column; ``None`` values are left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+
+
+_FIELDS = tuple(field.name for field in fields(Proc))
 
 
 def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
@@ -161,6 +168,7 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
         host=_text(ad.get("RemoteHost")) or _text(ad.get("LastRemoteHost")),
         started=_int(ad.get("JobStartDate")),
         ended=finish if ended else None,
+        usage=read_usage(ad, state_since=_int(ad.get("JobCurrentStartDate")) if state == RUNNING else None),
         queued=queued,
     )
 

@@ -1,0 +1,72 @@
+"""Notes why jobs wait for a machine, once they have waited for a while."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.jobs import changes
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.group import Group
+from prefect_jobs.noted import WAITS
+from prefect_jobs.records import Change, JobRecord
+
+#: Seconds after its submission until it is asked why a job waits, and until it is asked again.
+FIRST, AGAIN = 60.0, 600.0
+#: Seconds between two requests, and the number of jobs in one.
+PAUSE, AT_ONCE = 30.0, 20
+
+
+class Reasons:
+    """The reasons at one scheduler: of some jobs in each turn."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        #: When the next request is made, and, for each job, when it is asked about again (monotonic).
+        self._next = 0.0
+        self._due: dict[int, float] = {}
+
+    def found(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+        """Jobs and why they wait, where that is news.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer.
+        """
+        now = time.monotonic()
+        if now < self._next:
+            return
+        waiting = {job.handle.record.id: job for job in jobs if _waits_for_long(job.handle.record)}
+        self._due = {job_id: due for job_id, due in self._due.items() if job_id in waiting}
+        turn = sorted((job_id for job_id in waiting if self._due.get(job_id, 0.0) <= now), key=self._order)[:AT_ONCE]
+        if not turn:
+            return
+        self._next = now + PAUSE
+        self._due.update(dict.fromkeys(turn, now + AGAIN))
+        for job_id, text in self._group.why_waiting([waiting[job_id] for job_id in turn]).items():
+            record = waiting[job_id].handle.record
+            if text != record.noted.waits(record.state.attempt):
+                yield waiting[job_id], text
+
+    def _order(self, job_id: int) -> tuple[float, int]:
+        return self._due.get(job_id, 0.0), job_id
+
+
+def _waits_for_long(record: JobRecord) -> bool:
+    state = record.state
+    if state.status != statuses.SUBMITTED or state.execute_time is None or record.noted.unreachable_since is not None:
+        return False
+    return (clock.now() - state.execute_time).total_seconds() >= FIRST
+
+
+def waits(text: str) -> Callable[[JobRecord], Change | None]:
+    """The change that notes why a job waits."""
+
+    def change(fresh: JobRecord) -> Change | None:
+        attempt = fresh.state.attempt
+        if not _waits_for_long(fresh) or text == fresh.noted.waits(attempt):
+            return None
+        native = {WAITS: {"attempt": attempt, "text": text} if text else None}
+        said = ((logging.INFO, f"It waits for a machine. {text}"),) if text else ()
+        return changes.change_for(fresh, None, native=native, messages=said)
+
+    return change

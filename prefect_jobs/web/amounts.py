@@ -1,0 +1,51 @@
+"""What jobs have used of what they requested, for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_jobs.jobs.base import Job
+from prefect_jobs.web import looks
+
+#: Resource → heading of its column.
+COLUMNS: Mapping[str, str] = {"cpus": "CPUs", "memory": "Memory", "disk": "Disk", "gpus": "GPUs"}
+_ALL: Mapping[str, str] = {**COLUMNS, "wall_seconds": "On machines", "efficiency": "Efficiency"}
+_UNITS = {"memory": " MB", "disk": " MB"}
+
+
+def of(job: Job) -> dict[str, Any]:
+    """For the details of a job: the cells of each part (a process, a node), a line for all of them, and hints."""
+    resources: dict[Any, dict[str, Any]] = getattr(job, "resources", {})
+    parts = {name: _cells(part) for name, part in resources.items() if name != "total"}
+    known = {name for cells in parts.values() for name, text in cells.items() if text}
+    total = _cells(resources.get("total") or {})
+    line = ", ".join(f"{COLUMNS[name]}: {total[name]}" for name in COLUMNS if total.get(name))
+    if total.get("efficiency"):
+        line += f"; efficiency of the CPUs {total['efficiency']}"
+    return {
+        "usage": parts,
+        "usage_columns": {name: text for name, text in _ALL.items() if name in known},
+        "usage_line": line,
+        "hints": getattr(job, "resource_hints", []) if job.handle.record.final else [],
+    }
+
+
+def _cells(part: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: _pair(part.get(name) or {}, _UNITS.get(name, "")) for name in COLUMNS}
+    efficiency = part.get("efficiency")
+    return {
+        **found,
+        "wall_seconds": looks.duration(part.get("wall_seconds")),
+        "efficiency": "" if efficiency is None else f"{efficiency:.0%}",
+    }
+
+
+def _pair(amounts: Mapping[str, Any], unit: str) -> str:
+    requested, used = amounts.get("requested"), amounts.get("used")
+    if requested is None and used is None:
+        return ""
+    asked = "?" if requested is None else _number(requested)
+    return f"{asked}{unit}" if used is None else f"{_number(used)} of {asked}{unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}".rstrip("0").rstrip(".")

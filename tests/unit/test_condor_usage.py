@@ -1,0 +1,110 @@
+"""What procs have used, read from their ads, and what follows from it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from prefect_jobs import clock
+from prefect_jobs.schedulers.condor import observation, usage
+from prefect_jobs.schedulers.condor.usage import Usage, read_usage
+
+ENDED: dict[str, Any] = {
+    "RequestCpus": 4,
+    "RequestMemory": 1000,
+    "RequestDisk": 2_048_000,
+    "CpusUsage": 0.5,
+    "MemoryUsage": 120,
+    "ResidentSetSize": 122_000,
+    "DiskUsage": 1500,
+    "JobStartDate": 100,
+    "RemoteWallClockTime": 200.0,
+    "CumulativeRemoteUserCpu": 90.0,
+    "CumulativeRemoteSysCpu": 10.0,
+    "RemoteUserCpu": 50.0,
+}
+
+
+def of(*usages: Usage | None, host: str | None = "node1") -> dict[Any, dict[str, Any]]:
+    return usage.resources_of({number: [(each, host)] for number, each in enumerate(usages)})
+
+
+def test_a_proc_that_is_over() -> None:
+    found = of(read_usage(ENDED, state_since=None))
+    assert found["total"] == found[0]
+    assert found[0] == {
+        "cpus": {"requested": 4, "used": 0.5},
+        "memory": {"requested": 1000, "used": 120},
+        "disk": {"requested": 2000, "used": 2},  # MB, rounded up
+        "gpus": {"requested": None, "used": None},
+        "wall_seconds": 200.0,
+        "cpu_seconds": 100.0,
+        "efficiency": 0.125,
+        "host": "node1",
+    }
+
+
+def test_a_proc_that_never_ran_has_used_nothing_that_is_known() -> None:
+    # The schedd has a size of memory and disk for each job: that of its executable.
+    idle = {**ENDED, "RemoteWallClockTime": 0.0}
+    del idle["JobStartDate"]
+    found = of(read_usage(idle, state_since=None), host=None)[0]
+    assert found["memory"] == {"requested": 1000, "used": None}
+    assert (found["wall_seconds"], found["cpu_seconds"], found["efficiency"], found["host"]) == (None,) * 4
+
+
+def test_a_proc_that_runs_counts_its_present_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = clock.now()
+    running = {**ENDED, "CpusUsage": 3.0, "RemoteWallClockTime": 50.0}
+    read = read_usage(running, state_since=int(start.timestamp()))
+    monkeypatch.setattr(clock, "now", lambda: start + timedelta(seconds=100))
+    found = of(read)[0]
+    assert found["wall_seconds"] == pytest.approx(150, abs=1)
+    assert found["efficiency"] == 0.75
+
+
+def test_the_total_is_the_sum_and_weighs_by_time() -> None:
+    idle = read_usage({"RequestCpus": 1, "RequestMemory": 500}, state_since=None)
+    busy = read_usage({**ENDED, "RequestCpus": 1, "CumulativeRemoteUserCpu": 200.0, "CpusUsage": 1.0}, state_since=None)
+    found = of(read_usage(ENDED, state_since=None), busy, idle, None)
+    assert found["total"]["memory"] == {"requested": 2500, "used": 240}
+    assert found["total"]["cpus"] == {"requested": 6, "used": 1.5}
+    assert found["total"]["efficiency"] == pytest.approx((100 + 210) / (200 * 5), abs=0.001)
+    assert found[3]["memory"] == {"requested": None, "used": None}
+
+
+def test_no_proc_at_all() -> None:
+    assert of()["total"]["efficiency"] is None
+
+
+@pytest.mark.parametrize(
+    ("ad", "words"),
+    [
+        ({}, ()),
+        ({"RequestMemory": 16_000}, ("request_memory = 256MB",)),
+        ({"RequestMemory": 1000, "MemoryUsage": 1500}, ("1,500", "raise request_memory")),
+        ({"RequestDisk": 200 * 1024 * 1024}, ("request_disk",)),
+        ({"RequestCpus": 8, "CpusUsage": 1.2}, ("request_cpus = 2",)),
+        ({"RequestCpus": 1, "CpusUsage": 3.9}, ("raise request_cpus",)),
+        ({"RequestCpus": 8, "CpusUsage": 1.2, "RemoteWallClockTime": 10}, ()),  # too short to tell
+    ],
+)
+def test_hints(ad: dict[str, Any], words: tuple[str, ...]) -> None:
+    base = {**ENDED, "RequestCpus": 1, "CpusUsage": 0.8, "RequestDisk": 2048}
+    found = usage.hints(of(read_usage({**base, **ad}, state_since=None)))
+    assert len(found) == bool(words), found
+    assert all(word in found[0] for word in words)
+
+
+def test_small_changes_of_what_runs_are_no_news() -> None:
+    before = read_usage(ENDED, state_since=1)
+    for changed, news in (({"MemoryUsage": 125}, False), ({"MemoryUsage": 200}, True), ({"CpusUsage": 0.9}, True)):
+        assert usage.differs(before, read_usage({**ENDED, **changed}, state_since=1)) is news
+    assert usage.differs(None, before)
+    assert not usage.differs(before, None)  # an ad that tells nothing
+
+
+def test_it_is_kept_in_the_row() -> None:
+    proc = observation.read_ad({**ENDED, "ProcId": 3, "JobStatus": 4}, queued=False)
+    assert observation.decode([proc.encode()]) == {3: proc}
+    assert proc.usage is not None

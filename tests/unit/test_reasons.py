@@ -1,0 +1,91 @@
+"""The search for why jobs wait: after a while, each has its turn, and is asked about again after a pause."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from prefect_jobs import clock
+from prefect_jobs.jobs.group import Group
+from prefect_jobs.monitor import reasons
+from prefect_jobs.monitor.reasons import AT_ONCE, FIRST, Reasons, waits
+from prefect_jobs.noted import WAITS
+from prefect_jobs.records import JobRecord, StatusState
+from tests.support import draft
+
+TEXT = "No slot is large enough."
+
+
+class Scheduler(Group):
+    """Tells the same reason of each job; notes for which it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[int]] = []
+
+    def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:
+        self.asked.append([job.handle.record.id for job in jobs])
+        return dict.fromkeys(self.asked[-1], TEXT)
+
+
+def record_of(job_id: int = 1, native: dict[str, Any] | None = None, **state: Any) -> JobRecord:
+    since = clock.now() - timedelta(seconds=FIRST + 1)
+    wanted: dict[str, Any] = {"status": "Submitted", "execute_time": since, "attempt": 1, **state}
+    return replace(draft(state=StatusState(**wanted)), id=job_id, native=native or {})
+
+
+def job_of(record: JobRecord) -> Any:
+    return SimpleNamespace(handle=SimpleNamespace(record=record))
+
+
+def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasons, "PAUSE", 0.0)
+    jobs = [job_of(record_of(number)) for number in range(1, AT_ONCE + 4)]
+    there = Scheduler()
+    search = Reasons(there)
+    told = [[job.handle.record.id for job, _ in search.found(jobs)] for _ in range(3)]
+    assert told == [list(range(1, AT_ONCE + 1)), [AT_ONCE + 1, AT_ONCE + 2, AT_ONCE + 3], []]
+    assert len(there.asked) == 2
+
+
+def test_it_is_not_asked_too_often() -> None:
+    there = Scheduler()
+    search = Reasons(there)
+    assert len(list(search.found([job_of(record_of())]))) == 1
+    assert list(search.found([job_of(record_of(2))])) == []  # in the pause
+    assert there.asked == [[1]]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        record_of(status="Running"),
+        record_of(execute_time=clock.now()),
+        record_of(execute_time=None),
+        record_of(native={"unreachable_since": "2026-01-01T00:00:00+00:00"}),
+    ],
+)
+def test_jobs_that_do_not_wait_for_long_are_not_asked_for(record: JobRecord) -> None:
+    there = Scheduler()
+    assert list(Reasons(there).found([job_of(record)])) == []
+    assert there.asked == []
+    assert waits(TEXT)(record) is None
+
+
+def test_what_is_noted_is_no_news() -> None:
+    known = record_of(native={WAITS: {"attempt": 1, "text": TEXT}})
+    assert list(Reasons(Scheduler()).found([job_of(known)])) == []
+    assert waits(TEXT)(known) is None
+
+
+def test_the_change() -> None:
+    change = waits(TEXT)(record_of())
+    assert change is not None
+    noted = replace(record_of(), native=change.values["native"])
+    assert noted.noted.waits(1) == TEXT and noted.noted.waits(2) == ""
+    assert [text for _, text in change.messages] == [f"It waits for a machine. {TEXT}"]
+    over = waits("")(noted)
+    assert over is not None and WAITS not in over.values["native"] and not over.messages
