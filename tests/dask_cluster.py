@@ -26,23 +26,26 @@ _AT_REST = {
 class DaskCluster:
     """A scheduler at a port of its own, and workers."""
 
-    def __init__(self, folder: Path, memory: str = "300MiB", *, nanny: bool = True) -> None:
+    def __init__(self, folder: Path, memory: str = "300MiB") -> None:
         """
         Args:
             folder: for logs.
             memory: of each worker.
-            nanny: whether each worker has a process that starts it again.
         """
         self._memory = memory
-        self._nanny = () if nanny else ("--no-nanny",)
         self.port = free_port()
         self.address = f"tcp://{LOOPBACK}:{self.port}"
         self._folder = folder
         self._scheduler: subprocess.Popen[bytes] | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self, workers: int = 1) -> None:
-        """Starts the scheduler, if it is not up, and workers besides those that are."""
+    def start(self, workers: int = 1, *, nanny: bool = False) -> None:
+        """Starts the scheduler, if it is not up, and workers besides those that are.
+
+        Args:
+            workers: how many.
+            nanny: whether each has a process that ends it when it uses too much memory, and starts it again.
+        """
         if self._scheduler is None:
             self._scheduler = self._run("scheduler", "--host", LOOPBACK, "--port", str(self.port), "--no-dashboard")
             eventually(lambda: _listens(self.port), "the Dask scheduler listens")
@@ -56,7 +59,7 @@ class DaskCluster:
                     "--no-dashboard",
                     "--memory-limit",
                     self._memory,
-                    *self._nanny,
+                    *(() if nanny else ("--no-nanny",)),
                 )
             )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from xml.sax import saxutils
 
-from prefect_jobs.graph import layers
+from prefect_jobs.graph import arranged
 from prefect_jobs.projection.dag import COLOURS, OTHER_COLOUR, parents_of
 from prefect_jobs.records import NodeRecord
 
@@ -30,7 +30,7 @@ def svg(nodes: Sequence[NodeRecord]) -> str:
     parents = parents_of(nodes)
     labels = {node.name: _short(node.name) for node in nodes}
     width = max([6, *(len(label) for label in labels.values())]) * _LETTER + 20
-    places, size = _places(layers(parents), parents, width)
+    places, size = _places(arranged(parents), width)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" width="{size[0]}" '
         f'height="{size[1]}" font-family="sans-serif" font-size="13">',
@@ -60,31 +60,21 @@ def svg(nodes: Sequence[NodeRecord]) -> str:
     return "".join(parts)
 
 
-def _places(
-    rows: list[list[str]], parents: dict[str, list[str]], width: int
-) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+def _places(rows: Sequence[Sequence[str]], width: int) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
     """The upper left corner of each box, and the size of the whole."""
     across = min(_MOST_ACROSS, max((len(row) for row in rows), default=1)) or 1
     whole = across * (width + _GAP) - _GAP
     places: dict[str, tuple[int, int]] = {}
     y = _MARGIN
     for row in rows:
-        # Children below their parents, so that fewer lines cross.
-        ordered = sorted(
-            row, key=lambda name: _mean([places[parent][0] for parent in parents[name] if parent in places])
-        )
-        for start in range(0, len(ordered), across):
-            line = ordered[start : start + across]
+        for start in range(0, len(row), across):
+            line = row[start : start + across]
             left = _MARGIN + (whole - len(line) * (width + _GAP) + _GAP) // 2
             for number, name in enumerate(line):
                 places[name] = (left + number * (width + _GAP), y)
             y += _HEIGHT + _LINE_GAP
         y += _LAYER_GAP - _LINE_GAP
     return places, (whole + 2 * _MARGIN, max(y - _LAYER_GAP, _MARGIN) + _MARGIN)
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def _short(name: str) -> str:

@@ -70,6 +70,11 @@ class FakeAccess:
         """Always empty: no submission is ever interrupted."""
         return self.query(constraint, projection)
 
+    def why_idle(self, constraints: Sequence[str]) -> list[str]:
+        """Nothing: there are no slots that could be compared."""
+        self._stage.reach()
+        return ["" for _ in constraints]
+
     def dagman(self) -> Dagman:
         """DAGMan, which is never started."""
         return Dagman("/usr/bin", "$CondorVersion: 25.0.0 fake $")

@@ -1,12 +1,12 @@
 """A workflow's graph as SVG, from left to right; each node leads to its log. The style sheet has the colours. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from prefect_jobs import statuses
-from prefect_jobs.graph import layers
+from prefect_jobs.graph import arranged
 from prefect_jobs.projection.dag import parents_of
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.web.looks import ICONS, status_class
@@ -34,7 +34,7 @@ def svg(nodes: Sequence[NodeRecord], address: Callable[[str], str]) -> Markup:
         return Markup("")
     parents = parents_of(nodes)
     width = max(6, *(min(len(node.name), _LETTERS) for node in nodes)) * _LETTER + 34
-    boxes, size = _places(layers(parents), parents, width)
+    boxes, size = _places(arranged(parents), width)
     parts = [
         Markup(
             '<svg class="pj-graph" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}" '
@@ -78,21 +78,13 @@ def _node(node: NodeRecord, box: _Box, width: int, address: str) -> Markup:
     )
 
 
-def _places(
-    rows: Sequence[Sequence[str]], parents: Mapping[str, Sequence[str]], width: int
-) -> tuple[dict[str, _Box], tuple[int, int]]:
+def _places(rows: Sequence[Sequence[str]], width: int) -> tuple[dict[str, _Box], tuple[int, int]]:
     """The upper left corner of each box, and the size of the whole: a column for each layer."""
     tallest = max(len(row) for row in rows)
     height = tallest * (_HEIGHT + _GAP) - _GAP
     boxes: dict[str, _Box] = {}
     for number, row in enumerate(rows):
-        # Children beside their parents, so that fewer lines cross.
-        ordered = sorted(row, key=lambda name: _mean([boxes[each].y for each in parents[name] if each in boxes]))
         top = _MARGIN + (height - len(row) * (_HEIGHT + _GAP) + _GAP) // 2
-        for place, name in enumerate(ordered):
+        for place, name in enumerate(row):
             boxes[name] = _Box(_MARGIN + number * (width + _BETWEEN), top + place * (_HEIGHT + _GAP))
     return boxes, (len(rows) * (width + _BETWEEN) - _BETWEEN + 2 * _MARGIN, height + 2 * _MARGIN)
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values) if values else 0.0

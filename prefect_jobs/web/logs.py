@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -28,6 +30,8 @@ CHUNK = 256 * 1024
 _SEPARATOR = " / "
 #: Calls at once that ask schedulers.
 _THREADS = 8
+#: Seconds for which an answer of a scheduler is shared.
+_SHARED = 10.0
 Log = str | Callable[[], str]
 
 
@@ -50,12 +54,62 @@ def names_of(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value if callable(value) else str(value or "")
 
 
+class _Read:
+    """One reading of the logs of a job: for all who ask within :data:`_SHARED` seconds."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.until = time.monotonic() + _SHARED
+        self._lock = threading.Lock()
+        self._answer: dict[str, Log] | Problem | None = None
+
+    def answer(self) -> dict[str, Log]:
+        """The logs; the first one who asks waits for the scheduler, and the others for that one.
+
+        Raises:
+            Problem: the scheduler does not answer.
+        """
+        with self._lock:
+            if self._answer is None:
+                try:
+                    self._answer = {name: _once(value) for name, value in _ask(self._job).items()}
+                except Problem as problem:
+                    self._answer = problem
+                self.until = time.monotonic() + _SHARED
+        if isinstance(self._answer, Problem):
+            raise Problem(self._answer.status, self._answer.detail)
+        return self._answer
+
+
+#: By installation, job and attempt.
+_reads: dict[tuple[Any, int, int], _Read] = {}
+_lock = threading.Lock()
+
+
 def read(job: Job) -> dict[str, Log]:
-    """The logs of a job; its scheduler is asked, if it is not over.
+    """The logs of a job; its scheduler is asked, if it is not over. Those who follow a log share its answers; what is
+    in a file of this machine is read each time.
 
     Raises:
         Problem: 502, the scheduler does not answer.
     """
+    record = job.handle.record
+    if record.final:
+        return _ask(job)
+    key, now = (job.handle.backend, record.id, record.state.attempt), time.monotonic()
+    with _lock:
+        for known in [known for known, one in _reads.items() if one.until < now]:
+            del _reads[known]
+        mine = _reads.setdefault(key, _Read(job))
+    return mine.answer()
+
+
+def _once(value: Log) -> Log:
+    """What is asked of a scheduler is asked once."""
+    return value if isinstance(value, str | LogFile) else cache(value)
+
+
+def _ask(job: Job) -> dict[str, Log]:
     try:
         polling.refresh(job)
         return dict(names_of(job.hooks.log_files(job.engine)))

@@ -118,6 +118,11 @@ def duration(value: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def waits_of(record: JobRecord) -> str:
+    """Why a job waits for a machine, as the monitor has noted; empty: it does not wait, or that is not known."""
+    return record.noted.waits(record.state.attempt) if record.state.status == statuses.SUBMITTED else ""
+
+
 def as_json(job: Job, nodes: Mapping[str, int], *, whole: bool = False) -> dict[str, Any]:
     """A job for programs.
 
@@ -158,6 +163,8 @@ def as_json(job: Job, nodes: Mapping[str, int], *, whole: bool = False) -> dict[
         found.update(
             groups=list(record.groups),
             workspace=record.workspace,
+            waits=waits_of(record),
+            resources={str(name): part for name, part in getattr(job, "resources", {}).items()} or None,
             extended_properties=record.extended_properties,
             flow_run_id=record.flow_run_id,
             flow_run_url=job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,

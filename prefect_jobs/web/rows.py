@@ -10,9 +10,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.routing import NoMatchFound
 
-from prefect_jobs import statuses
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.web import looks, shown
 from prefect_jobs.web.actions import BUILT_IN, CUSTOM, CUSTOM_PATH, SEPARATOR, Button, calls_with_status, slug
@@ -69,6 +67,8 @@ async def rows_of(jobs: Sequence[Job], options: TableOptions, visit: Visit | Non
     totals = await run_sync(node_totals, jobs)
     if visit is not None:
         shown.note(visit.visitor.name, [job.id for job in jobs if job.id])
+        if options.show_actions:
+            await visit.ask_ahead((_granted_as(each) for each in options.actions if each != SEPARATOR), jobs)
     found = []
     for job in jobs:
         buttons = [] if visit is None or not options.show_actions else await _buttons(job, options, visit, base)
@@ -94,17 +94,12 @@ def row_of(job: Job, options: TableOptions, nodes: Mapping[str, int], buttons: S
         status=record.state.status,
         status_class=kind,
         icon=looks.ICONS[kind],
-        message=f"{record.state.status_message} {_why(record)}".strip(),
+        message=f"{record.state.status_message} {looks.waits_of(record)}".strip(),
         no_answer_since=record.noted.unreachable_since,
         progress=looks.progress_of(record, nodes),
         columns=[_cell(job, name, href if name == "name" else None) for _, name in options.columns],
         actions=buttons,
     )
-
-
-def _why(record: JobRecord) -> str:
-    """Why a job waits for a machine, as the monitor has noted."""
-    return record.noted.waits(record.state.attempt) if record.state.status == statuses.SUBMITTED else ""
 
 
 def value_of(job: Job, name: str) -> Any:
@@ -131,6 +126,11 @@ def _cell(job: Job, name: str, href: str | None) -> Cell:
         seconds = value.total_seconds()
         return Cell(looks.duration(seconds), ticking=seconds if ticks else None)
     return Cell(str(value), href=href)
+
+
+def _granted_as(action: str | CustomJobAction) -> str:
+    """The name by which the permission function knows an action."""
+    return f"{CUSTOM}{action.label}" if isinstance(action, CustomJobAction) else str(action)
 
 
 async def _buttons(job: Job, options: TableOptions, visit: Visit, base: str) -> list[Button | None]:
@@ -175,7 +175,7 @@ def _link(name: str, job: Job, options: TableOptions, request: Request, base: st
 async def custom_button(action: CustomJobAction, job: Job, visit: Visit) -> Button:
     """A custom action of a job."""
     name = f"{CUSTOM_PATH}{slug(action.label)}"
-    reason = await refused(action, job) if await visit.may(f"{CUSTOM}{action.label}", job) else _NOT_GRANTED
+    reason = await refused(action, job) if await visit.may(_granted_as(action), job) else _NOT_GRANTED
     href = None
     if action.is_link and not reason:
         href = address(str(action.callback_or_url), job, visit.request)
@@ -206,7 +206,7 @@ def address(text: str, job: Job, request: Request) -> str:
     if "/" in text:
         if "{job_id}" in text:
             return text.replace("{job_id}", str(job.id))
-        return f"{text.rstrip('/')}/{job.id}"
+        return f"{text}{job.id}" if text.endswith(("/", "=")) else f"{text}/{job.id}"
     try:
         return request.url_for(text, job_id=job.id).path
     except NoMatchFound as error:

@@ -7,18 +7,26 @@ import json
 import secrets
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.runtime.wiring import Runtime, get_runtime
 
 #: Name of the key that an installation makes itself.
 _KEPT = "secret_key"
 
 
+#: The key of each installation that this process serves: it never changes.
+_keys: WeakKeyDictionary[Runtime, bytes] = WeakKeyDictionary()
+
+
 def _key() -> bytes:
     runtime = get_runtime()
-    given = runtime.settings.secret_key
-    text = given.get_secret_value() if given is not None else runtime.store.meta(_KEPT, lambda: secrets.token_hex(32))
-    return text.encode()
+    known = _keys.get(runtime)
+    if known is None:
+        given = runtime.settings.secret_key
+        kept = given.get_secret_value() if given else runtime.store.meta(_KEPT, lambda: secrets.token_hex(32))
+        known = _keys[runtime] = kept.encode()
+    return known
 
 
 def _digest(purpose: str, payload: str) -> str:

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 MAX_DELAY = 86_400.0
 #: Seconds within which calls for the same job share one check.
 _SHARED = 1.0
+#: Calls that one address may send at once, and in each second after that.
+_BURST, _RATE = 200.0, 20.0
+#: Addresses that are remembered, before those that have sent nothing lately are dropped.
+_ADDRESSES = 1000
 #: Checks that run at once, in threads of their own: a scheduler that does not answer must not block the app's threads.
 _THREADS = 8
 
@@ -59,6 +63,25 @@ class _Look:
         return not self.answer.done() or moment - self.began < _SHARED
 
 
+class _Calls:
+    """Counts the calls of each address (a token bucket)."""
+
+    def __init__(self) -> None:
+        #: Address → how many calls it has left, and when that was counted (monotonic).
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def are_too_many(self, address: str) -> bool:
+        """Counts a call; returns whether it is one too many."""
+        now = time.monotonic()
+        if len(self._left) > _ADDRESSES:
+            full = _BURST / _RATE
+            self._left = {key: value for key, value in self._left.items() if now - value[1] < full}
+        left, counted = self._left.get(address, (_BURST, now))
+        left = min(_BURST, left + (now - counted) * _RATE)
+        self._left[address] = (left - 1 if left >= 1 else left, now)
+        return left < 1
+
+
 class StatusCallback:
     """The endpoint for the jobs of some apps."""
 
@@ -66,10 +89,15 @@ class StatusCallback:
         self._labels = labels
         self._lock = threading.Lock()
         self._looks: dict[int, _Look] = {}
+        self._calls = _Calls()
         self._threads = ThreadPoolExecutor(_THREADS, "prefect-jobs-callback")
 
     async def answer(self, request: Request) -> JSONResponse:
         """See :func:`prefect_jobs.web.routes`."""
+        if self._calls.are_too_many(request.client.host if request.client else ""):
+            answer = _json(429, error="too many calls from this address; try again in a second")
+            answer.headers["Retry-After"] = "1"
+            return answer
         runtime = get_runtime()
         runtime.checker.start()
         job_id = number_of(request.path_params["job_id"])

@@ -136,7 +136,7 @@ def test_work_for_which_there_is_not_enough_memory_says_so(
 ) -> None:
     # given workers of 300 MiB
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    own_cluster.start(1)
+    own_cluster.start(1, nanny=True)
 
     def greedy() -> int:
         import time

@@ -19,7 +19,7 @@ from prefect_jobs import CondorWorkflow, CustomJobAction, Job, JobManager, JobsT
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.web import JobsMiddleware, create_app, routes
+from prefect_jobs.web import JobsMiddleware, create_app, logs, routes
 from tests.acceptance.browser import chromium, pages, served
 from tests.acceptance.conftest import ShellJob, TestApp
 from tests.acceptance.test_monitor import monitor
@@ -124,6 +124,11 @@ def test_rows_follow_real_jobs_and_are_steered(
         expect(page.get_by_label(re.compile("^Select job .*another"))).to_be_checked()
         _stop_by_keyboard(page, job)
         shows(page, job, "Aborted")
+        # the other one is held, and goes on
+        press(page, other, "Pause")
+        shows(page, other, "Paused")
+        press(page, other, "Resume")
+        shows(page, other, "Running")
         # many at once
         page.get_by_role("button", name="Terminate selected").click()
         confirm(page, "Terminate")
@@ -151,6 +156,39 @@ def test_rows_follow_real_jobs_and_are_steered(
         confirm(page, "Delete")
         expect(row(page, job)).to_have_count(0)
     assert runtime.store.get(job.handle.record.id) is None
+
+
+def test_logs_are_followed_and_nodes_lead_to_theirs(
+    browser: Browser, manager: JobManager, monitor: Monitor, alice: CondorScheduler, shell_job: ShellJob, flag: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # given a job whose output is transferred while it runs, and a workflow
+    monkeypatch.setattr(logs, "_SHARED", 1.0)
+    waits = f"while test ! -e '{flag}'; do sleep 0.2; done"
+    job = shell_job(f"echo begun; {waits}; echo done; sleep 4", attributes={"stream_output": True})
+    workflow: CondorWorkflow = workflow_of(manager, alice, "a workflow")
+    for name in ("first", "second"):
+        node(workflow, name, f"echo from the {name} node").save()
+    workflow.nodes[1].add_parent(workflow.nodes[0])
+    workflow.save()
+    with served(app_of()) as url, pages(browser, "alice") as page:
+        for each in (job, workflow):
+            each.execute()
+        page.goto(url)
+        shows(page, job, "Running")
+        # when its log is open, then what it writes is added
+        page.goto(f"{url}/jobs/{job.id}/logs/?name=output")
+        lines = page.locator(".pj-lines")
+        expect(lines).to_contain_text("begun")
+        flag.touch()
+        expect(lines).to_contain_text("done")
+        # a node of the graph leads to its log
+        page.goto(f"{url}/jobs/{workflow.id}/")
+        shows(page, workflow, "Complete")
+        expect(page.locator("svg .pj-node.pj-complete")).to_have_count(2)
+        is_accessible(page)
+        page.get_by_role("link", name="second: Complete").click()
+        expect(lines).to_contain_text("from the second node")
 
 
 class StrictPolicy:
@@ -181,6 +219,16 @@ def host(table: Callable[[], JobsTable]) -> FastAPI:
     return app
 
 
+def _show_in_a_dialog(page: Page, job: Job) -> None:
+    row(page, job).locator("details.pj-menu > summary").click()
+    row(page, job).get_by_role("link", name="Show").click()
+    dialog = page.get_by_role("dialog", name="Show")
+    expect(dialog.frame_locator("iframe").get_by_role("heading", level=1)).to_have_text("Floods")
+    is_accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
 def test_a_table_in_the_page_of_an_app_with_a_strict_policy(browser: Browser, manager: JobManager) -> None:
     # given actions of the app
     DONE.clear()
@@ -190,12 +238,13 @@ def test_a_table_in_the_page_of_an_app_with_a_strict_policy(browser: Browser, ma
     actions = [
         "run",
         CustomJobAction("Share", share, lambda job: job.name == "one", "Share <b>it</b>?"),
-        CustomJobAction("Show", modal_url="/my/jobs/api/session?id={job_id}"),
+        CustomJobAction("Show", modal_url="/floods?of={job_id}"),
+        "results",
         "terminate",
     ]
 
     def table() -> JobsTable:
-        return JobsTable(jobs, ("name", "run_time"), actions=actions, enable_data_table=True)
+        return JobsTable(jobs, ("name", "run_time"), actions=actions, enable_data_table=True, results_url="/floods?of=")
 
     with served(host(table)) as url, pages(browser, "alice") as page:
         page.goto(f"{url}/floods")
@@ -204,6 +253,7 @@ def test_a_table_in_the_page_of_an_app_with_a_strict_policy(browser: Browser, ma
         confirm(page, "Share")
         expect(page.locator(".pj-announce")).to_contain_text("Share: the job is Pending.")
         assert DONE == ["one"]
+        _show_in_a_dialog(page, jobs[0])
         row(page, jobs[1]).locator("details.pj-menu > summary").click()
         expect(row(page, jobs[1]).get_by_role("button", name="Share")).to_contain_text("not possible for this job")
         page.keyboard.press("Escape")
@@ -216,6 +266,12 @@ def test_a_table_in_the_page_of_an_app_with_a_strict_policy(browser: Browser, ma
         expect(row(page, jobs[0])).to_contain_text("step 1 of 3")
         jobs[0].update_status("Complete")
         shows(page, jobs[0], "Complete")
+        row(page, jobs[0]).locator("details.pj-menu > summary").click()
+        assert (
+            row(page, jobs[0]).get_by_role("link", name="View Results").get_attribute("href")
+            == f"/floods?of={jobs[0].id}"
+        )
+        page.keyboard.press("Escape")
         # a row can be opened, and stays so
         row(page, jobs[0]).get_by_text("Details").click()
         expect(row(page, jobs[0]).locator(".pj-steps")).to_contain_text("Calibrating")

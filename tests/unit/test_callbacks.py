@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from prefect_jobs import App, callbacks
 from prefect_jobs.runtime.checks import retry_delay
-from prefect_jobs.web import create_app, routes
+from prefect_jobs.web import create_app, routes, status_callback
 from prefect_jobs.web.status_callback import parse_delay
 
 
@@ -98,3 +98,24 @@ def test_the_url_of_another_host() -> None:
     inner: list[BaseRoute] = [Host("jobs.example.org", Starlette(routes=routes(AnApp)))]
     client = TestClient(Starlette(routes=[URL, *inner]), base_url="https://example.org")
     assert client.get("/url").text == "https://jobs.example.org/update-job-status/7/"
+
+
+def test_too_many_calls_from_one_address_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_callback, "_RATE", 0.0)
+    monkeypatch.setattr(status_callback, "_BURST", 3.0)
+    app = create_app(AnApp)
+    busy, other = (TestClient(app, client=(host, 1)) for host in ("192.0.2.1", "192.0.2.2"))
+    answers = [busy.get("/update-job-status/x/") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [404, 404, 404, 429, 429]
+    assert answers[-1].headers["Retry-After"] == "1" and answers[-1].json()["success"] is False
+    assert other.get("/update-job-status/x/").status_code == 404
+
+
+def test_addresses_that_are_quiet_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_callback, "_ADDRESSES", 2)
+    monkeypatch.setattr(status_callback, "_BURST", 0.0)
+    monkeypatch.setattr(status_callback, "_RATE", 1.0)
+    calls = status_callback._Calls()
+    for number in range(10):
+        calls.are_too_many(str(number))
+    assert len(calls._left) <= 3

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs.graph import ancestors, children_of, find_circle, in_order, layers, path_down
+from prefect_jobs.graph import ancestors, arranged, children_of, find_circle, in_order, layers, path_down
 
 DIAMOND = {"end": ["left", "right"], "left": ["start"], "right": ["start"], "start": []}
 
@@ -26,6 +26,12 @@ def test_a_diamond() -> None:
     assert path_down(DIAMOND, "start", "end") == ["start", "left", "end"]
     assert path_down(DIAMOND, "end", "start") is None
     assert find_circle(DIAMOND) is None
+
+
+def test_rows_are_in_the_order_of_their_parents() -> None:
+    crossing = {"a": [], "b": [], "of b": ["b"], "of a": ["a"], "of both": ["a", "b"], "end": ["of b"]}
+    assert arranged(crossing) == [["a", "b"], ["of a", "of both", "of b"], ["end"]]
+    assert arranged({}) == [[]]
 
 
 def test_an_empty_graph() -> None:

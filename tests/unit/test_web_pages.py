@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from prefect_jobs import CondorJob, CondorWorkflow, CondorWorkflowJobNode, Job, JobManager, statuses
 from prefect_jobs.jobs import polling
-from prefect_jobs.records import NodeRecord
+from prefect_jobs.records import Change, NodeRecord
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers
 from prefect_jobs.web import ansi, graph, logs, looks
@@ -319,3 +319,41 @@ def test_history_names_who_has_pressed(make: Callable[..., Job]) -> None:
     root = visitor("root", permission=lambda *_: True)
     root.post(f"/api/jobs/{job.id}/actions/terminate", headers=token(root))
     assert get_runtime().jobs.history(job.id or 0)[-1].who == "root"
+
+
+def test_what_a_job_has_used_and_why_it_waits(
+    make: Callable[..., Job], alice: TestClient, schedulers: FakeSchedulers
+) -> None:
+    job = make("mine", num_jobs=2)
+    job.execute()
+    procs = [
+        {
+            "proc": number,
+            "state": "Completed",
+            "exit_code": 0,
+            "host": "node1",
+            "usage": {**USAGE, "memory": [8000, used]},
+        }
+        for number, used in enumerate((100, 900))
+    ]
+    waits = {"attempt": 1, "text": "No slot of 9 is large enough."}
+    get_runtime().jobs.update(
+        job.id or 0, lambda fresh: Change({"native": {**fresh.native, "procs": procs, "waits": waits}})
+    )
+    page = alice.get(f"/jobs/{job.id}/").text
+    assert "CPUs: 1 of 8, Memory: 1,000 of 16,000 MB; efficiency of the CPUs 12%" in page
+    assert "<td>900 of 8,000 MB</td>" in page and "<td>1:40</td>" in page and "No slot of 9 is large enough." in page
+    assert "Hint" not in page  # it is not over
+    found = alice.get(f"/api/jobs/{job.id}").json()
+    assert found["resources"]["total"]["memory"] == {"requested": 16000, "used": 1000}
+    assert found["waits"] == "No slot of 9 is large enough."
+    assert "No slot of 9" in alice.get("/").text
+    job.handle.refresh()
+    job.update_status("Complete")
+    page = alice.get(f"/jobs/{job.id}/").text
+    assert (
+        "request_memory = 1152MB is enough" in page and "request_cpus = 1 is enough" in page and "No slot" not in page
+    )
+
+
+USAGE = {"cpus": [4, 0.5], "wall": 100.0, "cpu": 50.0}

@@ -363,9 +363,12 @@ document.addEventListener("click", (event) => {
     frame.title = link.dataset.modal;
     const close = document.createElement("button");
     close.textContent = "Close";
+    close.autofocus = true; // Escape in the frame would be the frame's
     close.addEventListener("click", () => dialog.close());
     dialog.append(frame, close);
-    dialog.addEventListener("close", () => dialog.remove());
+    const menu = link.closest("details.pj-menu");
+    if (menu) menu.open = false;
+    dialog.addEventListener("close", () => { dialog.remove(); menu?.querySelector("summary").focus(); });
     document.body.append(dialog);
     dialog.showModal();
   }

@@ -55,7 +55,7 @@ class Parts:
             assert master is not None
             os.kill(master.pid, signal.SIGHUP)  # has all daemons read their configuration again
             self.prefect.up(port=self._prefect_port)
-            self.dask.start(2)
+            self.dask.start(2, nanny=True)
             token = self.pool.token("alice")
             create_condor_scheduler(CONDOR_BLOCK, info.host, port=info.port, token=token).save(overwrite=True)
             dask_block(self.dask, DASK_BLOCK)
@@ -109,12 +109,12 @@ class Parts:
             self._say(f"Dask: a worker killed, {away:.1f} s")
             self.dask.kill_worker(draw, nanny=True)
             pause(away)
-            self.dask.start(1)
+            self.dask.start(1, nanny=True)
         else:
             self._say(f"Dask: all workers killed, {away:.1f} s")
             self.dask.kill_workers()
             pause(away)
-            self.dask.start(2)
+            self.dask.start(2, nanny=True)
 
 
 class Monitor:
