@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from threading import Event
 from typing import Annotated, Any
@@ -10,11 +11,11 @@ import typer
 
 from prefect_jobs import statuses
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
-from prefect_jobs.errors import JobStateError
+from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import logs as condor_logs
 from prefect_jobs.jobs.polling import poll_once
-from prefect_jobs.jobs.summary import details, summary
+from prefect_jobs.jobs.summary import amounts, details, summary
 from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.records import HistoryEntry, Message
 from prefect_jobs.runtime.wiring import get_runtime
@@ -89,8 +90,12 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
     """Show all that is known about a job."""
     job = _job(id)
     job.update_status()
-    found = details(job)
-    told = {**found, "history": "\n".join(_line(entry) for entry in job.history)}
+    found = {**details(job), "waits": _why_waiting(job)}
+    told = {
+        **found,
+        "resources": _used(found.get("resources") or {}),
+        "history": "\n".join(_line(entry) for entry in job.history),
+    }
     print_data(
         found,
         as_json=as_json,
@@ -99,6 +104,21 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
             ((key.replace("_", " "), _text(value)) for key, value in told.items() if value not in (None, "", {}, [])),
         ),
     )
+
+
+def _why_waiting(job: Job) -> str:
+    """Why it waits for a machine, asked now; empty: it does not wait, or its scheduler does not answer."""
+    if job.cached_status != statuses.SUBMITTED or not hasattr(job, "why_waiting"):
+        return ""
+    with suppress(PrefectJobsError):
+        return str(job.why_waiting())
+    return ""
+
+
+def _used(resources: Mapping[Any, Mapping[str, Any]]) -> str:
+    """What all of it has used."""
+    total = amounts(resources.get("total") or {})
+    return ", ".join(f"{name} {text}" for name, text in total.items() if text)
 
 
 @command

@@ -1,5 +1,6 @@
 """A job as plain values: for the command line, the web app, and other programs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect_jobs.jobs.base import Job
@@ -47,6 +48,24 @@ def details(job: Job) -> dict[str, Any]:
         "history": [dict(zip(HISTORY, entry, strict=True)) for entry in job.history],
         "flow_run_url": job.flow_run_url,
     }
+
+
+def amounts(part: Mapping[str, Any]) -> dict[str, str]:
+    """What a part of a job has used of what it requested, by resource, for people: ``120 of 1,000 MB``; only the
+    request, where the use is not known; empty where neither is."""
+    found = {}
+    for name in ("cpus", "memory", "disk", "gpus"):
+        requested, used = ((part.get(name) or {}).get(key) for key in ("requested", "used"))
+        unit = " MB" if name in ("memory", "disk") else ""
+        asked = "?" if requested is None else _number(requested)
+        found[name] = f"{asked}{unit}" if used is None else f"{_number(used)} of {asked}{unit}"
+        if requested is None and used is None:
+            found[name] = ""
+    return found
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def outcome(job: Job) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from prefect_jobs.jobs import summary
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.web import looks
 
 #: Resource → heading of its column.
 COLUMNS: Mapping[str, str] = {"cpus": "CPUs", "memory": "Memory", "disk": "Disk", "gpus": "GPUs"}
 _ALL: Mapping[str, str] = {**COLUMNS, "wall_seconds": "On machines", "efficiency": "Efficiency"}
-_UNITS = {"memory": " MB", "disk": " MB"}
 
 
 def of(job: Job) -> dict[str, Any]:
@@ -30,22 +30,10 @@ def of(job: Job) -> dict[str, Any]:
 
 
 def _cells(part: Mapping[str, Any]) -> dict[str, str]:
-    found = {name: _pair(part.get(name) or {}, _UNITS.get(name, "")) for name in COLUMNS}
+    found = summary.amounts(part)
     efficiency = part.get("efficiency")
     return {
         **found,
         "wall_seconds": looks.duration(part.get("wall_seconds")),
         "efficiency": "" if efficiency is None else f"{efficiency:.0%}",
     }
-
-
-def _pair(amounts: Mapping[str, Any], unit: str) -> str:
-    requested, used = amounts.get("requested"), amounts.get("used")
-    if requested is None and used is None:
-        return ""
-    asked = "?" if requested is None else _number(requested)
-    return f"{asked}{unit}" if used is None else f"{_number(used)} of {asked}{unit}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}".rstrip("0").rstrip(".")

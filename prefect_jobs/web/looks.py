@@ -123,6 +123,12 @@ def waits_of(record: JobRecord) -> str:
     return record.noted.waits(record.state.attempt) if record.state.status == statuses.SUBMITTED else ""
 
 
+def message_of(record: JobRecord) -> str:
+    """The reason of a status, and why the job waits."""
+    message, waits = record.state.status_message, waits_of(record)
+    return f"{message.rstrip('.')}. {waits}" if message and waits else message or waits
+
+
 def as_json(job: Job, nodes: Mapping[str, int], *, whole: bool = False) -> dict[str, Any]:
     """A job for programs.
 

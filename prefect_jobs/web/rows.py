@@ -94,7 +94,7 @@ def row_of(job: Job, options: TableOptions, nodes: Mapping[str, int], buttons: S
         status=record.state.status,
         status_class=kind,
         icon=looks.ICONS[kind],
-        message=f"{record.state.status_message} {looks.waits_of(record)}".strip(),
+        message=looks.message_of(record),
         no_answer_since=record.noted.unreachable_since,
         progress=looks.progress_of(record, nodes),
         columns=[_cell(job, name, href if name == "name" else None) for _, name in options.columns],

@@ -1,6 +1,7 @@
 """Pages: templates, and what all of them need."""
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,15 @@ def environment() -> Environment:
     )
     found.filters["duration"] = looks.duration
     found.filters["terminal"] = ansi.as_html
+    found.filters["as_json"] = _as_json
     found.globals["icons"] = looks.ICONS
     found.tests["markup"] = lambda value: isinstance(value, Markup)
     return found
+
+
+def _as_json(value: Any) -> str:
+    """JSON for people; Jinja's own filter is for scripts, and escapes ``<``."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 @cache
