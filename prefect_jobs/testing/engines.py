@@ -50,7 +50,7 @@ class FakeAccess:
     def _stage(self) -> FakeSchedulers:
         return _schedulers(self._engine.handle)
 
-    def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
+    def submit(self, text: str, count: int, *, spool: bool, items: Sequence[Mapping[str, str]] = ()) -> Cluster:
         """Accepts a submission."""
         self._stage.reach()
         if self._stage.refusal():

@@ -250,11 +250,17 @@ def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
         "node_classes": {node.name: looks.status_class(statuses.parse(node.status)) for node in nodes},
         "parents": parents_of(nodes),
         "procs": record.native.get("procs") or [],
+        "items": {
+            number: ", ".join(f"{name}={value}" for name, value in item.items())
+            for number, item in enumerate(record.spec.get("items") or ())
+        },
         "folder": None if folder is None else files.listed(job, folder),
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
         "requested": _requested(record.spec.get("attributes") or {}),
         **amounts.of(job),
-        "parameters": {name: value for name, value in record.spec.items() if value not in (None, "", [], {})},
+        "parameters": {
+            name: value for name, value in record.spec.items() if name != "items" and value not in (None, "", [], {})
+        },
         "dashboard": record.noted.dashboard,
         "run_time": looks.duration(looks.seconds(job.run_time)),
         "wait_time": looks.duration(looks.seconds(job.wait_time)),

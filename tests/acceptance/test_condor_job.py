@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs import CondorJob, JobManager, JobStateError
+from prefect_jobs import CondorJob, JobManager, JobStateError, SubmissionError
 from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.runtime.wiring import Runtime
@@ -95,6 +95,43 @@ def test_processes_that_write_the_same_name_lose_nothing(shell_job: ShellJob) ->
     ]
     assert {"own-0.txt", "own-1.txt", "own-2.txt"} <= {path.name for path in directory.iterdir()}
     assert set(job.get_logs()) == {"Process 0", "Process 1", "Process 2"}
+
+
+def test_each_item_is_a_process(
+    shell_job: ShellJob, manager: JobManager, prefect_view: PrefectView, tmp_path: Path
+) -> None:
+    # given a file for each of some years, and values with what is special in submit files
+    places = ["the river", "Grüße, 100 % #1; a=b|c & $HOME\\x", ""]
+    for year in (2020, 2021, 2022):
+        (tmp_path / f"rain.{year}.txt").write_text(f"rain of {year}\n")
+    job = shell_job(
+        "",
+        items=[{"year": year, "place": place} for year, place in zip((2020, 2021, 2022), places, strict=True)],
+        attributes={
+            "arguments": ["-c", 'cat "rain.$0.txt"; echo "$PLACE" > place.txt; test $0 != 2021', "$(year)"],
+            "environment": {"PLACE": "$(place)"},
+            "transfer_input_files": [f"{tmp_path}/rain.$(year).txt"],
+            "output": "logs/$(year).txt",
+        },
+    )
+    assert job.num_jobs == 3
+    # when
+    job.execute()
+    assert job.wait(LIMIT) == "Various-Complete"
+    # then each has its own values
+    directory = Path(job.initial_dir)
+    assert [(directory / f"place.txt.{proc}").read_text() for proc in range(3)] == [f"{place}\n" for place in places]
+    assert [job.get_logs()[f"Process {proc}"]["output"] for proc in range(3)] == [
+        f"rain of {year}\n" for year in (2020, 2021, 2022)
+    ]
+    assert job.exit_codes == {0: 0, 1: 1, 2: 0}
+    eventually(lambda: "Process 1 (year=2021, place=Grüße" in "\n".join(prefect_view.logs(job)), "its item is shown")
+    found = manager.get_job(job.id or 0)
+    assert isinstance(found, CondorJob) and found.items[1] == {"year": "2021", "place": places[1]}
+    with pytest.raises(SubmissionError, match="queue=5 is not possible"):
+        shell_job("true", items=[{"x": 1}]).execute(queue=5)
+    with pytest.raises(ValueError, match=r"2 items.*num_jobs is 3"):
+        shell_job("true", items=[{"x": 1}, {"x": 2}], num_jobs=3)
 
 
 def test_processes_that_end_differently_are_various_complete(shell_job: ShellJob, prefect_view: PrefectView) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_jobs.schedulers.condor.submit.description import check_command, write_value
+from prefect_jobs.schedulers.condor.submit.description import check_command
 from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
+from prefect_jobs.schedulers.condor.submit.written import write_value
 from tests.unit.submit_texts import commands, description, htcondor, read_words
 
 # Everything that a line of a submit description can hold.

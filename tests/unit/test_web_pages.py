@@ -324,7 +324,7 @@ def test_history_names_who_has_pressed(make: Callable[..., Job]) -> None:
 def test_what_a_job_has_used_and_why_it_waits(
     make: Callable[..., Job], alice: TestClient, schedulers: FakeSchedulers
 ) -> None:
-    job = make("mine", num_jobs=2)
+    job = make("mine", items=[{"year": 2020, "place": "<b>"}, {"year": 2021, "place": "there"}])
     job.execute()
     procs = [
         {
@@ -344,6 +344,7 @@ def test_what_a_job_has_used_and_why_it_waits(
     assert "CPUs: 1 of 8, Memory: 1,000 of 16,000 MB; efficiency of the CPUs 12%" in page
     assert "<td>900 of 8,000 MB</td>" in page and "<td>1:40</td>" in page and "No slot of 9 is large enough." in page
     assert "Hint" not in page  # it is not over
+    assert "<td>year=2020, place=&lt;b&gt;</td>" in page and "<td>year=2021, place=there</td>" in page
     found = alice.get(f"/api/jobs/{job.id}").json()
     assert found["resources"]["total"]["memory"] == {"requested": 16000, "used": 1000}
     assert found["waits"] == "No slot of 9 is large enough."

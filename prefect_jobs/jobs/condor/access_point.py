@@ -1,5 +1,6 @@
 """What all jobs at an HTCondor access point have: a cluster id, and a job directory on this machine."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -169,10 +170,12 @@ class AccessPointEngine(Engine):
             raise TransientSubmissionError(str(answer)) from answer
         return found
 
-    def hand_over(self, client: CondorClient, text: str, count: int, *, spool: bool) -> Cluster | Submitted:
+    def hand_over(
+        self, client: CondorClient, text: str, count: int, *, spool: bool, items: Sequence[Mapping[str, str]] = ()
+    ) -> Cluster | Submitted:
         """Submits a description; see :meth:`taken`."""
         try:
-            answer: Cluster | CondorError = client.submit(text, count, spool=spool)
+            answer: Cluster | CondorError = client.submit(text, count, spool=spool, items=items)
         except CondorError as error:
             answer = error
         return self.taken(answer)

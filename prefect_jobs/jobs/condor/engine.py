@@ -23,7 +23,7 @@ from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetche
 from prefect_jobs.noted import PROCS
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
-from prefect_jobs.schedulers.condor.access import Cluster, CondorError, Submission
+from prefect_jobs.schedulers.condor.access import Cluster, CondorError
 from prefect_jobs.schedulers.condor.client import Action, CondorClient
 from prefect_jobs.schedulers.condor.submit import description, outputs, streams
 
@@ -83,10 +83,14 @@ class CondorEngine(AccessPointEngine):
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"options are submit commands as a dict, not {options!r}.")
         count = self.commands.num_jobs if queue is None else count_of(queue)
+        if self.commands.items and queue is not None:
+            raise ValueError(f"{self.handle.title} has items, one for each process: queue={queue!r} is not possible.")
         with ExitStack() as stack:
             wanted = self.describe(_links(stack), count, options or {})
             client = self.client()
-            return self.noted(client, wanted, self.hand_over(client, wanted.text, count, spool=wanted.spool))
+            return self.noted(
+                client, wanted, self.hand_over(client, wanted.text, count, spool=wanted.spool, items=wanted.items)
+            )
 
     @classmethod
     def submit_many(cls, engines: Sequence["CondorEngine"]) -> list[Submitted | Exception]:
@@ -104,9 +108,7 @@ class CondorEngine(AccessPointEngine):
                 except Exception as error:  # of this one job
                     answers[number] = error
             for client, items in by_client.items():
-                requests = [
-                    Submission(wanted.text, engines[number].commands.num_jobs, wanted.spool) for number, wanted in items
-                ]
+                requests = [wanted.submission for _, wanted in items]
                 for (number, wanted), answer in zip(items, client.submit_all(requests), strict=True):
                     try:
                         answers[number] = engines[number].noted(client, wanted, engines[number].taken(answer))
@@ -129,6 +131,7 @@ class CondorEngine(AccessPointEngine):
                 token=self.handle.token,
                 links=links,
                 extra=options,
+                items=commands.items,
             )
         )
         outputs.clear(directory)  # what an earlier submission left there is not this one's

@@ -1,14 +1,15 @@
 """CONDOR: a cluster of procs at an HTCondor access point."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from prefect_jobs.jobs.condor import local_files, memory, submit_commands
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
-from prefect_jobs.jobs.condor.submit_commands import SubmitCommands
+from prefect_jobs.jobs.condor.submit_commands import ITEMS, SubmitCommands
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.schedulers.condor import observation, usage
+from prefect_jobs.schedulers.condor.submit import item_data
 
 
 class CondorJob(AccessPointJob, SubmitCommands):
@@ -21,6 +22,8 @@ class CondorJob(AccessPointJob, SubmitCommands):
         remote_input_files: local files that the job needs; ``executable`` and ``transfer_input_files`` may name
             them by path, by base name or as ``../name``.
         num_jobs: number of procs.
+        items: dicts with the same names, one for each proc: ``$(year)`` in any submit command is the value of ``year``
+        in the item of the proc. In the paths of ``output``, ``error`` and ``log`` only in the name of the file.
         retry_with_memory: sizes, such as ``("4GB", "8GB")``: a proc that HTCondor holds since it used more memory than
         requested is released with the next larger one. It stays held after the last.
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
@@ -28,7 +31,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_job:condor_job"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
-    spec_defaults: ClassVar[Mapping[str, Any]] = {**submit_commands.DEFAULTS, memory.OPTION: ()}
+    spec_defaults: ClassVar[Mapping[str, Any]] = {**submit_commands.DEFAULTS, ITEMS: (), memory.OPTION: ()}
     engine_type: ClassVar[type[Engine]] = CondorEngine
 
     engine: CondorEngine
@@ -40,7 +43,16 @@ class CondorJob(AccessPointJob, SubmitCommands):
         Raises:
             ValueError: an unknown template, a bad submit command, a bad number of procs, a bad size of memory.
         """
-        return {**submit_commands.check(given), memory.OPTION: memory.check(given.get(memory.OPTION))}
+        items = item_data.check(given.get(ITEMS))
+        if items and given.get("num_jobs", 1) not in (1, len(items)):
+            raise ValueError(
+                f"There are {len(items)} items, one for each process, and num_jobs is {given['num_jobs']!r}."
+            )
+        return {
+            **submit_commands.check({**given, "num_jobs": 1} if items else given),
+            ITEMS: items,
+            memory.OPTION: memory.check(given.get(memory.OPTION)),
+        }
 
     @classmethod
     def options_of_run(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +88,20 @@ class CondorJob(AccessPointJob, SubmitCommands):
     @retry_with_memory.setter
     def retry_with_memory(self, sizes: Sequence[str | int]) -> None:
         self.spec[memory.OPTION] = memory.check(sizes)
+
+    @property
+    def items(self) -> list[dict[str, str]]:
+        """Of each proc, the values of macros in the submit commands; empty: there are none. May be set before the job
+        is submitted, or submitted again.
+
+        Raises:
+            ValueError: when set: not a list of dicts with the same names, or a value that HTCondor cannot read.
+        """
+        return super().items
+
+    @items.setter
+    def items(self, given: Iterable[Mapping[str, Any]]) -> None:
+        self.spec[ITEMS] = item_data.check(given)
 
     @property
     def statuses(self) -> dict[str, int]:

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 from prefect_jobs.jobs.condor.state import CondorState
+from prefect_jobs.jobs.condor.submit_commands import ITEMS
 from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor.submit import outputs
+from prefect_jobs.schedulers.condor.submit import item_data, outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
 from prefect_jobs.schedulers.condor.submit.streams import flat_name
 
@@ -25,7 +26,8 @@ def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
     lines: list[tuple[int, str]] = []
     total = CondorState(record).total
     for proc in range(min(total, _SHOWN)):
-        which = f" of process {proc}" if total > 1 else ""
+        label = item_data.label_of(record.spec.get(ITEMS) or (), proc)
+        which = f" of process {proc}{f' ({label})' if label else ''}" if total > 1 else ""
         places = paths(record, directory, proc)
         for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
             text = outputs.tail(places[name]) if name in places else ""
@@ -48,11 +50,12 @@ def is_tail(line: str) -> bool:
 def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
     """The log files, by their names at the submission, in their present places."""
     macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
+    macros.update(item_data.macros_of(record.spec.get(ITEMS) or (), proc))
     found: dict[str, Path] = {}
     for name, template in CondorState(record).logs.items():
         text = str(template)
         for macro, value in macros.items():
-            text = re.sub(rf"\$\({macro}\)", str(value), text, flags=re.IGNORECASE)
+            text = re.sub(rf"\$\({macro}\)", str(value).replace("\\", r"\\"), text, flags=re.IGNORECASE)
         # The final place; the name if several procs wrote one file; being fetched; streamed.
         arriving = incoming(directory) / str(proc)
         places = (directory / text, directory / f"{text}.{proc}", arriving / text, arriving / flat_name(text))

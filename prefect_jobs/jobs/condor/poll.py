@@ -1,19 +1,21 @@
 """Turns a schedd's answer about a cluster into an observation: status, times, message."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.condor import limits, spooling
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import CondorState, Values, encode
+from prefect_jobs.jobs.condor.submit_commands import ITEMS
 from prefect_jobs.jobs.observation import Observation, Todo
 from prefect_jobs.noted import Outcome
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.observation import Proc, Verdict
+from prefect_jobs.schedulers.condor.submit import item_data
 
 #: Number of lines about single procs in one poll.
 _LINES = 30
@@ -104,7 +106,7 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
         encode(**values),
         verdict.started,
         verdict.ended,
-        messages=_lines(state.procs, procs) if state.total > 1 else (),
+        messages=_lines(state.procs, procs, record.spec.get(ITEMS) or ()) if state.total > 1 else (),
         todo=todo,
     )
 
@@ -139,19 +141,23 @@ def _settled(proc: Proc | None) -> bool:
     return proc is not None and proc.final
 
 
-def _lines(before: Mapping[int, Proc], now: Mapping[int, Proc]) -> tuple[tuple[int, str], ...]:
+def _lines(
+    before: Mapping[int, Proc], now: Mapping[int, Proc], items: Sequence[item_data.Item]
+) -> tuple[tuple[int, str], ...]:
     """A line for each proc whose state changed."""
     lines: list[tuple[int, str]] = []
     for number in sorted(now):
         proc, old = now[number], before.get(number)
         if old is not None and old.state == proc.state:
             continue
+        label = item_data.label_of(items, number)
+        which = f"Process {number} ({label})" if label else f"Process {number}"
         if proc.state == observation.RUNNING:
-            lines.append((logging.INFO, f"Process {number}: executing on {proc.host}"))
+            lines.append((logging.INFO, f"{which}: executing on {proc.host}"))
         elif proc.state == observation.HELD:
-            lines.append((logging.WARNING, f"Process {number}: {proc.hold_text()}"))
+            lines.append((logging.WARNING, f"{which}: {proc.hold_text()}"))
         elif proc.final:
-            lines.append((logging.INFO if proc.ended_well else logging.WARNING, f"Process {number}: {proc.outcome()}"))
+            lines.append((logging.INFO if proc.ended_well else logging.WARNING, f"{which}: {proc.outcome()}"))
     if len(lines) > _LINES:
         lines = [*lines[:_LINES], (logging.INFO, f"… and {len(lines) - _LINES} more processes changed")]
     return tuple(lines)

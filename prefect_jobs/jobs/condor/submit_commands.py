@@ -44,6 +44,10 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+#: Key in a spec: the items.
+ITEMS = "items"
+
+
 class SubmitCommands:
     """Attributes and calls of objects with submit commands in their ``spec``."""
 
@@ -86,11 +90,20 @@ class SubmitCommands:
     @property
     def num_jobs(self) -> int:
         """The number of procs."""
-        return int(self.spec["num_jobs"])
+        return len(self.items) or int(self.spec["num_jobs"])
 
     @num_jobs.setter
     def num_jobs(self, value: int) -> None:
+        if self.items and value != len(self.items):
+            raise ValueError(
+                f"There is one process for each of the {len(self.items)} items, so num_jobs is not {value!r}."
+            )
         self.spec["num_jobs"] = count_of(value)
+
+    @property
+    def items(self) -> list[dict[str, str]]:
+        """Of each proc, the values of macros in the submit commands; empty: there are none."""
+        return list(self.spec.get(ITEMS) or ())
 
     @property
     def remote_input_files(self) -> list[str]:

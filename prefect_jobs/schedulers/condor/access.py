@@ -73,6 +73,8 @@ class Submission:
     text: str
     count: int
     spool: bool
+    #: Of each proc, values of more macros; empty: none.
+    items: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)

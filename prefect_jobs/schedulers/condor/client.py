@@ -1,7 +1,7 @@
 """The HTCondor client of jobs and blocks: a few typed calls over a transport."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,9 +59,9 @@ class CondorClient:
         #: Time of the last answer (monotonic).
         self._answered = float("-inf")
 
-    def submit(self, text: str, count: int, *, spool: bool) -> Cluster:
-        """Submits ``count`` procs; with ``spool`` the inputs are at the access point on return. The schedd notes that a
-        moment later; a schedd that ends in between holds the jobs until they are released.
+    def submit(self, text: str, count: int, *, spool: bool, items: Sequence[Mapping[str, str]] = ()) -> Cluster:
+        """Submits ``count`` procs, or one for each item; with ``spool`` the inputs are at the access point on return.
+        The schedd notes that a moment later; a schedd that ends in between holds the jobs until they are released.
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds: nothing was submitted.
@@ -70,7 +70,7 @@ class CondorClient:
         """
         self._reach()
         timeout = TRANSFER_TIMEOUT if spool else max(self.timeout, 60.0)
-        found = self.transport.submit(Submission(text, count, spool), timeout)
+        found = self.transport.submit(Submission(text, count, spool, items), timeout)
         self._answered = time.monotonic()
         return found
 

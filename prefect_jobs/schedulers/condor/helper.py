@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -125,7 +125,7 @@ class Session:
             "point), or use a scheduler block with a token"
         )
 
-    def submit(self, text: str, count: int, spool: bool) -> dict[str, Any]:
+    def submit(self, text: str, count: int, spool: bool, items: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         """Submits and, with ``spool``, spools the inputs; a cluster whose inputs cannot be spooled is removed."""
         schedd = self._connected()
         # If the program has ended, other processes search for the work by its token: it must not appear after that.
@@ -133,7 +133,10 @@ class Session:
             raise HelperError(FAILED, _ENDED)
         try:
             description = self._condor.Submit(text)
-            result = schedd.submit(description, count=count, spool=spool)
+            if items:
+                result = schedd.submit(description, count=1, spool=spool, itemdata=iter(items))
+            else:
+                result = schedd.submit(description, count=count, spool=spool)
         except Exception as error:
             message = _text(error)
             if (

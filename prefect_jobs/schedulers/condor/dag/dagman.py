@@ -11,8 +11,9 @@ from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor.client import Dagman
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER
 from prefect_jobs.schedulers.condor.dag.staging import INPUTS
-from prefect_jobs.schedulers.condor.submit.description import incoming, write_environment
+from prefect_jobs.schedulers.condor.submit.description import incoming
 from prefect_jobs.schedulers.condor.submit.input_files import literal
+from prefect_jobs.schedulers.condor.submit.written import write_environment
 
 #: The outputs: everything in the folder of the DAG.
 EVERYTHING = f"{FOLDER}/"

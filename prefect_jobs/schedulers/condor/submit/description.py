@@ -1,7 +1,6 @@
 """From a job's submit commands to a submit description. Pure, except that it checks whether files exist.
 
-The rules are condor_submit's (HTCondor manual, "condor_submit"). Arguments and environment are written in the new
-quoted syntax, which keeps spaces and quotes.
+The rules are condor_submit's (HTCondor manual, "condor_submit").
 """
 
 import logging
@@ -13,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs.naming import slug
-from prefect_jobs.schedulers.condor.submit import commands, quantities, streams
+from prefect_jobs.schedulers.condor.access import Submission
+from prefect_jobs.schedulers.condor.submit import commands, item_data, quantities, streams
 from prefect_jobs.schedulers.condor.submit.input_files import (
     SEPARATORS,
     URL,
@@ -23,6 +23,8 @@ from prefect_jobs.schedulers.condor.submit.input_files import (
     items,
     literal,
 )
+from prefect_jobs.schedulers.condor.submit.item_data import Item, uses
+from prefect_jobs.schedulers.condor.submit.written import write_value
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class Request:
     variables: Mapping[str, str] = field(default_factory=dict)
     #: The word for it in errors.
     what: str = "job"
+    #: Of each proc, values of more macros; empty: none.
+    items: Sequence[Item] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,13 @@ class Description:
     folders: tuple[str, ...]
     #: Paths of ``log``, ``output`` and ``error``, relative to the job directory, with macros.
     logs: Mapping[str, str]
+    #: Of each proc, values of more macros.
+    items: Sequence[Item] = ()
+
+    @property
+    def submission(self) -> Submission:
+        """The request to an access point."""
+        return Submission(self.text, self.count, self.spool, self.items)
 
 
 def incoming(directory: Path) -> Path:
@@ -99,42 +110,6 @@ def check_command(name: str, value: Any) -> None:
     if reason is not None:
         raise ValueError(f"The submit command {name!r} is not possible here: {reason}.")
     quantities.check(commands.canonical(name), write_value(name, value))
-
-
-def write_value(name: str, value: Any) -> str:
-    """A value in HTCondor's form.
-
-    Raises:
-        ValueError: a line break (a submit description has one command a line), or a value that is neither a
-        text, a number, a boolean, nor a list or dict for a command that accepts one.
-    """
-    key = commands.canonical(name)
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if key in ("arguments", "arguments2"):
-        text = _arguments(value)
-    elif key in ("environment", "environment2"):
-        text = write_environment(value)
-    elif isinstance(value, bool):
-        text = "True" if value else "False"
-    elif isinstance(value, Mapping):
-        text = '"' + ";".join(f"{one}={other}" for one, other in value.items()) + '"'
-    elif isinstance(value, list | tuple | set | frozenset):
-        text = ", ".join(write_value(name, item) for item in value)
-    elif isinstance(value, str | int | float):
-        text = str(value)
-    else:
-        raise ValueError(
-            f"The submit command {name!r} cannot take {value!r}: use a text, a number, a boolean or a list."
-        )
-    if "\n" in text or "\r" in text or "\0" in text:
-        raise ValueError(f"The value of the submit command {name!r} has a line break, which HTCondor cannot read.")
-    if text.rstrip().endswith("\\"):
-        raise ValueError(
-            f"The value of the submit command {name!r} ends with a backslash: HTCondor would read the next command "
-            "as a part of it."
-        )
-    return text
 
 
 def describe(request: Request) -> Description:
@@ -208,6 +183,8 @@ def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
             ", ".join(map(repr, unknown)),
         )
     macros = {**{name.lower(): value for name, value in request.variables.items()}, **macros}
+    for name in request.items[0] if request.items else ():
+        macros.pop(name.lower(), None)  # an item's value wins over a command of this name
     transfers = _transfers(chosen, macros)
     if transfers:
         chosen.setdefault("when_to_transfer_output", "ON_EXIT")
@@ -224,7 +201,7 @@ def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, st
     """Sets the paths of logs; returns the folders that logs and outputs need in the job directory."""
     folders = {"logs"}
     for command, default in default_logs(request.name).items():
-        path = _inside(request.directory, str(chosen.get(command) or default), command, macros)
+        path = _inside(request.directory, str(chosen.get(command) or default), command, macros, request.items)
         chosen[command] = path
         folders.add(str(PurePosixPath(path).parent))
     for target in _remap_targets(chosen.get("transfer_output_remaps"), macros):
@@ -238,8 +215,32 @@ def _finished(
     request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str], logs: Mapping[str, str]
 ) -> Description:
     written = {name: _written(name, value) for name, value in chosen.items()}
+    for name in ("arguments", "environment"):
+        if request.items and not isinstance(chosen.get(name, ""), str):
+            _check_quotes(name, written[name], request.items)
+            written[name] = write_value(name, chosen[name], request.items[0])
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
-    return Description(text, request.count, transfers, tuple(sorted(folders)), logs)
+    return Description(text, request.count, transfers, tuple(sorted(folders)), logs, request.items)
+
+
+def _check_quotes(name: str, text: str, items: Sequence[Item]) -> None:
+    """
+    Raises:
+        DescriptionError: a value in arguments or environment, which are given as a list or dict, has a quote: HTCondor
+        would read it as the end of the word.
+    """
+    for macro in items[0]:
+        if not uses(text, (macro,)):
+            continue
+        number, value = next(
+            ((number, item[macro]) for number, item in enumerate(items) if "'" in item[macro] or '"' in item[macro]),
+            (0, ""),
+        )
+        if value:
+            raise DescriptionError(
+                f"{name} uses $({macro}), and its value in items[{number}] has a quote: {value!r}. HTCondor has no way "
+                "to write that. Put it into a file, and send that."
+            )
 
 
 def _input_files(request: Request, macros: Mapping[str, str]) -> InputFiles:
@@ -249,6 +250,7 @@ def _input_files(request: Request, macros: Mapping[str, str]) -> InputFiles:
         links=request.links,
         count=request.count,
         macros=macros,
+        items=request.items,
     )
 
 
@@ -316,8 +318,8 @@ def _remap_targets(given: Any, macros: Mapping[str, str]) -> list[str]:
     return [pair.partition("=")[2].strip() for pair in pairs if "=" in pair]
 
 
-def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]) -> str:
-    """The path relative to the job directory, with the job's own macros resolved.
+def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str], items: Sequence[Item] = ()) -> str:
+    """The path relative to the job directory, with the job's own macros resolved, but those of items.
 
     Raises:
         DescriptionError: it leads out of the directory, or that cannot be determined.
@@ -330,63 +332,27 @@ def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]
         raise DescriptionError(
             f"{command} = {given!r} leads out of the job directory {str(directory)!r}. Use the path of a file in it."
         )
-    if _ANY_MACRO.search(_NUMBERS.sub("", relative)) or _ANY_MACRO.search(str(PurePosixPath(relative).parent)):
+    if items:
+        _check_items(given, relative, command, items)
+    elif _ANY_MACRO.search(_NUMBERS.sub("", relative)) or _ANY_MACRO.search(str(PurePosixPath(relative).parent)):
         raise DescriptionError(
             f"{command} = {given!r}: use only $(Cluster) and $(Process), and only in the name of the file."
         )
     return relative
 
 
-def _arguments(value: Any) -> str:
-    if isinstance(value, str):
-        stripped = value.strip()
-        if stripped.startswith('"'):
-            return stripped  # the user wrote the new syntax
-        # HTCondor's old syntax: words between white space, \" for a quote, nothing else special.
-        words: list[Any] = [word.replace('\\"', '"') for word in re.findall(r"\S+", value, re.ASCII)]
-    elif isinstance(value, list | tuple):
-        words = list(value)
-    elif isinstance(value, int | float):
-        words = [value]
-    else:
-        raise ValueError(f"arguments must be a text or a list, not {value!r}.")
-    return '"' + " ".join(_quoted(str(word)) for word in words) + '"'
-
-
-def write_environment(value: Any) -> str:
-    """Environment variables in the new quoted syntax.
-
-    Raises:
-        ValueError: not a dict, a list or a text, or an invalid name.
+def _check_items(given: str, relative: str, command: str, items: Sequence[Item]) -> None:
     """
-    if isinstance(value, Mapping):
-        pairs = [(str(name), str(item)) for name, item in value.items()]
-    elif isinstance(value, list | tuple):
-        pairs = [_pair(str(item)) for item in value]
-    elif isinstance(value, str):
-        stripped = value.strip()
-        if stripped.startswith('"') or not stripped:
-            return stripped or '""'
-        # The old syntax: NAME=value;NAME=value.
-        pairs = [_pair(item.strip()) for item in stripped.split(";") if item.strip()]
-    else:
-        raise ValueError(f"environment must be a dict, a list or a text, not {value!r}.")
-    for name, _ in pairs:
-        if not re.fullmatch(r"[^\s=;'\"]+", name):
-            raise ValueError(f"{name!r} cannot be the name of an environment variable.")
-    return '"' + " ".join(f"{name}={_quoted(item)}" for name, item in pairs) + '"'
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise ValueError(f"environment: {text!r} is not NAME=value.")
-    return name.strip(), value
-
-
-def _quoted(word: str) -> str:
-    """A word in the new syntax: white space and single quotes need single quotes, double ones are doubled."""
-    text = word.replace('"', '""')
-    if not text or re.search(r"[\s']", text):
-        text = "'" + text.replace("'", "''") + "'"
-    return text
+    Raises:
+        DescriptionError: a path with macros of items is none for one of them, or leads elsewhere.
+    """
+    folder, name = PurePosixPath(relative).parent, PurePosixPath(relative).name
+    for number in range(len(items)):
+        own = expand(name, item_data.macros_of(items, number))
+        if _ANY_MACRO.search(_NUMBERS.sub("", own)) or _ANY_MACRO.search(str(folder)):
+            raise DescriptionError(
+                f"{command} = {given!r}: use only $(Cluster), $(Process) and the names of items, and only in the "
+                "name of the file."
+            )
+        if "/" in own or own in (".", ".."):
+            raise DescriptionError(f"{command} = {given!r} is {own!r} for items[{number}], which is no name of a file.")

@@ -9,8 +9,8 @@ from typing import Any
 #: Characters at which HTCondor splits lists of files; no quoting helps (tried with 23.9 and 25.14).
 SEPARATORS = re.compile(r"[,\s]", re.ASCII)
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-#: The proc number, in paths of files of which each proc has its own.
-_PROCESS = re.compile(r"\$\((?:process|procid|step)\)", re.IGNORECASE)
+#: Macros that are the number of the proc, in paths of files of which each proc has its own.
+_NUMBERS = ("process", "procid", "step")
 _MACRO = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.]*)(?::([^()]*))?\)")
 
 
@@ -58,6 +58,7 @@ class InputFiles:
         links: Callable[[], Path] | None,
         count: int,
         macros: Mapping[str, str],
+        items: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """
         Args:
@@ -66,6 +67,7 @@ class InputFiles:
             links: makes an empty folder for links; called for the first link.
             count: number of procs.
             macros: as for :func:`expand`.
+            items: of each proc, values of more macros.
 
         Raises:
             DescriptionError: one of ``named`` does not exist.
@@ -75,6 +77,10 @@ class InputFiles:
         self._links: Path | None = None
         self._count = count
         self._macros = macros
+        own = "|".join([*_NUMBERS, *(re.escape(name) for name in (items[0] if items else ()))])
+        #: What differs by proc, and its values for each.
+        self._own = re.compile(rf"\$\(({own})\)", re.IGNORECASE)
+        self._items = [{name.lower(): value for name, value in item.items()} for item in items]
         self._named: dict[str, Path] = {}
         for given in named:
             path = self._find(given)
@@ -85,7 +91,13 @@ class InputFiles:
 
     def executable(self, given: str) -> tuple[str, Path | None]:
         """The path of the program, in HTCondor's form and as a path."""
-        path = self._look_up(expand(given, self._macros), "executable")
+        text = expand(given, self._macros)
+        if self._items and (own := self._own.search(text)):
+            raise DescriptionError(
+                f"executable = {given!r}: $({own[1]}) differs by process, and all processes of a job run one program. "
+                "Use it in the arguments."
+            )
+        path = self._look_up(text, "executable")
         if path.is_dir():
             raise DescriptionError(f"The executable {given!r} is a directory. Name the program in it.")
         if not os.access(path, os.R_OK):
@@ -164,17 +176,22 @@ class InputFiles:
     def _paths(self, given: str, what: str) -> tuple[str, list[Path]]:
         """The path in HTCondor's form, and the files: one, or one for each proc."""
         text = expand(given, self._macros)
-        if not _PROCESS.search(text):
+        if not self._own.search(text):
             path = self._look_up(text, what)
             return literal(path), [path]
-        paths = [self._look_up(_PROCESS.sub(str(number), text), what) for number in range(self._count)]
+        paths = [self._look_up(self._of_proc(text, number), what) for number in range(self._count)]
         parts = PurePosixPath(text).parts
-        first = next(index for index, part in enumerate(parts) if _PROCESS.search(part))
+        first = next(index for index, part in enumerate(parts) if self._own.search(part))
         below = parts[first:]
         folders = {path.parents[len(below) - 1] for path in paths}
         if len(folders) > 1 or ".." in below:
             raise DescriptionError(f"The files {given!r} ({what}) of the processes are not all below one folder.")
         return "/".join((literal(folders.pop()), *below)), paths
+
+    def _of_proc(self, text: str, number: int) -> str:
+        """A path with the macros of a proc."""
+        values = {**(self._items[number] if self._items else {}), **dict.fromkeys(_NUMBERS, str(number))}
+        return self._own.sub(lambda found: values[found[1].lower()], text)
 
     def _look_up(self, given: str, what: str) -> Path:
         bare = given.rstrip("/")

@@ -1,0 +1,108 @@
+"""Items: what is accepted, and what becomes of them in a submit description."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_jobs.schedulers.condor.submit import item_data
+from prefect_jobs.schedulers.condor.submit.description import Description, Request, describe
+from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
+
+SH = {"executable": "/bin/sh", "transfer_executable": False}
+
+
+def test_values_are_written_as_texts() -> None:
+    given = [{"year": 2020, "width": Decimal("0.5"), "wet": True, "at": Path("/a b")}]
+    assert item_data.check(given) == [{"year": "2020", "width": "0.5", "wet": "True", "at": "/a b"}]
+    assert item_data.check(None) == item_data.check([]) == item_data.check(iter(())) == []
+    assert item_data.check({"x": number} for number in range(2)) == [{"x": "0"}, {"x": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("abc", "a list of dicts"),
+        ({"year": 2020}, "a list of dicts"),
+        (7, "a list of dicts"),
+        ([{"year": 1}, 2020], r"items\[1\] is 2020"),
+        ([{}], r"items\[0\] is {}"),
+        ([{"year": 1}, {"yaer": 2}], r"items\[1\] has the names 'yaer'"),
+        ([{"a b": 1}], "not the name of a macro"),
+        ([{3: 1}], "not the name of a macro"),
+        ([{"Process": 1}], r"sets \$\(Process\) itself"),
+        ([{"year": None}], "use a text, a number or a boolean"),
+        ([{"year": [1]}], "use a text, a number or a boolean"),
+        ([{"year": "a\nb"}], "line break"),
+        ([{"year": " a"}], "blanks at its ends"),
+        ([{"year": 1, "YEAR": 2}], "differ in case alone"),
+    ],
+)
+def test_what_is_no_item(given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        item_data.check(given)
+
+
+def test_there_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_data, "MOST", 2)
+    with pytest.raises(ValueError, match="more than 2 items"):
+        item_data.check({"x": number} for number in range(10**9))
+
+
+def described(folder: Path, items: list[dict[str, str]], **attributes: Any) -> Description:
+    return describe(Request(name="a", attributes={**SH, **attributes}, directory=folder, items=items, count=len(items)))
+
+
+def line_of(text: str, command: str) -> str:
+    return next(line.partition(" = ")[2] for line in text.splitlines() if line.startswith(f"{command} = "))
+
+
+def test_each_word_stays_one(tmp_path: Path) -> None:
+    items = [{"year": "2020", "place": "the river"}]
+    found = described(
+        tmp_path,
+        items,
+        arguments=["--at=$(place)", "$(YEAR)", "it's", "$(Process)", "plain words"],
+        environment={"PLACE": "$(place)", "OTHER": "x"},
+    )
+    assert line_of(found.text, "arguments") == "\"'--at=$(place)' '$(YEAR)' 'it''s' $(Process) 'plain words'\""
+    assert line_of(found.text, "environment") == "\"PLACE='$(place)' OTHER=x\""
+    # a text is the user's own
+    assert line_of(described(tmp_path, items, arguments='"a $(year)"').text, "arguments") == '"a $(year)"'
+
+
+def test_a_quote_cannot_be_written(tmp_path: Path) -> None:
+    items = [{"place": "here"}, {"place": "Land's End"}]
+    assert described(tmp_path, items, arguments=["x"])
+    with pytest.raises(DescriptionError, match=r"items\[1\] has a quote: \"Land's End\""):
+        described(tmp_path, items, arguments=["$(place)"])
+
+
+def test_input_files_are_there_for_each_item(tmp_path: Path) -> None:
+    for year in (2020, 2021):
+        (tmp_path / f"rain.{year}.csv").write_text("")
+    items = [{"year": "2020"}, {"year": "2021"}]
+    found = described(tmp_path, items, transfer_input_files="rain.$(year).csv")
+    assert line_of(found.text, "transfer_input_files") == f"{tmp_path}/rain.$(year).csv"
+    with pytest.raises(DescriptionError, match=r"rain\.2022\.csv.*does not exist"):
+        described(tmp_path, [*items, {"year": "2022"}], transfer_input_files="rain.$(year).csv")
+    with pytest.raises(DescriptionError, match="all processes of a job run one program"):
+        described(tmp_path, items, executable="model.$(year)", transfer_executable=True)
+
+
+def test_logs_are_named_by_items(tmp_path: Path) -> None:
+    found = described(tmp_path, [{"year": "2020"}], output="out/$(year).txt")
+    assert found.logs["output"] == "out/$(year).txt" and "out" in found.folders
+    for bad, words in (("$(year)/out.txt", "only in the name"), ("$(yaer).txt", "the names of items")):
+        with pytest.raises(DescriptionError, match=words):
+            described(tmp_path, [{"year": "2020"}], output=bad)
+    with pytest.raises(DescriptionError, match=r"is 'a/b' for items\[1\]"):
+        described(tmp_path, [{"year": "1"}, {"year": "a/b"}], output="$(year)")
+
+
+def test_people_see_what_a_process_is() -> None:
+    items = [{"year": "2020", "place": "x" * 100}]
+    assert item_data.label_of(items, 0) == f"year=2020, place={'x' * 42}…"
+    assert item_data.label_of(items, 1) == item_data.label_of([], 0) == ""
+    assert item_data.macros_of([{"Year": "2020"}], 0) == {"year": "2020"}
