@@ -1,6 +1,7 @@
 """The jobs of one app: create, list, get and count them, execute many at once, schedule them."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 from anyio.to_thread import run_sync
 
 from prefect_jobs import arguments, callbacks
-from prefect_jobs.jobs import registry, submission_many
+from prefect_jobs.jobs import registry, submission_many, waiting_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
@@ -185,6 +186,49 @@ class JobManager:
     async def aexecute_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
         """As :meth:`execute_jobs`."""
         return await run_sync(lambda: self.execute_jobs(*args, **kwargs))
+
+    def wait_jobs(
+        self,
+        jobs: Iterable[Job],
+        timeout: float | None = None,
+        progress: bool | Callable[[Job, int, int], object] | None = None,
+    ) -> list[Job]:
+        """Blocks until all of the jobs are over. Each scheduler is asked once for all of its jobs. An interrupt
+        (Ctrl-C) ends the wait and leaves the jobs alone.
+
+        Args:
+            jobs: saved jobs.
+            timeout: seconds; none: no limit.
+            progress: ``True``: a live bar, with the number of jobs in each status; a callable: called with each job
+                that has ended, the number of those that have, and the number of all; ``None``: a bar if standard
+                error is a terminal, or in a notebook.
+
+        Returns:
+            The jobs, in their order.
+
+        Raises:
+            TimeoutError: some are not over after ``timeout`` seconds; the message names them. They continue.
+            JobStateError: one was never saved.
+        """
+        every = waiting_many.check(jobs)
+        waiting_many.wait(every, get_runtime().store.records, timeout, progress)
+        return every
+
+    async def await_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
+        """As :meth:`wait_jobs`. If it is cancelled, the wait ends soon after."""
+        stop = threading.Event()
+        every = waiting_many.check(args[0] if args else kwargs["jobs"])
+        rest = {**dict(zip(("timeout", "progress"), args[1:], strict=False)), **kwargs}
+        rest.pop("jobs", None)
+        read = get_runtime().store.records
+        try:
+            await run_sync(
+                lambda: waiting_many.wait(every, read, rest.get("timeout"), rest.get("progress", False), stop),
+                abandon_on_cancel=True,
+            )
+        finally:
+            stop.set()
+        return every
 
     def schedule_job(
         self,
