@@ -14,6 +14,7 @@ from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_d
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import logs as condor_logs
+from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.jobs.summary import amounts, details, summary
 from prefect_jobs.jobs.workflow.job import CondorWorkflow
@@ -107,12 +108,13 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
 
 
 def _why_waiting(job: Job) -> str:
-    """Why it waits for a machine, asked now; empty: it does not wait, or its scheduler does not answer."""
-    if job.cached_status != statuses.SUBMITTED or not hasattr(job, "why_waiting"):
+    """Why it waits for a machine, asked now, or as last noted, if its scheduler does not answer; empty: it does not."""
+    record = job.handle.record
+    if not isinstance(job, AccessPointJob) or not job.engine.may_wait(record):
         return ""
     with suppress(PrefectJobsError):
-        return str(job.why_waiting())
-    return ""
+        return job.why_waiting()
+    return record.noted.waits(record.state.attempt)
 
 
 def _used(resources: Mapping[Any, Mapping[str, Any]]) -> str:

@@ -164,6 +164,11 @@ class Engine:
         """As :meth:`parts_held`, from the job's row alone; true if the row cannot tell."""
         return False
 
+    @staticmethod
+    def may_wait(record: JobRecord) -> bool:
+        """Whether a part of the work may wait for a machine, by the job's row alone."""
+        return False
+
     def logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
         return {}

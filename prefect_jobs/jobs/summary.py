@@ -7,7 +7,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.records import HISTORY
 
 #: Attributes that only some types have; the name is the key.
-_OF_TYPES = ("initial_dir", "statuses", "exit_codes", "resources")
+_OF_TYPES = ("initial_dir", "statuses", "exit_codes")
 
 
 def summary(job: Job) -> dict[str, Any]:
@@ -43,11 +43,18 @@ def details(job: Job) -> dict[str, Any]:
         "extended_properties": job.extended_properties,
         "process_results_function": job.handle.drafts.process_results_function,
         **{name: getattr(job, name, None) for name in _OF_TYPES},
+        "resources": resources(job),
         "waits": job.handle.record.noted.waits(job.handle.record.state.attempt),
         "nodes": _nodes(job),
         "history": [dict(zip(HISTORY, entry, strict=True)) for entry in job.history],
         "flow_run_url": job.flow_run_url,
     }
+
+
+def resources(job: Job) -> dict[Any, Any]:
+    """What a job has requested and used; empty: its type does not tell. An app's type may mean something else by it."""
+    found = getattr(job, "resources", None)
+    return found if isinstance(found, dict) and isinstance(found.get("total"), dict) else {}
 
 
 def amounts(part: Mapping[str, Any]) -> dict[str, str]:

@@ -1,20 +1,25 @@
 """Notes why jobs wait for a machine, once they have waited for a while."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from prefect_jobs import clock, statuses
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs import changes
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import Group
 from prefect_jobs.noted import WAITS
 from prefect_jobs.records import Change, JobRecord
 
+log = logging.getLogger(__name__)
+
 #: Seconds after its submission until it is asked why a job waits, and until it is asked again.
 FIRST, AGAIN = 60.0, 600.0
 #: Seconds between two requests, and the number of jobs in one.
 PAUSE, AT_ONCE = 30.0, 20
+_COUNTS = re.compile(r"\d[\d,.]*")
 
 
 class Reasons:
@@ -27,22 +32,27 @@ class Reasons:
         self._due: dict[int, float] = {}
 
     def found(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-        """Jobs and why they wait, where that is news.
-
-        Raises:
-            SchedulerConnectionError: the scheduler does not answer.
-        """
+        """Jobs and why they wait, where that is news."""
         now = time.monotonic()
         if now < self._next:
             return
-        waiting = {job.handle.record.id: job for job in jobs if _waits_for_long(job.handle.record)}
+        waiting = {
+            job.handle.record.id: job
+            for job in jobs
+            if job.engine.may_wait(job.handle.record) and _is_asked(job.handle.record)
+        }
         self._due = {job_id: due for job_id, due in self._due.items() if job_id in waiting}
         turn = sorted((job_id for job_id in waiting if self._due.get(job_id, 0.0) <= now), key=self._order)[:AT_ONCE]
         if not turn:
             return
         self._next = now + PAUSE
         self._due.update(dict.fromkeys(turn, now + AGAIN))
-        for job_id, text in self._group.why_waiting([waiting[job_id] for job_id in turn]).items():
+        try:
+            reasons = self._group.why_waiting([waiting[job_id] for job_id in turn])
+        except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll
+            log.info("Why jobs wait is not known: %s", error)
+            return
+        for job_id, text in reasons.items():
             record = waiting[job_id].handle.record
             if text != record.noted.waits(record.state.attempt):
                 yield waiting[job_id], text
@@ -51,9 +61,12 @@ class Reasons:
         return self._due.get(job_id, 0.0), job_id
 
 
-def _waits_for_long(record: JobRecord) -> bool:
+def _is_asked(record: JobRecord) -> bool:
+    """Whether its scheduler has had it for a while, and answers."""
     state = record.state
-    if state.status != statuses.SUBMITTED or state.execute_time is None or record.noted.unreachable_since is not None:
+    if state.status not in (statuses.SUBMITTED, statuses.VARIOUS) or state.execute_time is None:
+        return False
+    if record.noted.unreachable_since is not None:
         return False
     return (clock.now() - state.execute_time).total_seconds() >= FIRST
 
@@ -63,10 +76,17 @@ def waits(text: str) -> Callable[[JobRecord], Change | None]:
 
     def change(fresh: JobRecord) -> Change | None:
         attempt = fresh.state.attempt
-        if not _waits_for_long(fresh) or text == fresh.noted.waits(attempt):
+        before = fresh.noted.waits(attempt)
+        if not _is_asked(fresh) or text == before:
             return None
         native = {WAITS: {"attempt": attempt, "text": text} if text else None}
-        said = ((logging.INFO, f"It waits for a machine. {text}"),) if text else ()
+        # Numbers of slots and users change all the time.
+        said = ((logging.INFO, f"It waits for a machine. {text}"),) if text and not is_like(text, before) else ()
         return changes.change_for(fresh, None, native=native, messages=said)
 
     return change
+
+
+def is_like(one: str, other: str) -> bool:
+    """Whether two reasons differ in numbers alone."""
+    return _COUNTS.sub("#", one) == _COUNTS.sub("#", other)

@@ -70,7 +70,7 @@ class FakeAccess:
         """Always empty: no submission is ever interrupted."""
         return self.query(constraint, projection)
 
-    def why_idle(self, constraints: Sequence[str]) -> list[str]:
+    def why_idle(self, constraints: Sequence[str]) -> list[str | None]:
         """Nothing: there are no slots that could be compared."""
         self._stage.reach()
         return ["" for _ in constraints]

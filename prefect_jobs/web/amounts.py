@@ -14,7 +14,7 @@ _ALL: Mapping[str, str] = {**COLUMNS, "wall_seconds": "On machines", "efficiency
 
 def of(job: Job) -> dict[str, Any]:
     """For the details of a job: the cells of each part (a process, a node), a line for all of them, and hints."""
-    resources: dict[Any, dict[str, Any]] = getattr(job, "resources", {})
+    resources = summary.resources(job)
     parts = {name: _cells(part) for name, part in resources.items() if name != "total"}
     known = {name for cells in parts.values() for name, text in cells.items() if text}
     total = _cells(resources.get("total") or {})
@@ -25,7 +25,7 @@ def of(job: Job) -> dict[str, Any]:
         "usage": parts,
         "usage_columns": {name: text for name, text in _ALL.items() if name in known},
         "usage_line": line,
-        "hints": getattr(job, "resource_hints", []) if job.handle.record.final else [],
+        "hints": getattr(job, "resource_hints", []) if resources and job.handle.record.final else [],
     }
 
 

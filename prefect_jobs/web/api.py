@@ -205,7 +205,11 @@ def _tagged(visit: Visit, data: Any) -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
+#: What changes all the time while a job runs.
+_TICKS = ("run_time", "wait_time", "wall_seconds", "efficiency")
+
+
 def _without_ticks(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {name: _without_ticks(value) for name, value in data.items() if name not in ("run_time", "wait_time")}
+        return {name: _without_ticks(value) for name, value in data.items() if name not in _TICKS}
     return [_without_ticks(value) for value in data] if isinstance(data, list) else data

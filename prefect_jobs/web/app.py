@@ -41,6 +41,7 @@ def routes(
       - 400 with ``"error"`` if the delay is not such a number;
       - 403 if the setting ``CALLBACK_SECRET`` is set and ``?token=`` is not the signature of this URL;
       - 404 if ``apps`` have no such job;
+      - 429 with ``"error"`` if the address of the caller has sent too many calls;
       - 502 if the scheduler does not answer, or the update fails;
 
       the last three with ``{"success": false}`` and nothing else. Calls for the same job within a second share one

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -54,59 +56,73 @@ def names_of(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value if callable(value) else str(value or "")
 
 
-class _Read:
-    """One reading of the logs of a job: for all who ask within :data:`_SHARED` seconds."""
+@dataclass
+class _Reading:
+    """One question to a scheduler, for all who follow a log meanwhile and a little later."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self.until = time.monotonic() + _SHARED
-        self._lock = threading.Lock()
-        self._answer: dict[str, Log] | Problem | None = None
+    loop: asyncio.AbstractEventLoop
+    answer: "asyncio.Future[dict[str, Log]]"
+    #: Until when it is shared (monotonic); it has no end before it has an answer.
+    until: float = math.inf
 
-    def answer(self) -> dict[str, Log]:
-        """The logs; the first one who asks waits for the scheduler, and the others for that one.
-
-        Raises:
-            Problem: the scheduler does not answer.
-        """
-        with self._lock:
-            if self._answer is None:
-                try:
-                    self._answer = {name: _once(value) for name, value in _ask(self._job).items()}
-                except Problem as problem:
-                    self._answer = problem
-                self.until = time.monotonic() + _SHARED
-        if isinstance(self._answer, Problem):
-            raise Problem(self._answer.status, self._answer.detail)
-        return self._answer
+    @property
+    def is_lost(self) -> bool:
+        """Whether it never gets an answer."""
+        return self.loop.is_closed() and not self.answer.done()
 
 
 #: By installation, job and attempt.
-_reads: dict[tuple[Any, int, int], _Read] = {}
-_lock = threading.Lock()
+_readings: dict[tuple[Any, int, int], _Reading] = {}
 
 
-def read(job: Job) -> dict[str, Log]:
+async def read(job: Job) -> dict[str, Log]:
     """The logs of a job; its scheduler is asked, if it is not over. Those who follow a log share its answers; what is
     in a file of this machine is read each time.
 
     Raises:
         Problem: 502, the scheduler does not answer.
     """
-    record = job.handle.record
+    record, loop = job.handle.record, asyncio.get_running_loop()
     if record.final:
-        return _ask(job)
+        return await run_sync(_ask, job, limiter=threads())
     key, now = (job.handle.backend, record.id, record.state.attempt), time.monotonic()
-    with _lock:
-        for known in [known for known, one in _reads.items() if one.until < now]:
-            del _reads[known]
-        mine = _reads.setdefault(key, _Read(job))
-    return mine.answer()
+    for each in [each for each, one in _readings.items() if one.until < now or one.is_lost]:
+        del _readings[each]
+    known = _readings.get(key)
+    if known is None or not (known.answer.done() or known.loop is loop):
+        known = _readings[key] = _Reading(loop, asyncio.ensure_future(_shared(job)))
+        known.answer.add_done_callback(partial(_begins_to_age, key, known))
+    # Shielded: one who leaves must not take the answer from the others.
+    return known.answer.result() if known.answer.done() else await asyncio.shield(known.answer)
+
+
+def _begins_to_age(key: tuple[Any, int, int], reading: _Reading, _: object) -> None:
+    reading.until = time.monotonic() + _SHARED
+    if not reading.answer.cancelled():
+        reading.answer.exception()  # it is seen, also if all have left
+    # Texts are not kept until someone else asks.
+    reading.loop.call_later(_SHARED, lambda: _readings.pop(key, None) if _readings.get(key) is reading else None)
+
+
+async def _shared(job: Job) -> dict[str, Log]:
+    found = await run_sync(_ask, job, limiter=threads())
+    return {name: _once(value) for name, value in found.items()}
 
 
 def _once(value: Log) -> Log:
-    """What is asked of a scheduler is asked once."""
-    return value if isinstance(value, str | LogFile) else cache(value)
+    """What is asked of a scheduler is asked once, however many ask at the same time."""
+    if isinstance(value, str | LogFile):
+        return value
+    lock = threading.Lock()
+    answers: list[str] = []
+
+    def answer() -> str:
+        with lock:
+            if not answers:
+                answers.append(value())
+        return answers[0]
+
+    return answer
 
 
 def _ask(job: Job) -> dict[str, Log]:
@@ -140,7 +156,7 @@ async def as_json(visit: Visit) -> Response:
     """``GET /api/jobs/<id>/logs``: the names; with ``?name=``, a part of one, with ``before`` or ``after``."""
     job = await visit.job(visit.request.path_params["job_id"], "logs")
     given = visit.request.query_params
-    logs = await run_sync(read, job, limiter=threads())
+    logs = await read(job)
     if "name" not in given:
         return JSONResponse({"logs": list(logs), "final": job.handle.record.final})
     found = await run_sync(part, logs, given["name"], number(given, "before"), number(given, "after"))
@@ -161,7 +177,7 @@ async def download(visit: Visit) -> Response:
     """``GET /jobs/<id>/logs/download?name=…``: the whole log."""
     job = await visit.job(visit.request.path_params["job_id"], "logs")
     name = visit.request.query_params.get("name", "")
-    logs = await run_sync(read, job, limiter=threads())
+    logs = await read(job)
     if name not in logs:
         raise Problem(404, f"There is no log {name[:200]!r}.")
     value, file = logs[name], f"job {job.id} {name.replace(_SEPARATOR, ' ')}.txt"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect_jobs import statuses
+from prefect_jobs.jobs import summary
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.noted import PROCS
 from prefect_jobs.records import JobRecord
@@ -120,13 +121,14 @@ def duration(value: float | None) -> str:
 
 def waits_of(record: JobRecord) -> str:
     """Why a job waits for a machine, as the monitor has noted; empty: it does not wait, or that is not known."""
-    return record.noted.waits(record.state.attempt) if record.state.status == statuses.SUBMITTED else ""
+    if record.state.status not in (statuses.SUBMITTED, statuses.VARIOUS):
+        return ""
+    return record.noted.waits(record.state.attempt)
 
 
 def message_of(record: JobRecord) -> str:
-    """The reason of a status, and why the job waits."""
-    message, waits = record.state.status_message, waits_of(record)
-    return f"{message.rstrip('.')}. {waits}" if message and waits else message or waits
+    """Why the job waits, or else the reason of its status."""
+    return (waits_of(record) if record.state.status == statuses.SUBMITTED else "") or record.state.status_message
 
 
 def as_json(job: Job, nodes: Mapping[str, int], *, whole: bool = False) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def as_json(job: Job, nodes: Mapping[str, int], *, whole: bool = False) -> dict[
             groups=list(record.groups),
             workspace=record.workspace,
             waits=waits_of(record),
-            resources={str(name): part for name, part in getattr(job, "resources", {}).items()} or None,
+            resources={str(name): part for name, part in summary.resources(job).items()} or None,
             extended_properties=record.extended_properties,
             flow_run_id=record.flow_run_id,
             flow_run_url=job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,

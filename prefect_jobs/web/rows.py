@@ -1,6 +1,6 @@
 """The rows of a table: cells, status and actions of each job."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,7 +68,7 @@ async def rows_of(jobs: Sequence[Job], options: TableOptions, visit: Visit | Non
     if visit is not None:
         shown.note(visit.visitor.name, [job.id for job in jobs if job.id])
         if options.show_actions:
-            await visit.ask_ahead((_granted_as(each) for each in options.actions if each != SEPARATOR), jobs)
+            await visit.ask_ahead((_granted_as(each), job) for job in jobs for each in _shown_for(job, options))
     found = []
     for job in jobs:
         buttons = [] if visit is None or not options.show_actions else await _buttons(job, options, visit, base)
@@ -126,6 +126,17 @@ def _cell(job: Job, name: str, href: str | None) -> Cell:
         seconds = value.total_seconds()
         return Cell(looks.duration(seconds), ticking=seconds if ticks else None)
     return Cell(str(value), href=href)
+
+
+def _shown_for(job: Job, options: TableOptions) -> Iterator[str | CustomJobAction]:
+    """The actions that the menu of a job has."""
+    links = {"monitor": options.monitor_url, "results": options.results_url}
+    for each in options.actions:
+        if isinstance(each, CustomJobAction):
+            if each.applies_to(job):
+                yield each
+        elif each != SEPARATOR and links.get(each, "yes"):
+            yield each
 
 
 def _granted_as(action: str | CustomJobAction) -> str:

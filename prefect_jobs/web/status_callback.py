@@ -25,7 +25,7 @@ MAX_DELAY = 86_400.0
 #: Seconds within which calls for the same job share one check.
 _SHARED = 1.0
 #: Calls that one address may send at once, and in each second after that.
-_BURST, _RATE = 200.0, 20.0
+_BURST, _RATE = 2_000.0, 100.0
 #: Addresses that are remembered, before those that have sent nothing lately are dropped.
 _ADDRESSES = 1000
 #: Checks that run at once, in threads of their own: a scheduler that does not answer must not block the app's threads.
@@ -94,16 +94,19 @@ class StatusCallback:
 
     async def answer(self, request: Request) -> JSONResponse:
         """See :func:`prefect_jobs.web.routes`."""
-        if self._calls.are_too_many(request.client.host if request.client else ""):
-            answer = _json(429, error="too many calls from this address; try again in a second")
-            answer.headers["Retry-After"] = "1"
-            return answer
         runtime = get_runtime()
         runtime.checker.start()
         job_id = number_of(request.path_params["job_id"])
         secret = runtime.settings.callback_secret
         # First of all: without the signature a caller must not learn which jobs exist.
-        if secret is not None and not callbacks.is_signed(secret.get_secret_value(), job_id, _token(request)):
+        signed = secret is None or callbacks.is_signed(secret.get_secret_value(), job_id, _token(request))
+        address = request.client.host if request.client else ""
+        # Calls without a signature do not use up those of jobs behind the same proxy.
+        if self._calls.are_too_many(address if signed else f"{address} unsigned"):
+            answer = _json(429, error="too many calls from this address; try again in a second")
+            answer.headers["Retry-After"] = "1"
+            return answer
+        if not signed:
             return _json(403)
         try:
             delay = parse_delay(request.query_params.get("delay"))

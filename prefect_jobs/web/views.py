@@ -146,7 +146,7 @@ class Views:
         job = await visit.job(visit.request.path_params["job_id"], "logs")
         problem, found = "", {}
         try:
-            found = await run_sync(logs.read, job, limiter=logs.threads())
+            found = await logs.read(job)
         except Problem as error:
             problem = error.detail
         given = visit.request.query_params
@@ -258,6 +258,7 @@ def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
         "requested": _requested(record.spec.get("attributes") or {}),
         **amounts.of(job),
+        "waits": looks.waits_of(record),
         "parameters": {
             name: value for name, value in record.spec.items() if name != "items" and value not in (None, "", [], {})
         },

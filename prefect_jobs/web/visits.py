@@ -149,17 +149,16 @@ class Visit:
         """Whether an action on a job is granted."""
         return job.handle.record.user == self.visitor.name or bool(await self._ask(action, job))
 
-    async def ask_ahead(self, actions: Iterable[str], jobs: Iterable[Any]) -> None:
-        """Asks a plain permission function about other people's jobs in one thread, not in one for each question."""
+    async def ask_ahead(self, wanted: Iterable[tuple[str, Any]]) -> None:
+        """Asks a plain permission function about actions on jobs in one thread, not in one for each question."""
         permission = self.rules.permission
         if permission is None or inspect.iscoroutinefunction(permission):
             return
-        names = list(actions)
-        foreign = [job for job in jobs if job.handle.record.user != self.visitor.name]
-        wanted = [(name, job) for job in foreign for name in names if (name, job.id) not in self._known]
-        if wanted:
-            answers = await run_sync(lambda: [permission(self.request, name, job) for name, job in wanted])
-            for (name, job), answer in zip(wanted, answers, strict=True):
+        mine, known = self.visitor.name, self._known
+        asked = [(name, job) for name, job in wanted if job.handle.record.user != mine and (name, job.id) not in known]
+        if asked:
+            answers = await run_sync(lambda: [permission(self.request, name, job) for name, job in asked])
+            for (name, job), answer in zip(asked, answers, strict=True):
                 self._known[name, job.id] = await answer if inspect.isawaitable(answer) else answer
 
     async def _ask(self, action: str, job: Any) -> Any:

@@ -82,8 +82,9 @@ def test_no_proc_at_all() -> None:
     [
         ({}, ()),
         ({"RequestMemory": 16_000}, ("request_memory = 256MB",)),
+        ({"RequestMemory": 16_000, "MemoryUsage": 0}, ()),  # not measured
         ({"RequestMemory": 1000, "MemoryUsage": 1500}, ("1,500", "raise request_memory")),
-        ({"RequestDisk": 200 * 1024 * 1024}, ("request_disk",)),
+        ({"RequestDisk": 200 * 1024 * 1024}, ("request_disk = 128MB",)),
         ({"RequestCpus": 8, "CpusUsage": 1.2}, ("request_cpus = 2",)),
         ({"RequestCpus": 1, "CpusUsage": 3.9}, ("raise request_cpus",)),
         ({"RequestCpus": 8, "CpusUsage": 1.2, "RemoteWallClockTime": 10}, ()),  # too short to tell
@@ -91,9 +92,44 @@ def test_no_proc_at_all() -> None:
 )
 def test_hints(ad: dict[str, Any], words: tuple[str, ...]) -> None:
     base = {**ENDED, "RequestCpus": 1, "CpusUsage": 0.8, "RequestDisk": 2048}
-    found = usage.hints(of(read_usage({**base, **ad}, state_since=None)))
+    found = usage.hints({"": [(read_usage({**base, **ad}, state_since=None), None)]})
     assert len(found) == bool(words), found
     assert all(word in found[0] for word in words)
+
+
+def test_hints_are_for_each_node_and_for_its_largest_proc() -> None:
+    base = {**ENDED, "RequestCpus": 1, "CpusUsage": 0.8}
+    ten = [(read_usage({**base, "RequestMemory": 4096, "MemoryUsage": 400}, state_since=None), None)] * 10
+    small = [(read_usage({**base, "RequestMemory": 1000, "MemoryUsage": 2000}, state_since=None), None)]
+    assert usage.hints({"wide": ten, "small": small}) == [
+        "Node wide: It used at most 400 of 4,096 MB of memory: request_memory = 512MB is enough.",
+        "Node small: It used 2,000 MB of memory and requested 1,000: raise request_memory.",
+    ]
+    assert usage.hints({str(number): small for number in range(12)})[-1] == "… and 2 more."
+
+
+def test_a_request_that_was_not_given_is_what_the_slot_had() -> None:
+    ad = {**ENDED, "MemoryProvisioned": 2048}
+    del ad["RequestMemory"]
+    assert of(read_usage(ad, state_since=None))[0]["memory"] == {"requested": 2048, "used": 120}
+
+
+def test_nothing_is_said_of_what_is_not_known_yet() -> None:
+    running = read_usage({"RequestCpus": 1, "JobStartDate": 1, "RemoteWallClockTime": 50.0}, state_since=1)
+    assert of(running)[0]["efficiency"] is None
+
+
+def test_a_job_that_is_over_runs_no_longer() -> None:
+    start = clock.now()
+    lost = read_usage({**ENDED, "RemoteWallClockTime": 0.0}, state_since=int(start.timestamp()))
+    end = start + timedelta(seconds=30)
+    assert usage.resources_of({0: [(lost, None)]}, end)[0]["wall_seconds"] == pytest.approx(30, abs=1)
+
+
+def test_a_node_may_have_the_name_of_the_total() -> None:
+    one = (read_usage(ENDED, state_since=None), None)
+    found = usage.resources_of({"total": [one], "other": [one]})
+    assert set(found) == {"total", "other"} and found["total"]["memory"]["used"] == 240
 
 
 def test_small_changes_of_what_runs_are_no_news() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_jobs import clock
+from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.group import Group
 from prefect_jobs.monitor import reasons
 from prefect_jobs.monitor.reasons import AT_ONCE, FIRST, Reasons, waits
@@ -37,8 +38,9 @@ def record_of(job_id: int = 1, native: dict[str, Any] | None = None, **state: An
     return replace(draft(state=StatusState(**wanted)), id=job_id, native=native or {})
 
 
-def job_of(record: JobRecord) -> Any:
-    return SimpleNamespace(handle=SimpleNamespace(record=record))
+def job_of(record: JobRecord, *, may_wait: bool = True) -> Any:
+    engine = SimpleNamespace(may_wait=lambda _: may_wait)
+    return SimpleNamespace(handle=SimpleNamespace(record=record), engine=engine)
 
 
 def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,19 +62,44 @@ def test_it_is_not_asked_too_often() -> None:
 
 
 @pytest.mark.parametrize(
-    "record",
+    "given",
     [
-        record_of(status="Running"),
-        record_of(execute_time=clock.now()),
-        record_of(execute_time=None),
-        record_of(native={"unreachable_since": "2026-01-01T00:00:00+00:00"}),
+        {"status": "Running"},
+        {"execute_time": None},
+        {"execute_time": "now"},
+        {"native": {"unreachable_since": "2026-01-01T00:00:00+00:00"}},
     ],
 )
-def test_jobs_that_do_not_wait_for_long_are_not_asked_for(record: JobRecord) -> None:
+def test_jobs_that_do_not_wait_for_long_are_not_asked_for(given: dict[str, Any]) -> None:
+    wanted: dict[str, Any] = {name: clock.now() if value == "now" else value for name, value in given.items()}
+    record = record_of(**wanted)
     there = Scheduler()
     assert list(Reasons(there).found([job_of(record)])) == []
     assert there.asked == []
     assert waits(TEXT)(record) is None
+
+
+def test_a_job_of_which_nothing_may_wait_is_not_asked_for() -> None:
+    there = Scheduler()
+    assert list(Reasons(there).found([job_of(record_of(status="Various"), may_wait=False)])) == []
+    assert there.asked == []
+    assert len(list(Reasons(there).found([job_of(record_of(status="Various"))]))) == 1
+
+
+def test_no_answer_is_no_failure_of_the_poll() -> None:
+    class Away(Group):
+        def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:
+            raise SchedulerConnectionError("the collector does not answer")
+
+    assert list(Reasons(Away()).found([job_of(record_of())])) == []
+
+
+def test_other_numbers_are_no_line_in_the_log() -> None:
+    known = record_of(native={WAITS: {"attempt": 1, "text": "3 of 12 slots can run it, all are busy."}})
+    change = waits("4 of 1,200 slots can run it, all are busy.")(known)
+    assert change is not None and not change.messages and change.values["native"][WAITS]["text"].startswith("4 of")
+    other = waits(TEXT)(known)
+    assert other is not None and other.messages
 
 
 def test_what_is_noted_is_no_news() -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from prefect_jobs import Job, JobManager, JobStateError
-from prefect_jobs.jobs import waiting_many
+from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.group import Group
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers
@@ -67,7 +67,7 @@ def test_each_scheduler_is_asked_once_for_all(
             asked.append(len(jobs))
             return super().poll(jobs, stop)
 
-    monkeypatch.setattr(waiting_many.registry, "group_type", lambda engine: Counting)
+    monkeypatch.setattr(registry, "group_type", lambda engine: Counting)
     monkeypatch.setattr(type(running[0].engine), "asks_freely", False)
     with pytest.raises(TimeoutError, match=rf"3 of 3 jobs are not over after 0\.2 s: {running[0].id} \(Running\), "):
         manager.wait_jobs(running, 0.2)

@@ -1,12 +1,13 @@
 """Those who follow a log share the answers of the scheduler; files are read each time."""
 
+import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
+from anyio.to_thread import run_sync
 from starlette.testclient import TestClient
 
 from prefect_jobs import Job, JobManager
@@ -65,25 +66,34 @@ def test_two_who_follow_ask_once_and_both_see_what_is_new(
     assert asked == [job.id] * 3
 
 
-def test_those_who_come_while_it_is_asked_wait_for_the_answer(
+@pytest.mark.anyio
+async def test_those_who_come_while_it_is_asked_wait_for_the_answer(
     make: Callable[..., Job], asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make("mine")
-    job.execute()
-    there, begun = Event(), Event()
+    job = await run_sync(make, "mine")
+    await job.aexecute()
+    there = Event()
 
     def slow(_: Any) -> dict[str, Any]:
-        begun.set()
         assert there.wait(20)
         return {"output": "ready\n"}
 
     monkeypatch.setattr(type(job.engine), "log_files", slow)
-    with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(text_of, visitor("alice"), job) for _ in range(3)]
-        assert begun.wait(20)
-        there.set()
-        assert [each.result(20) for each in waiting] == ["ready\n"] * 3
+    monkeypatch.setattr(logs, "_SHARED", 0.0)  # it is shared as long as it lasts
+    followers = [asyncio.create_task(logs.read(job)) for _ in range(12)]  # more than there are threads
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+    assert not any(each.done() for each in followers)
+    followers.pop().cancel()  # who leaves does not take it from the others
+    there.set()
+    assert [found["output"] for found in await asyncio.gather(*followers)] == ["ready\n"] * 11
     assert asked == [job.id]
+    assert (await logs.read(job))["output"] == "ready\n" and asked == [job.id] * 2
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 def test_no_answer_is_shared_too_and_asked_for_again_later(
@@ -103,7 +113,7 @@ def test_no_answer_is_shared_too_and_asked_for_again_later(
         answers = [alice.get(address) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [502, 502] and "gone" in answers[1].json()["detail"]
     assert len(tries) == 1
-    monkeypatch.setattr(logs, "_reads", {})  # the time is over
+    monkeypatch.setattr(logs, "_readings", {})  # the time is over
     assert text_status(alice, address, monkeypatch, job) == 200
 
 

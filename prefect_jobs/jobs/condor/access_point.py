@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,6 @@ from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
 from prefect_jobs.naming import slug
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor import usage
 from prefect_jobs.schedulers.condor.access import Access, Cluster, CondorError, CondorRefusal
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.connections import client_for
@@ -65,6 +65,12 @@ class AccessPointEngine(Engine):
         return constraint(self.handle.record)
 
     @property
+    def ended_at(self) -> datetime | None:
+        """When the job ended; ``None``: it is not over."""
+        record = self.handle.record
+        return record.state.completion_time if record.final else None
+
+    @property
     def own_procs(self) -> str:
         """The constraint that matches the procs in which its work is done."""
         return self.mine
@@ -74,7 +80,7 @@ class AccessPointEngine(Engine):
         record = self.handle.record
         if record.remote_id is None or not record.noted.in_queue or record.final:
             return ""
-        return self.client().why_idle([self.own_procs])[0]
+        return self.client().why_idle([self.own_procs])[0] or ""
 
     def origin(self) -> dict[str, Any]:
         """This machine, if the job goes to its local HTCondor, which other machines cannot reach."""
@@ -220,7 +226,7 @@ class AccessPointJob(Job):
     def resource_hints(self) -> list[str]:
         """Where its requests were far too large, or too small, with what would do. Of procs that run, the use is not
         known to its end."""
-        return usage.hints(self.resources)
+        raise NotImplementedError
 
     def why_waiting(self) -> str:
         """Why its idle procs wait for a machine, as far as the pool's collector tells: requests that no slot is large

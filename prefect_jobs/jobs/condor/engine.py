@@ -62,6 +62,12 @@ class CondorEngine(AccessPointEngine):
         """Whether a proc is held."""
         return any(proc.state == observation.HELD for proc in CondorState(record).procs.values())
 
+    @staticmethod
+    def may_wait(record: JobRecord) -> bool:
+        """As :meth:`Engine.may_wait`: a proc is idle."""
+        procs = CondorState(record).procs.values()
+        return record.state.status == statuses.SUBMITTED or any(proc.state == observation.IDLE for proc in procs)
+
     def settle(self) -> None:
         """Makes relative paths of local files absolute, by the folder in which the job is created."""
         handle = self.handle

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
+from prefect_jobs.jobs.condor.access_point import AccessPointEngine
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.jobs.group import Group
@@ -49,7 +50,7 @@ class CondorGroup(Group):
         #: Tokens of the jobs of the last poll.
         self._seen: set[str] = set()
         self._next_full = 0.0
-        self._next_usage = 0.0
+        self._next_usage = time.monotonic() + USAGE
         #: The schedd's time at the last request.
         self._time = 0
 
@@ -88,11 +89,11 @@ class CondorGroup(Group):
 
     def why_waiting(self, jobs: Sequence[AnyJob]) -> dict[int, str]:
         """As :meth:`Group.why_waiting`."""
-        engines = [job.engine for job in jobs if isinstance(job.engine, CondorEngine)]
+        engines = [job.engine for job in jobs if isinstance(job.engine, AccessPointEngine)]
         if not engines:
             return {}
         found = engines[0].client().why_idle([engine.own_procs for engine in engines])
-        return {engine.handle.record.id: text for engine, text in zip(engines, found, strict=True)}
+        return {engine.handle.record.id: text for engine, text in zip(engines, found, strict=True) if text is not None}
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
@@ -121,21 +122,35 @@ class CondorGroup(Group):
     def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
         """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         if time.monotonic() >= self._next_full or not self._time:
-            whole = time.monotonic() >= self._next_usage
-            everything = self._ask(client, _OURS, (*observation.PROJECTION, "ServerTime") if whole else _LIGHT)
+            everything = self._ask(client, _OURS, _LIGHT)
             changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
-            if whole:
-                seen = {token: everything[token] for token in changed if token in everything}
-                self._next_usage = time.monotonic() + USAGE
-            else:
-                seen = self._of(client, changed)
+            seen = self._of(client, changed)
             self._next_full = time.monotonic() + FULL
+            for token, procs in self._new_usage(client, records).items():
+                seen.setdefault(token, procs)
             return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
         since = f"{_OURS} && EnteredCurrentStatus >= {self._time - _OVERLAP}"
         seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
         # Jobs that are new in this group may have changed long ago.
         seen.update(self._of(client, [token for token in records.keys() - self._seen if token not in seen]))
         return seen, []
+
+    def _new_usage(self, client: CondorClient, records: Mapping[str, JobRecord]) -> Procs:
+        """Procs of which it is news what they use, now and then."""
+        if time.monotonic() < self._next_usage:
+            return {}
+        self._next_usage = time.monotonic() + USAGE  # before: what takes too long is not repeated at once
+        running = self._ask(client, f"{_OURS} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
+        known = {token: CondorState(records[token]).procs for token in running if token in records}
+        return {
+            token: running[token]
+            for token, procs in known.items()
+            if any(
+                usage.differs(procs[number].usage, proc.usage)
+                for number, proc in running[token].items()
+                if number in procs
+            )
+        }
 
     def _one(
         self, record: JobRecord, client: CondorClient, procs: dict[int, Proc] | None, timeout: float | None
@@ -178,7 +193,6 @@ def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
     known = state.procs
     return len(known) < state.total or any(
         ((procs[number].state, procs[number].hold_code) if number in procs else None) != (proc.state, proc.hold_code)
-        or (number in procs and usage.differs(proc.usage, procs[number].usage))
         for number, proc in known.items()
         if number in procs or not proc.final
     )

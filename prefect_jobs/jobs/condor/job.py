@@ -124,4 +124,11 @@ class CondorJob(AccessPointJob, SubmitCommands):
         running procs use every few minutes.
         """
         procs = self.engine.state.procs
-        return usage.resources_of({number: [(proc.usage, proc.host)] for number, proc in procs.items()})
+        return usage.resources_of(
+            {number: [(proc.usage, proc.host)] for number, proc in procs.items()}, self.engine.ended_at
+        )
+
+    @property
+    def resource_hints(self) -> list[str]:
+        """As :attr:`AccessPointJob.resource_hints`."""
+        return usage.hints({"": [(proc.usage, proc.host) for proc in self.engine.state.procs.values()]})

@@ -94,7 +94,7 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
         values["held_since"] = since = limits.held_since(record)
         if limits.is_given_up(since, held_timeout):
             return _given_up(procs, limits.given_up_text(held_timeout, verdict.message), values, todo)
-    if verdict.status != statuses.SUBMITTED:
+    if not any(proc.state in (observation.IDLE, observation.UNEXPANDED) for proc in procs.values()):
         values["waits"] = None
     if verdict.status == statuses.ABORTED:
         values["in_queue"] = None  # nothing is left in the queue

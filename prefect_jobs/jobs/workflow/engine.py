@@ -20,6 +20,7 @@ from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, OutputsNotFetched, Submitted
 from prefect_jobs.jobs.workflow import logs, node_states, poll, rescue
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
+from prefect_jobs.jobs.workflow.node_states import DAGMAN_UNIVERSE
 from prefect_jobs.jobs.workflow.state import WorkflowState, encode_history
 from prefect_jobs.noted import Outcome
 from prefect_jobs.records import JobRecord, NodeRecord
@@ -58,9 +59,15 @@ class WorkflowEngine(AccessPointEngine):
 
     @property
     def own_procs(self) -> str:
-        """As :attr:`AccessPointEngine.own_procs`: those of nodes; DAGMan's own job does no work."""
+        """As :attr:`AccessPointEngine.own_procs`: those of nodes; DAGMan's own jobs do no work."""
         dags = [self.cluster, *self.state.inner]
-        return " || ".join(f"DAGManJobId == {number}" for number in dags)
+        nodes = " || ".join(f"DAGManJobId == {number}" for number in dags)
+        return f"({nodes}) && JobUniverse =!= {DAGMAN_UNIVERSE}"
+
+    @staticmethod
+    def may_wait(record: JobRecord) -> bool:
+        """As :meth:`Engine.may_wait`: its row does not tell."""
+        return record.state.status in (statuses.SUBMITTED, statuses.VARIOUS)
 
     @property
     def cluster(self) -> int:

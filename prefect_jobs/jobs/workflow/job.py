@@ -141,12 +141,18 @@ class CondorWorkflow(AccessPointJob):
     @property
     def resources(self) -> dict[Any, dict[str, Any]]:
         """As :attr:`CondorJob.resources`, for ``"total"`` and each node by its name: its procs of the last try."""
-        return usage.resources_of(
-            {
-                name: [(proc.usage, proc.host) for proc in node_states.procs_of(state)]
-                for name, state in self.graph.states().items()
-            }
-        )
+        return usage.resources_of(self._usages(), self.engine.ended_at)
+
+    @property
+    def resource_hints(self) -> list[str]:
+        """As :attr:`AccessPointJob.resource_hints`, for each node."""
+        return usage.hints(self._usages())
+
+    def _usages(self) -> dict[str, list[usage.Proc]]:
+        return {
+            name: [(proc.usage, proc.host) for proc in node_states.procs_of(state)]
+            for name, state in self.graph.states().items()
+        }
 
     # -- calls ------------------------------------------------------------------------------------------
 

@@ -117,14 +117,15 @@ class CondorClient:
         )
         return found
 
-    def why_idle(self, constraints: Sequence[str]) -> list[str]:
-        """For each constraint why its idle procs wait, for people; empty: none is idle.
+    def why_idle(self, constraints: Sequence[str]) -> list[str | None]:
+        """For each constraint why its idle procs wait, for people; empty: none is idle; ``None``: there was no time.
 
         Raises:
             SchedulerConnectionError: the access point or the pool's collector does not answer.
         """
-        answers: list[dict[str, Any]] = self._ask("analyze", constraints=list(constraints))
-        return [matching.explain(answer) if answer["idle"] else "" for answer in answers]
+        answers: list[dict[str, Any] | None]
+        answers = self._ask("analyze", constraints=list(constraints), seconds=self.timeout / 4)
+        return [None if answer is None else matching.explain(answer) for answer in answers]
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue to an expression.

@@ -37,6 +37,8 @@ _NO_WRITE = (
 _UNEDITED = "Unable to edit"
 #: What an ad's value may be, for JSON.
 _VALUES = (str, int, float, bool)
+#: Attributes that are expressions of others. Those that users give may have another value later.
+_EVALUATED = ("MemoryUsage",)
 _ENDED = "the process that submitted it has ended"
 
 
@@ -192,10 +194,10 @@ class Session:
         """Job ads that have left the queue, newest first, down to the one that matches ``since``."""
         return [_plain(ad) for ad in self._connected().history(constraint, projection, match, since)]
 
-    def analyze(self, constraints: list[str]) -> list[dict[str, Any]]:
-        """For each constraint the number of idle procs, and why they wait."""
-        schedd = self._connected()
-        return matching.analyze_all(schedd, self._ad, self._collector(), self._condor.AdTypes, constraints)
+    def analyze(self, constraints: list[str], seconds: float) -> list[dict[str, Any] | None]:
+        """For each constraint why its idle procs wait."""
+        schedd, name = self._connected(), str(self._ad.get("Name"))
+        return matching.analyze_all(schedd, name, self._collector(), self._condor.AdTypes, constraints, seconds)
 
     def edit(self, constraint: str, attribute: str, value: str) -> int:
         """Sets an attribute of jobs in the queue."""
@@ -343,8 +345,8 @@ def _plain(ad: Any) -> dict[str, Any]:
     for name in ad:
         value = ad[name]
         # Not isinstance: an undefined value is a member of an integer enumeration.
-        if type(value) not in _VALUES:
-            value = ad.eval(name)  # MemoryUsage is an expression
+        if type(value) not in _VALUES and name in _EVALUATED:
+            value = ad.eval(name)
         if type(value) in _VALUES:
             found[name] = value
     return found

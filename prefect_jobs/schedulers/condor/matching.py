@@ -3,10 +3,10 @@
 :func:`analyze_all` runs in the helper, which has the ads; :func:`explain` reads what it has found.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 #: Slots that are compared at most.
@@ -21,8 +21,26 @@ _RESOURCES = {
 #: Clauses that the requests tell better.
 _ABOUT_REQUESTS = ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
 
-#: Ads of partitions come and go with the jobs in them.
-_PARENTS = 'SlotType =!= "Dynamic"'
+#: Ads of partitions come and go with the jobs in them; machines that sleep are offline.
+_SLOTS = 'SlotType =!= "Dynamic" && Offline =!= true'
+#: What is read of the slots of a pool that has too many.
+_READ = (
+    *(
+        "Name",
+        "State",
+        "PartitionableSlot",
+        "Arch",
+        "OpSys",
+        "OpSysAndVer",
+        "OpSysMajorVer",
+        "Machine",
+        "CondorVersion",
+    ),
+    *("HasFileTransfer", "FileSystemDomain", "UidDomain", "Microarch"),
+    *(name for _, own, whole, *_ in _RESOURCES.values() for name in (own, whole)),
+)
+#: Number of idle procs of a job that are compared with each other.
+_LOOKED = 200
 
 Found = dict[str, Any]
 
@@ -32,6 +50,10 @@ class Pool:
     """What the collector knows of the pool."""
 
     slots: Sequence[Any]
+    #: The same as they are when nothing runs in them.
+    empty: Sequence[Any]
+    #: Whether their own policies are known.
+    policies: bool
     #: Whether there is a negotiator, which starts jobs.
     negotiator: bool
     #: Priority of each user who has used the pool; a smaller one is better.
@@ -42,29 +64,35 @@ class Pool:
     most: int | None
 
     @classmethod
-    def read(cls, collector: Any, types: Any, schedd: Mapping[str, Any]) -> "Pool":
+    def read(cls, collector: Any, types: Any, name: str) -> "Pool":
         """Asks the collector.
 
         Args:
             collector: of the pool.
             types: the types of ads.
-            schedd: the access point's ad.
+            name: the access point's.
         """
         users = collector.query(types.Accounting, "IsAccountingGroup =!= true", ["Name", "Priority"])
         submitters = collector.query(types.Submitter, "IdleJobs > 0", ["Name"])
-        most, running = schedd.get("MaxJobsRunning"), schedd.get("TotalRunningJobs")
+        many = len(collector.query(types.Startd, _SLOTS, ["Name"])) > MOST
+        # The policy of a slot may read any of its attributes, so all of them are needed, as far as that is possible.
+        slots = collector.query(types.Startd, _SLOTS, list(_READ) if many else [])[:MOST]
+        own = collector.query(types.Schedd, f'Name == "{name}"', ["MaxJobsRunning", "TotalRunningJobs"])
+        most, running = (own[0].get(key) if own else None for key in ("MaxJobsRunning", "TotalRunningJobs"))
         full = type(most) is int and type(running) is int and running >= most > 0
         return cls(
-            slots=collector.query(types.Startd, _PARENTS),
+            slots=slots,
+            empty=[_empty(slot) for slot in slots],
+            policies=not many,
             negotiator=bool(collector.query(types.Negotiator, "true", ["Name"])),
-            priorities={str(ad.get("Name")): float(ad.get("Priority", 0)) for ad in users},
-            waiting=frozenset(str(ad.get("Name")) for ad in submitters),
+            priorities={_user(ad.get("Name")): float(ad.get("Priority", 0)) for ad in users},
+            waiting=frozenset(_user(ad.get("Name")) for ad in submitters),
             most=most if full else None,
         )
 
     def about(self, job: Mapping[str, Any]) -> Found:
         """What matters to a proc besides its requirements; see :func:`explain`."""
-        mine = str(job.get("AccountingGroup") or job.get("User"))
+        mine = _user(job.get("AccountingGroup") or job.get("User"))
         others = {name: self.priorities[name] for name in self.waiting - {mine} if name in self.priorities}
         own = self.priorities.get(mine)
         return {
@@ -73,8 +101,12 @@ class Pool:
             "users": len(others) + 1,
             "most": self.most,
             "rejected": str(job.get("LastRejMatchReason") or ""),
-            "rejected_at": int(job.get("LastRejMatchTime") or 0),
         }
+
+
+def _user(name: Any) -> str:
+    """A user or an accounting group, without the domain, which not all ads have."""
+    return str(name).partition("@")[0]
 
 
 def first_of_most(ads: Sequence[Mapping[str, Any]]) -> str | None:
@@ -86,68 +118,73 @@ def first_of_most(ads: Sequence[Mapping[str, Any]]) -> str | None:
     return f"ClusterId == {int(first['ClusterId'])} && ProcId == {int(first['ProcId'])}"
 
 
-def analyze_all(schedd: Any, ad: Any, collector: Any, types: Any, constraints: Sequence[str]) -> list[Found]:
+def analyze_all(
+    schedd: Any, name: str, collector: Any, types: Any, constraints: Sequence[str], seconds: float
+) -> list[Found | None]:
     """Asks an access point and its collector.
 
     Args:
         schedd: the access point.
-        ad: its ad.
+        name: its name.
         collector: the pool's.
         types: HTCondor's types of ads.
         constraints: each matches the procs of one job.
+        seconds: after so many, the rest is left out.
 
     Returns:
-        For each constraint ``idle``, the number of idle procs; and, if there are some, what :func:`explain` reads, of
-        the first of those that most others are like.
+        For each constraint what :func:`explain` reads, of the first idle proc of those that most others are like; empty
+        if none is idle; ``None`` if there was no time for it.
     """
+    until = time.monotonic() + seconds
     pool: Pool | None = None
-    found: list[Found] = []
+    found: list[Found | None] = []
     known: dict[Any, Found] = {}
     for constraint in constraints:
-        idle = schedd.query(f"({constraint}) && JobStatus == 1", ["ClusterId", "ProcId", "AutoClusterId"])
-        first = first_of_most(idle)
+        if time.monotonic() > until:
+            found.append(None)
+            continue
+        which = ["ClusterId", "ProcId", "AutoClusterId"]
+        first = first_of_most(schedd.query(f"({constraint}) && JobStatus == 1", which, limit=_LOOKED))
         jobs = schedd.query(first, limit=1) if first else []
         if not jobs:
-            found.append({"idle": 0})
+            found.append({})
             continue
-        pool = pool or Pool.read(collector, types, ad)
+        pool = pool or Pool.read(collector, types, name)
         key = jobs[0].get("AutoClusterId", first)
         if key not in known:
-            known[key] = analyze(jobs[0], pool.slots)
-        found.append({"idle": len(idle), **known[key], **pool.about(jobs[0])})
+            known[key] = analyze(jobs[0], pool)
+        found.append({**known[key], **pool.about(jobs[0])})
     return found
 
 
-def analyze(job: Any, slots: Sequence[Any]) -> Found:
-    """How a proc matches slots.
-
-    Args:
-        job: the proc's whole ad, a ClassAd.
-        slots: ads of static and partitionable slots.
-    """
-    empty = [_empty(slot) for slot in slots[:MOST]]
-    wanted = [slot for slot in empty if slot.matches(job)]
-    could = [number for number, slot in enumerate(empty) if slot.matches(job) and job.matches(slot)]
+def analyze(job: Any, pool: Pool) -> Found:
+    """How a proc, given by its whole ad, matches the slots of a pool."""
+    wanted = [number for number, slot in enumerate(pool.empty) if slot.matches(job)]
+    could = [number for number in wanted if not pool.policies or job.matches(pool.empty[number])]
     found: Found = {
-        "slots": len(empty),
+        "slots": len(pool.slots),
         "wanted": len(wanted),
         "could": len(could),
-        "free": sum(bool(slots[number].matches(job) and job.matches(slots[number])) for number in could),
-        "unfit": _unfit(job, empty),
+        "free": sum(_has_room(pool.slots[number]) and bool(pool.slots[number].matches(job)) for number in could),
+        "unfit": _unfit(job, pool.empty),
     }
+    if not could and not found["unfit"]:
+        found["apart"] = _apart(job, pool.empty)
     if not wanted:
-        found["clauses"] = _clauses(job, empty)
+        found["clauses"] = _clauses(job, pool.empty)
     return found
 
 
 def explain(found: Mapping[str, Any]) -> str:
-    """A sentence that people can act on.
+    """A sentence that people can act on; empty: no proc is idle.
 
     Args:
-        found: what :func:`analyze_all` returns for one job. In it ``rejected`` is the negotiator's reason, at
-        ``rejected_at``, in seconds since 1970; ``before`` is the number of users whose priority is better, of
-        ``users``; ``most`` is the number of jobs that the access point may run, if it runs so many.
+        found: what :func:`analyze_all` returns for one job. In it ``rejected`` is the negotiator's reason; ``before``
+        is the number of users whose priority is better, of ``users``; ``most`` is the number of jobs that the access
+        point may run, if it runs so many; ``apart`` are requests that no slot has together.
     """
+    if not found:
+        return ""
     slots = found["slots"]
     if not slots:
         return "The pool has no machine that takes jobs: its collector knows no slot."
@@ -158,6 +195,9 @@ def explain(found: Mapping[str, Any]) -> str:
         ]
         names = " and ".join(f"request_{name}" for name, *_ in found["unfit"])
         return f"No slot of {slots} is large enough ({'; '.join(parts)}). Lower {names}."
+    if found.get("apart"):
+        parts = [f"{name}: {asked:,}{unit}" for name, asked, unit in found["apart"]]
+        return f"No slot of {slots} has all that is requested together ({'; '.join(parts)}). Lower one of these."
     if not found["wanted"]:
         return _no_wish(found)
     if not found["could"]:
@@ -201,8 +241,7 @@ def _turn(found: Mapping[str, Any]) -> str:
         text += f" {found['before']} of {found['users']} users have a better priority."
     reason = str(found.get("rejected") or "").strip().rstrip(".")
     if reason and reason != "no match found":
-        at = datetime.fromtimestamp(found.get("rejected_at") or 0, UTC)
-        text += f" The negotiator said at {at:%Y-%m-%d %H:%M} UTC: {reason}."
+        text += f" The negotiator said: {reason}."
     return text
 
 
@@ -218,13 +257,35 @@ def _empty(slot: Any) -> Any:
     return found
 
 
+def _has_room(slot: Any) -> bool:
+    """Whether something may start in a slot now, as far as its state tells."""
+    return slot.get("PartitionableSlot") is True or slot.get("State") == "Unclaimed"
+
+
+def _requests(job: Any) -> dict[str, float]:
+    """What a proc requests, by resource."""
+    found = {}
+    for name, (request, *_) in _RESOURCES.items():
+        asked = job.eval(request) if request in job else None
+        if type(asked) in (int, float) and asked:
+            found[name] = asked
+    return found
+
+
+def _apart(job: Any, slots: Iterable[Any]) -> list[tuple[str, int, str]]:
+    """Requests of which each fits somewhere, and all together nowhere: resource, request, unit."""
+    asked = _requests(job)
+    for slot in slots:
+        if all(type(has := slot.get(_RESOURCES[name][1], 0)) in (int, float) and has >= asked[name] for name in asked):
+            return []
+    return [(name, int(asked[name] // _RESOURCES[name][4]), _RESOURCES[name][3]) for name in asked]
+
+
 def _unfit(job: Any, slots: Iterable[Any]) -> list[tuple[str, int, int, str]]:
     """Requests that are larger than any slot: resource, request, the largest slot, unit."""
     found = []
-    for name, (request, has, _, unit, divisor) in _RESOURCES.items():
-        asked = job.eval(request) if request in job else None
-        if type(asked) not in (int, float) or not asked:
-            continue
+    for name, asked in _requests(job).items():
+        _, has, _, unit, divisor = _RESOURCES[name]
         there = [value for slot in slots if type(value := slot.get(has, 0)) in (int, float)]
         if there and max(there) < asked:
             found.append((name, int(asked // divisor), int(max(there) // divisor), unit))
