@@ -52,6 +52,8 @@ class Reasons:
         except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll
             log.info("Why jobs wait is not known: %s", error)
             return
+        # Nothing was idle; another node may be soon, and the answer costs little.
+        self._due.update((job_id, now + FIRST) for job_id, text in reasons.items() if not text)
         for job_id, text in reasons.items():
             record = waiting[job_id].handle.record
             if text != record.noted.waits(record.state.attempt):
