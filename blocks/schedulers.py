@@ -1,5 +1,6 @@
 """The functions that list, read, create and register scheduler blocks."""
 
+from contextlib import suppress
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -44,6 +45,28 @@ def get_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:
 async def aget_scheduler(name: str, timeout: float = 10.0) -> SchedulerBlock | None:  # noqa: ASYNC109  (as its twin)
     """As :func:`get_scheduler`."""
     return await run_sync(get_scheduler, name, timeout)
+
+
+def delete_scheduler(name: str, timeout: float = 10.0) -> bool:
+    """Deletes the saved block of that name; returns whether there was one.
+
+    Raises:
+        SchedulerConnectionError: Prefect does not answer within ``timeout`` seconds.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    saved_as = block_name(name)
+
+    async def delete() -> bool:
+        async with client_of_prefect() as client:
+            for cls in KINDS.values():
+                with suppress(ObjectNotFound):
+                    document = await client.read_block_document_by_name(saved_as, cls.get_block_type_slug())
+                    await client.delete_block_document(document.id)
+                    return True
+            return False
+
+    return ask_prefect(delete, f"deletion of the scheduler {name!r}", timeout)
 
 
 def create_scheduler(name: str, host: str, scheduler_type: str = "condor", **kwargs: Any) -> SchedulerBlock:

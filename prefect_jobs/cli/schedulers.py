@@ -9,18 +9,33 @@ import typer
 
 from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
+from prefect_jobs.runtime.wiring import get_runtime
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The app, as module:App.")]
 
 
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")]
+
+group = typer.Typer(help="List the saved scheduler blocks, add and remove them.")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for function in (schedulers, check, assign):
+    app.add_typer(group, name="schedulers")
+    for function in (check, assign):
         app.command()(function)
 
 
+@group.callback(invoke_without_command=True)
+def schedulers(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the saved scheduler blocks, add and remove them."""
+    if context.invoked_subcommand is None:
+        list_(as_json)
+
+
+@group.command("list")
 @command
-def schedulers(as_json: JsonOption = False) -> None:
+def list_(as_json: JsonOption = False) -> None:
     """List the saved scheduler blocks."""
     from prefect_jobs.blocks import list_schedulers
 
@@ -32,10 +47,92 @@ def schedulers(as_json: JsonOption = False) -> None:
     )
 
 
+@group.command()
 @command
-def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The block's name.")], as_json: JsonOption = False
+def add(
+    name: NameArgument,
+    host: Annotated[str, typer.Option(help="The pool's collector or the access point; of Dask, the scheduler.")] = "",
+    engine: Annotated[str, typer.Option(help="htcondor or dask.")] = "htcondor",
+    port: Annotated[int | None, typer.Option(help="HTCondor: 9618 if not given.")] = None,
+    pool: Annotated[str | None, typer.Option(help="HTCondor: the collector, if --host is the access point.")] = None,
+    schedd_name: Annotated[str | None, typer.Option(help="HTCondor: name of the schedd, if there are several.")] = None,
+    ask_token: Annotated[bool, typer.Option("--token", help="HTCondor: ask for the IDTOKEN.")] = False,
+    token_file: Annotated[str | None, typer.Option(help="HTCondor: file with the IDTOKEN; -: standard input.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Dask: seconds to wait for an answer.")] = None,
+    dashboard: Annotated[str | None, typer.Option(help="Dask: address of the dashboard for people.")] = None,
+    tls_ca_file: Annotated[str | None, typer.Option(help="Dask: file with the certificate authority.")] = None,
+    tls_client_cert: Annotated[str | None, typer.Option(help="Dask: file with the certificate.")] = None,
+    tls_client_key: Annotated[str | None, typer.Option(help="Dask: file with the private key.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a block of this name.")] = False,
+    unchecked: Annotated[bool, typer.Option("--no-check", help="Save it even if it cannot be reached.")] = False,
 ) -> None:
+    """Save a scheduler block, once it was reached. A secret comes from a prompt, a file or standard input."""
+    from prefect_jobs.blocks import create_scheduler, get_scheduler
+
+    if not overwrite and get_scheduler(name) is not None:
+        raise ValueError(f"There is a scheduler {name!r} already; --overwrite replaces it.")
+    given = {
+        "port": port,
+        "pool": pool,
+        "schedd_name": schedd_name,
+        "token": _secret("The IDTOKEN", ask_token, token_file),
+        "timeout": timeout,
+        "dashboard": dashboard,
+        "tls_ca_file": tls_ca_file,
+        "tls_client_cert": tls_client_cert,
+        "tls_client_key": tls_client_key,
+    }
+    block = create_scheduler(name, host, engine, **{key: value for key, value in given.items() if value is not None})
+    if not unchecked:
+        say(block.check())
+    block.save(overwrite=overwrite)
+    say(f"{block.name} is saved")
+
+
+@group.command()
+@command
+def remove(
+    name: NameArgument,
+    force: Annotated[bool, typer.Option("--force", help="Even if jobs are there that are not over.")] = False,
+) -> None:
+    """Delete a saved scheduler block. Jobs there that are not over cannot be seen or stopped any more."""
+    from prefect_jobs.blocks import delete_scheduler, get_scheduler
+
+    block = get_scheduler(name)
+    known = name if block is None else block.name
+    active = sum(scheduler == known for _, _, _, scheduler, _ in get_runtime().store.watched())
+    if active and not force:
+        raise ValueError(
+            f"{active} jobs at {name!r} are not over. Stop them, or wait for them; --force removes it now."
+        )
+    if not delete_scheduler(name):
+        raise LookupError(f"There is no scheduler {name!r}; see: prefect-jobs schedulers")
+    say(f"{known} is removed")
+
+
+def _secret(what: str, ask: bool, file: str | None) -> str | None:
+    """A secret from a prompt, a file or standard input; ``None``: none is wanted.
+
+    Raises:
+        ValueError: both are wanted, or it cannot be read, or there is nothing in it.
+    """
+    if ask and file is not None:
+        raise ValueError("--token asks for the token, and --token-file reads it: use one of them.")
+    if ask:
+        return str(typer.prompt(what, hide_input=True, err=True)).strip()
+    if file is None:
+        return None
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).expanduser().read_text()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{what} cannot be read from {file}: {getattr(error, 'strerror', None) or error}.") from None
+    if not text.strip():
+        raise ValueError(f"{what}: there is nothing in {'standard input' if file == '-' else file}.")
+    return text.strip()
+
+
+@command
+def check(name: NameArgument, as_json: JsonOption = False) -> None:
     """Connect to a scheduler and report what is there."""
     from prefect_jobs.blocks import get_scheduler
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from prefect_jobs import JobManager
-from prefect_jobs.blocks import CondorScheduler
+from prefect_jobs.blocks import CondorScheduler, get_scheduler
 from prefect_jobs.cli.root import app
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.runtime.wiring import Runtime
@@ -104,6 +104,39 @@ def test_schedulers_are_listed_checked_and_assigned(
         "no scheduler setting 'other'"
         in run("assign", "mine:Mine", "other", "pool-of-alice", cwd=tmp_path, status=1)[1]
     )
+
+
+def test_schedulers_are_added_and_removed(
+    alice: CondorScheduler, condor_pool: PersonalPool, manager: JobManager, tmp_path: Path
+) -> None:
+    info, secret = condor_pool.up(), tmp_path / "token"
+    secret.write_text(f"{condor_pool.token('bob')}\n")
+    at = ("--host", info.host, "--port", str(info.port))
+    # a token that does not let us in is not saved
+    (tmp_path / "bad").write_text("nonsense")
+    bad = run("schedulers", "add", "mine_too", *at, "--token-file", str(tmp_path / "bad"), status=1)[1]
+    assert "token" in bad and "nonsense" not in bad
+    assert "no scheduler 'mine_too'" in run("check", "mine_too", status=1)[1]
+    # a good one is
+    said = run("schedulers", "add", "mine_too", *at, "--token-file", str(secret))[1]
+    assert "reached and authorized" in said and "mine-too is saved" in said and secret.read_text().strip() not in said
+    assert "already" in run("schedulers", "add", "mine_too", *at, "--token-file", str(secret), status=1)[1]
+    run("schedulers", "add", "mine-too", *at, "--token-file", str(secret), "--overwrite", "--no-check")
+    for wrong, words in (
+        (("--token", "--token-file", "x"), "use one of them"),
+        (("--engine", "slurm"), "no scheduler type 'slurm'"),
+        (("--token-file", str(tmp_path / "missing")), "missing"),
+        (("--timeout", "3"), "takes no 'timeout'"),
+    ):
+        assert words in run("schedulers", "add", "other", *at, *wrong, status=1)[1]
+    # a block is not removed while jobs need it
+    program = {"executable": "/bin/sleep", "arguments": "300", "transfer_executable": False, "request_memory": "32MB"}
+    job = manager.create_job("a", "bob", job_type="CONDOR", scheduler=get_scheduler("mine-too"), attributes=program)
+    job.execute()
+    assert "1 jobs at 'mine-too' are not over" in run("schedulers", "remove", "mine-too", status=1)[1]
+    job.stop()
+    assert "mine-too is removed" in run("schedulers", "remove", "mine_too")[1]
+    assert "no scheduler 'mine-too'" in run("schedulers", "remove", "mine-too", status=1)[1]
 
 
 FLOWS = ("basic-job", "condor-job", "condor-workflow", "dask-job")
