@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from html import escape
 from types import MappingProxyType
 from typing import Any
 
@@ -217,3 +218,20 @@ class JobFields(CustomStatuses):
 
     def __repr__(self) -> str:
         return f"<{self.type} {self.id} {self.name!r}: {self.cached_status}>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the job as last known."""
+        record, state = self.handle.record, self.handle.record.state
+        url = self.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None
+        waits = record.noted.waits(state.attempt) if state.status == statuses.SUBMITTED else ""
+        values = {
+            "Job": f"{record.id or 'not saved'}: {record.name}",
+            "Type": record.class_name,
+            "Status": state.status,
+            "Reason": waits or state.status_message,
+            "User": record.user,
+            "Run time": str(self.run_time).partition(".")[0],
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in values.items() if value)
+        link = f'<tr><th>Prefect</th><td><a href="{escape(url)}">the flow run</a></td></tr>' if url else ""
+        return f"<table>{rows}{link}</table>"

@@ -39,7 +39,11 @@ def seed() -> int:
 
 
 @pytest.mark.timeout(LIMIT + 60)
-def test_whatever_is_killed_each_job_ends_as_it_must(folder: Path, seed: int, request: pytest.FixtureRequest) -> None:
+def test_whatever_is_killed_each_job_ends_as_it_must(
+    folder: Path, seed: int, prefect_template: Path, request: pytest.FixtureRequest
+) -> None:
+    (folder / "prefect").mkdir()
+    shutil.copy(prefect_template, folder / "prefect")
     # An even seed is for SQLite, an odd one for PostgreSQL.
     database = f"sqlite:///{folder / 'jobs.db'}"
     if seed % 2:

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from dask.delayed import delayed
 from typer.testing import CliRunner
 
 from prefect_jobs import Job, JobManager
+from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.cli.root import app
 from prefect_jobs.jobs import changes
 from prefect_jobs.transition import News, Source
-from tests.acceptance.conftest import ShellJob
+from tests.acceptance.conftest import DaskJobs, ShellJob
+from tests.acceptance.workflows import node, workflow_of
 from tests.support import eventually
 
 LIMIT = 60
@@ -126,3 +129,26 @@ def test_jobs_by_status_in_any_case_and_a_mistyped_one(manager: JobManager, job:
     assert done.exit_code == 1 and not done.stdout
     assert "no status 'Runing'" in done.stderr and "Pending, Submitted, Running" in done.stderr
     assert "waiting for Licence" in done.stderr
+
+
+def test_many_are_waited_for_together(
+    manager: JobManager, alice: CondorScheduler, shell_job: ShellJob, dask_job: DaskJobs
+) -> None:
+    # given jobs of three types
+    workflow = workflow_of(manager, alice, "a workflow")
+    node(workflow, "only", "echo from the node").save()
+    computed = dask_job()
+    jobs: list[Job] = [shell_job("echo one"), shell_job("exit 3"), computed, workflow]
+    for job in jobs:
+        if job is not computed:
+            job.execute()
+    computed.execute(delayed(pow)(2, 5))
+    told: list[tuple[int | None, int]] = []
+    # when
+    found = manager.wait_jobs(jobs, 90, lambda job, done, total: told.append((job.id, done)))
+    # then each is over, told of once, and has what it left behind
+    assert found == jobs
+    assert [job.cached_status for job in jobs] == ["Complete", "Error", "Complete", "Complete"]
+    assert sorted(job_id or 0 for job_id, _ in told) == sorted(job.id or 0 for job in jobs)
+    assert [done for _, done in told] == [1, 2, 3, 4]
+    assert jobs[0].get_logs()["output"] == "one\n" and computed.result == 32
