@@ -209,8 +209,8 @@ def test_a_schedd_that_is_killed_as_it_takes_inputs_in(
 
     all_arrived = threading.Barrier(len(jobs), action=restart)
 
-    def and_be_killed(self: CondorClient, text: str, count: int, *, spool: bool) -> Cluster:
-        answer = submit(self, text, count, spool=spool)
+    def and_be_killed(self: CondorClient, text: str, count: int, **more: Any) -> Cluster:
+        answer = submit(self, text, count, **more)
         all_arrived.wait(LIMIT)
         return answer
 

@@ -127,7 +127,7 @@ class Session:
             "point), or use a scheduler block with a token"
         )
 
-    def submit(self, text: str, count: int, spool: bool, items: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    def submit(self, text: str, count: int, spool: bool, items: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
         """Submits and, with ``spool``, spools the inputs; a cluster whose inputs cannot be spooled is removed."""
         schedd = self._connected()
         # If the program has ended, other processes search for the work by its token: it must not appear after that.
