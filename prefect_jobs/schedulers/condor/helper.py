@@ -38,7 +38,7 @@ _UNEDITED = "Unable to edit"
 #: What an ad's value may be, for JSON.
 _VALUES = (str, int, float, bool)
 #: Attributes that are expressions of others. Those that users give may have another value later.
-_EVALUATED = ("MemoryUsage",)
+_EVALUATED = ("MemoryUsage", "SpooledOutputFiles")
 _ENDED = "the process that submitted it has ended"
 
 
