@@ -59,12 +59,13 @@ def delete_scheduler(name: str, timeout: float = 10.0) -> bool:
 
     async def delete() -> bool:
         async with client_of_prefect() as client:
+            found = False
             for cls in KINDS.values():
                 with suppress(ObjectNotFound):
                     document = await client.read_block_document_by_name(saved_as, cls.get_block_type_slug())
                     await client.delete_block_document(document.id)
-                    return True
-            return False
+                    found = True
+            return found
 
     return ask_prefect(delete, f"deletion of the scheduler {name!r}", timeout)
 

@@ -1,19 +1,22 @@
 """The jobs of one app: create, list, get and count them, execute many at once, schedule them."""
 
+import inspect
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Event
 from typing import Any, Protocol
 
+import anyio
 from anyio.to_thread import run_sync
 
 from prefect_jobs import arguments, callbacks
-from prefect_jobs.jobs import registry, submission_many, waiting_many
+from prefect_jobs.jobs import hooks, registry, submission_many, waiting_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
 from prefect_jobs.people import group_names, user_name
+from prefect_jobs.progress import shown
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.schedule import Schedule, put, rules, timing
@@ -191,7 +194,7 @@ class JobManager:
         self,
         jobs: Iterable[Job],
         timeout: float | None = None,
-        progress: bool | Callable[[Job, int, int], object] | None = None,
+        progress: bool | waiting_many.Progress | None = None,
     ) -> list[Job]:
         """Blocks until all of the jobs are over. Each scheduler is asked once for all of its jobs. An interrupt
         (Ctrl-C) ends the wait and leaves the jobs alone.
@@ -210,25 +213,47 @@ class JobManager:
             TimeoutError: some are not over after ``timeout`` seconds; the message names them. They continue.
             JobStateError: one was never saved.
         """
-        every = waiting_many.check(jobs)
-        waiting_many.wait(every, get_runtime().store.records, timeout, progress)
-        return every
-
-    async def await_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
-        """As :meth:`wait_jobs`. If it is cancelled, the wait ends soon after."""
-        stop = threading.Event()
-        every = waiting_many.check(args[0] if args else kwargs["jobs"])
-        rest = {**dict(zip(("timeout", "progress"), args[1:], strict=False)), **kwargs}
-        rest.pop("jobs", None)
-        read = get_runtime().store.records
+        waiting = waiting_many.WaitingForAll(jobs, get_runtime().store.records, timeout)
+        tell: waiting_many.Progress = progress if callable(progress) else lambda *_: None
+        never = Event()  # a wait that a signal can interrupt
         try:
-            await run_sync(
-                lambda: waiting_many.wait(every, read, rest.get("timeout"), rest.get("progress", False), stop),
-                abandon_on_cancel=True,
-            )
+            with shown(waiting, progress) as show:
+                while True:
+                    ended = waiting.round()
+                    show()
+                    for job, done in ended:
+                        hooks.call(tell, job, done, waiting.total)
+                    pause = waiting.pause()
+                    if pause is None:
+                        return waiting.jobs
+                    never.wait(pause)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(waiting.interrupted()) from None
+
+    async def await_jobs(
+        self,
+        jobs: Iterable[Job],
+        timeout: float | None = None,  # noqa: ASYNC109  (as its twin)
+        progress: bool | waiting_many.Progress | None = None,
+    ) -> list[Job]:
+        """As :meth:`wait_jobs`; blocks no thread between two rounds, and calls ``progress`` in the event loop."""
+        waiting = waiting_many.WaitingForAll(jobs, get_runtime().store.records, timeout)
+        tell: waiting_many.Progress = progress if callable(progress) else lambda *_: None
+        try:
+            with shown(waiting, progress) as show:
+                while True:
+                    ended = await run_sync(waiting.round)
+                    show()
+                    for job, done in ended:
+                        answer = tell(job, done, waiting.total)
+                        if inspect.isawaitable(answer):
+                            await answer
+                    pause = waiting.pause()
+                    if pause is None:
+                        return waiting.jobs
+                    await anyio.sleep(pause)
         finally:
-            stop.set()
-        return every
+            waiting.cancelled = True
 
     def schedule_job(
         self,

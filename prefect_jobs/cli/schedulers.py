@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prefect_jobs import statuses
 from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say, table_of
 from prefect_jobs.runtime.wiring import get_runtime
@@ -69,7 +70,8 @@ def add(
     """Save a scheduler block, once it was reached. A secret comes from a prompt, a file or standard input."""
     from prefect_jobs.blocks import create_scheduler, get_scheduler
 
-    if not overwrite and get_scheduler(name) is not None:
+    known = get_scheduler(name)
+    if known is not None and not overwrite:
         raise ValueError(f"There is a scheduler {name!r} already; --overwrite replaces it.")
     given = {
         "port": port,
@@ -83,6 +85,8 @@ def add(
         "tls_client_key": tls_client_key,
     }
     block = create_scheduler(name, host, engine, **{key: value for key, value in given.items() if value is not None})
+    if known is not None and known.engine != block.engine:
+        raise ValueError(f"{name!r} is a scheduler of {known.engine}, not of {block.engine}. Remove it first.")
     if not unchecked:
         say(block.check())
     block.save(overwrite=overwrite)
@@ -100,11 +104,17 @@ def remove(
 
     block = get_scheduler(name)
     known = name if block is None else block.name
-    active = sum(scheduler == known for _, _, _, scheduler, _ in get_runtime().store.watched())
-    if active and not force:
-        raise ValueError(
-            f"{active} jobs at {name!r} are not over. Stop them, or wait for them; --force removes it now."
-        )
+    if not force:
+        there = [
+            job_id
+            for job_id, _, _, scheduler, status in get_runtime().store.watched()
+            if scheduler == known and status != statuses.PENDING
+        ]
+        if there:
+            named = ", ".join(map(str, there[:10])) + (", …" if len(there) > 10 else "")
+            raise ValueError(
+                f"Not all jobs at {name!r} are over ({len(there)}: {named}). Stop them, or wait; or use --force."
+            )
     if not delete_scheduler(name):
         raise LookupError(f"There is no scheduler {name!r}; see: prefect-jobs schedulers")
     say(f"{known} is removed")

@@ -15,7 +15,7 @@ from prefect_jobs.records import Change, JobRecord
 
 log = logging.getLogger(__name__)
 
-#: Seconds after its submission until it is asked why a job waits, and until it is asked again.
+#: Seconds after its submission until it is asked why a job waits, and until it is asked again while nothing of it runs.
 FIRST, AGAIN = 60.0, 600.0
 #: Seconds between two requests, and the number of jobs in one.
 PAUSE, AT_ONCE = 30.0, 20
@@ -46,14 +46,15 @@ class Reasons:
         if not turn:
             return
         self._next = now + PAUSE
-        self._due.update(dict.fromkeys(turn, now + AGAIN))
+        self._due.update(dict.fromkeys(turn, now + FIRST))
         try:
             reasons = self._group.why_waiting([waiting[job_id] for job_id in turn])
         except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll
             log.info("Why jobs wait is not known: %s", error)
             return
-        # Nothing was idle; another node may be soon, and the answer costs little.
-        self._due.update((job_id, now + FIRST) for job_id, text in reasons.items() if not text)
+        # Of a job that runs in part, the reason may be another one soon; if nothing is idle, the answer costs little.
+        whole = [job_id for job_id, text in reasons.items() if text and _waits_wholly(waiting[job_id].handle.record)]
+        self._due.update(dict.fromkeys(whole, now + AGAIN))
         for job_id, text in reasons.items():
             record = waiting[job_id].handle.record
             if text != record.noted.waits(record.state.attempt):
@@ -61,6 +62,10 @@ class Reasons:
 
     def _order(self, job_id: int) -> tuple[float, int]:
         return self._due.get(job_id, 0.0), job_id
+
+
+def _waits_wholly(record: JobRecord) -> bool:
+    return record.state.status == statuses.SUBMITTED
 
 
 def _is_asked(record: JobRecord) -> bool:

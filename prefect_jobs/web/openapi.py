@@ -7,10 +7,12 @@ from starlette.responses import JSONResponse, Response
 
 from prefect_jobs.store.filters import FIELDS, LOOKUPS
 from prefect_jobs.web.actions import DOING
-from prefect_jobs.web.queries import MOST, PAGE
+from prefect_jobs.web.queries import FAR, MOST, PAGE
 from prefect_jobs.web.visits import Visit
 
 _TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "integer"}, {"type": "object"}
+#: A place in a log.
+_BYTE = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 _JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
 _CSRF = {"name": "X-CSRF-Token", "in": "header", "schema": _TEXT, "description": "From GET /api/session."}
 _PROBLEMS = {
@@ -39,7 +41,7 @@ def _answers(text: str, *problems: str, schema: dict[str, Any] | None = None) ->
 
 _PAGING = [
     _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}, "Jobs of a page."),
-    _query("offset", {"type": "integer", "minimum": 0, "default": 0}, "Jobs before the page."),
+    _query("offset", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}, "Jobs before the page."),
     _query("order_by", {**_TEXT, "default": "-id"}, f"Fields, with - for descending: {', '.join(FIELDS)}."),
     _query("q", _TEXT, "Search in name, description, user, message and ids."),
     _query("status", {"type": "array", "items": _TEXT}, "A status, or several."),
@@ -85,8 +87,8 @@ def _of_one_job() -> dict[str, Any]:
                 "parameters": [
                     _JOB_ID,
                     _query("name", _TEXT, "The log."),
-                    _query("before", _NUMBER, "What is before a byte."),
-                    _query("after", _NUMBER, "What is after a byte."),
+                    _query("before", _BYTE, "What is before a byte."),
+                    _query("after", _BYTE, "What is after a byte."),
                 ],
                 "responses": _answers("names, or a part", "400", "404", "502"),
             }
@@ -127,7 +129,10 @@ def described() -> dict[str, Any]:
                 "get": {
                     "summary": "Jobs as a file for a spreadsheet",
                     "parameters": _PAGING[2:],
-                    "responses": {"200": {"description": "all jobs that match", "content": {"text/csv": {}}}},
+                    "responses": {
+                        **_answers("all jobs that match", "400"),
+                        "200": {"description": "all jobs that match", "content": {"text/csv": {}}},
+                    },
                 }
             },
             "/api/schedulers": {"get": {"summary": "Schedulers", "responses": _answers("the schedulers")}},

@@ -12,7 +12,7 @@ from prefect_jobs import statuses
 from prefect_jobs.store.filters import FIELDS, LOOKUPS, JobQuery, conditions
 
 #: Jobs of a page: by default, and at most.
-PAGE, MOST = 50, 200
+PAGE, MOST, FAR = 50, 200, 10**9
 #: Words of an address that are no filters.
 _OWN = ("limit", "offset", "page", "order_by", "q")
 #: Before a filter: jobs that match it are left out.
@@ -22,7 +22,7 @@ _TIMES = frozenset(name for name in FIELDS if name.endswith("_time") or name == 
 _NAMES = {"app": "label"}
 #: Keys of an order, and filters, at most.
 _KEYS, _FILTERS = 4, 40
-_NUMBERS = {"limit": (1, MOST), "offset": (0, 10**9), "page": (1, 10**7)}
+_NUMBERS = {"limit": (1, MOST), "offset": (0, FAR), "page": (1, 10**7)}
 
 
 @dataclass

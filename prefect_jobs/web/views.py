@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor.job import CondorJob
 from prefect_jobs.naming import number_of
 from prefect_jobs.projection.dag import parents_of
 from prefect_jobs.runtime.wiring import get_runtime
@@ -240,6 +241,10 @@ def _back(visit: Visit, given: Mapping[str, str]) -> str:
 
 def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
     record = job.handle.record
+    items = {
+        number: ", ".join(f"{name}={value}" for name, value in item.items())
+        for number, item in enumerate(job.items if isinstance(job, CondorJob) else ())
+    }
     nodes = get_runtime().store.nodes(record.id) if record.type == "CONDORWORKFLOW" else []
     return {
         "record": record,
@@ -250,17 +255,16 @@ def _details(job: Job, folder: str | None, base: str) -> dict[str, Any]:
         "node_classes": {node.name: looks.status_class(statuses.parse(node.status)) for node in nodes},
         "parents": parents_of(nodes),
         "procs": record.native.get("procs") or [],
-        "items": {
-            number: ", ".join(f"{name}={value}" for name, value in item.items())
-            for number, item in enumerate(record.spec.get("items") or ())
-        },
+        "items": items,
         "folder": None if folder is None else files.listed(job, folder),
         "flow_run_url": job.handle.backend.site.flow_run_url(record.flow_run_id) if record.flow_run_id else None,
         "requested": _requested(record.spec.get("attributes") or {}),
         **amounts.of(job),
         "waits": looks.waits_of(record),
         "parameters": {
-            name: value for name, value in record.spec.items() if name != "items" and value not in (None, "", [], {})
+            name: value
+            for name, value in record.spec.items()
+            if value not in (None, "", [], {}) and not (items and name == "items")
         },
         "dashboard": record.noted.dashboard,
         "run_time": looks.duration(looks.seconds(job.run_time)),

@@ -133,7 +133,7 @@ def test_schedulers_are_added_and_removed(
     program = {"executable": "/bin/sleep", "arguments": "300", "transfer_executable": False, "request_memory": "32MB"}
     job = manager.create_job("a", "bob", job_type="CONDOR", scheduler=get_scheduler("mine-too"), attributes=program)
     job.execute()
-    assert "1 jobs at 'mine-too' are not over" in run("schedulers", "remove", "mine-too", status=1)[1]
+    assert "Not all jobs at 'mine-too' are over (1: " in run("schedulers", "remove", "mine-too", status=1)[1]
     job.stop()
     assert "mine-too is removed" in run("schedulers", "remove", "mine_too")[1]
     assert "no scheduler 'mine-too'" in run("schedulers", "remove", "mine-too", status=1)[1]

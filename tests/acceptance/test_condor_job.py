@@ -100,34 +100,36 @@ def test_processes_that_write_the_same_name_lose_nothing(shell_job: ShellJob) ->
 def test_each_item_is_a_process(
     shell_job: ShellJob, manager: JobManager, prefect_view: PrefectView, tmp_path: Path
 ) -> None:
-    # given a file for each of some years, and values with what is special in submit files
-    places = ["the river", "Grüße, 100 % #1; a=b|c & $HOME\\x", ""]
-    for year in (2020, 2021, 2022):
+    # given a file for each of some years, and values with what is special in submit files, also at the ends of lines
+    places = ["#the river", "Grüße, 100 % #1; a=b|c & $HOME\\x", ") ends\\", ""]
+    years = range(2020, 2024)
+    for year in years:
         (tmp_path / f"rain.{year}.txt").write_text(f"rain of {year}\n")
     job = shell_job(
         "",
-        items=[{"year": year, "place": place} for year, place in zip((2020, 2021, 2022), places, strict=True)],
+        items=[{"place": place, "year": year, "same": place} for year, place in zip(years, places, strict=True)],
         attributes={
             "arguments": ["-c", 'cat "rain.$0.txt"; echo "$PLACE" > place.txt; test $0 != 2021', "$(year)"],
             "environment": {"PLACE": "$(place)"},
+            "transfer_output_remaps": {"place.txt": "place.$(year).txt"},
             "transfer_input_files": [f"{tmp_path}/rain.$(year).txt"],
             "output": "logs/$(year).txt",
         },
     )
-    assert job.num_jobs == 3
+    assert job.num_jobs == 4
     # when
     job.execute()
     assert job.wait(LIMIT) == "Various-Complete"
     # then each has its own values
     directory = Path(job.initial_dir)
-    assert [(directory / f"place.txt.{proc}").read_text() for proc in range(3)] == [f"{place}\n" for place in places]
-    assert [job.get_logs()[f"Process {proc}"]["output"] for proc in range(3)] == [
-        f"rain of {year}\n" for year in (2020, 2021, 2022)
-    ]
-    assert job.exit_codes == {0: 0, 1: 1, 2: 0}
-    eventually(lambda: "Process 1 (year=2021, place=Grüße" in "\n".join(prefect_view.logs(job)), "its item is shown")
+    assert [(directory / f"place.{year}.txt").read_text() for year in years] == [f"{place}\n" for place in places]
+    assert [job.get_logs()[f"Process {proc}"]["output"] for proc in range(4)] == [f"rain of {year}\n" for year in years]
+    assert job.exit_codes == {0: 0, 1: 1, 2: 0, 3: 0}
+    eventually(lambda: "Process 1 (place=Grüße" in "\n".join(prefect_view.logs(job)), "its item is shown")
     found = manager.get_job(job.id or 0)
-    assert isinstance(found, CondorJob) and found.items[1] == {"year": "2021", "place": places[1]}
+    assert isinstance(found, CondorJob) and found.items[1] == {"place": places[1], "year": "2021", "same": places[1]}
+    with pytest.raises(JobStateError, match="was submitted with its items"):
+        found.items = [{"year": 1}]
     with pytest.raises(SubmissionError, match="queue=5 is not possible"):
         shell_job("true", items=[{"x": 1}]).execute(queue=5)
     with pytest.raises(ValueError, match=r"2 items.*num_jobs is 3"):

@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import htcondor2
 import pytest
 
 from prefect_jobs.schedulers.condor.submit import item_data
@@ -37,6 +38,10 @@ def test_values_are_written_as_texts() -> None:
         ([{"year": "a\nb"}], "line break"),
         ([{"year": " a"}], "blanks at its ends"),
         ([{"year": 1, "YEAR": 2}], "differ in case alone"),
+        *(
+            ([{name: 1}], "is a submit command")
+            for name in ("output", "InitialDir", "stdout", "request_gpus", "iwd", "args")
+        ),
     ],
 )
 def test_what_is_no_item(given: Any, words: str) -> None:
@@ -68,6 +73,8 @@ def test_each_word_stays_one(tmp_path: Path) -> None:
     )
     assert line_of(found.text, "arguments") == "\"'--at=$(place)' '$(YEAR)' 'it''s' $(Process) 'plain words'\""
     assert line_of(found.text, "environment") == "\"PLACE='$(place)' OTHER=x\""
+    other = described(tmp_path, items, arguments=["$F(place)", "$(place:x)"])
+    assert line_of(other.text, "arguments") == "\"'$F(place)' '$(place:x)'\""
     # a text is the user's own
     assert line_of(described(tmp_path, items, arguments='"a $(year)"').text, "arguments") == '"a $(year)"'
 
@@ -89,6 +96,44 @@ def test_input_files_are_there_for_each_item(tmp_path: Path) -> None:
         described(tmp_path, [*items, {"year": "2022"}], transfer_input_files="rain.$(year).csv")
     with pytest.raises(DescriptionError, match="all processes of a job run one program"):
         described(tmp_path, items, executable="model.$(year)", transfer_executable=True)
+
+
+@pytest.mark.parametrize("command", ["transfer_input_files", "input"])
+def test_values_may_be_paths(tmp_path: Path, command: str) -> None:
+    files = [tmp_path / "data" / "a.csv", tmp_path / "data" / "deep" / "b.csv", tmp_path / "c.csv"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    absolute = described(tmp_path, [{"file": str(file)} for file in files], **{command: "$(file)"})
+    assert line_of(absolute.text, command) == "$(file)"
+    below = [{"file": str(file.relative_to(tmp_path))} for file in files]
+    assert line_of(described(tmp_path, below, **{command: "$(file)"}).text, command) == f"{tmp_path}/$(file)"
+    inner = [{"file": "a.csv"}, {"file": "deep/b.csv"}]
+    found = described(tmp_path, inner, **{command: "data/$(file)"})
+    assert line_of(found.text, command) == f"{tmp_path}/data/$(file)"
+    with pytest.raises(DescriptionError, match="Use absolute paths"):
+        described(tmp_path, [{"file": "data/../c.csv"}, {"file": "c.csv"}], **{command: "$(file)"})
+    (tmp_path / "a b.csv").write_text("")
+    with pytest.raises(DescriptionError, match="a space or a comma"):
+        described(tmp_path, [{"file": "a b.csv"}], **{command: "$(file)"})
+
+
+def test_outputs_are_named_by_items(tmp_path: Path) -> None:
+    remaps = {"out.csv": "maps/$(year).csv"}
+    found = described(tmp_path, [{"year": "2020"}], transfer_output_remaps=remaps)
+    assert "maps" in found.folders and "maps/$(year).csv" in line_of(found.text, "transfer_output_remaps")
+    for bad, words in (("a;b", "No name can"), ("../x", "is '../x' for items"), ("", "is no name of a file")):
+        with pytest.raises(DescriptionError, match=words):
+            described(tmp_path, [{"year": bad}], transfer_output_remaps={"out.csv": "$(year)"})
+
+
+def test_lines_are_what_they_are_for_htcondor() -> None:
+    items = [{"x": value} for value in ("#a", ")b", "c\\", "", "d")]
+    lines = item_data.lines_of(items)
+    names = ",".join(lines[0])
+    submit = htcondor2.Submit("executable = /bin/true\n")
+    submit.setQArgs(f"1 {names} from (\n" + "\n".join("\x1f".join(line.values()) for line in lines) + "\n)")
+    assert [item["x"] for item in submit.itemdata()] == ["#a", ")b", "c\\", "", "d"]
 
 
 def test_logs_are_named_by_items(tmp_path: Path) -> None:

@@ -109,7 +109,10 @@ class Collector:
         self._ads: dict[str, Any] = {"Startd": slots, "Negotiator": [{"Name": "n"}], **ads}
 
     def query(self, kind: str, constraint: str = "true", projection: Sequence[str] = ()) -> list[Any]:
-        return list(self._ads.get(kind, ()))
+        found = self._ads.get(kind, ())
+        if not projection or kind != "Startd":
+            return list(found)
+        return [ClassAd({name: ad.lookup(name) for name in projection if name in ad}) for ad in found]
 
 
 TYPES = SimpleNamespace(**{name: name for name in ("Startd", "Negotiator", "Accounting", "Submitter", "Schedd")})
@@ -162,6 +165,14 @@ def test_a_pool_that_is_too_large_is_read_in_part(monkeypatch: pytest.MonkeyPatc
     assert analyze(job(), replace(found, policies=True))["could"] == 0
 
 
+def test_what_the_requirements_refer_to_is_read_of_a_large_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "MOST", 2)
+    slots = [slot(HasSingularity="true") for _ in range(3)]
+    schedd = Schedd(job("TARGET.HasSingularity"))
+    (found,) = analyze_all(schedd, "ap", Collector(*slots), TYPES, ["some"], seconds=20)
+    assert found is not None and found["could"] == found["free"] == 2
+
+
 def test_users_and_limits() -> None:
     ads: dict[str, Any] = {
         "Accounting": [
@@ -181,12 +192,14 @@ def test_users_and_limits() -> None:
 class Schedd:
     """Has one idle proc for each constraint that does not say "none"."""
 
+    def __init__(self, proc: ClassAd | None = None) -> None:
+        self._proc = proc or job()
+        self._proc["ClusterId"], self._proc["ProcId"], self._proc["AutoClusterId"] = 1, 0, 3
+
     def query(self, constraint: str, projection: Sequence[str] = (), limit: int = -1) -> list[ClassAd]:
         if "none" in constraint:
             return []
-        proc = job()
-        proc["ClusterId"], proc["ProcId"], proc["AutoClusterId"] = 1, 0, 3
-        return [proc]
+        return [self._proc]
 
 
 def test_what_there_is_no_time_for_is_left_out() -> None:

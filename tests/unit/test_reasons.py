@@ -94,6 +94,20 @@ def test_no_answer_is_no_failure_of_the_poll() -> None:
     assert list(Reasons(Away()).found([job_of(record_of())])) == []
 
 
+def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Scheduler):
+        def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:
+            super().why_waiting(jobs)
+            return {}
+
+    monkeypatch.setattr(reasons, "PAUSE", 0.0)
+    monkeypatch.setattr(reasons, "FIRST", 0.0)
+    there = Silent()
+    search = Reasons(there)
+    assert [list(search.found([job_of(record_of())])) for _ in range(2)] == [[], []]
+    assert there.asked == [[1], [1]]  # not after ten minutes
+
+
 def test_other_numbers_are_no_line_in_the_log() -> None:
     known = record_of(native={WAITS: {"attempt": 1, "text": "3 of 12 slots can run it, all are busy."}})
     change = waits("4 of 1,200 slots can run it, all are busy.")(known)

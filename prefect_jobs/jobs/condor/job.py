@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs.condor import local_files, memory, submit_commands
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
@@ -91,17 +92,21 @@ class CondorJob(AccessPointJob, SubmitCommands):
 
     @property
     def items(self) -> list[dict[str, str]]:
-        """Of each proc, the values of macros in the submit commands; empty: there are none. May be set before the job
-        is submitted, or submitted again.
+        """Of each proc, the values of macros in the submit commands; empty: there are none. May be set until the job is
+        submitted: names of logs and messages come from them.
 
         Raises:
             ValueError: when set: not a list of dicts with the same names, or a value that HTCondor cannot read.
+            JobStateError: when set: the job was submitted.
         """
         return super().items
 
     @items.setter
     def items(self, given: Iterable[Mapping[str, Any]]) -> None:
+        if self.handle.record.state.attempt:
+            raise JobStateError(f"{self.handle.title} was submitted with its items. Create another job for others.")
         self.spec[ITEMS] = item_data.check(given)
+        self.spec["num_jobs"] = 1
 
     @property
     def statuses(self) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """The logs of a cluster's procs: where they are, and their texts."""
 
 import logging
-import re
 from pathlib import Path
 
 from prefect_jobs.jobs.condor.state import CondorState
@@ -10,6 +9,7 @@ from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor.submit import item_data, outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
+from prefect_jobs.schedulers.condor.submit.input_files import expand
 from prefect_jobs.schedulers.condor.submit.streams import flat_name
 
 #: Number of procs whose standard output and error are shown on the Logs tab.
@@ -49,13 +49,14 @@ def is_tail(line: str) -> bool:
 
 def paths(record: JobRecord, directory: Path, proc: int) -> dict[str, Path]:
     """The log files, by their names at the submission, in their present places."""
-    macros = {"cluster": record.remote_id, "clusterid": record.remote_id, "process": proc, "procid": proc}
-    macros.update(item_data.macros_of(record.spec.get(ITEMS) or (), proc))
+    cluster, number = str(record.remote_id), str(proc)
+    macros = {
+        **item_data.macros_of(record.spec.get(ITEMS) or (), proc),
+        **{"cluster": cluster, "clusterid": cluster, "process": number, "procid": number},
+    }
     found: dict[str, Path] = {}
     for name, template in CondorState(record).logs.items():
-        text = str(template)
-        for macro, value in macros.items():
-            text = re.sub(rf"\$\({macro}\)", str(value).replace("\\", r"\\"), text, flags=re.IGNORECASE)
+        text = expand(str(template), macros)
         # The final place; the name if several procs wrote one file; being fetched; streamed.
         arriving = incoming(directory) / str(proc)
         places = (directory / text, directory / f"{text}.{proc}", arriving / text, arriving / flat_name(text))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_jobs.schedulers.condor import addresses, matching
+from prefect_jobs.schedulers.condor.submit import item_data
 
 #: Kinds of errors; the client turns them into exceptions.
 UNREACHABLE, REFUSED, FAILED = "unreachable", "refused", "failed"
@@ -136,7 +137,7 @@ class Session:
         try:
             description = self._condor.Submit(text)
             if items:
-                result = schedd.submit(description, count=1, spool=spool, itemdata=iter(items))
+                result = schedd.submit(description, count=1, spool=spool, itemdata=iter(item_data.lines_of(items)))
             else:
                 result = schedd.submit(description, count=count, spool=spool)
         except Exception as error:
@@ -152,6 +153,8 @@ class Session:
         with self._removing(cluster):
             if _abandoned():
                 raise HelperError(FAILED, _ENDED)
+            if items and int(result.num_procs()) != len(items):
+                raise HelperError(FAILED, f"HTCondor has made {int(result.num_procs())} procs of {len(items)} items")
             if spool:
                 schedd.spool(result)
         return {"cluster": cluster, "procs": int(result.num_procs()), "schedd": self._ad.get("Name")}

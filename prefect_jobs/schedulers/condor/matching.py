@@ -3,6 +3,7 @@
 :func:`analyze_all` runs in the helper, which has the ads; :func:`explain` reads what it has found.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,22 +24,9 @@ _ABOUT_REQUESTS = ("RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs")
 
 #: Ads of partitions come and go with the jobs in them; machines that sleep are offline.
 _SLOTS = 'SlotType =!= "Dynamic" && Offline =!= true'
-#: What is read of the slots of a pool that has too many.
-_READ = (
-    *(
-        "Name",
-        "State",
-        "PartitionableSlot",
-        "Arch",
-        "OpSys",
-        "OpSysAndVer",
-        "OpSysMajorVer",
-        "Machine",
-        "CondorVersion",
-    ),
-    *("HasFileTransfer", "FileSystemDomain", "UidDomain", "Microarch"),
-    *(name for _, own, whole, *_ in _RESOURCES.values() for name in (own, whole)),
-)
+#: What is always read of the slots of a pool that has too many.
+_READ = ("Name", "State", "PartitionableSlot", *(each for pair in _RESOURCES.values() for each in pair[1:3]))
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Number of idle procs of a job that are compared with each other.
 _LOOKED = 200
 
@@ -64,19 +52,21 @@ class Pool:
     most: int | None
 
     @classmethod
-    def read(cls, collector: Any, types: Any, name: str) -> "Pool":
+    def read(cls, collector: Any, types: Any, name: str, jobs: Iterable[Any] = ()) -> "Pool":
         """Asks the collector.
 
         Args:
             collector: of the pool.
             types: the types of ads.
             name: the access point's.
+            jobs: ads of procs: of the slots of a very large pool, only what these refer to is read.
         """
         users = collector.query(types.Accounting, "IsAccountingGroup =!= true", ["Name", "Priority"])
         submitters = collector.query(types.Submitter, "IdleJobs > 0", ["Name"])
         many = len(collector.query(types.Startd, _SLOTS, ["Name"])) > MOST
         # The policy of a slot may read any of its attributes, so all of them are needed, as far as that is possible.
-        slots = collector.query(types.Startd, _SLOTS, list(_READ) if many else [])[:MOST]
+        named = {name for job in jobs for name in _NAMES.findall(str(job.get("Requirements", "")))}
+        slots = collector.query(types.Startd, _SLOTS, sorted({*_READ, *named}) if many else [])[:MOST]
         own = collector.query(types.Schedd, f'Name == "{name}"', ["MaxJobsRunning", "TotalRunningJobs"])
         most, running = (own[0].get(key) if own else None for key in ("MaxJobsRunning", "TotalRunningJobs"))
         full = type(most) is int and type(running) is int and running >= most > 0
@@ -136,24 +126,29 @@ def analyze_all(
         if none is idle; ``None`` if there was no time for it.
     """
     until = time.monotonic() + seconds
-    pool: Pool | None = None
-    found: list[Found | None] = []
-    known: dict[Any, Found] = {}
-    for constraint in constraints:
+    found: list[Found | None] = [None] * len(constraints)
+    idle: dict[int, Any] = {}
+    which = ["ClusterId", "ProcId", "AutoClusterId"]
+    for number, constraint in enumerate(constraints):
         if time.monotonic() > until:
-            found.append(None)
-            continue
-        which = ["ClusterId", "ProcId", "AutoClusterId"]
+            break
         first = first_of_most(schedd.query(f"({constraint}) && JobStatus == 1", which, limit=_LOOKED))
         jobs = schedd.query(first, limit=1) if first else []
-        if not jobs:
-            found.append({})
-            continue
-        pool = pool or Pool.read(collector, types, name)
-        key = jobs[0].get("AutoClusterId", first)
+        if jobs:
+            idle[number] = jobs[0]
+        else:
+            found[number] = {}
+    if not idle:
+        return found
+    pool = Pool.read(collector, types, name, idle.values())
+    known: dict[Any, Found] = {}
+    for number, job in idle.items():
+        key = job.get("AutoClusterId", number)
+        if key not in known and time.monotonic() > until and known:
+            continue  # one is told in any case
         if key not in known:
-            known[key] = analyze(jobs[0], pool)
-        found.append({**known[key], **pool.about(jobs[0])})
+            known[key] = analyze(job, pool)
+        found[number] = {**known[key], **pool.about(job)}
     return found
 
 

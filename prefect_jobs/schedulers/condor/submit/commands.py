@@ -133,6 +133,13 @@ def canonical(name: str) -> str:
     return name if is_attribute(name) else SAME.get(name.lower(), name.lower())
 
 
+def is_known(name: str) -> bool:
+    """Whether a name is that of a command, or of an attribute that submit files may set without ``+``."""
+    lower = name.lower()
+    known = canonical(name) in KNOWN or canonical(name) in REFUSED or lower in _ATTRIBUTES
+    return known or lower.startswith(PREFIXES) or lower.endswith(_SUFFIXES)
+
+
 def refusal(name: str) -> str | None:
     """Why a command or attribute is not possible; ``None`` if it is."""
     lower = name.lower()

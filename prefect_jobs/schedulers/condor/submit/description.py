@@ -205,7 +205,7 @@ def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, st
         chosen[command] = path
         folders.add(str(PurePosixPath(path).parent))
     for target in _remap_targets(chosen.get("transfer_output_remaps"), macros):
-        path = _inside(request.directory, target, "transfer_output_remaps", macros)
+        path = _inside(request.directory, target, "transfer_output_remaps", macros, request.items)
         if not URL.match(path):
             folders.add(str(PurePosixPath(path).parent))
     return folders
@@ -215,12 +215,28 @@ def _finished(
     request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str], logs: Mapping[str, str]
 ) -> Description:
     written = {name: _written(name, value) for name, value in chosen.items()}
-    for name in ("arguments", "environment"):
+    for name in ("arguments", "arguments2", "environment", "environment2"):
         if request.items and not isinstance(chosen.get(name, ""), str):
             _check_quotes(name, written[name], request.items)
             written[name] = write_value(name, chosen[name], request.items[0])
+    if request.items:
+        _check_remaps(written.get("transfer_output_remaps", ""), request.items)
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
     return Description(text, request.count, transfers, tuple(sorted(folders)), logs, request.items)
+
+
+def _check_remaps(text: str, items: Sequence[Item]) -> None:
+    """
+    Raises:
+        DescriptionError: a value has a character that separates names there.
+    """
+    for number, item in enumerate(items):
+        for name, value in item.items():
+            if uses(text, (name,)) and re.search(r"[;=\"\\]", value):
+                raise DescriptionError(
+                    f'transfer_output_remaps uses $({name}), and its value in items[{number}] has one of ; = " and \\: '
+                    f"{value!r}. No name can have these in it."
+                )
 
 
 def _check_quotes(name: str, text: str, items: Sequence[Item]) -> None:
@@ -354,5 +370,5 @@ def _check_items(given: str, relative: str, command: str, items: Sequence[Item])
                 f"{command} = {given!r}: use only $(Cluster), $(Process) and the names of items, and only in the "
                 "name of the file."
             )
-        if "/" in own or own in (".", ".."):
+        if "/" in own or own in ("", ".", ".."):
             raise DescriptionError(f"{command} = {given!r} is {own!r} for items[{number}], which is no name of a file.")

@@ -179,14 +179,24 @@ class InputFiles:
         if not self._own.search(text):
             path = self._look_up(text, what)
             return literal(path), [path]
-        paths = [self._look_up(self._of_proc(text, number), what) for number in range(self._count)]
+        expanded = [self._of_proc(text, number) for number in range(self._count)]
+        paths = [self._look_up(each, what) for each in expanded]
+        for each in expanded:
+            if self._items and SEPARATORS.search(each):
+                raise DescriptionError(
+                    f"The path {each!r} ({what}) has a space or a comma in it, at which HTCondor splits its lists."
+                )
+        if all(PurePosixPath(each).is_absolute() for each in expanded):
+            return text, paths
         parts = PurePosixPath(text).parts
         first = next(index for index, part in enumerate(parts) if self._own.search(part))
-        below = parts[first:]
-        folders = {path.parents[len(below) - 1] for path in paths}
-        if len(folders) > 1 or ".." in below:
-            raise DescriptionError(f"The files {given!r} ({what}) of the processes are not all below one folder.")
-        return "/".join((literal(folders.pop()), *below)), paths
+        below = [PurePosixPath(each).parts[first:] for each in expanded]  # a value may have folders
+        folders = {path.parents[len(each) - 1] for path, each in zip(paths, below, strict=True)}
+        if len(folders) > 1 or any(".." in each for each in below):
+            raise DescriptionError(
+                f"The files {given!r} ({what}) of the processes are not all below one folder. Use absolute paths."
+            )
+        return "/".join((literal(folders.pop()), *parts[first:])), paths
 
     def _of_proc(self, text: str, number: int) -> str:
         """A path with the macros of a proc."""

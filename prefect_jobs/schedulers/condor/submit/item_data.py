@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from prefect_jobs.schedulers.condor.submit import commands
+
 #: An item: name of a macro → its value.
 Item = Mapping[str, str]
 
@@ -49,6 +51,9 @@ def _name(number: int, name: Any) -> str:
         raise ValueError(f"items[{number}]: {name!r} is not the name of a macro: letters, digits and '_'.")
     if name.lower() in _RESERVED:
         raise ValueError(f"items[{number}]: HTCondor sets $({name}) itself. Use another name.")
+    if commands.is_known(name):
+        # It would replace the command, without the checks that the command has.
+        raise ValueError(f"items[{number}]: {name!r} is a submit command. Use another name, and '{name} = $(…)'.")
     return name
 
 
@@ -65,6 +70,12 @@ def _value(number: int, name: str, value: Any) -> str:
     return text
 
 
+def lines_of(items: Sequence[Item]) -> list[dict[str, str]]:
+    """Items as HTCondor's bindings write them into lines of a submit file. A line that begins with ``#`` or ``)``, that
+    ends with a backslash, or is blank means something else there, so each gets a first and a last value."""
+    return [{"PrefectJobsFirst": "-", **item, "PrefectJobsLast": "-"} for item in items]
+
+
 def macros_of(items: Sequence[Item], proc: int) -> dict[str, str]:
     """The values of the macros of a proc, by their names in lower case."""
     return {name.lower(): value for name, value in items[proc].items()} if proc < len(items) else {}
@@ -77,6 +88,6 @@ def label_of(items: Sequence[Item], proc: int, most: int = 60) -> str:
 
 
 def uses(text: str, names: Iterable[str]) -> bool:
-    """Whether one of these macros is in a text."""
-    lower = text.lower()
-    return any(f"$({name.lower()})" in lower for name in names)
+    """Whether one of these macros is in a text, also as ``$(name:default)`` or ``$F(name)``."""
+    own = "|".join(re.escape(name) for name in names)
+    return bool(own) and re.search(rf"\$[A-Za-z_]*\((?:{own})[:,)]", text, re.IGNORECASE) is not None
