@@ -4,12 +4,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import htcondor2
 import pytest
 
 from prefect_jobs.schedulers.condor.submit import item_data
 from prefect_jobs.schedulers.condor.submit.description import Description, Request, describe
 from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
+from tests.classads import Submit
 
 SH = {"executable": "/bin/sh", "transfer_executable": False}
 
@@ -131,7 +131,7 @@ def test_lines_are_what_they_are_for_htcondor() -> None:
     items = [{"x": value} for value in ("#a", ")b", "c\\", "", "d")]
     lines = item_data.lines_of(items)
     names = ",".join(lines[0])
-    submit = htcondor2.Submit("executable = /bin/true\n")
+    submit = Submit("executable = /bin/true\n")
     submit.setQArgs(f"1 {names} from (\n" + "\n".join("\x1f".join(line.values()) for line in lines) + "\n)")
     assert [item["x"] for item in submit.itemdata()] == ["#a", ")b", "c\\", "", "d"]
 

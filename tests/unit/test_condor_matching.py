@@ -5,12 +5,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import htcondor2  # lets ads find a name without MY and TARGET in the other one, as daemons do
 import pytest
-from classad2 import ClassAd
 
 from prefect_jobs.schedulers.condor import matching
 from prefect_jobs.schedulers.condor.matching import Pool, analyze, analyze_all, clauses_of, explain, first_of_most
+from tests.classads import ClassAd
 
 
 @pytest.mark.parametrize(
@@ -78,8 +77,6 @@ def test_the_first_of_those_that_most_are_like() -> None:
 
 
 # -- the matching itself ---------------------------------------------------------------------------------------------
-
-assert htcondor2
 RESOURCES = "Cpus >= RequestCpus && TARGET.Memory >= RequestMemory && TARGET.Disk >= RequestDisk"
 
 

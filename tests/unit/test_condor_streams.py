@@ -2,13 +2,9 @@
 
 from typing import Any
 
-import htcondor2  # lets ads be as daemons have them
-from classad2 import ClassAd, ExprTree
-
 from prefect_jobs.schedulers.condor import helper
 from prefect_jobs.schedulers.condor.submit import streams
-
-assert htcondor2
+from tests.classads import ClassAd, ExprTree
 
 
 class Schedd:
