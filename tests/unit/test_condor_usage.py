@@ -119,6 +119,14 @@ def test_nothing_is_said_of_what_is_not_known_yet() -> None:
     assert of(running)[0]["efficiency"] is None
 
 
+def test_a_job_of_seconds_was_not_measured() -> None:
+    short = {"RequestCpus": 1, "JobStartDate": 1, "RemoteWallClockTime": 2.0, "CpusUsage": 0.0, "RemoteUserCpu": 0.0}
+    found = of(read_usage(short, state_since=None))[0]
+    assert (found["cpus"], found["efficiency"]) == ({"requested": 1, "used": None}, None)
+    long = of(read_usage({**short, "RemoteWallClockTime": 3600.0}, state_since=None))[0]
+    assert (long["cpus"]["used"], long["efficiency"]) == (0.0, 0.0)
+
+
 def test_a_job_that_is_over_runs_no_longer() -> None:
     start = clock.now()
     lost = read_usage({**ENDED, "RemoteWallClockTime": 0.0}, state_since=int(start.timestamp()))

@@ -64,6 +64,8 @@ def read_usage(ad: Mapping[str, Any], *, state_since: int | None) -> Usage | Non
         "gpus": [_number(ad.get("RequestGPUs")), _number(ad.get("GPUsAverageUsage"), 3) if ran else None],
     }
     found = {name: pair for name, pair in found.items() if pair != [None, None] and pair != [0, None]}
+    if "cpus" in found and not cpu and not last and (_number(ad.get("RemoteWallClockTime")) or 0) < _LONG:
+        found["cpus"] = [found["cpus"][0], None]  # it was not measured yet
     if ran:
         found["wall"] = _number(ad.get("RemoteWallClockTime"))
         found["cpu"] = round(max(cpu, last), 1)
