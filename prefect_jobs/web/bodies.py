@@ -11,6 +11,8 @@ from prefect_jobs.web.problems import Problem
 
 #: Bytes of a body, at most: it names jobs, and carries no files.
 _MOST = 1_000_000
+#: Members of a JSON object that are true or false: a text such as "yes" would silently mean no.
+SWITCHES = ("all", "files", "fresh")
 
 
 class Given(dict[str, str]):
@@ -60,9 +62,11 @@ def _from_json(value: Any, found: Given) -> None:
         raise ValueError("it is a JSON object")
     for name, each in value.items():
         if name == "ids":
-            if not isinstance(each, list):
-                raise ValueError("ids is a list of numbers")
-            found.ids = [_text(str(one)) for one in each]
+            if not isinstance(each, list) or not all(type(one) is int for one in each):
+                raise ValueError("ids is a list of whole numbers")
+            found.ids = [str(one) for one in each]
+        elif name in SWITCHES and not isinstance(each, bool):
+            raise ValueError(f"{name} is true or false")
         elif isinstance(each, bool):
             found[_text(name)] = "1" if each else "0"
         elif isinstance(each, str | int):

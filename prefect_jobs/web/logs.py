@@ -156,10 +156,11 @@ async def as_json(visit: Visit) -> Response:
     """``GET /api/jobs/<id>/logs``: the names; with ``?name=``, a part of one, with ``before`` or ``after``."""
     job = await visit.job(visit.request.path_params["job_id"], "logs")
     given = visit.request.query_params
+    before, after = number(given, "before"), number(given, "after")
     logs = await read(job)
     if "name" not in given:
         return JSONResponse({"logs": list(logs), "final": job.handle.record.final})
-    found = await run_sync(part, logs, given["name"], number(given, "before"), number(given, "after"))
+    found = await run_sync(part, logs, given["name"], before, after)
     return JSONResponse(
         {
             "name": given["name"],

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from prefect_jobs.store.filters import FIELDS, LOOKUPS
 from prefect_jobs.web.actions import DOING
+from prefect_jobs.web.bodies import SWITCHES
 from prefect_jobs.web.queries import FAR, MOST, PAGE
 from prefect_jobs.web.visits import Visit
 
@@ -53,15 +54,13 @@ _PAGING = [
     ),
 ]
 _ACTION = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
-_FIELDS = {"type": "object", "properties": {"files": {"type": "boolean"}, "fresh": {"type": "boolean"}}}
-_MANY = {
+_SWITCHES = {name: {"type": "boolean"} for name in SWITCHES}
+_FIELDS = {
     "type": "object",
-    "properties": {
-        "ids": {"type": "array", "items": _NUMBER},
-        "all": {"type": "boolean"},
-        "files": {"type": "boolean"},
-    },
+    "properties": _SWITCHES,
+    "additionalProperties": {"type": ["string", "integer", "boolean"]},
 }
+_MANY = {**_FIELDS, "properties": {**_SWITCHES, "ids": {"type": "array", "items": _NUMBER}}}
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:

@@ -230,3 +230,19 @@ def test_a_body_that_cannot_be_read_is_an_error(manager: JobManager, body: bytes
     headers = {**token(alice), "content-type": kind}
     answer = alice.post("/api/actions/delete", content=body, headers=headers)
     assert answer.status_code == status and answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "answer"),
+    [
+        ("/api/actions/delete", {"all": "yes"}, (400, "all is true or false")),
+        ("/api/actions/delete", {"ids": ["1"]}, (400, "ids is a list of whole numbers")),
+        ("/api/actions/delete", {"ids": [True]}, (400, "ids is a list of whole numbers")),
+        ("/api/actions/de/lete", {}, (404, "There is no action 'de/lete' for many jobs")),
+    ],
+)
+def test_a_body_is_not_guessed_at(address: str, body: Any, answer: tuple[int, str]) -> None:
+    alice = visitor("alice")
+    got = alice.post(address, json=body, headers=token(alice))
+    assert got.status_code == answer[0] and answer[1] in got.json()["detail"]
+    assert got.headers["content-type"] == "application/problem+json"
