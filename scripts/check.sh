@@ -4,6 +4,8 @@ set -u
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
+# Hundreds of processes start: compiled once, the code need not be compiled by each.
+unset PYTHONDONTWRITEBYTECODE
 
 failed=
 step() {
@@ -38,7 +40,7 @@ fi
 # and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
-parallel="-n $workers --dist loadfile --no-loadscope-reorder"
+spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
 tests() {
@@ -54,11 +56,12 @@ tests() {
     esac
 }
 
+# These wait for nothing: more processes than cores would only start more often.
 # shellcheck disable=SC2086 # several words are meant
-tests 'unit' tests/unit -m 'not alone' $parallel "$@"
+tests 'unit' tests/unit -m 'not alone' -n "${WORKERS:-$cores}" $spread "$@"
 step 'mypy' typed
 # shellcheck disable=SC2086
-tests 'integration and acceptance' tests/integration tests/acceptance -m 'not alone' $parallel --durations=20 "$@"
+tests 'integration and acceptance' tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
 # To collect the others would take seconds.
 # shellcheck disable=SC2046
 tests 'what measures time, alone' $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone --durations=5 "$@"
