@@ -24,6 +24,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
     condorpy_template_name: Annotated[
         Literal["vanilla_transfer_files", "vanilla_nfs", "vanilla_base", "base"], titled("Template")
     ] = "vanilla_transfer_files",
+    submit_file: Annotated[str, titled("Submit file")] = "",
     items: Annotated[list[dict[str, Any]], titled("Items")] = [],  # noqa: B006
     retry_with_memory: Annotated[list[str], titled("More memory")] = [],  # noqa: B006
     user: Annotated[str, titled("User")] = "prefect",
@@ -46,6 +47,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
             there is none, the local HTCondor of the machine that submits the job.
         attributes: More submit commands, for example {"request_memory": "2GB"}.
         condorpy_template_name: The submit commands to start from.
+        submit_file: A submit description file on the machine that submits the job; the other fields win over it.
         items: Dicts with the same names, one for each proc, instead of a number; $(year) in any submit command is the
             value of "year" for that proc.
         retry_with_memory: Sizes such as "4GB": with the next larger one, a proc is released that HTCondor holds since

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     #: Seconds after which a job that HTCondor has matched with no machine counts as late; 0: never.
     late_match: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
+    #: Number of processes of one HTCondor job, at most: a slip should not fill a pool.
+    max_processes: Annotated[int, Field(gt=0)] = 100_000
     #: This machine's name. It identifies the machine whose local HTCondor or Dask cluster runs jobs without a
     #: scheduler block. Set it where host names change: each new container has another one.
     host_name: Annotated[str, Field(min_length=1, max_length=200)] = Field(default_factory=socket.gethostname)

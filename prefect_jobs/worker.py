@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
 from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
@@ -90,10 +91,13 @@ class PrefectJobsWorker(BaseWorker[Configuration, Variables, Result]):
 
     async def teardown(self, *exc_info: Any) -> None:
         """Ends the worker; jobs continue, and the next worker or monitor finds them."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await run_sync(pool.stop)
-        await super().teardown(*exc_info)
+        try:
+            await super().teardown(*exc_info)  # it waits for runs that are being submitted, which need the pool
+        finally:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                with CancelScope(shield=True):
+                    await run_sync(pool.stop)
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list["FlowRun"]:
         """Turns a page of runs into jobs. Prefect's own method starts a coroutine for each run."""

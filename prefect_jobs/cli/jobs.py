@@ -131,13 +131,18 @@ def wait(
     as_json: JsonOption = False,
 ) -> None:
     """Wait until a job is over, and print each change of its status; exit status 0 only if it ended as Complete."""
-    job = _job(id)
+    wait_for(_job(id), timeout, until_held=until_held, as_json=as_json)
+
+
+def wait_for(job: Job, timeout: float | None = None, *, until_held: bool = False, as_json: bool = False) -> None:
+    """Waits for a job, tells each change and prints how it ended; ends the command with an error if that is not
+    Complete."""
     job.wait(timeout, progress=_tell, until_held=until_held)
     print_data(summary(job) if as_json else job.cached_status, as_json=as_json)
     if job.cached_status in (statuses.HELD, statuses.PAUSED):
-        raise fail(f"job {id} is {job.cached_status}: {job.status_message}")
+        raise fail(f"job {job.id} is {job.cached_status}: {job.status_message}")
     if job.handle.record.state.as_status.kind.state_type != "COMPLETED":
-        raise fail(f"job {id} ended as {job.cached_status}: {job.status_message}")
+        raise fail(f"job {job.id} ended as {job.cached_status}: {job.status_message}")
 
 
 def _tell(job: Job) -> None:

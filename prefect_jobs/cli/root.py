@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import condor, database, deploy, jobs, monitor, schedulers, schedules, serve
+from prefect_jobs.cli import condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -24,6 +24,7 @@ schedulers.register(app)
 deploy.register(app)
 monitor.register(app)
 serve.register(app)
+submit.register(app)
 
 
 def _version(wanted: bool) -> None:

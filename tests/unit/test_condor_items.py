@@ -49,10 +49,9 @@ def test_what_is_no_item(given: Any, words: str) -> None:
         item_data.check(given)
 
 
-def test_there_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_data, "MOST", 2)
+def test_there_is_a_limit() -> None:
     with pytest.raises(ValueError, match="more than 2 items"):
-        item_data.check({"x": number} for number in range(10**9))
+        item_data.check(({"x": number} for number in range(10**9)), 2)
 
 
 def described(folder: Path, items: list[dict[str, str]], **attributes: Any) -> Description:

@@ -127,6 +127,11 @@ def test_a_job_of_seconds_was_not_measured() -> None:
     assert (long["cpus"]["used"], long["efficiency"]) == (0.0, 0.0)
 
 
+def test_the_last_run_counts_before_the_schedd_has_added_it() -> None:
+    ended = {**ENDED, "RemoteWallClockTime": 0.0, "JobCurrentStartDate": 1000, "CompletionDate": 1007}
+    assert of(read_usage(ended, state_since=None))[0]["wall_seconds"] == 7
+
+
 def test_a_job_that_is_over_runs_no_longer() -> None:
     start = clock.now()
     lost = read_usage({**ENDED, "RemoteWallClockTime": 0.0}, state_since=int(start.timestamp()))

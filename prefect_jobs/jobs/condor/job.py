@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs.condor import local_files, memory, submit_commands
+from prefect_jobs.jobs.condor import local_files, memory, submit_commands, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.submit_commands import ITEMS, SubmitCommands
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.schedulers.condor import observation, usage
 from prefect_jobs.schedulers.condor.submit import item_data
+from prefect_jobs.settings import get_settings
 
 
 class CondorJob(AccessPointJob, SubmitCommands):
@@ -23,6 +24,9 @@ class CondorJob(AccessPointJob, SubmitCommands):
         remote_input_files: local files that the job needs; ``executable`` and ``transfer_input_files`` may name
             them by path, by base name or as ``../name``.
         num_jobs: number of procs.
+        submit_file: a submit description file. It runs as condor_submit would run it in the folder of the file: its
+        commands are the ``attributes``, which win over it, and its ``queue`` statements give the procs and their items,
+        unless ``num_jobs`` or ``items`` is given. Outputs come back below ``initial_dir``, at the same relative paths.
         items: dicts with the same names, one for each proc: ``$(year)`` in any submit command is the value of ``year``
         in the item of the proc. In the paths of ``output``, ``error`` and ``log`` only in the name of the file.
         retry_with_memory: sizes, such as ``("4GB", "8GB")``: a proc that HTCondor holds since it used more memory than
@@ -32,7 +36,12 @@ class CondorJob(AccessPointJob, SubmitCommands):
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_job:condor_job"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
-    spec_defaults: ClassVar[Mapping[str, Any]] = {**submit_commands.DEFAULTS, ITEMS: (), memory.OPTION: ()}
+    spec_defaults: ClassVar[Mapping[str, Any]] = {
+        **submit_commands.DEFAULTS,
+        submit_file.OPTION: "",
+        ITEMS: (),
+        memory.OPTION: (),
+    }
     engine_type: ClassVar[type[Engine]] = CondorEngine
 
     engine: CondorEngine
@@ -42,18 +51,29 @@ class CondorJob(AccessPointJob, SubmitCommands):
         """The spec for the keyword arguments of ``create_job``.
 
         Raises:
-            ValueError: an unknown template, a bad submit command, a bad number of procs, a bad size of memory.
+            ValueError: an unknown template, a bad submit command, a bad number of procs, a bad size of memory, a submit
+                file that cannot be read or names files that are not there.
         """
-        items = item_data.check(given.get(ITEMS))
+        most = get_settings().max_processes
+        if given.get(submit_file.OPTION):
+            given = submit_file.merged(given, most)
+        items = item_data.check(given.get(ITEMS), most)
         if items and given.get("num_jobs", 1) not in (1, len(items)):
             raise ValueError(
                 f"There are {len(items)} items, one for each process, and num_jobs is {given['num_jobs']!r}."
             )
-        return {
+        spec = {
             **submit_commands.check({**given, "num_jobs": 1} if items else given),
+            submit_file.OPTION: given.get(submit_file.OPTION) or "",
             ITEMS: items,
             memory.OPTION: memory.check(given.get(memory.OPTION)),
         }
+        if spec["num_jobs"] > most:
+            raise ValueError(item_data.too_many(spec["num_jobs"], most))
+        if folder := submit_file.folder_of(spec):
+            spec[local_files.FOLDER] = folder
+            submit_file.check_files(spec)
+        return spec
 
     @classmethod
     def options_of_run(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +87,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
     def parameters_of_run(cls, spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """As :meth:`JobType.parameters_of_run`; local files get absolute paths."""
         found = local_files.found_again(spec, cls.spec_defaults)
+        found.pop(submit_file.OPTION, None)  # what it says is in the others
         commands: dict[str, Any] = found["attributes"]
         own: dict[str, Any] = {name: commands.pop(name) for name in ("executable", "arguments") if name in commands}
         # The stored commands include those of the template.
@@ -105,7 +126,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
     def items(self, given: Iterable[Mapping[str, Any]]) -> None:
         if self.handle.record.state.attempt:
             raise JobStateError(f"{self.handle.title} was submitted with its items. Create another job for others.")
-        self.spec[ITEMS] = item_data.check(given)
+        self.spec[ITEMS] = item_data.check(given, get_settings().max_processes)
         self.spec["num_jobs"] = 1
 
     @property

@@ -44,7 +44,7 @@ def read_usage(ad: Mapping[str, Any], *, state_since: int | None) -> Usage | Non
     """The usage in an ad, for a JSON column; ``None``: the ad tells nothing.
 
     Args:
-        ad: the attributes of :data:`ATTRIBUTES`, and JobStartDate.
+        ad: the attributes of :data:`ATTRIBUTES`, and JobStartDate, JobCurrentStartDate, CompletionDate.
         state_since: the start of the present run, in seconds since 1970; none: it does not run.
     """
     ran = _number(ad.get("JobStartDate")) is not None
@@ -64,10 +64,14 @@ def read_usage(ad: Mapping[str, Any], *, state_since: int | None) -> Usage | Non
         "gpus": [_number(ad.get("RequestGPUs")), _number(ad.get("GPUsAverageUsage"), 3) if ran else None],
     }
     found = {name: pair for name, pair in found.items() if pair != [None, None] and pair != [0, None]}
-    if "cpus" in found and not cpu and not last and (_number(ad.get("RemoteWallClockTime")) or 0) < _LONG:
+    wall = _number(ad.get("RemoteWallClockTime"))
+    start, end = _number(ad.get("JobCurrentStartDate")), _number(ad.get("CompletionDate"))
+    if not wall and start and end:  # the schedd adds the last run a moment after its end
+        wall = max(end - start, 0)
+    if "cpus" in found and not cpu and not last and (wall or 0) < _LONG:
         found["cpus"] = [found["cpus"][0], None]  # it was not measured yet
     if ran:
-        found["wall"] = _number(ad.get("RemoteWallClockTime"))
+        found["wall"] = wall
         found["cpu"] = round(max(cpu, last), 1)
         found["since"] = state_since
     return {name: value for name, value in found.items() if value is not None} or None

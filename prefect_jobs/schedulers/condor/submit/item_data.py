@@ -1,6 +1,7 @@
 """Items: the values of macros for each proc, as ``queue … from`` of condor_submit has them. Pure."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,23 @@ _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _RESERVED = ("cluster", "clusterid", "process", "procid", "step", "row", "itemindex", "node")
 #: Characters that end a line, or a value within one.
 _BREAKS = re.compile("[\n\r\0\x1f]")
-#: Number of procs of one job. The schedd keeps each of them in its memory, and refuses more than 20,000 jobs of one
-#: user by default in some pools (MAX_JOBS_PER_OWNER); a mistake should not fill a pool.
-MOST = 100_000
 
 
-def check(given: Any) -> list[dict[str, str]]:
+def too_many(number: int, most: int) -> str:
+    """What is said of too many procs. The schedd keeps each in its memory, and some pools refuse more than 20,000 jobs
+    of one user (MAX_JOBS_PER_OWNER)."""
+    return (
+        f"This makes {number:,} processes, and a job has at most {most:,}. Set PREFECT_JOBS_MAX_PROCESSES if it is "
+        "meant so."
+    )
+
+
+def check(given: Any, most: int = sys.maxsize) -> list[dict[str, str]]:
     """Items as they are stored; ``None`` and an empty list: there are none.
+
+    Args:
+        given: the items.
+        most: number of procs of one job, at most.
 
     Raises:
         ValueError: not a list of dicts with the same names, a bad name, a value that HTCondor cannot read, too many.
@@ -39,8 +50,8 @@ def check(given: Any) -> list[dict[str, str]]:
                 f"items[{number}] has the names {', '.join(map(repr, found[-1]))}, and items[0] has "
                 f"{', '.join(map(repr, found[0]))}: each item needs the same."
             )
-        if len(found) > MOST:
-            raise ValueError(f"There are more than {MOST:,} items. Submit them as several jobs.")
+        if len(found) > most:
+            raise ValueError(f"There are more than {most:,} items. Set PREFECT_JOBS_MAX_PROCESSES if it is meant so.")
     if found and len({name.lower() for name in found[0]}) < len(found[0]):
         raise ValueError(f"The names {', '.join(map(repr, found[0]))} differ in case alone, which HTCondor ignores.")
     return found

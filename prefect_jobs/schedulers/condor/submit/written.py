@@ -59,6 +59,8 @@ def _arguments(value: Any, macros: Collection[str] = ()) -> str:
         stripped = value.strip()
         if stripped.startswith('"'):
             return stripped  # the user wrote the new syntax
+        if "$" in stripped:
+            return stripped  # HTCondor reads it when it has the values of macros, which may have quotes
         # HTCondor's old syntax: words between white space, \" for a quote, nothing else special.
         words: list[Any] = [word.replace('\\"', '"') for word in re.findall(r"\S+", value, re.ASCII)]
     elif isinstance(value, list | tuple):
@@ -82,7 +84,7 @@ def write_environment(value: Any, macros: Collection[str] = ()) -> str:
         pairs = [_pair(str(item)) for item in value]
     elif isinstance(value, str):
         stripped = value.strip()
-        if stripped.startswith('"') or not stripped:
+        if stripped.startswith('"') or not stripped or "$" in stripped:
             return stripped or '""'
         # The old syntax: NAME=value;NAME=value.
         pairs = [_pair(item.strip()) for item in stripped.split(";") if item.strip()]

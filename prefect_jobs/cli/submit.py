@@ -1,0 +1,69 @@
+"""The command that submits what an HTCondor user has: a submit file."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prefect_jobs.app import App
+from prefect_jobs.cli.jobs import wait_for
+from prefect_jobs.cli.output import JsonOption, command, print_data, say
+from prefect_jobs.jobs.summary import summary
+from prefect_jobs.manager import JobManager
+
+#: The app of jobs that belong to none.
+DEFAULT = "default"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(submit)
+
+
+@command
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submit description file.")],
+    scheduler: Annotated[
+        str | None, typer.Option(help="The name of an HTCondor Scheduler block; none: the HTCondor of this machine.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="The name of the job; none: that of the file.")] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="COMMAND=VALUE", help="A submit command that wins over the file; repeatable."),
+    ] = None,
+    app: Annotated[str, typer.Option(help="The package of the app that has the job.")] = DEFAULT,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job is over, as `prefect-jobs wait`.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a submit file as a job, as condor_submit would in the folder of the file."""
+    owner = type("SubmitFiles", (App,), {"name": app, "package": app})
+    job = JobManager(owner).create_job(
+        name or file.stem,
+        getpass.getuser(),
+        job_type="CONDOR",
+        scheduler=scheduler,
+        submit_file=file,
+        attributes=_commands(set_ or []),
+    )
+    job.execute()
+    count = getattr(job, "num_jobs", 1)
+    say(f"job {job.id}: {count} {'process' if count == 1 else 'processes'} in cluster {job.handle.record.remote_id}")
+    if wait:
+        wait_for(job, as_json=as_json)
+        return
+    print_data(summary(job) if as_json else job.id, as_json=as_json)
+
+
+def _commands(given: list[str]) -> dict[str, str]:
+    """
+    Raises:
+        ValueError: not COMMAND=VALUE.
+    """
+    found = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip():
+            raise ValueError(f"--set takes COMMAND=VALUE, such as request_memory=2GB, not {text!r}.")
+        found[name.strip()] = value.strip()
+    return found

@@ -1,0 +1,127 @@
+"""Submit files: what is read in them, and what is said of those that cannot be read."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_jobs.jobs.condor.job import CondorJob
+from prefect_jobs.schedulers.condor.submit import file
+from prefect_jobs.settings import get_settings
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    """Writes a submit file beside a program."""
+    (tmp_path / "prog.sh").write_text("#!/bin/sh\n")
+
+    def write(text: str) -> Path:
+        path = tmp_path / "job.sub"
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        return path
+
+    return write
+
+
+def spec_of(path: Path, **more: Any) -> dict[str, Any]:
+    return CondorJob.check_spec({**CondorJob.spec_defaults, "submit_file": path, **more})
+
+
+def test_what_is_given_besides_it_wins(written: Any) -> None:
+    path = written("executable = prog.sh\nRequest_Memory = 16\narguments = $(x)\nqueue x in (a b)\n")
+    spec = spec_of(path, attributes={"request_memory": "2GB"}, items=[{"x": 1}])
+    assert spec["attributes"] == {"executable": "prog.sh", "arguments": "$(x)", "request_memory": "2GB"}
+    assert spec["items"] == [{"x": "1"}] and spec["num_jobs"] == 1
+    assert spec["submit_file"] == str(path) and spec["folder"] == str(path.parent)
+    assert spec_of(path, num_jobs=7, attributes={"arguments": "b"})["num_jobs"] == 7
+    # a file for condor_submit -queue
+    assert spec_of(written("executable = prog.sh\n"), num_jobs=3)["num_jobs"] == 3
+
+
+def test_what_differs_by_statement_is_an_item(written: Any) -> None:
+    path = written("executable = prog.sh\nx = a\narguments = $(x) $(Step)\nqueue 2\nx = b\n+Late = 1\nqueue\n")
+    found = file.read(path, 10)
+    assert found.count == 3 and dict(found.attributes) == {
+        "executable": "prog.sh", "x": "$(item_x)", "arguments": "$(x) $(item_step)", "MY.Late": "$(item_Late)",
+    }  # fmt: skip
+    assert found.items == [
+        {"item_step": "0", "item_x": "a", "item_Late": "undefined"},
+        {"item_step": "1", "item_x": "a", "item_Late": "undefined"},
+        {"item_step": "0", "item_x": "b", "item_Late": "1"},
+    ]
+
+
+def test_marks_of_other_systems_are_read(written: Any) -> None:
+    found = file.read(written("\ufeffexecutable\t=\tprog.sh\r\n\targuments = a\r\nqueue 2\r\n"), 10)
+    assert found.count == 2 and dict(found.attributes) == {"executable": "prog.sh", "arguments": "a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("executable = prog.sh\nthis is nothing\nqueue\n", "line 2: HTCondor cannot read 'this is nothing'"),
+        ("executable = prog.sh\nif foo bar\nqueue\nendif\n", "line 2: HTCondor cannot read 'if foo bar'"),
+        ("executable = prog.sh\nif true\n# no end\n", "an 'if' has no 'endif'"),
+        ("executable = prog.sh\ninclude : gone.inc\nqueue\n", "line 2: HTCondor cannot read 'include : gone.inc'"),
+        ("executable = prog.sh\ninclude : job.sub\nqueue\n", "line 2: HTCondor cannot read 'include : job.sub'"),
+        ("executable = prog.sh\nqueue x from gone.txt\n", "line 2: can't open file gone.txt"),
+        ("executable = prog.sh\nqueue x from (\na\n", "line 2: the list that begins here has no end"),
+        ("executable = prog.sh\nqueue x from (\na\n\nb\n)\n", "line 2: the list of items has a blank line"),
+        ("executable = prog.sh\nqueue x from -\n", "line 2: the items come from standard input"),
+        ("executable = prog.sh\nqueue nonsense\n", "line 2: "),
+        ("executable = prog.sh\nn = some\nqueue $(n)\n", "the number of processes is 'some'"),
+        ("executable = prog.sh\nqueue x in [a:b] (c d)\n", r"line 2: Invalid \[::\] statement"),
+        ("executable = prog.sh\nqueue x in [7] (c d)\n", r"\[7\] is no slice of 2 items"),
+        ("executable = prog.sh\nqueue 0\n", "line 2: there is nothing to queue"),
+        ("executable = prog.sh\nqueue f matching *.none\n", "line 2: there is nothing to queue"),
+        ("executable = prog.sh\nqueue 1000000\n", "1,000,000 processes.*at most 100,000.*PREFECT_JOBS_MAX_PROCESSES"),
+        ("executable = prog.sh\nqueue\nexecutable = b.sh\nqueue\n", "executable is another one"),
+        ("executable = prog.sh\nrequst_memory = 3\nqueue\n", "line 2: .*did you mean 'request_memory'"),
+        ("executable = prog.sh\ninitialdir = run$(Process)\nqueue\n", "line 2: .*'initialdir' is not possible"),
+        ("executable = prog.sh\nrequest_memory = 1 pound\nqueue\n", "line 2: .*1 pound"),
+        ("executable = gone.sh\nqueue\n", "job.sub: The file 'gone.sh' .executable. does not exist"),
+        ("executable = prog.sh\ninput = $(x)\nqueue x in (job.sub gone)\n", "'gone' .standard input. does not exist"),
+        ("arguments = 1\nqueue\n", "no executable"),
+        ("executable = prog.sh\noutput = /tmp/out\nqueue\n", "leads out of the job directory"),
+        ("executable = \udcff\nqueue\n", "not UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_read_is_named(written: Any, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"job.sub.*{words}|{words}") as caught:
+        spec_of(written(text))
+    assert "job.sub" in str(caught.value) and "no-such-folder" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("-", "standard input"), (7, "is the path"), ("gone", "does not exist"), (".", "is a directory")],
+)
+def test_what_is_no_file(given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        spec_of(given)
+
+
+def test_the_limit_is_a_setting(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_JOBS_MAX_PROCESSES", "2")
+    get_settings.cache_clear()
+    try:
+        assert spec_of(written("executable = prog.sh\nqueue 2\n"))["num_jobs"] == 2
+        for more in (
+            {"submit_file": written("executable = prog.sh\nqueue 3\n")},
+            {"num_jobs": 3},
+            {"items": [{"x": 1}] * 3},
+        ):
+            with pytest.raises(ValueError, match="PREFECT_JOBS_MAX_PROCESSES"):
+                CondorJob.check_spec({**CondorJob.spec_defaults, **more})
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+
+
+def test_a_file_that_cannot_be_opened(written: Any) -> None:
+    path = written("executable = prog.sh\nqueue\n")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="does not exist"):
+        spec_of(path)
