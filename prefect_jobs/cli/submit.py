@@ -37,6 +37,8 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Submit a submit file as a job, as condor_submit would in the folder of the file."""
+    if file.suffix.lower() == ".dag":
+        raise ValueError(f"{file} is a DAG file, which this command does not take. Make a CONDORWORKFLOW with nodes.")
     owner = type("SubmitFiles", (App,), {"name": app, "package": app})
     job = JobManager(owner).create_job(
         name or file.stem,

@@ -52,6 +52,15 @@ FILES = {
     "a program of the machine": "executable = /bin/true\ntransfer_executable = false\nqueue 2\n",
     "names of items alike": "executable = prog.sh\narguments = $(name) $(Other_Name)\nqueue name, other_name from list.txt\n",
     "strange items": "executable = prog.sh\narguments = \"'$(x)'\"\nqueue x from strange.txt\n",
+    "commands in commands": (
+        "cmd = prog.sh\ntransfer_input_files = list.txt\ninput = lines.txt\n"
+        "arguments = --f $(transfer_input_files) $(cmd) $(input)\nqueue\n"
+    ),
+    "an alias beside the name": "executable = prog.sh\narguments = a\nargs = b\nqueue\n",
+    "a variable that was a macro": "executable = prog.sh\nx = 5\narguments = $(x)\nqueue\nqueue x in (a b)\n",
+    "names alike": "executable = prog.sh\nTag = x\n+Tag = 5\narguments = $(Tag)\nqueue\nTag = y\n+Tag = 6\nqueue\n",
+    "macros in macros": "executable = prog.sh\ninput1 = a\ninput0 = b\narguments = $(input$(Process))\nqueue 2\n",
+    "requirements in a block": "executable = prog.sh\nrequirements @=end\nOpSys == \"LINUX\" &&\nMemory > 1\n@end\nqueue\n",
     "block": "executable = prog.sh\narguments @=end\nin a block\n@end\nqueue\n",
 }  # fmt: skip
 #: What lies beside each file.

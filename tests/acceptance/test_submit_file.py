@@ -156,9 +156,36 @@ def test_its_files_come_back_where_it_says(
     parameters = prefect_view.run(job)["parameters"]
     assert "submit_file" not in parameters and parameters["items"] == job.items
     assert parameters["executable"] == str(program)
+    assert str(file.parent) in parameters["attributes"]["transfer_input_files"]
     program.write_text(program.read_text().replace("test $1 = one", "true"))
     job.resubmit()
     becomes(job, "Complete")
+
+
+def test_each_process_has_its_folder(
+    manager: JobManager, monitor: Monitor, alice: CondorScheduler, tmp_path: Path
+) -> None:
+    # given a file whose processes have a folder each
+    read(alice)
+    for number in range(2):
+        (tmp_path / "runs" / f"run{number}").mkdir(parents=True)
+        (tmp_path / "runs" / f"run{number}" / "in.txt").write_text(f"{number}\n")
+    (tmp_path / "runs" / "sum.sh").write_text("#!/bin/sh\ncat in.txt > result.txt; echo done $1\n")
+    (tmp_path / "runs" / "job.sub").write_text(
+        "executable = sum.sh\ninitialdir = run$(Process)\ntransfer_input_files = in.txt\narguments = $(Process)\n"
+        "output = out/o.txt\nrequest_memory = 16\nqueue 2\n"
+    )
+    runs: Any = manager.create_job(
+        "runs", "alice", job_type="CONDOR", scheduler=alice, submit_file=tmp_path / "runs" / "job.sub"
+    )
+    # when
+    runs.execute()
+    # then
+    becomes(runs, "Complete")
+    inside = {str(path.relative_to(runs.initial_dir)) for path in Path(runs.initial_dir).rglob("*.txt")}
+    assert inside == {"run0/result.txt", "run1/result.txt", "run0/out/o.txt", "run1/out/o.txt"}
+    assert (Path(runs.initial_dir) / "run1" / "result.txt").read_text() == "1\n"
+    assert runs.get_logs()["Process 1"]["output"] == "done 1\n"
 
 
 def test_submit_by_the_command(

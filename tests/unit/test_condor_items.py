@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prefect_jobs.schedulers.condor.submit import item_data
+from prefect_jobs.schedulers.condor.submit import item_data, outputs
 from prefect_jobs.schedulers.condor.submit.description import Description, Request, describe
 from prefect_jobs.schedulers.condor.submit.input_files import DescriptionError
 from tests.classads import Submit
@@ -121,7 +121,7 @@ def test_outputs_are_named_by_items(tmp_path: Path) -> None:
     remaps = {"out.csv": "maps/$(year).csv"}
     found = described(tmp_path, [{"year": "2020"}], transfer_output_remaps=remaps)
     assert "maps" in found.folders and "maps/$(year).csv" in line_of(found.text, "transfer_output_remaps")
-    for bad, words in (("a;b", "No name can"), ("../x", "is '../x' for items"), ("", "is no name of a file")):
+    for bad, words in (("a;b", "No name can"), ("../x", "is '../x' for items"), ("", "which is no path")):
         with pytest.raises(DescriptionError, match=words):
             described(tmp_path, [{"year": bad}], transfer_output_remaps={"out.csv": "$(year)"})
 
@@ -136,13 +136,20 @@ def test_lines_are_what_they_are_for_htcondor() -> None:
 
 
 def test_logs_are_named_by_items(tmp_path: Path) -> None:
-    found = described(tmp_path, [{"year": "2020"}], output="out/$(year).txt")
-    assert found.logs["output"] == "out/$(year).txt" and "out" in found.folders
-    for bad, words in (("$(year)/out.txt", "only in the name"), ("$(yaer).txt", "the names of items")):
+    items = [{"year": "2020"}, {"year": "a/b"}]
+    found = described(tmp_path, items, output="out/$(year).txt", error="$(year)/$(Process)/e.txt")
+    assert found.logs["output"] == "out/$(year).txt" and found.folders == ("logs", "out")
+    outputs.prepare(tmp_path / "job", 2, found.folders, found.places, items)
+    made = {str(path.relative_to(tmp_path / "job" / ".incoming")) for path in (tmp_path / "job").rglob("*")}
+    assert {"0/logs", "0/out", "0/2020/0", "1/out/a", "1/a/b/1"} <= made and "1/2020" not in made
+    for bad, words in (("$(Cluster)/out.txt", "use only"), ("$(yaer).txt", "the names of items")):
         with pytest.raises(DescriptionError, match=words):
             described(tmp_path, [{"year": "2020"}], output=bad)
-    with pytest.raises(DescriptionError, match=r"is 'a/b' for items\[1\]"):
-        described(tmp_path, [{"year": "1"}, {"year": "a/b"}], output="$(year)")
+    for bad in ("..", "", "/abs/x", "../x"):
+        with pytest.raises(DescriptionError, match=r"for items\[1\], which is no path"):
+            described(tmp_path, [{"year": "1"}, {"year": bad}], output="$(year)")
+    with pytest.raises(DescriptionError, match="makes no folders for each process"):
+        described(tmp_path, items, output="$(year)/out.txt", should_transfer_files="NO")
 
 
 def test_people_see_what_a_process_is() -> None:

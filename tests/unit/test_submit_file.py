@@ -31,10 +31,12 @@ def spec_of(path: Path, **more: Any) -> dict[str, Any]:
 def test_what_is_given_besides_it_wins(written: Any) -> None:
     path = written("executable = prog.sh\nRequest_Memory = 16\narguments = $(x)\nqueue x in (a b)\n")
     spec = spec_of(path, attributes={"request_memory": "2GB"}, items=[{"x": 1}])
-    assert spec["attributes"] == {"executable": "prog.sh", "arguments": "$(x)", "request_memory": "2GB"}
+    program = str(path.with_name("prog.sh"))
+    assert spec["attributes"] == {"executable": program, "arguments": "$(x)", "request_memory": "2GB"}
     assert spec["items"] == [{"x": "1"}] and spec["num_jobs"] == 1
     assert spec["submit_file"] == str(path) and spec["folder"] == str(path.parent)
-    assert spec_of(path, num_jobs=7, attributes={"arguments": "b"})["num_jobs"] == 7
+    path = written("executable = prog.sh\nqueue 2\n")
+    assert spec_of(path, num_jobs=7)["num_jobs"] == 7
     # a file for condor_submit -queue
     assert spec_of(written("executable = prog.sh\n"), num_jobs=3)["num_jobs"] == 3
 
@@ -43,13 +45,85 @@ def test_what_differs_by_statement_is_an_item(written: Any) -> None:
     path = written("executable = prog.sh\nx = a\narguments = $(x) $(Step)\nqueue 2\nx = b\n+Late = 1\nqueue\n")
     found = file.read(path, 10)
     assert found.count == 3 and dict(found.attributes) == {
-        "executable": "prog.sh", "x": "$(item_x)", "arguments": "$(x) $(item_step)", "MY.Late": "$(item_Late)",
+        "executable": "prog.sh", "x": "$(item_x)", "arguments": "$(x) $(item_step)", "MY.Late": "$(item_My_Late)",
     }  # fmt: skip
     assert found.items == [
-        {"item_step": "0", "item_x": "a", "item_Late": "undefined"},
-        {"item_step": "1", "item_x": "a", "item_Late": "undefined"},
-        {"item_step": "0", "item_x": "b", "item_Late": "1"},
+        {"item_step": "0", "item_x": "a", "item_My_Late": "undefined"},
+        {"item_step": "1", "item_x": "a", "item_My_Late": "undefined"},
+        {"item_step": "0", "item_x": "b", "item_My_Late": "1"},
     ]
+
+
+def test_paths_are_meant_from_its_initial_directory(written: Any, tmp_path: Path) -> None:
+    for name in ("run0", "run1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "in.txt").write_text(name)
+    path = written(
+        "executable = prog.sh\nname = run\ninitialdir = $(name)$(Process)\n"
+        f"transfer_input_files = in.txt, {tmp_path}/prog.sh, https://example.org/x\noutput = out.txt\nqueue 2\n"
+    )
+    spec = spec_of(path)
+    assert spec["attributes"]["My.PrefectJobsOutputs"] == '"run$(Process)"' and "initialdir" not in spec["attributes"]
+    assert spec["attributes"]["output"] == "run$(Process)/out.txt"
+    sent = spec["attributes"]["transfer_input_files"]
+    assert sent == f"{tmp_path}/run$(Process)/in.txt, {tmp_path}/prog.sh, https://example.org/x"
+    (tmp_path / "run1" / "in.txt").unlink()
+    with pytest.raises(ValueError, match=r"run1/in\.txt' .* does not exist"):
+        spec_of(path)
+
+
+def test_modules_beside_it_are_not_ours(written: Any, tmp_path: Path) -> None:
+    for name in ("json.py", "re.py", "htcondor2.py"):
+        (tmp_path / name).write_text("raise RuntimeError('code of somebody else')\n")
+    (tmp_path / "list.sh").write_text('#!/bin/sh\necho "<$PYTHONPATH>"\n')
+    (tmp_path / "list.sh").chmod(0o755)
+    path = written("executable = prog.sh\nqueue x from ./list.sh |\n")
+    assert [item["x"] for item in file.read(path, 10).items] == [f"<{os.environ.get('PYTHONPATH', '')}>"]
+
+
+def test_commands_in_other_commands_are_what_the_file_says(written: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("")
+    spec = spec_of(
+        written(
+            "cmd = prog.sh\ntransfer_input_files = in.txt\narguments = $(cmd) -i $(Transfer_Input_Files)\n"
+            "args = not this\nqueue\n"
+        )
+    )
+    assert spec["attributes"] == {
+        "cmd": f"{tmp_path}/prog.sh", "transfer_input_files": f"{tmp_path}/in.txt", "arguments": "prog.sh -i in.txt",
+    }  # fmt: skip
+
+
+def test_names_of_items_stay_apart(written: Any) -> None:
+    first = "executable = prog.sh\nx = 5\nTag = x\n+Tag = 1\narguments = $(x) $(Tag)\nqueue\n"
+    found = file.read(written(f"{first}Tag = y\n+Tag = 2\nqueue x in (a b)\n"), 10)
+    assert [item["x"] for item in found.items] == ["5", "a", "b"]
+    assert [item["item_Tag"] for item in found.items] == ["x", "y", "y"]
+    assert [item["item_My_Tag"] for item in found.items] == ["1", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "more", "words"),
+    [
+        ("queue 2 x in (a b)", {"num_jobs": 7}, "line 3: the values of 'x' come from this queue statement"),
+        ("queue arguments from prog.sh", {"items": [{"y": 1}]}, "the values of 'arguments' come from"),
+        ("queue\nqueue", {"num_jobs": 2}, "has several queue statements"),
+        ("n = 2\nqueue $(n)", {"attributes": {"n": "4"}}, "'n' decides what the file says"),
+        ("queue Node in (a b)", {}, "HTCondor sets .*Node"),
+    ],
+)
+def test_what_is_not_possible_besides_it(written: Any, queue: str, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=rf"job.sub.*{words}"):
+        spec_of(written(f"executable = prog.sh\narguments = $(x)\n{queue}\n"), **more)
+
+
+def test_a_schedule_has_what_it_says_now(written: Any, tmp_path: Path) -> None:
+    path = written("executable = prog.sh\narguments = $(x)\ninput = $(x).txt\nqueue x in (a b)\n")
+    found = CondorJob.portable({"submit_file": path})
+    assert "submit_file" not in found and found["items"] == [{"x": "a"}, {"x": "b"}]
+    assert found["attributes"] == {
+        "executable": f"{tmp_path}/prog.sh", "arguments": "$(x)", "input": f"{tmp_path}/$(x).txt",
+    }  # fmt: skip
 
 
 def test_marks_of_other_systems_are_read(written: Any) -> None:
@@ -78,10 +152,16 @@ def test_marks_of_other_systems_are_read(written: Any) -> None:
         ("executable = prog.sh\nqueue 1000000\n", "1,000,000 processes.*at most 100,000.*PREFECT_JOBS_MAX_PROCESSES"),
         ("executable = prog.sh\nqueue\nexecutable = b.sh\nqueue\n", "executable is another one"),
         ("executable = prog.sh\nrequst_memory = 3\nqueue\n", "line 2: .*did you mean 'request_memory'"),
-        ("executable = prog.sh\ninitialdir = run$(Process)\nqueue\n", "line 2: .*'initialdir' is not possible"),
+        ("executable = prog.sh\ninitialdir = ../run\nqueue\n", "line 2: initialdir = '../run' leads out of the folder"),
+        ("executable = prog.sh\ninitialdir = /data\nqueue\n", "line 2: initialdir = '/data' leads out of the folder"),
+        ("executable = prog.sh\niwd = run\nqueue\n", "line 2: .*'iwd' is not possible"),
+        (
+            "executable = prog.sh\nshould_transfer_files = NO\ninitialdir = run\nqueue\n",
+            "line 3: initialdir is possible with file transfer only",
+        ),
         ("executable = prog.sh\nrequest_memory = 1 pound\nqueue\n", "line 2: .*1 pound"),
-        ("executable = gone.sh\nqueue\n", "job.sub: The file 'gone.sh' .executable. does not exist"),
-        ("executable = prog.sh\ninput = $(x)\nqueue x in (job.sub gone)\n", "'gone' .standard input. does not exist"),
+        ("executable = gone.sh\nqueue\n", "job.sub: The file '.*gone.sh' .executable. does not exist"),
+        ("executable = prog.sh\ninput = $(x)\nqueue x in (job.sub gone)\n", "gone' .standard input. does not exist"),
         ("arguments = 1\nqueue\n", "no executable"),
         ("executable = prog.sh\noutput = /tmp/out\nqueue\n", "leads out of the job directory"),
         ("executable = \udcff\nqueue\n", "not UTF-8 text"),

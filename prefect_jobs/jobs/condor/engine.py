@@ -13,7 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
-from prefect_jobs.jobs.condor import local_files, logs, memory, poll
+from prefect_jobs.jobs.condor import local_files, logs, memory, poll, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
@@ -25,7 +25,9 @@ from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import Cluster, CondorError
 from prefect_jobs.schedulers.condor.client import Action, CondorClient
-from prefect_jobs.schedulers.condor.submit import description, outputs, streams
+from prefect_jobs.schedulers.condor.submit import description, item_data, outputs, streams
+from prefect_jobs.schedulers.condor.submit.input_files import URL
+from prefect_jobs.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class CondorEngine(AccessPointEngine):
         count = self.commands.num_jobs if queue is None else count_of(queue)
         if self.commands.items and queue is not None:
             raise ValueError(f"{self.handle.title} has items, one for each process: queue={queue!r} is not possible.")
+        if count > (most := get_settings().max_processes):
+            raise ValueError(item_data.too_many(count, most))
         with ExitStack() as stack:
             wanted = self.describe(_links(stack), count, options or {})
             client = self.client()
@@ -141,7 +145,8 @@ class CondorEngine(AccessPointEngine):
             )
         )
         outputs.clear(directory)  # what an earlier submission left there is not this one's
-        outputs.prepare(directory, count if wanted.spool else 0, wanted.folders)
+        procs = count if wanted.spool else 0
+        outputs.prepare(directory, procs, wanted.folders, wanted.places, wanted.items)
         (directory / "logs").mkdir(exist_ok=True)
         return wanted
 
@@ -243,7 +248,7 @@ class CondorEngine(AccessPointEngine):
             return {}
         directory, procs = self.initial_dir, range(state.total)
         if state.in_queue and state.spool and not record.final:
-            outputs.prepare(directory, len(procs), ("logs",))
+            self._prepare(directory)
             try:
                 client, mine = self.client(), self.mine
                 done = f"{mine} && JobStatus == 4"
@@ -286,16 +291,22 @@ class CondorEngine(AccessPointEngine):
             waiting = client.query(done, streams.ATTRIBUTES)
             if waiting:
                 self.make_directory()
-                outputs.prepare(directory, self.state.total, ("logs",))
+                self._prepare(directory)
                 streams.add(client, done, waiting)
                 client.retrieve(done)
                 self.handle.apply(None, native=encode(retrieved=True))
-            shared = outputs.put_in_place(directory)
+            shared = outputs.put_in_place(directory, submit_file.place_of(self.handle.record))
             if waiting:
                 client.act("Remove", done, _FETCHED)
         except (CondorError, OSError) as error:
             raise OutputsNotFetched(first_line(error)) from error
         return bool(waiting), shared
+
+    def _prepare(self, directory: Path) -> None:
+        """Makes the folders into which logs are fetched."""
+        state = self.state
+        places = [path for path in state.logs.values() if not URL.match(path)]
+        outputs.prepare(directory, state.total, ("logs",), places, self.commands.items)
 
     def clean_up(self) -> None:
         """Removes the cluster from the queue."""

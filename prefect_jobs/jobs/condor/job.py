@@ -96,6 +96,9 @@ class CondorJob(AccessPointJob, SubmitCommands):
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As :meth:`JobType.portable`: local files get absolute paths."""
+        if given.get(submit_file.OPTION):
+            found = submit_file.merged(given, get_settings().max_processes)
+            given = {name: value for name, value in found.items() if name != submit_file.OPTION}
         return local_files.settled(given, local_files.Places())
 
     @property

@@ -159,13 +159,15 @@ def unknown_commands(attributes: Mapping[str, str], values: Iterable[str] = ()) 
         Those that resemble a known command, each with a sentence for people; and the others.
     """
     text = " ".join([*attributes.values(), *values]).lower()
+    # $(data$(Process)) uses data0, data1, …
+    begun = tuple(set(re.findall(r"\$[a-z_]*\(([a-z_][a-z0-9_.]*)\$", text)))
     slips: dict[str, str] = {}
     others: list[str] = []
     for name in attributes:
         lower = name.lower()
         if is_attribute(name) or canonical(name) in KNOWN or lower in _ATTRIBUTES or lower.endswith(_SUFFIXES):
             continue
-        if re.search(rf"\$[a-z_]*\({re.escape(lower)}[:,)]", text):
+        if re.search(rf"\$[a-z_]*\({re.escape(lower)}[:,)]", text) or lower.startswith(begun):
             continue
         meant = _meant(lower)
         if meant is not None:

@@ -42,6 +42,8 @@ TEMPLATES: dict[str, dict[str, Any]] = {
 _ANY_MACRO = re.compile(r"\$[A-Za-z_]*\(")
 #: Macros that are numbers, so that they lead to no other folder.
 _NUMBERS = re.compile(r"(?<!\$)\$\((?:Cluster|ClusterId|Process|ProcId|Step|Row)\)", re.IGNORECASE)
+#: The one that is known before the submission.
+_PROC = re.compile(r"(?<!\$)\$\((?:Process|ProcId)\)", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"^(\+|[Mm][Yy]\.)[A-Za-z_][A-Za-z0-9_.]*$")
 _COMMAND = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
 
@@ -81,6 +83,8 @@ class Description:
     spool: bool
     #: Folders, relative to each proc's own, that must exist for its logs.
     folders: tuple[str, ...]
+    #: Paths of logs and outputs, relative to the same, in folders that differ by proc, with macros.
+    places: tuple[str, ...]
     #: Paths of ``log``, ``output`` and ``error``, relative to the job directory, with macros.
     logs: Mapping[str, str]
     #: Of each proc, values of more macros.
@@ -121,7 +125,7 @@ def describe(request: Request) -> Description:
     """
     chosen, macros, transfers = _chosen(request)
     _find_files(request, chosen, _input_files(request, macros), transfers)
-    folders = _own_files(request, chosen, macros)
+    places = _own_files(request, chosen, macros)
     logs = {command: chosen[command] for command in ("log", "output", "error")}
     if transfers:
         streams.flatten(chosen, macros)
@@ -129,11 +133,12 @@ def describe(request: Request) -> Description:
         # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
         chosen["leave_in_queue"] = "JobStatus == 4"
     else:
+        _refuse_folders(places, "without file transfer, HTCondor makes no folders")
         chosen["initialdir"] = literal(request.directory)
     chosen.setdefault("batch_name", slug(request.name))
     if request.token:
         chosen["My.PrefectJobsToken"] = f'"{request.token}"'
-    return _finished(request, chosen, transfers, folders, logs)
+    return _finished(request, chosen, transfers, places, logs)
 
 
 def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputFiles]) -> Description:
@@ -150,11 +155,12 @@ def describe_node(request: Request, staged: Callable[[Mapping[str, str]], InputF
     # Without file transfer, the node runs on a shared file system, in its directory on this machine.
     files = staged(macros) if transfers else _input_files(request, macros)
     _find_files(request, chosen, files, transfers)
-    folders = _own_files(request, chosen, macros)
+    places = _own_files(request, chosen, macros)
+    _refuse_folders(places, "DAGMan makes no folders")
     if not transfers:
         chosen["initialdir"] = literal(request.directory)
     logs = {command: chosen[command] for command in ("log", "output", "error")}
-    return _finished(request, chosen, transfers, folders, logs)
+    return _finished(request, chosen, transfers, places, logs)
 
 
 def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
@@ -197,22 +203,42 @@ def _chosen(request: Request) -> tuple[dict[str, Any], dict[str, str], bool]:
     return chosen, macros, transfers
 
 
-def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str]) -> set[str]:
-    """Sets the paths of logs; returns the folders that logs and outputs need in the job directory."""
-    folders = {"logs"}
+def _own_files(request: Request, chosen: dict[str, Any], macros: Mapping[str, str]) -> list[str]:
+    """Sets the paths of logs; returns the paths of logs and outputs in the job directory."""
+    places: list[str] = []
     for command, default in default_logs(request.name).items():
         path = _inside(request.directory, str(chosen.get(command) or default), command, macros, request.items)
         chosen[command] = path
-        folders.add(str(PurePosixPath(path).parent))
+        if not URL.match(path):
+            places.append(path)
     for target in _remap_targets(chosen.get("transfer_output_remaps"), macros):
         path = _inside(request.directory, target, "transfer_output_remaps", macros, request.items)
         if not URL.match(path):
-            folders.add(str(PurePosixPath(path).parent))
-    return folders
+            places.append(path)
+    return places
+
+
+def _by_proc(path: str) -> bool:
+    """Whether the folder of a path may be another one for each proc."""
+    return _ANY_MACRO.search(_NUMBERS.sub("", path)) is not None or _ANY_MACRO.search(_parent(path)) is not None
+
+
+def _parent(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _refuse_folders(places: Sequence[str], why: str) -> None:
+    """
+    Raises:
+        DescriptionError: the folder of a path is another one for each proc.
+    """
+    for path in places:
+        if _ANY_MACRO.search(_parent(path)):
+            raise DescriptionError(f"{path!r}: {why} for each process. Use macros only in the name of the file.")
 
 
 def _finished(
-    request: Request, chosen: dict[str, Any], transfers: bool, folders: set[str], logs: Mapping[str, str]
+    request: Request, chosen: dict[str, Any], transfers: bool, places: Sequence[str], logs: Mapping[str, str]
 ) -> Description:
     written = {name: _written(name, value) for name, value in chosen.items()}
     for name in ("arguments", "arguments2", "environment", "environment2"):
@@ -222,7 +248,9 @@ def _finished(
     if request.items:
         _check_remaps(written.get("transfer_output_remaps", ""), request.items)
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
-    return Description(text, request.count, transfers, tuple(sorted(folders)), logs, request.items)
+    folders = {"logs", *(_parent(path) for path in places if not _ANY_MACRO.search(_parent(path)))}
+    own = tuple(path for path in places if _by_proc(path))
+    return Description(text, request.count, transfers, tuple(sorted(folders)), own, logs, request.items)
 
 
 def _check_remaps(text: str, items: Sequence[Item]) -> None:
@@ -348,27 +376,24 @@ def _inside(directory: Path, given: str, command: str, macros: Mapping[str, str]
         raise DescriptionError(
             f"{command} = {given!r} leads out of the job directory {str(directory)!r}. Use the path of a file in it."
         )
-    if items:
-        _check_items(given, relative, command, items)
-    elif _ANY_MACRO.search(_NUMBERS.sub("", relative)) or _ANY_MACRO.search(str(PurePosixPath(relative).parent)):
-        raise DescriptionError(
-            f"{command} = {given!r}: use only $(Cluster) and $(Process), and only in the name of the file."
-        )
+    for number in range(len(items) or 1):
+        _check_place(given, relative, command, items, number)
     return relative
 
 
-def _check_items(given: str, relative: str, command: str, items: Sequence[Item]) -> None:
+def _check_place(given: str, relative: str, command: str, items: Sequence[Item], number: int) -> None:
     """
     Raises:
-        DescriptionError: a path with macros of items is none for one of them, or leads elsewhere.
+        DescriptionError: a path is none for a proc, or leads elsewhere.
     """
-    folder, name = PurePosixPath(relative).parent, PurePosixPath(relative).name
-    for number in range(len(items)):
-        own = expand(name, item_data.macros_of(items, number))
-        if _ANY_MACRO.search(_NUMBERS.sub("", own)) or _ANY_MACRO.search(str(folder)):
-            raise DescriptionError(
-                f"{command} = {given!r}: use only $(Cluster), $(Process) and the names of items, and only in the "
-                "name of the file."
-            )
-        if "/" in own or own in ("", ".", ".."):
-            raise DescriptionError(f"{command} = {given!r} is {own!r} for items[{number}], which is no name of a file.")
+    own = expand(relative, item_data.macros_of(items, number))
+    folder, _, name = own.rpartition("/")
+    if _ANY_MACRO.search(_PROC.sub("", folder)) or _ANY_MACRO.search(_NUMBERS.sub("", name)):
+        of_items = ", the names of items" if items else ""
+        raise DescriptionError(
+            f"{command} = {given!r}: use only $(Process){of_items}, and $(Cluster) in the name of the file."
+        )
+    if items and (name in ("", ".", "..") or os.path.normpath(own).startswith(("/", "../"))):
+        raise DescriptionError(
+            f"{command} = {given!r} is {own!r} for items[{number}], which is no path of a file in the job directory."
+        )

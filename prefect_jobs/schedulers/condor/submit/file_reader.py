@@ -5,6 +5,7 @@ The answer is a line of JSON: ``{"sections": …}``, one for each ``queue`` stat
 """
 
 import json
+import os
 import re
 import sys
 import warnings
@@ -16,7 +17,7 @@ _BLOCK = re.compile(r"@=\s*(\w+)\s*$")
 _IF = re.compile(r"^\s*if\b", re.IGNORECASE)
 _ENDIF = re.compile(r"^\s*endif\b", re.IGNORECASE)
 #: The words after which the items of a ``queue`` statement come, with a slice.
-_SLICE = re.compile(r"\b(?:in|from|matching(?:\s+(?:files|dirs|any))?)\s*\[([^\]]*)\]", re.IGNORECASE)
+_SLICE = re.compile(r"\b(?:in|from|matching(?:\s+(?:files|dirs|any))?)\s*\[([-\d:\s]*)\]", re.IGNORECASE)
 _COUNT = re.compile(r"^\s*(\d+|\$)")
 _FROM_INPUT = re.compile(r"\bfrom\s*(?:\[[^\]]*\]\s*)?-\s*$", re.IGNORECASE)
 #: What the bindings say of a list with a blank line, and what it means.
@@ -59,7 +60,7 @@ def statements_of(text: str) -> list[Statement]:
     Raises:
         FileError: a list or a block has no end.
     """
-    lines, found, number = text.splitlines(), list[Statement](), 0
+    lines, found, number = text.replace("\r\n", "\n").split("\n"), list[Statement](), 0
     while number < len(lines):
         first, end = number, None
         while lines[number].rstrip().endswith("\\") and number + 1 < len(lines):
@@ -70,7 +71,7 @@ def statements_of(text: str) -> list[Statement]:
             number = first  # a comment is not continued
         elif block:
             end = re.compile(rf"^\s*@{block[1]}\b")
-        elif _QUEUE.match(whole) and re.search(r"\(\s*$", whole):
+        elif _QUEUE.match(whole) and whole.count("(") > whole.count(")"):
             end = re.compile(r"^\s*\)")
         while end is not None and not end.match(lines[number]):
             number += 1
@@ -173,7 +174,8 @@ def _sliced(items: list[dict[str, str]], rest: str, statement: Statement) -> lis
 
 
 def _commands(parsed: Any) -> dict[str, str]:
-    return {str(name): str(parsed[name]) for name in parsed.keys()}  # noqa: SIM118 (it is no dict)
+    # (a value of several lines is one for HTCondor, too)
+    return {str(name): " ".join(str(parsed[name]).split("\n")) for name in parsed.keys()}  # noqa: SIM118 (it is no dict)
 
 
 def _text(error: BaseException) -> str:
@@ -187,7 +189,15 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import htcondor2
-        answer = {"sections": sections_of(htcondor2, Path(sys.argv[1]).read_text("utf-8-sig"))}
+        # Programs that the file runs see the environment of the caller, and all modules are imported before: those in
+        # the folder are not ours.
+        if sys.argv[2:]:
+            os.environ["PYTHONPATH"] = sys.argv[2]
+        else:
+            os.environ.pop("PYTHONPATH", None)
+        path = Path(sys.argv[1])
+        os.chdir(path.parent)
+        answer = {"sections": sections_of(htcondor2, path.read_text("utf-8-sig"))}
     except FileError as error:
         answer = {"error": str(error), "line": error.line}
     except UnicodeDecodeError as error:

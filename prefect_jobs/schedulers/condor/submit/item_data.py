@@ -92,6 +92,11 @@ def macros_of(items: Sequence[Item], proc: int) -> dict[str, str]:
     return {name.lower(): value for name, value in items[proc].items()} if proc < len(items) else {}
 
 
+def of_proc(items: Sequence[Item], proc: int) -> dict[str, str]:
+    """As :func:`macros_of`, with the number of the proc."""
+    return {**macros_of(items, proc), "process": str(proc), "procid": str(proc)}
+
+
 def label_of(items: Sequence[Item], proc: int, most: int = 60) -> str:
     """The item of a proc, for people, in at most so many characters; empty: it has none."""
     text = ", ".join(f"{name}={value}" for name, value in items[proc].items()) if proc < len(items) else ""

@@ -2,21 +2,37 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from prefect_jobs.schedulers.condor.submit import item_data
 from prefect_jobs.schedulers.condor.submit.description import incoming
+from prefect_jobs.schedulers.condor.submit.input_files import expand
+from prefect_jobs.schedulers.condor.submit.item_data import Item
 from prefect_jobs.schedulers.condor.submit.streams import path_of
 
 
-def prepare(directory: Path, count: int, folders: tuple[str, ...]) -> None:
+def prepare(
+    directory: Path, count: int, folders: Iterable[str], places: Sequence[str] = (), items: Sequence[Item] = ()
+) -> None:
     """Makes the folders that receive the outputs of ``count`` procs.
+
+    Args:
+        directory: of the job.
+        count: number of procs.
+        folders: of each proc.
+        places: paths of files, with macros, whose folders differ by proc.
+        items: of each proc, values of macros.
 
     Raises:
         OSError: they cannot be made.
     """
     for proc in range(count):
+        base, macros = incoming(directory) / str(proc), item_data.of_proc(items, proc)
         for folder in folders:
-            (incoming(directory) / str(proc) / folder).mkdir(parents=True, exist_ok=True)
+            (base / folder).mkdir(parents=True, exist_ok=True)
+        for place in places:
+            (base / expand(place, macros)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def clear(directory: Path) -> None:
@@ -24,10 +40,14 @@ def clear(directory: Path) -> None:
     shutil.rmtree(incoming(directory), ignore_errors=True)
 
 
-def put_in_place(directory: Path) -> dict[str, list[str]]:
+def put_in_place(directory: Path, place_of: Callable[[int, str], str] | None = None) -> dict[str, list[str]]:
     """Moves everything that was received into the job directory.
 
     A name that several procs wrote is kept once for each, as ``name.<proc>``.
+
+    Args:
+        directory: of the job.
+        place_of: for a proc and the path of a file of it: its path in the job directory, if it is another one.
 
     Returns:
         The names that several procs wrote → their names now.
@@ -42,7 +62,10 @@ def put_in_place(directory: Path) -> dict[str, list[str]]:
         for folder, _, names in os.walk(base):
             for name in names:
                 path = Path(folder) / name
-                arrived.setdefault(path_of(str(path.relative_to(base))), []).append((proc, path))
+                relative = path_of(str(path.relative_to(base)))
+                if place_of is not None:
+                    relative = place_of(int(proc), relative)
+                arrived.setdefault(relative, []).append((proc, path))
     shared: dict[str, list[str]] = {}
     for relative, sources in arrived.items():
         if len(sources) == 1:

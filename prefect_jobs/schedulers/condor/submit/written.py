@@ -12,6 +12,8 @@ from typing import Any
 from prefect_jobs.schedulers.condor.submit import commands
 from prefect_jobs.schedulers.condor.submit.item_data import uses
 
+_MACRO = re.compile(r"\$\w*\(")
+
 
 def write_value(name: str, value: Any, macros: Collection[str] = ()) -> str:
     """A value in HTCondor's form.
@@ -59,8 +61,8 @@ def _arguments(value: Any, macros: Collection[str] = ()) -> str:
         stripped = value.strip()
         if stripped.startswith('"'):
             return stripped  # the user wrote the new syntax
-        if "$" in stripped:
-            return stripped  # HTCondor reads it when it has the values of macros, which may have quotes
+        if _is_raw(stripped):
+            return stripped
         # HTCondor's old syntax: words between white space, \" for a quote, nothing else special.
         words: list[Any] = [word.replace('\\"', '"') for word in re.findall(r"\S+", value, re.ASCII)]
     elif isinstance(value, list | tuple):
@@ -70,6 +72,12 @@ def _arguments(value: Any, macros: Collection[str] = ()) -> str:
     else:
         raise ValueError(f"arguments must be a text or a list, not {value!r}.")
     return '"' + " ".join(_quoted(str(word), macros) for word in words) + '"'
+
+
+def _is_raw(text: str) -> bool:
+    """Whether a text in the old syntax is left to HTCondor, which reads it when it has the values of its macros: these
+    may have quotes, or be the whole text."""
+    return bool(_MACRO.search(text)) and not re.search(r'[\r\n]|(?<!\\)"', text)
 
 
 def write_environment(value: Any, macros: Collection[str] = ()) -> str:
@@ -84,7 +92,7 @@ def write_environment(value: Any, macros: Collection[str] = ()) -> str:
         pairs = [_pair(str(item)) for item in value]
     elif isinstance(value, str):
         stripped = value.strip()
-        if stripped.startswith('"') or not stripped or "$" in stripped:
+        if stripped.startswith('"') or not stripped or _is_raw(stripped):
             return stripped or '""'
         # The old syntax: NAME=value;NAME=value.
         pairs = [_pair(item.strip()) for item in stripped.split(";") if item.strip()]
