@@ -42,7 +42,7 @@ def begun(folder: Path) -> int:
 
 
 def submitted(job: DaskJob, work: Any) -> None:
-    """Executes it; again, where a busy machine takes longer over it than the second that is given."""
+    """Executes it; again, where a busy machine takes longer over it than the seconds that are given."""
 
     def done() -> bool:
         with contextlib.suppress(SubmissionError):
@@ -65,7 +65,7 @@ def test_a_result_outlives_client_workers_and_scheduler(
     # given
     own_cluster.start(1)
     job = dask_job(scheduler=dask_block(own_cluster, "mortal-result", 5))
-    job.execute({"words": delayed(work)(str(tmp_path)), "numbers": [delayed(sum)([1, 2])]})
+    submitted(job, {"words": delayed(work)(str(tmp_path)), "numbers": [delayed(sum)([1, 2])]})
     assert job.wait(LIMIT) == "Complete"
     # when everything is gone
     job.scheduler.close()
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_is_replaced_and_the_job_goes_on(
     # given
     own_cluster.start(1)
     job = dask_job(scheduler=dask_block(own_cluster, "mortal-worker", 5))
-    job.execute(delayed(work)(str(tmp_path), 2))
+    submitted(job, delayed(work)(str(tmp_path), 2))
     running(job)
     eventually(lambda: begun(tmp_path) == 1, "it was begun")
     # when
@@ -109,7 +109,7 @@ def test_a_result_that_is_lost_before_it_was_fetched_is_computed_again(
 ) -> None:
     own_cluster.start(1)
     job = dask_job(scheduler=dask_block(own_cluster, "mortal-memory", 5))
-    job.execute(delayed(work)(str(tmp_path)))
+    submitted(job, delayed(work)(str(tmp_path)))
     eventually(lambda: bool(job.future.done()), "the work is over")
     own_cluster.kill_workers()
     job.update_status()
@@ -162,7 +162,7 @@ def test_work_for_which_there_is_not_enough_memory_says_so(
 
     job = dask_job(scheduler=dask_block(own_cluster, "small", 5))
     # when
-    job.execute(delayed(greedy)())
+    submitted(job, delayed(greedy)())
     # then
     assert job.wait(LIMIT) == "Error"
     assert "KilledWorker" in job.status_message and "give them more, or split" in job.status_message

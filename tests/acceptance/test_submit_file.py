@@ -81,7 +81,7 @@ def test_the_same_ads(
             jobs[name] = job
     manager.execute_jobs(jobs.values())
     queued: dict[Any, list[dict[str, Any]]] = {}
-    for ad in alice.get_client().query("true", ()):
+    for ad in sorted(alice.get_client().query("true", ()), key=lambda ad: int(ad["ProcId"])):
         queued.setdefault(str(ad["ClusterId"]), []).append(ad)
     ids = " || ".join(f"ClusterId == {job.remote_id}" for job in jobs.values() if job.remote_id)
     alice.get_client().act("Remove", ids, "the other tests need the pool")
