@@ -183,7 +183,7 @@ def test_a_scheduler_that_is_down_takes_nothing_and_the_job_can_be_executed_late
     assert prefect_view.state(job)[0] in ("PENDING", "SCHEDULED")
     # and when it is up
     own_cluster.start(1)
-    job.execute(delayed(work)(str(tmp_path)))
+    submitted(job, delayed(work)(str(tmp_path)))
     assert job.wait(LIMIT) == "Complete", job.status_message
     assert begun(tmp_path) == 1
 
