@@ -188,7 +188,7 @@ def test_without_a_prefect_api_it_brings_its_own_and_takes_it_away(
         (line,) = [line for line in server.log.read_text().splitlines() if "PREFECT_API_URL=" in line]
         api = line.partition("PREFECT_API_URL=")[2]
         assert httpx.get(f"{api}/health").json() is True
-        assert server.end() < 5
+        assert server.end() < 10  # its Prefect server has 5 s
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{api}/health")
     finally:
