@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from prefect_jobs.jobs.condor import submit_file
 from prefect_jobs.jobs.condor.job import CondorJob
 from prefect_jobs.schedulers.condor.submit import file
 from prefect_jobs.settings import get_settings
+from tests.support import draft
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_paths_are_meant_from_its_initial_directory(written: Any, tmp_path: Path
 
 def test_modules_beside_it_are_not_ours(written: Any, tmp_path: Path) -> None:
     for name in ("json.py", "re.py", "htcondor2.py"):
-        (tmp_path / name).write_text("raise RuntimeError('code of somebody else')\n")
+        (tmp_path / name).write_text("raise RuntimeError('not our code')\n")
     (tmp_path / "list.sh").write_text('#!/bin/sh\necho "<$PYTHONPATH>"\n')
     (tmp_path / "list.sh").chmod(0o755)
     path = written("executable = prog.sh\nqueue x from ./list.sh |\n")
@@ -126,6 +128,16 @@ def test_a_schedule_has_what_it_says_now(written: Any, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ["../../up", "/etc", "..", "$(d)"])
+def test_outputs_stay_in_the_job_directory(value: str) -> None:
+    spec = {"attributes": {"My.PrefectJobsOutputs": f'"{value}"'}, "items": [{"d": "../up"}]}
+    place = submit_file.place_of(draft(spec=spec))
+    assert place is not None and place(0, "out.txt") == "out.txt"
+    inside = {"attributes": {"My.PrefectJobsOutputs": '"run$(Process)"'}, "items": []}
+    place = submit_file.place_of(draft(spec=inside))
+    assert place is not None and place(1, "out.txt") == "run1/out.txt" and place(1, "run1/a") == "run1/a"
+
+
 def test_marks_of_other_systems_are_read(written: Any) -> None:
     found = file.read(written("\ufeffexecutable\t=\tprog.sh\r\n\targuments = a\r\nqueue 2\r\n"), 10)
     assert found.count == 2 and dict(found.attributes) == {"executable": "prog.sh", "arguments": "a"}
@@ -154,6 +166,11 @@ def test_marks_of_other_systems_are_read(written: Any) -> None:
         ("executable = prog.sh\nrequst_memory = 3\nqueue\n", "line 2: .*did you mean 'request_memory'"),
         ("executable = prog.sh\ninitialdir = ../run\nqueue\n", "line 2: initialdir = '../run' leads out of the folder"),
         ("executable = prog.sh\ninitialdir = /data\nqueue\n", "line 2: initialdir = '/data' leads out of the folder"),
+        (
+            "executable = prog.sh\nqueue initialdir from (\nrun\n../out\n)\n",
+            r"initialdir = .* is '\.\./out' for items\[1\], which leads out",
+        ),
+        ("executable = prog.sh\ninitialdir = $(d)\nqueue d in (run /etc)\n", r"is '/etc' for items\[1\]"),
         ("executable = prog.sh\niwd = run\nqueue\n", "line 2: .*'iwd' is not possible"),
         (
             "executable = prog.sh\nshould_transfer_files = NO\ninitialdir = run\nqueue\n",

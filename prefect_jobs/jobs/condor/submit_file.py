@@ -76,7 +76,7 @@ def _settle(attributes: dict[str, Any], folder: Path, items: Sequence[Mapping[st
         **{name.lower(): str(value) for name, value in attributes.items()},
         **{str(name).lower(): str(value) for name, value in (items[0] if items else {}).items()},
     }
-    there = str(attributes.get("transfer_executable", "")).strip().lower() in ("false", "0", "no")
+    there = {name for name in ("executable", "input") if _is_false(attributes.get(f"transfer_{name}"))}
 
     def settled(part: str) -> str:
         if not part or URL.match(part) or expand(part, macros).startswith(("/", "$", "~")):
@@ -87,11 +87,15 @@ def _settle(attributes: dict[str, Any], folder: Path, items: Sequence[Mapping[st
         command = commands.canonical(name)
         if command == "transfer_input_files":
             attributes[name] = ", ".join(settled(part.strip()) for part in value.split(",") if part.strip())
-        elif command == "input" or (command == "executable" and not there):
+        elif command in ("executable", "input") and command not in there:
             attributes[name] = settled(value)
         elif command in _FILES:
             parts = [part.strip() for part in value.split(",")]
             attributes[name] = ", ".join(settled(part) if (folder / part).exists() else part for part in parts)
+
+
+def _is_false(value: Any) -> bool:
+    return str(value).strip().lower() in ("false", "0", "no")
 
 
 def _initial(attributes: dict[str, Any], path: Path, items: Sequence[Mapping[str, str]]) -> str:
@@ -123,6 +127,13 @@ def _initial(attributes: dict[str, Any], path: Path, items: Sequence[Mapping[str
         )
     if folder == ".":
         return ""
+    for number in range(len(items)):
+        # (what a value may hold is known by item only)
+        if not _is_inside(own := expand(folder, {**macros, **item_data.macros_of(items, number)})):
+            raise ValueError(
+                f"{path}, line {line}: {name} = {given!r} is {own!r} for items[{number}], which leads out of the "
+                "folder of the file."
+            )
     rest = " ".join(attributes.values())
     for each in [each for each in attributes if item_data.uses(given, (each,)) and not item_data.uses(rest, (each,))]:
         if not commands.is_known(each):
@@ -140,6 +151,11 @@ def _initial(attributes: dict[str, Any], path: Path, items: Sequence[Mapping[str
     return folder
 
 
+def _is_inside(folder: str) -> bool:
+    """Whether a path stays in the folder that it is relative to."""
+    return bool(folder) and not os.path.normpath(folder).startswith(("/", "../")) and os.path.normpath(folder) != ".."
+
+
 def place_of(record: JobRecord) -> Callable[[int, str], str] | None:
     """Where the outputs of a job go, by process and path; ``None``: where they are."""
     under, items = str(record.spec["attributes"].get(UNDER) or "").strip('"'), record.spec.get(ITEMS) or ()
@@ -153,7 +169,8 @@ def place_of(record: JobRecord) -> Callable[[int, str], str] | None:
         whole = path.startswith(f"{folder}/") or path in {
             expand(log, macros) for log in CondorState(record).logs.values()
         }
-        return path if whole else f"{folder}/{path}"
+        # (a job may have any value for this attribute)
+        return path if whole or not _is_inside(folder) else f"{folder}/{path}"
 
     return place
 

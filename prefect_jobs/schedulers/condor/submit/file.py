@@ -1,7 +1,6 @@
 """A submit file as the arguments of a job: its commands, and the item of each proc."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -14,8 +13,6 @@ from typing import Any
 
 from prefect_jobs.schedulers.condor.submit import commands, item_data
 from prefect_jobs.schedulers.condor.submit.input_files import expand
-
-log = logging.getLogger(__name__)
 
 #: Seconds for one file. It may run a program that makes the items.
 TIMEOUT = 120

@@ -1,5 +1,6 @@
-"""Reads a submit file with HTCondor's own parser. Run as a module in a process of its own, in the file's folder, since
-the parser is a C library that may end its process, reads files by relative paths and writes to standard error.
+"""Reads a submit file with HTCondor's own parser. Run as a module in a process of its own, since the parser is a C
+library that may end its process and writes to standard error. The process starts elsewhere and then goes to the folder
+of the file: Python would import modules from the folder in which it starts.
 
 The answer is a line of JSON: ``{"sections": …}``, one for each ``queue`` statement, or ``{"error": …, "line": …}``.
 """
