@@ -21,6 +21,8 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
     nodes: Annotated[list[dict[str, Any]], titled("Nodes")] = [],  # noqa: B006  (Prefect copies parameters)
     max_jobs: Annotated[dict[str, int], titled("Throttles")] = {},  # noqa: B006
     config: Annotated[dict[str, Any], titled("Configuration of DAGMan")] = {},  # noqa: B006
+    dag_file: Annotated[str, titled("DAG file")] = "",
+    remote_input_files: Annotated[list[str], titled("More files of the DAG file")] = [],  # noqa: B006
     scheduler: Annotated[CondorScheduler | str | None, titled("Scheduler")] = None,
     user: Annotated[str, titled("User")] = "prefect",
     description: Annotated[str, titled("Description")] = "",
@@ -39,6 +41,8 @@ def condor_workflow(  # plain types with empty defaults: for the form in the Pre
             pre_script, post_script, retry, category, … as in the documentation.
         max_jobs: The number of nodes of each category that may run at once, for example {"big": 2}.
         config: DAGMan's configuration, for example {"DAGMAN_MAX_JOBS_IDLE": 100}.
+        dag_file: A DAG file on the machine that submits the job, instead of nodes.
+        remote_input_files: Files and directories that the DAG file needs and that no command of it names.
         scheduler: An HTCondor Scheduler block, or its name. Empty: the one that is assigned to the app; if
             there is none, the local HTCondor of the machine that submits the job.
         user: The user of the job.

@@ -1,4 +1,4 @@
-"""The command that submits what an HTCondor user has: a submit file."""
+"""The command that submits what an HTCondor user has: a submit file or a DAG file."""
 
 import getpass
 from pathlib import Path
@@ -10,6 +10,7 @@ from prefect_jobs.app import App
 from prefect_jobs.cli.jobs import wait_for
 from prefect_jobs.cli.output import JsonOption, command, print_data, say
 from prefect_jobs.jobs.summary import summary
+from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.manager import JobManager
 
 #: The app of jobs that belong to none.
@@ -23,34 +24,41 @@ def register(app: typer.Typer) -> None:
 
 @command
 def submit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submit description file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A submit file, or a DAG file: its name ends with .dag.")
+    ],
     scheduler: Annotated[
         str | None, typer.Option(help="The name of an HTCondor Scheduler block; none: the HTCondor of this machine.")
     ] = None,
     name: Annotated[str, typer.Option(help="The name of the job; none: that of the file.")] = "",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="COMMAND=VALUE", help="A submit command that wins over the file; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="COMMAND=VALUE",
+            help="A submit command that wins over the file, or DAGMan's configuration; repeatable.",
+        ),
     ] = None,
     app: Annotated[str, typer.Option(help="The package of the app that has the job.")] = DEFAULT,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job is over, as `prefect-jobs wait`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit a submit file as a job, as condor_submit would in the folder of the file."""
-    if file.suffix.lower() == ".dag":
-        raise ValueError(f"{file} is a DAG file, which this command does not take. Make a CONDORWORKFLOW with nodes.")
+    """Submit a submit file as condor_submit would in its folder, or a DAG file as condor_submit_dag would."""
     owner = type("SubmitFiles", (App,), {"name": app, "package": app})
+    wanted = _commands(set_ or [])
+    is_dag = file.suffix.lower() == ".dag"
+    what = {"dag_file": file, "config": wanted} if is_dag else {"submit_file": file, "attributes": wanted}
     job = JobManager(owner).create_job(
         name or file.stem,
         getpass.getuser(),
-        job_type="CONDOR",
+        job_type="CONDORWORKFLOW" if is_dag else "CONDOR",
         scheduler=scheduler,
-        submit_file=file,
-        attributes=_commands(set_ or []),
+        **what,
     )
     job.execute()
-    count = getattr(job, "num_jobs", 1)
-    say(f"job {job.id}: {count} {'process' if count == 1 else 'processes'} in cluster {job.handle.record.remote_id}")
+    count = len(job.nodes) if isinstance(job, CondorWorkflow) else getattr(job, "num_jobs", 1)
+    one, many = ("node", "nodes") if is_dag else ("process", "processes")
+    say(f"job {job.id}: {count} {one if count == 1 else many} in cluster {job.handle.record.remote_id}")
     if wait:
         wait_for(job, as_json=as_json)
         return

@@ -18,7 +18,7 @@ from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, Submitted, Todo
 from prefect_jobs.jobs.workflow import logs as workflow_logs
-from prefect_jobs.jobs.workflow import node_states
+from prefect_jobs.jobs.workflow import node_ends, node_states
 from prefect_jobs.jobs.workflow import poll as workflow_poll
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.schedulers.condor import observation
@@ -197,7 +197,7 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
             return Fetched()
         self.put_outputs(told)
         before = self.handle.backend.nodes.nodes(self.handle.record.id)
-        nodes = node_states.finish(before, {}, removed=told.dagman["JobStatus"] != COMPLETED)
+        nodes = node_ends.finish(before, {}, removed=told.dagman["JobStatus"] != COMPLETED)
         changed = tuple(workflow_poll.marked(old, new) for old, new in zip(before, nodes, strict=True) if old != new)
         return Fetched(native=encode(in_queue=None), nodes=changed)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.workflow.node_states import apply_ads, count, finish, outcome_of, tries_of
+from prefect_jobs.jobs.workflow.node_ends import finish, outcome_of
+from prefect_jobs.jobs.workflow.node_states import apply_ads, count, tries_of
 from prefect_jobs.records import NodeRecord
 
 IDLE: dict[str, Any] = {"JobStatus": 1}
@@ -394,7 +395,6 @@ def test_nodes_are_counted_by_their_last_try() -> None:
 
     # when
     found = count([*nodes, record("new"), record("noop", "Complete"), record("script", "Error")])
-
     # then
     counted = {"Unexpanded": 1, "Idle": 1, "Running": 1, "Held": 1, "Completed": 2, "Removed": 1, "Submission_err": 1}
     assert found == counted

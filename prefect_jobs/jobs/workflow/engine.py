@@ -12,13 +12,12 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
-from prefect_jobs.jobs.condor import local_files
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.state import encode
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import NOTHING_NEW, Fetched, Observation, OutputsNotFetched, Submitted
-from prefect_jobs.jobs.workflow import logs, node_states, poll, rescue
+from prefect_jobs.jobs.workflow import dag_file, logs, node_ends, node_states, poll, rescue, sources
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.jobs.workflow.node_states import DAGMAN_UNIVERSE
 from prefect_jobs.jobs.workflow.state import WorkflowState, encode_history
@@ -27,9 +26,7 @@ from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import CondorError
 from prefect_jobs.schedulers.condor.client import CondorClient
-from prefect_jobs.schedulers.condor.dag import dagman, model, reports
-from prefect_jobs.schedulers.condor.dag.file import STATUS_NAME
-from prefect_jobs.schedulers.condor.dag.staging import DagRequest, stage
+from prefect_jobs.schedulers.condor.dag import dagman, reports
 from prefect_jobs.schedulers.condor.submit import outputs
 
 log = logging.getLogger(__name__)
@@ -74,6 +71,10 @@ class WorkflowEngine(AccessPointEngine):
         """The cluster id of DAGMan's job."""
         return int(self.handle.record.remote_id or 0)
 
+    @property
+    def _places(self) -> dict[str, str]:
+        return dag_file.places_of(self.handle.record.spec)
+
     def save_parts(self) -> None:
         """Writes the nodes that were changed."""
         self.graph.save_changed()
@@ -82,7 +83,7 @@ class WorkflowEngine(AccessPointEngine):
 
     def submit(self) -> Submitted:
         """Submits the workflow from the start."""
-        return self._start(fresh=True)
+        return self._start(fresh=True, first=True)
 
     def resubmit(self, *, fresh: bool = False) -> Submitted:
         """Submits the nodes that are not done; with ``fresh``, or if all are done, all of them."""
@@ -90,24 +91,30 @@ class WorkflowEngine(AccessPointEngine):
         work = [node for node in self.graph.nodes() if node.kind in node_states.WORK]
         return self._start(fresh=fresh or all(states[node.name].status == statuses.COMPLETE for node in work))
 
-    def _start(self, *, fresh: bool) -> Submitted:
-        """Sends the DAG, and the files that its nodes read, to the access point, with a DAGMan to run it."""
+    def _start(self, *, fresh: bool, first: bool = False) -> Submitted:
+        """Sends the DAG, and the files that its nodes read, to the access point, with a DAGMan to run it.
+
+        Args:
+            fresh: whether all nodes run.
+            first: whether a rescue DAG beside an existing file counts all the same.
+        """
         self.graph.reload()
         graph, states = self.graph.nodes(), self.graph.states()
-        dag_nodes = [node.dag_node() for node in graph]
-        model.check_graph(dag_nodes)
+        source = sources.of(self.handle.drafts.spec, graph)
         directory, spec = self.make_directory(), self.handle.drafts.spec
+        home = directory / source.folder
         if fresh:
-            _forget_rescue(directory)
+            _forget_rescue(home)
+        if first and source.take_rescue(home):
+            fresh = False
         # All that may fail comes before the submission: afterwards the work exists.
-        done = None if fresh else rescue.done_before(graph, states, directory)
+        done = None if fresh else source.done_before(states, directory)
         nodes = rescue.begin(graph, states, done)
         with TemporaryFolder("dag") as folder:
-            last = local_files.search(None)
-            stage(DagRequest(dag_nodes, spec["max_jobs"], directory, (self.workspace,), folder, done, last))
+            existing = source.stage(folder, directory, (self.workspace,), done)
             outputs.clear(directory)
             outputs.prepare(directory, 1, ("",))
-            (directory / STATUS_NAME).unlink(missing_ok=True)  # an earlier run's file does not apply to this one
+            (directory / source.status_file).unlink(missing_ok=True)  # that of an earlier run says nothing of this one
             client = self.client()
             cursor, program = poll.newest_in_history(client), client.dagman()
             text = dagman.describe(
@@ -116,8 +123,9 @@ class WorkflowEngine(AccessPointEngine):
                 directory=directory,
                 name=self.handle.name,
                 token=self.handle.token,
-                config=spec["config"],
+                config={**source.config, **spec["config"]},
                 rescue=done is not None,
+                existing=existing,
             )
             answer = self.hand_over(client, text, 1, spool=True)
         if isinstance(answer, Submitted):
@@ -142,10 +150,13 @@ class WorkflowEngine(AccessPointEngine):
         self.graph.reload()
         graph, states = self.graph.nodes(), self.graph.states()
         done: list[str] | None = None
-        if ads[0].get("PrefectJobsRescue"):
-            done = rescue.done_before(graph, states, directory)
+        home = directory / self._places["folder"]
+        if not ads[0].get("PrefectJobsRescue"):
+            _forget_rescue(home)
+        elif self.handle.record.spec.get(dag_file.OPTION):
+            done = dag_file.done_before(graph, states, home)
         else:
-            _forget_rescue(directory)
+            done = rescue.done_before(graph, states, directory)
         nodes = rescue.begin(graph, states, done)
         return Submitted(cluster, encode(cluster=cluster, in_queue=True), found_text(cluster), nodes)
 
@@ -231,13 +242,16 @@ class WorkflowEngine(AccessPointEngine):
         try:
             client = self.client()
             outputs.prepare(directory, 1, ("",))
-            wanted = dagman.logs([logs.folder_of(state) for state in begun])
+            if self.handle.record.spec.get(dag_file.OPTION):  # its nodes have no folders of their own
+                wanted = dagman.logs([], logs.written(begun))
+            else:
+                wanted = dagman.logs([logs.folder_of(state) for state in begun])
             client.edit(self.mine, "TransferOutput", f'"{wanted}"')
             try:
                 client.retrieve(self.mine)
             finally:
                 client.edit(self.mine, "TransferOutput", f'"{dagman.EVERYTHING}"')
-            logs.sort_in(states.values(), directory)
+            logs.sort_in(list(states.values()), directory)
         except (CondorError, SchedulerConnectionError, OSError) as error:
             log.warning("The logs of %s could not be fetched; the last ones are shown: %s", self.handle.title, error)
 
@@ -286,11 +300,15 @@ class WorkflowEngine(AccessPointEngine):
         state = self.state
         end, gave_up = state.dagman, state.gave_up
         before = self.handle.backend.nodes.nodes(self.handle.record.id)
-        report = {} if lost else reports.read_status(directory)
-        nodes = node_states.finish(before, report, removed=end.removed)
+        report = {} if lost else reports.read_status(directory, self._places["status"])
+        nodes = node_ends.finish(before, report, removed=end.removed)
+        nodes = dag_file.finish_inner(self.handle.record.spec, nodes, directory)
         if lost:
-            nodes = node_states.lose(nodes)
-        status, message = node_states.outcome_of(nodes, end.exit_code, removed=end.removed and not gave_up)
+            nodes = node_ends.lose(nodes)
+        existing = bool(self.handle.record.spec.get(dag_file.OPTION))
+        status, message = node_ends.outcome_of(
+            nodes, end.exit_code, removed=end.removed and not gave_up, by_dagman=existing
+        )
         if gave_up:
             message = f"{gave_up} {message}"
         elif end.removed and end.reason:

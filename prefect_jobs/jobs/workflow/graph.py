@@ -74,13 +74,14 @@ class WorkflowGraph:
 
     # -- changes ----------------------------------------------------------------------------------------
 
-    def place(self, node: NodeHandle) -> None:
-        """Adds a new node after the others, without writing it."""
+    def place(self, *nodes: NodeHandle) -> None:
+        """Adds new nodes after the others, without writing them."""
         known = self._load()
-        last = next(reversed(known.values()), None)
-        node.record = replace(node.record, position=0 if last is None else last.record.position + 1)
-        known[node.name] = node
-        self._above.update(node.parents)
+        for node in nodes:
+            last = next(reversed(known.values()), None)
+            node.record = replace(node.record, position=0 if last is None else last.record.position + 1)
+            known[node.name] = node
+            self._above.update(node.parents)
 
     def keep(self, node: NodeHandle) -> None:
         """Adds a node to the workflow, and writes it if the workflow is stored.
@@ -89,6 +90,7 @@ class WorkflowGraph:
             DagError: another node has that name, or a parent is not a node of the workflow.
             JobStateError: the workflow runs, or was deleted.
         """
+        self._check_own()
         known = self._load()
         there = known.get(node.name)
         if there is not None and there is not node:
@@ -109,6 +111,7 @@ class WorkflowGraph:
             DagError: the node has children.
             JobStateError: the workflow runs, or was deleted.
         """
+        self._check_own()
         children = [other.name for other in self.nodes() if node.name in other.parents]
         if children:
             raise DagError(f"The node {node.name!r} has children: {', '.join(children[:5])}. Delete them first.")
@@ -182,6 +185,14 @@ class WorkflowGraph:
         for node in nodes:
             node.saved()
         self._seen = (-1, {})
+
+    def _check_own(self) -> None:
+        """
+        Raises:
+            DagError: the nodes are those of a file.
+        """
+        if file := self._handle.drafts.spec.get("dag_file"):
+            raise DagError(f"The nodes of {self.title} are those of {file!r}: change the file, and create a new job.")
 
     def _check_at_rest(self, what: str) -> None:
         """

@@ -11,7 +11,7 @@ from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.type_hooks import SUBMISSION
-from prefect_jobs.jobs.workflow import node_states
+from prefect_jobs.jobs.workflow import dag_file, node_states
 from prefect_jobs.jobs.workflow.engine import WorkflowEngine
 from prefect_jobs.jobs.workflow.graph import WorkflowGraph
 from prefect_jobs.jobs.workflow.node_handle import NodeHandle
@@ -28,13 +28,23 @@ class CondorWorkflow(AccessPointJob):
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
         max_jobs: category → how many of its nodes may run at the same time.
         config: DAGMan's configuration, for example ``{"DAGMAN_MAX_JOBS_IDLE": 100}``.
+        dag_file: an existing DAG file instead of nodes. It runs as condor_submit_dag would run it in its folder, with
+        the files that it names, which are sent; outputs come back under ``initial_dir``. Nodes of splices and inner
+        DAGs are named ``<splice>+<node>``.
+        remote_input_files: with ``dag_file``: files and directories that are needed and that no command names.
         nodes: nodes as dicts (``name``, ``kind``, ``parents`` and the fields of a node), besides those that are
         created with :class:`CondorWorkflowJobNode` and the like.
     """
 
     flow_entrypoint: ClassVar[str] = "prefect_jobs.flows.condor_workflow:condor_workflow"
     flow_parameters: ClassVar[tuple[str, ...]] = ("timeout",)
-    spec_defaults: ClassVar[Mapping[str, Any]] = {"max_jobs": {}, "config": None, "nodes": ()}
+    spec_defaults: ClassVar[Mapping[str, Any]] = {
+        "max_jobs": {},
+        "config": None,
+        "nodes": (),
+        dag_file.OPTION: "",
+        dag_file.MORE: (),
+    }
     engine_type: ClassVar[type[Engine]] = WorkflowEngine
     has_nodes: ClassVar[bool] = True
 
@@ -44,7 +54,11 @@ class CondorWorkflow(AccessPointJob):
         super().__init__(backend, record)
         self._objects: dict[str, CondorWorkflowNode] = {}
         if self.id is None:
-            for node in nodes_of(self, self.spec.pop("nodes", None) or ()):  # nodes have their own table
+            given = self.spec.pop("nodes", None) or ()  # nodes have their own table
+            if self.spec.get(dag_file.OPTION):
+                self.graph.place(*dag_file.handles_of(given))
+                return
+            for node in nodes_of(self, given):
                 self.graph.place(node.handle)
                 self.remember(node)
 
@@ -55,18 +69,22 @@ class CondorWorkflow(AccessPointJob):
         """The spec for the keyword arguments of ``create_job``.
 
         Raises:
-            ValueError: a bad throttle or configuration.
+            ValueError: a bad throttle or configuration; a DAG file that DAGMan would refuse, with the line.
         """
         return {
+            "nodes": list(given.get("nodes") or ()),
+            **dag_file.checked(given),
             "max_jobs": model.check_max_jobs(given.get("max_jobs") or {}),
             "config": model.check_config(given.get("config")),
-            "nodes": list(given.get("nodes") or ()),
         }
 
     @classmethod
     def parameters_of_run(cls, spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """As :meth:`JobType.parameters_of_run`; local files get absolute paths."""
-        own = {name: spec[name] for name in ("max_jobs", "config") if spec.get(name)}
+        names = ("max_jobs", "config", dag_file.OPTION, dag_file.MORE)
+        own = {name: spec[name] for name in names if spec.get(name)}
+        if spec.get(dag_file.OPTION):
+            return own
         return {**own, "nodes": [parameters_of(node) for node in nodes]}
 
     @classmethod

@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect_jobs import statuses
@@ -11,6 +11,7 @@ from prefect_jobs.jobs.condor.logs import tail_line
 from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.records import NodeRecord
+from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME
 from prefect_jobs.schedulers.condor.dag.model import JOB, PROGRAMS
 from prefect_jobs.schedulers.condor.submit import outputs
@@ -18,6 +19,8 @@ from prefect_jobs.schedulers.condor.submit.description import default_logs, inco
 
 #: The workflow's entry in the result of :func:`files`. No node can have this name.
 WORKFLOW = "the workflow"
+#: Number of logs that are fetched while a workflow runs.
+_MOST = 500
 #: Number of nodes whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
 #: Names of the logs of each node.
@@ -54,9 +57,29 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
     return lines
 
 
-def sort_in(nodes: Iterable[NodeRecord], directory: Path) -> None:
+def written(nodes: Iterable[NodeRecord]) -> list[str]:
+    """The outputs and errors of procs that have ended, of nodes of an existing DAG; one for each name of a file, since
+    HTCondor transfers them in one folder."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        over = {str(proc.proc) for proc in node_states.procs_of(node) if proc.state == observation.COMPLETED}
+        for run in node.native.get("runs", {}).values():
+            for number in over & set(run.get("logs", {})):
+                paths = run["logs"][number]
+                for kind in ("error", "output"):
+                    if kind in paths:
+                        found.setdefault(PurePosixPath(paths[kind]).name, paths[kind])
+    return list(found.values())[:_MOST]
+
+
+def sort_in(nodes: Collection[NodeRecord], directory: Path) -> None:
     """Moves logs that were fetched alone to the nodes' directories: HTCondor transfers them in one folder."""
     arrived = incoming(directory) / "0"
+    for name in written(nodes):
+        fetched = arrived / PurePosixPath(name).name
+        if fetched.is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            fetched.replace(directory / name)
     owners = {str(cluster): node for node in nodes for cluster in _clusters(node)}
     for path in (arrived / "logs").glob("*"):
         owner = next((owners[part] for part in path.name.split(".") if part in owners), None)
@@ -99,6 +122,10 @@ def last(node: NodeRecord, directory: Path) -> dict[str, list[Path]]:
 def _paths(node: NodeRecord, directory: Path, cluster: int, proc: int) -> dict[str, Path]:
     """Name of the log → its file, for a proc of a try."""
     found: dict[str, Path] = {}
+    for run in node.native.get("runs", {}).values():
+        if "logs" in run:  # its ads said where it writes
+            said = run["logs"].get(str(proc), {}) if cluster == run["clusters"][-1] else {}
+            return {kind: directory / path for kind, path in said.items()}
     macros = {"cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc}
     for kind, template in _templates(node).items():
         text = template

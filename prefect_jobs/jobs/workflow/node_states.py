@@ -1,6 +1,5 @@
 """The states of the nodes, and of all of them together, from the ads of DAGMan and of its nodes' jobs. Pure."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,12 +28,15 @@ PROJECTION = (
 #: Kinds of nodes that count for the workflow's outcome.
 WORK = (JOB, SUBDAG, SPLICE)
 #: Number of node names in a message.
-_SHOWN = 5
+SHOWN = 5
 
 #: JobUniverse of a DAGMan: "scheduler".
 DAGMAN_UNIVERSE = 7
 #: In a node's ``native``: an earlier run completed it, and its outputs are fetched.
 KEPT = "kept"
+
+#: Attribute of an ad, added by those who know: name of the log → its path in the job directory.
+LOGS = "PrefectJobsLogs"
 
 Run = dict[str, Any]
 
@@ -56,7 +58,7 @@ def apply_ads(
     runs: dict[str, dict[str, Run]] = {}
     known = {node.name: node for node in nodes}
     for ad, in_queue in [*((ad, False) for ad in gone), *((ad, True) for ad in queued)]:
-        name, _, part = str(ad.get("DAGNodeName", "")).partition("+")
+        name, part = whose(str(ad.get("DAGNodeName", "")), known)
         node = known.get(name)
         if node is None:
             continue
@@ -76,6 +78,14 @@ def apply_ads(
             status, message = _held_inside(inner[node.name], status, message)
         found.append(replace(node, native=native, status=status, message=message))
     return _infer(found)
+
+
+def whose(name: str, known: Mapping[str, NodeRecord]) -> tuple[str, str]:
+    """The node that DAGMan's name of a node is about, and the rest of the name: a splice is one node where its own
+    nodes are not known."""
+    first, _, rest = name.partition("+")
+    node = known.get(first)
+    return (first, rest) if name not in known and node and node.spec.get("kind") == SPLICE else (name, "")
 
 
 def _held_inside(ads: Sequence[Mapping[str, Any]], status: str, message: str) -> tuple[str, str]:
@@ -109,6 +119,7 @@ def _copy(run: Mapping[str, Any]) -> Run:
         "clusters": list(run["clusters"]),
         "procs": observation.decode(run["procs"]),
         "total": run["total"],
+        **({"logs": dict(run["logs"])} if "logs" in run else {}),
     }
 
 
@@ -126,6 +137,7 @@ def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
         clusters.sort()
         if cluster == clusters[-1]:
             run["procs"], run["total"] = {}, int(ad.get("TotalSubmitProcs") or 1)
+            run.pop("logs", None)
     if cluster != clusters[-1]:
         return  # belongs to an earlier try
     proc = observation.read_ad(ad, queued=in_queue)
@@ -134,6 +146,8 @@ def _note(run: Run, ad: Mapping[str, Any], in_queue: bool) -> None:
         proc = replace(proc, usage=before.usage)  # no news that is worth a write
     if before is None or not before.final or proc.final:
         run["procs"][proc.proc] = proc
+    if ad.get(LOGS):
+        run.setdefault("logs", {})[str(proc.proc)] = ad[LOGS]
 
 
 def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
@@ -151,8 +165,8 @@ def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
         message = verdict.message
         if node.spec.get("kind") == SUBDAG and verdict.status == statuses.RUNNING:
             message = f"Its DAG runs, as cluster {run['clusters'][-1]}."
-        return verdict.status, f"{_sentence(message)}{which}".strip()
-    text = f"{_sentence(verdict.message)}{which}"
+        return verdict.status, f"{sentence(message)}{which}".strip()
+    text = f"{sentence(verdict.message)}{which}"
     if node.spec.get("kind") == SERVICE:
         return verdict.outcome, text
     if node.spec.get("post_script"):
@@ -164,7 +178,7 @@ def _judge(node: NodeRecord, runs: Mapping[str, Run]) -> tuple[str, str]:
     aborts = code is not None and code == node.spec.get("abort_dag_on")
     unless = node.spec.get("retry_unless_exit_value")
     if tries < most and not aborts and (unless is None or code != unless):
-        return statuses.SUBMITTED, f"{_sentence(verdict.message)} Try {tries} of {most}; it is tried again."
+        return statuses.SUBMITTED, f"{sentence(verdict.message)} Try {tries} of {most}; it is tried again."
     return statuses.ERROR, text
 
 
@@ -197,165 +211,16 @@ def _infer(nodes: list[NodeRecord]) -> list[NodeRecord]:
             message = nodes[index].message.replace(" Its post script is run.", "")
             procs = procs_of(nodes[index])
             if not procs:
-                message = _without_job(nodes[index])
+                message = without_job(nodes[index])
             nodes[index] = replace(nodes[index], status=statuses.COMPLETE, message=message)
             begun.append(nodes[index])
     return nodes
 
 
-def _without_job(node: NodeRecord) -> str:
+def without_job(node: NodeRecord) -> str:
+    """The message of a node that is done and had no job."""
     skipped = node.spec.get("pre_skip") is not None and not node.spec.get("noop")
     return "Skipped: its pre script said that it is done." if skipped else "Done without a job."
-
-
-# -- the end ---------------------------------------------------------------------------------------------------
-
-#: NodeStatus of DAGMan's node status file (HTCondor manual, "Node Status File").
-_DONE, _FAILED, _FUTILE = 5, 6, 7
-_AT_WORK = (2, 3, 4)
-_REMOVED = "Removed with the workflow."
-
-
-def finish(nodes: Sequence[NodeRecord], report: Mapping[str, tuple[int, str]], *, removed: bool) -> list[NodeRecord]:
-    """The nodes at the end.
-
-    Args:
-        nodes: as last known.
-        report: DAGMan's name of a node → its NodeStatus and details, from the node status file.
-        removed: whether DAGMan was removed from the queue.
-    """
-    found: list[NodeRecord] = []
-    reported: dict[str, dict[str, tuple[int, str]]] = {}
-    for name, line in report.items():
-        reported.setdefault(name.partition("+")[0], {})[name] = line
-    for node in nodes:
-        lines = reported.get(node.name)
-        if node.spec.get("kind") == SERVICE:
-            found.append(_finish_service(node))
-        elif lines:
-            found.append(_finish_node(node, lines, removed))
-        elif node.status in (statuses.COMPLETE, statuses.ERROR):
-            found.append(node)
-        else:
-            found.append(_not_run(node, removed))
-    return found
-
-
-def _finish_node(node: NodeRecord, lines: Mapping[str, tuple[int, str]], removed: bool) -> NodeRecord:
-    codes = [code for code, _ in lines.values()]
-    if all(code == _DONE for code in codes):
-        if node.status == statuses.COMPLETE:
-            return node
-        message = node.message.replace(" Its post script is run.", "") if procs_of(node) else ""
-        if len(lines) > 1:
-            message = f"All {len(lines)} of its nodes are done."
-        return replace(node, status=statuses.COMPLETE, message=message or _without_job(node))
-    failed = {name: details for name, (code, details) in lines.items() if code == _FAILED}
-    if failed:
-        ended = [proc for proc in procs_of(node) if proc.final and not proc.ended_well]
-        ended.sort(key=lambda proc: proc.state == observation.REMOVED)  # the one that failed comes first
-        if ended and all(proc.state == observation.REMOVED for proc in ended):
-            why = ended[0].reason or ""
-            by_dagman = "OtherJobRemoveRequirements" in why or "DAG Abort" in why
-            message = _REMOVED if by_dagman else _sentence(ended[0].outcome())
-            return replace(node, status=statuses.ABORTED, message=message)
-        return replace(node, status=statuses.ERROR, message=_why_failed(failed, ended, tries_of(node)))
-    if node.status in (statuses.COMPLETE, statuses.ERROR) and _DONE not in codes:
-        return node  # its ad says more than DAGMan's report, written before DAGMan was held or killed
-    if any(code in _AT_WORK for code in codes):
-        return replace(node, status=statuses.ABORTED, message=_REMOVED)
-    if any(code == _DONE for code in codes):
-        done = sum(code == _DONE for code in codes)
-        return replace(node, status=statuses.ABORTED, message=f"{done} of its {len(codes)} nodes were done.")
-    return _not_run(node, removed)
-
-
-def lose(nodes: Sequence[NodeRecord]) -> list[NodeRecord]:
-    """The nodes, where those that were done in this run no longer are: their outputs were lost with DAGMan."""
-    text = "It was done, but its outputs are lost."
-    return [
-        replace(node, status=statuses.PENDING, message=text)
-        if node.status == statuses.COMPLETE and tries_of(node) and not node.native.get(KEPT)
-        else node
-        for node in nodes
-    ]
-
-
-_SCRIPT = re.compile(r"(PRE|POST) script failed with (status|signal) (\d+)", re.IGNORECASE)
-
-
-def _why_failed(failed: Mapping[str, str], ended: Sequence[Proc], tries: int) -> str:
-    """Why a node failed: in our words if they name the host, in DAGMan's words if only DAGMan knows."""
-    parts = [_sentence(ended[0].outcome())] if ended else []
-    for name, details in failed.items():
-        inner = name.partition("+")[2]
-        script = _SCRIPT.search(details)
-        if script is not None:
-            code = "exit code" if script[2] == "status" else "signal"
-            text = f"Its {script[1].lower()} script failed with {code} {script[3]}."
-        else:
-            text = "" if ended and not inner else _sentence(" ".join(details.split()))
-        if text:
-            parts.append(f"{inner}: {text}" if inner else text)
-    if tries > 1:
-        parts.append(f"It was tried {tries} times.")
-    return " ".join(parts)
-
-
-def _not_run(node: NodeRecord, removed: bool) -> NodeRecord:
-    if procs_of(node) and any(not proc.final or proc.state == observation.REMOVED for proc in procs_of(node)):
-        return replace(node, status=statuses.ABORTED, message=_REMOVED)
-    why = "the workflow was stopped before its turn" if removed else "a node before it failed, or the DAG was aborted"
-    return replace(node, status=statuses.PENDING, message=f"Not run: {why}.")
-
-
-def _finish_service(node: NodeRecord) -> NodeRecord:
-    procs = procs_of(node)
-    if not procs:
-        return replace(node, status=statuses.PENDING, message="Not run.")
-    if any(proc.final and proc.state == observation.COMPLETED and not proc.ended_well for proc in procs):
-        return replace(node, status=statuses.ERROR, message=_sentence(procs[0].outcome()))
-    if all(proc.state == observation.COMPLETED for proc in procs):
-        return replace(node, status=statuses.COMPLETE, message=_sentence(procs[0].outcome()))
-    return replace(node, status=statuses.COMPLETE, message="Ended with the workflow, as services do.")
-
-
-def outcome_of(nodes: Sequence[NodeRecord], exit_code: int | None, *, removed: bool) -> tuple[str, str]:
-    """The status of the workflow once DAGMan has ended, and the reason.
-
-    Args:
-        nodes: the result of :func:`finish`.
-        exit_code: DAGMan's.
-        removed: whether DAGMan was removed from the queue.
-    """
-    work = [node for node in nodes if node.spec.get("kind", JOB) in WORK]
-    done = sum(node.status == statuses.COMPLETE for node in work)
-    errors = [node for node in nodes if node.status == statuses.ERROR and node.spec.get("kind") != SERVICE]
-    failed = errors or [node for node in nodes if node.status == statuses.ABORTED]
-    counted = f"{done} of {len(work)} nodes {'is' if done == 1 else 'are'} done"
-    if removed:
-        rest = "; resubmit() continues from there" if done < len(work) else ""
-        return statuses.ABORTED, f"{counted}{rest}."
-    if done == len(work) and not failed:
-        return statuses.COMPLETE, f"All {len(work)} nodes are done." if len(work) > 1 else "Its node is done."
-    if exit_code == 0 and any(_meant(node) for node in nodes) and all(_meant(node) for node in errors):
-        names = ", ".join(node.name for node in errors or work if _meant(node) and _ended(node))
-        ended = f" by {names}" if names else ""
-        return statuses.COMPLETE, f"Ended early{ended}, by ABORT-DAG-ON with a return value of success; {counted}."
-    shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
-    more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-    text = f"Failed: {shown}{more}. " if failed else ""
-    text += f"{counted}. Fix the cause, then call resubmit() to continue from there."
-    return (statuses.VARIOUS_COMPLETE if done else statuses.ERROR), text
-
-
-def _meant(node: NodeRecord) -> bool:
-    return node.spec.get("abort_dag_on") is not None and node.spec.get("abort_dag_on_return_value") == 0
-
-
-def _ended(node: NodeRecord) -> bool:
-    """Whether a node ended in the way that ends the workflow: an exit code of 0 is its success."""
-    return node.status == (statuses.ERROR if node.spec.get("abort_dag_on") else statuses.COMPLETE)
 
 
 def progress(nodes: Sequence[NodeRecord]) -> str:
@@ -363,8 +228,8 @@ def progress(nodes: Sequence[NodeRecord]) -> str:
     parts: list[str] = []
     failed = [node for node in nodes if node.status == statuses.ERROR]
     if failed:
-        shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:_SHOWN])
-        parts.append(f"Failed: {shown}{' …' if len(failed) > _SHOWN else ''}.")
+        shown = "; ".join(f"{node.name}: {node.message.rstrip('.')}" for node in failed[:SHOWN])
+        parts.append(f"Failed: {shown}{' …' if len(failed) > SHOWN else ''}.")
     for node in nodes:
         if node.status in (statuses.HELD, statuses.PAUSED):
             parts.append(f"Node {node.name}: {node.message}")
@@ -393,6 +258,7 @@ def _state(node: NodeRecord) -> str:
     return observation.COMPLETED if observation.COMPLETED in states else observation.REMOVED
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text as a sentence."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")

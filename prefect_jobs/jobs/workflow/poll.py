@@ -1,7 +1,7 @@
 """Turns a schedd's answer about DAGMan and its nodes' jobs into an observation of the workflow."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from prefect_jobs.jobs.condor import limits, spooling
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import Values, encode
 from prefect_jobs.jobs.observation import Observation, Todo
-from prefect_jobs.jobs.workflow import node_states
+from prefect_jobs.jobs.workflow import dag_ads, dag_file, node_ends, node_states
 from prefect_jobs.jobs.workflow.node_states import DAGMAN_UNIVERSE, PROJECTION
 from prefect_jobs.jobs.workflow.state import (
     DagmanEnd,
@@ -48,16 +48,26 @@ def observe(
         SchedulerConnectionError: the schedd does not answer.
     """
     cluster = int(record.remote_id or 0)
-    dags = [cluster, *WorkflowState(record).inner]
-    nodes_of = " || ".join(f"DAGManJobId == {number}" for number in dags)
-    ads = client.query(f"({constraint(record)}) || {nodes_of}", PROJECTION)
+    existing = bool(record.spec.get(dag_file.OPTION))
+    projection = (*PROJECTION, *dag_ads.PROJECTION) if existing else PROJECTION
+    dags = {cluster, *WorkflowState(record).inner}
+    ads = client.query(f"({constraint(record)}) || {_of(dags)}", projection)
     dagman = next((ad for ad in ads if ad.get("ClusterId") == cluster), None)
     if dagman is None or dagman.get("PrefectJobsToken") != record.submission_token:
         return _gone(record, nodes, client)
-    jobs = [ad for ad in ads if ad.get("DAGManJobId") == cluster]
     inner = sorted(int(ad["ClusterId"]) for ad in ads if _is_inner(ad, cluster))
-    gone, cursor = _left(record, client, cluster)
-    now = node_states.apply_ads(nodes, jobs, gone, _by_node(ads, cluster))
+    if existing:
+        dags |= dag_ads.dagmans_of(ads)
+        gone, cursor = _left(record, client, dags, projection)
+        while more := dag_ads.dagmans_of(gone) - dags:  # inner DAGs that began and ended since the last poll
+            dags |= more
+            gone, cursor = _left(record, client, dags, projection)
+        queued, left = dag_ads.named(ads, gone, nodes, dagman)
+        now = node_states.apply_ads(nodes, queued, left)
+    else:
+        jobs = [ad for ad in ads if ad.get("DAGManJobId") == cluster]
+        gone, cursor = _left(record, client, [cluster], projection)
+        now = node_states.apply_ads(nodes, jobs, gone, _by_node(ads, cluster))
     found = conclude(record, nodes, now, dagman, held_timeout)
     if Todo.GIVE_UP in found.todo:
         client.act("Remove", constraint(record), "held for too long")
@@ -94,15 +104,23 @@ def _by_node(ads: Sequence[Mapping[str, Any]], cluster: int) -> dict[str, list[M
     return found
 
 
-def _left(record: JobRecord, client: CondorClient, cluster: int) -> tuple[list[dict[str, Any]], str | None]:
+def _left(
+    record: JobRecord, client: CondorClient, dags: Iterable[int], projection: Sequence[str]
+) -> tuple[list[dict[str, Any]], str | None]:
     """The ads that have left the queue since the last poll, and the start of the next poll."""
     known = WorkflowState(record).history
+    of_dags = _of(dags)
     if known is None:  # found again after an interruption: the history was not read yet
         newest = newest_in_history(client)
-        gone = client.history(f"DAGManJobId == {cluster}", PROJECTION)
+        gone = client.history(of_dags, projection)
         return gone, newest
-    gone = client.history(f"DAGManJobId == {cluster}", PROJECTION, since=known)
+    gone = client.history(of_dags, projection, since=known)
     return gone, _same(gone[0]) if gone else known
+
+
+def _of(dags: Iterable[int]) -> str:
+    """The constraint that matches the jobs of DAGs."""
+    return " || ".join(f"DAGManJobId == {number}" for number in sorted(dags))
 
 
 def _same(ad: Mapping[str, Any]) -> str:
@@ -167,7 +185,7 @@ def _ended(seen: Observation, proc: Proc, nodes: Sequence[NodeRecord]) -> Observ
     """DAGMan has ended: its files must be fetched."""
     ended = datetime.fromtimestamp(proc.ended, UTC) if proc.ended else None
     removed = proc.state == observation.REMOVED
-    status, message = node_states.outcome_of(nodes, proc.exit_code, removed=removed)
+    status, message = node_ends.outcome_of(nodes, proc.exit_code, removed=removed)
     more = {
         **encode_end(DagmanEnd(removed, proc.exit_code, proc.reason)),
         **encode(outcome=Outcome(status, message, ended)),
@@ -220,11 +238,11 @@ def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) 
         if proc.state == observation.COMPLETED:
             status, crashed = statuses.ERROR, True
             text = "DAGMan has ended and was removed from the queue before its outputs were fetched: they are lost."
-            left = node_states.lose(nodes)
+            left = node_ends.lose(nodes)
         else:
             status, crashed = statuses.ABORTED, False
             text = f"Removed from the queue with its outputs{f': {proc.reason}' if proc.reason else ''}."
-            left = node_states.lose(node_states.finish(nodes, {}, removed=True))
+            left = node_ends.lose(node_ends.finish(nodes, {}, removed=True))
         changed = _changed(nodes, left)
         native = encode(in_queue=None)
         return Observation(status, text, native, crashed=crashed, nodes=changed, version=record.version)
@@ -232,7 +250,7 @@ def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) 
         f"DAGMan, cluster {record.remote_id}, is in neither the queue nor the history of its schedd since {{since}}. "
         "It was removed there, or the schedd lost its queue. Its outputs are not known. resubmit() runs it again."
     )
-    lost = _changed(nodes, node_states.lose(nodes))
+    lost = _changed(nodes, node_ends.lose(nodes))
     return limits.missing(record, text, nodes=lost, version=record.version)
 
 

@@ -22,7 +22,7 @@ FOLDER = "dag"
 DAG_NAME = "workflow.dag"
 STATUS_NAME = "workflow.status"
 #: Least number of seconds between two writes of the node status file.
-_STATUS_INTERVAL = 30
+STATUS_INTERVAL = 30
 #: DAGMan's exit code that requests a restart.
 _RESTART = 3
 
@@ -50,7 +50,7 @@ def write_dag(nodes: Sequence[DagNode], max_jobs: Mapping[str, int], scripts: Ma
             children.setdefault(tuple(node.parents), []).append(node.name)
     lines.extend(f"PARENT {' '.join(parents)} CHILD {' '.join(names)}" for parents, names in children.items())
     lines.extend(f"MAXJOBS {category} {number}" for category, number in max_jobs.items())
-    lines.append(f"NODE_STATUS_FILE {FOLDER}/{STATUS_NAME} {_STATUS_INTERVAL}")
+    lines.append(f"NODE_STATUS_FILE {FOLDER}/{STATUS_NAME} {STATUS_INTERVAL}")
     return "\n".join(lines) + "\n"
 
 

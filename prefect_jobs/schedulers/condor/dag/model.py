@@ -12,6 +12,8 @@ from typing import Any
 from prefect_jobs import graph
 
 JOB, FINAL, SERVICE, SUBDAG, SPLICE = KINDS = ("JOB", "FINAL", "SERVICE", "SUBDAG", "SPLICE")
+#: A kind of existing DAG files alone.
+PROVISIONER = "PROVISIONER"
 #: Kinds that run their own program.
 PROGRAMS = (JOB, FINAL, SERVICE)
 #: Words with another meaning in a DAG file, in upper or lower case.

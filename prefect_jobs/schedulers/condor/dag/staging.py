@@ -121,12 +121,12 @@ def _stage_inner_dag(node: DagNode, folder: Path, places: Sequence[Path]) -> Non
             f"Looked in: {', '.join(map(str, places))}."
         )
     for relative, source in dag_references.files_of(path).items():
-        _link(source, folder / relative)
+        link(source, folder / relative)
     for given in node.remote_input_files:
         found = next((place / given for place in places if (place / given).exists()), None)
         if found is None:
             raise DescriptionError(f"The input file {given!r} of the {node.title} does not exist.")
-        _link(found.absolute(), folder / found.name)
+        link(found.absolute(), folder / found.name)
 
 
 def _stage_earlier(request: DagRequest, root: Path) -> None:
@@ -161,10 +161,10 @@ def _link_contents(
         if follows and (links == 0 or path.resolve() in above):
             continue
         if path.exists() and not (leave and path.name.endswith(leave)):
-            _link(path, target / path.name, leave, above, links - follows)
+            link(path, target / path.name, leave, above, links - follows)
 
 
-def _link(
+def link(
     source: Path, target: Path, leave: tuple[str, ...] = (), above: tuple[Path, ...] = (), links: int = _LINKS
 ) -> None:
     """Links a file; copies a directory as a directory of links, since HTCondor transfers no link to a directory."""
@@ -194,7 +194,7 @@ class _Shelf:
         """Links a file; returns the folder, from a node's directory, that contains its last ``levels`` parts."""
         source = path.parents[levels - 1]
         number = self._numbers.setdefault(source, len(self._numbers))
-        _link(path, self._folder / str(number) / path.relative_to(source))
+        link(path, self._folder / str(number) / path.relative_to(source))
         return f"{INPUTS}/{number}"
 
     def script(self, given: str, named: Sequence[str], places: Sequence[Path], what: str) -> str:
@@ -318,7 +318,7 @@ class _StagedFiles(InputFiles):
         # Perhaps fetched in an earlier run: take it where it is written again.
         self._check_readable(paths)
         for path in paths:
-            _link(path, self._folder / path.relative_to(os.path.normpath(self._folders[0].absolute())))
+            link(path, self._folder / path.relative_to(os.path.normpath(self._folders[0].absolute())))
         return text.removeprefix(own), []
 
     def _is_named(self, given: str) -> bool:

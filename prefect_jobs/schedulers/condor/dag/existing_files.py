@@ -1,0 +1,201 @@
+"""The files that belong to an existing DAG: found in its commands and in its submit files, and sent with it.
+
+The folder that is sent has the files at the same places, so that every relative path keeps its meaning. Absolute paths
+mean files of the access point, as they do for condor_submit_dag.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect_jobs.schedulers.condor.dag.existing_model import ExistingDag, FileNode
+from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER, STATUS_INTERVAL, STATUS_NAME
+from prefect_jobs.schedulers.condor.dag.lines import read
+from prefect_jobs.schedulers.condor.dag.model import FINAL, SUBDAG, DagError
+from prefect_jobs.schedulers.condor.dag.staging import INPUTS, RESCUE_NAME, link
+from prefect_jobs.schedulers.condor.submit import commands
+from prefect_jobs.schedulers.condor.submit.input_files import URL, expand
+
+_COMMAND = re.compile(r"^\s*([A-Za-z_+][\w.]*)\s*=\s*(.*?)\s*$")
+_QUEUE = re.compile(r"^\s*queue\s.*?\bfrom\s+(?:\[[^]]*\]\s*)?([^\s(|]+)\s*$", re.IGNORECASE)
+_MATCHING = re.compile(r"^\s*queue\s.*?\bmatching\s+(?:files\s+|dirs\s+|any\s+)?(.+)$", re.IGNORECASE)
+_INCLUDE = re.compile(r"^\s*@?include\s*:?\s*([^\s|:]+)\s*$", re.IGNORECASE)
+_MACRO = re.compile(r"\$\$?\w*\([^()]*\)")
+_FALSE = ("false", "f", "no", "0", "never")
+#: How far above the folder of the DAG file its files may be.
+_UP = 4
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is sent for a DAG file."""
+
+    #: The folder of which the folder that is sent is a picture.
+    base: Path
+    #: Path from there → the file or directory.
+    files: Mapping[str, Path]
+    #: From there to the folder of the DAG file.
+    folder: str
+
+
+def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
+    """The files that belong to a DAG.
+
+    Args:
+        dag: the DAG.
+        more: others, which no command names; paths from the folder of the file, or absolute ones.
+
+    Raises:
+        DagError: a file is not there that no node makes, or one is too far away.
+    """
+    home = dag.path.parent
+    found: dict[Path, Path] = {}
+
+    def add(path: Path) -> bool:
+        where = Path(os.path.normpath(path))
+        if where.exists():
+            found[where] = where
+        return where in found
+
+    for path in dag.files:
+        add(path)
+    for node in dag.nodes.values():
+        _add_files_of(node, add)
+    for given in more:
+        if not add(home / given):
+            raise DagError(f"The file {given!r}, of remote_input_files, does not exist. Looked in: {home}.")
+    base = Path(os.path.commonpath([home, *(path if path.is_dir() else path.parent for path in found)]))
+    if len(home.relative_to(base).parts) > _UP:
+        far = next(path for path in found if not path.is_relative_to(home.parents[_UP - 1]))
+        raise DagError(
+            f"{dag.path}: it uses {str(far)!r}, which is more than {_UP} folders above. The files of a DAG are sent "
+            "with their folders: put it nearer, or use an absolute path, which is read at the access point."
+        )
+    files = {str(path.relative_to(base)): path for path in found if path != base}
+    return Sent(base, files, str(home.relative_to(base)))
+
+
+def _add_files_of(node: FileNode, take: Callable[[Path], bool]) -> None:
+    for kind, script in node.scripts.items():
+        made = not node.is_first if kind != "PRE" else bool(node.parents or node.dag)
+        if not Path(script).is_absolute() and not take(node.folder / script) and not made:
+            raise node.line.error(f"the {kind} script {script!r} of the node {node.name!r} does not exist.")
+    text = node.body
+    if node.names and text is None:
+        there = Path(node.names).is_absolute() or take(node.folder / node.names)
+        if not there and node.is_first and node.kind != FINAL and not node.options.get("noop"):
+            what = "DAG file" if node.kind == SUBDAG else "submit file"
+            raise node.line.error(
+                f"the {what} {node.names!r} of the node {node.name!r} does not exist. Looked in: {node.folder}."
+            )
+        path = node.folder / node.names
+        text = read(path) if there and path.is_file() and node.kind != SUBDAG else None
+    if text is None or node.options.get("noop"):
+        return
+    for name, is_needed in named(text, node.folder, node.variables):
+        matches = glob.glob(str(node.folder / name), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
+        for match in matches:
+            take(Path(match))
+        if not matches and is_needed and node.is_first and not (node.options or node.kind == FINAL):
+            raise node.line.error(
+                f"the file {name!r} of the node {node.name!r} does not exist. Looked in: {node.folder}."
+            )
+
+
+def named(text: str, folder: Path, variables: Mapping[str, str], depth: int = 5) -> Iterator[tuple[str, bool]]:
+    """The relative paths that a submit description names, with ``*`` where only HTCondor knows a part of it, and
+    whether the file must be there.
+
+    Args:
+        text: the description.
+        folder: in which its files are.
+        variables: of the node.
+        depth: how many files may include each other.
+    """
+    macros: dict[str, str] = {**variables}
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        if found := _COMMAND.match(line):
+            macros[commands.canonical(found[1]).lower()] = found[2]
+        elif found := _INCLUDE.match(line):
+            name = _known(found[1], macros)
+            yield name, True
+            if (folder / name).is_file() and depth:
+                yield from named(read(folder / name), folder, macros, depth - 1)
+        elif found := _QUEUE.match(line):
+            yield _known(found[1], macros), True
+        elif found := _MATCHING.match(line):
+            yield from ((_known(part, macros), False) for part in re.split(r"[\s,]+", found[1].strip("() ")))
+    macros.update(variables)
+    initial = _known(macros.get("initialdir") or macros.get("initial_dir") or "", macros)
+    for command in ("executable", "input", "transfer_input_files", "public_input_files", "jar_files"):
+        sent = macros.get(f"transfer_{command}", "").lower() not in _FALSE
+        if command != "transfer_input_files" and not sent:
+            continue
+        for part in macros.get(command, "").split(",") if "files" in command else [macros.get(command, "")]:
+            name = _known(part.strip(), macros)
+            if name and not URL.match(name) and not name.startswith("/"):
+                yield name if command == "executable" else os.path.join(initial, name), "*" not in name  # noqa: PTH118
+
+
+def _known(text: str, macros: Mapping[str, str]) -> str:
+    """A path with the values of macros, and ``*`` for those that only HTCondor knows."""
+    return _MACRO.sub("*", expand(text, {name.lower(): value for name, value in macros.items()}))
+
+
+#: What else is in a job directory.
+_NOT_OUTPUTS = (DAG_NAME, STATUS_NAME, "workflow.log", "dagman.out", "dagman.err")
+#: DAGMan's files of a run beside a DAG. If they were sent, DAGMan would take that run for one in progress.
+_OF_A_RUN = (".lock", ".nodes.log", ".condor.sub", ".dagman.log", ".dagman.out", ".dagman.lib.out", ".metrics")
+
+
+def stage(
+    dag: ExistingDag,
+    sent: Sent,
+    stage_folder: Path,
+    max_jobs: Mapping[str, int],
+    *,
+    earlier: Path | None = None,
+    done: Sequence[str] | None = None,
+) -> None:
+    """Builds the folder that is sent for an existing DAG: links to its files, and a copy of the DAG file with what is
+    wanted besides.
+
+    Args:
+        dag: the DAG.
+        sent: its files.
+        stage_folder: an empty folder.
+        max_jobs: throttles by category.
+        earlier: the job directory, with the outputs of an earlier run that is continued.
+        done: the nodes that are done already; ``None``: all nodes run.
+
+    Raises:
+        DagError: another file has the name of the copy.
+        OSError: it cannot be written.
+    """
+    root = stage_folder / FOLDER
+    home = root / sent.folder
+    home.mkdir(parents=True)
+    (stage_folder / INPUTS).mkdir()
+    copy = home / DAG_NAME
+    own = os.path.normpath(os.path.join(sent.folder, DAG_NAME))  # noqa: PTH118
+    for relative, source in sent.files.items():
+        if relative == own:
+            if source != dag.path:
+                raise DagError(
+                    f"{source}: a file beside the DAG file cannot have this name, which is needed. Rename it."
+                )
+            continue
+        link(source, root / relative, _OF_A_RUN)
+    if earlier is not None:
+        for path in sorted(earlier.iterdir()):
+            if path.name not in _NOT_OUTPUTS and not path.name.startswith((f"{DAG_NAME}.", ".prefect-jobs")):
+                link(path, root / path.name, _OF_A_RUN)
+    more = [f"MAXJOBS {category} {number}" for category, number in max_jobs.items()]
+    if not dag.status_file:
+        more.append(f"NODE_STATUS_FILE {os.path.relpath(root / STATUS_NAME, home)} {STATUS_INTERVAL}")
+    copy.write_text(read(dag.path).rstrip("\n") + "\n" + "\n".join(more) + "\n")
+    if done is not None:
+        (home / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
