@@ -1,6 +1,6 @@
 """The block of an HTCondor access point."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from anyio.to_thread import run_sync
 from pydantic import Field, SecretStr, model_validator
@@ -33,6 +33,10 @@ class CondorScheduler(SchedulerBlock):
     token: SecretStr | None = Field(default=None, description="IDTOKEN made by condor_token_create or _fetch.")
     pool: str | None = Field(default=None, description="The collector, if host is the access point.")
     schedd_name: str | None = Field(default=None, description="Name of the schedd, if there are several.")
+    adopt: Literal["none", "mine"] = Field(
+        default="none",
+        description="mine: the monitor takes over what the owner of the token submits elsewhere (app: default).",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "CondorScheduler":

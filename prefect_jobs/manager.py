@@ -12,6 +12,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from prefect_jobs import arguments, callbacks
+from prefect_jobs.adoption import Adopting
 from prefect_jobs.jobs import hooks, registry, submission_many, waiting_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.naming import number_of
@@ -34,7 +35,7 @@ class Owner(Protocol):
         ...
 
 
-class JobManager:
+class JobManager(Adopting):
     """The jobs of ``app``. Every method that waits has an async twin, with the prefix ``a``."""
 
     def __init__(self, app: type[Owner]) -> None:
@@ -363,8 +364,7 @@ class JobManager:
             The job, and whether it existed already (the run was retried, or its process was started again).
         """
         runtime: Runtime = get_runtime()
-        found = runtime.store.find(JobQuery(filters={"flow_run_id": flow_run_id}))
-        if found:
+        if found := runtime.store.find(JobQuery(filters={"flow_run_id": flow_run_id})):
             return runtime.job(found[0]), True
         job = make()
         schedule = runtime.store.schedule_of(deployment_id) if deployment_id is not None else None

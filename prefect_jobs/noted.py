@@ -49,6 +49,8 @@ REPLACED = "replaced"
 PEER = "peer"
 #: The procs of a job at HTCondor, and the state of one that is held.
 PROCS, HELD = "procs", "Held"
+#: The work was submitted by its owner, without us: it is followed and steered, and is not ours to remove or repeat.
+FOREIGN = "foreign"
 #: Number of events that are kept.
 _EVENTS = 20
 
@@ -182,6 +184,11 @@ class Noted:
             if code is not None and proc.get("state") == HELD:
                 return int(code)
         return None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the work was submitted without us."""
+        return bool(self._native.get(FOREIGN))
 
     @property
     def peer(self) -> str | None:

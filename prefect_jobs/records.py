@@ -44,6 +44,10 @@ class StatusState:
         return Status(self.status_code, self.status, StatusClass.decode(self.status_class))
 
 
+#: Begins the token of a job whose work was submitted without us.
+FOREIGN_TOKEN = "queue:"  # noqa: S105 (no secret)
+
+
 @dataclass(frozen=True)
 class JobRecord:
     """A row of the table of jobs, as read at one moment."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit
+from prefect_jobs.cli import adopt, condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -25,6 +25,7 @@ deploy.register(app)
 monitor.register(app)
 serve.register(app)
 submit.register(app)
+adopt.register(app)
 
 
 def _version(wanted: bool) -> None:

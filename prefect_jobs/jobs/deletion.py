@@ -22,7 +22,8 @@ def delete(job: AnyJob, *, files: bool) -> None:
     handle.take(record)
     waiting = handle.status.text == statuses.PENDING
     adopted = waiting and record.submission_unknown and submission.adopt(job)
-    if adopted or not (waiting or handle.status.kind.terminal):
+    ours = not record.noted.foreign  # the work of others goes on
+    if ours and (adopted or not (waiting or handle.status.kind.terminal)):
         try:
             job.stop()
         except NotImplementedError as error:

@@ -1,10 +1,12 @@
 """A log in one or several files: its text, or a part of it."""
 
 import os
+import pwd
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class LogFile:
 
     def __call__(self) -> str:
         """The whole text; several files one after the other."""
-        return "".join(_text(path) for path in self.paths)
+        return "".join(self._text(path) for path in self.paths)
 
     def part(self, size: int, before: int | None = None, after: int | None = None) -> LogPart:
         """A part, without reading the rest: the end; what is ``before`` a byte, or ``after`` one.
@@ -40,14 +42,78 @@ class LogFile:
             return part_of(self(), size, before, after)
         path = self.paths[0]
         try:
-            with path.open("rb") as file:
+            with self._open(path) as file:
                 length = file.seek(0, os.SEEK_END)
                 start, end = _range(length, size, before, after)
                 file.seek(start)
                 data = file.read(end - start)
         except OSError:
-            return LogPart("", 0, 0, 0)
+            return part_of(self.unreadable(path), size, before, after)
         return _part(data, start, length)
+
+    def unreadable(self, path: Path) -> str:
+        """What is shown for a file that cannot be read."""
+        return ""
+
+    def _text(self, path: Path) -> str:
+        try:
+            with self._open(path) as file:
+                return file.read().decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+        except OSError:
+            return self.unreadable(path)
+
+    def _open(self, path: Path) -> BinaryIO:
+        """
+        Raises:
+            OSError: it cannot be read.
+        """
+        return path.open("rb")
+
+
+class ForeignLog(LogFile):
+    """A log in the folder of another user, who decides what is at its path: only a file of that user is read."""
+
+    def __init__(self, path: Path, owner: str, *, here: bool = True) -> None:
+        """
+        Args:
+            path: of the file.
+            owner: the name of that user.
+            here: whether the path is one of this machine.
+        """
+        super().__init__(path)
+        self._owner = owner
+        self._here = here
+
+    def text(self, most: int) -> str:
+        """The text of a file of at most so many bytes.
+
+        Raises:
+            OSError: it is larger, or cannot be read.
+        """
+        with self._open(self.paths[0]) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise OSError(f"{self.paths[0]} is larger than {most} bytes.")
+        return data.decode("utf-8-sig", errors="replace")
+
+    def unreadable(self, path: Path) -> str:
+        """As :meth:`LogFile.unreadable`."""
+        return f"This log is at {path}, in the folder of {self._owner}. It cannot be read here.\n"
+
+    def _open(self, path: Path) -> BinaryIO:
+        if not self._here:
+            raise PermissionError(f"{path} is a path of another machine.")
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us
+        try:
+            found = os.fstat(number)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != pwd.getpwnam(self._owner).pw_uid:
+                raise PermissionError(f"{path} is not a file of {self._owner}.")
+            return os.fdopen(number, "rb")
+        except BaseException as error:
+            os.close(number)
+            if isinstance(error, KeyError):
+                raise PermissionError(f"There is no user {self._owner} here.") from error
+            raise
 
 
 def texts(value: Any) -> Any:
@@ -80,13 +146,6 @@ def _part(data: bytes, start: int, length: int) -> LogPart:
     if tail <= head:  # nothing but such bytes: shown as they are
         head, tail = 0, len(data)
     return LogPart(data[head:tail].decode(errors="replace"), start + head, start + tail, length)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _range(length: int, size: int, before: int | None, after: int | None) -> tuple[int, int]:

@@ -120,7 +120,12 @@ def _is_held(record: JobRecord) -> bool:
     return record.state.status in (statuses.PAUSED, statuses.HELD)
 
 
+_NOT_OURS = "was submitted without prefect-jobs, and is not run again from here. Submit it where it was submitted."
+
+
 def _execute(record: JobRecord) -> str:
+    if record.noted.foreign:
+        return _NOT_OURS
     why = at_scheduler(record, "executed")
     if why or not (record.final and has_run(record)):
         return why
@@ -134,6 +139,8 @@ def _resubmit(record: JobRecord) -> str:
     if status.text == statuses.RESULTS_READY:
         return "has ended, but its outputs are still being fetched. Call wait() or delete()."
     why = at_scheduler(record, "resubmitted")
+    if record.noted.foreign and not why:
+        return _NOT_OURS
     if why or status.kind.terminal:
         return why
     return f"is {status.text!r} and cannot be resubmitted. Call stop() first."

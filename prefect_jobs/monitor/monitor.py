@@ -11,7 +11,9 @@ from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.monitor.adoptions import Adoptions
 from prefect_jobs.monitor.commands import Commands
+from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.serving import Serving
 from prefect_jobs.monitor.watch import Watch
@@ -51,6 +53,7 @@ class Monitor:
         self._fetchers = Workers(FETCHERS, "prefect-jobs-fetch")
         self._commands = Commands(self._runtime)
         self._serving = Serving(self._runtime)
+        self._adoptions = Adoptions(self._runtime)
         self._unknown: set[str] = set()
         self._next_count = 0.0
 
@@ -70,6 +73,7 @@ class Monitor:
         self._runtime.checker.start()
         self._commands.start()
         self._serving.start()
+        self._adoptions.start()
         try:
             while not self._stop.is_set():
                 began, pause = time.monotonic(), interval
@@ -139,7 +143,9 @@ class Monitor:
 
     def _end(self) -> None:
         began = time.monotonic()
-        parts: list[Watch | Commands | Serving] = [*self._watches.values(), self._commands, self._serving]
+        parts: list[Watch | LeasedThread] = [
+            *self._watches.values(), self._commands, self._serving, self._adoptions,
+        ]  # fmt: skip
         for part in parts:
             part.stop()
         self._fetchers.stop()

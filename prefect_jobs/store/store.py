@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
-from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, StatusState, Written
+from prefect_jobs.records import FOREIGN_TOKEN, Change, HistoryEntry, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.counts import CountStore
@@ -38,7 +38,7 @@ from prefect_jobs.store.names import groups_column, groups_of
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
 from prefect_jobs.store.picked_up import PickedUpStore
 from prefect_jobs.store.schedules import ScheduleStore
-from prefect_jobs.store.tables import GroupRow, JobRow, MessageRow, MetaRow, RunDeletionRow
+from prefect_jobs.store.tables import GroupRow, JobRow, LeaseRow, MessageRow, MetaRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
 
 __all__ = ["JobGone", "Store"]
@@ -47,6 +47,8 @@ __all__ = ["JobGone", "Store"]
 _RACES = 50
 #: There are no more jobs than this, and databases limit the number in a LIMIT.
 _MANY = 2**31
+#: Before the token of deleted work of others, as the name of a lease; for how long it is known.
+_DELETED, _FOR_LONG = "deleted:", timedelta(days=3650)
 #: Number of ids in one statement.
 _CHUNK = 500
 #: Columns in which many jobs have equal values.
@@ -110,6 +112,25 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
     def get(self, job_id: int) -> JobRecord | None:
         """The job, or ``None``."""
         return next(iter(self.records([job_id] if abs(job_id) < _MANY else [])), None)
+
+    def with_token(self, token: str) -> JobRecord | None:
+        """The job whose present submission has that token, or ``None``."""
+        with self.database.reading() as connection:
+            number = connection.execute(select(JobRow.id).where(JobRow.submission_token == token)).scalar()
+        return None if number is None else self.get(number)
+
+    def known_tokens(self, tokens: Sequence[str]) -> set[str]:
+        """Those of the tokens that jobs have, or had before they were deleted while their work went on."""
+        found: set[str] = set()
+        with self.database.reading() as connection:
+            for start in range(0, len(tokens), 500):
+                part = JobRow.submission_token.in_(tokens[start : start + 500])
+                rows = connection.execute(select(JobRow.submission_token).where(part)).scalars()
+                found.update(str(token) for token in rows)
+                marks = LeaseRow.name.in_([f"{_DELETED}{token}" for token in tokens[start : start + 500]])
+                names = connection.execute(select(LeaseRow.name).where(marks)).scalars()
+                found.update(name.removeprefix(_DELETED) for name in names)
+        return found
 
     def find(self, query: JobQuery) -> list[JobRecord]:
         """The jobs of a query, in one statement.
@@ -228,9 +249,15 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
         """Deletes the job; in the same transaction, its flow run is noted for deletion."""
         with self.database.writing() as connection:
             # One statement: it waits for a flow run that is being noted at this moment, and does not miss it.
-            row = connection.execute(delete(JobRow).where(JobRow.id == job_id).returning(JobRow.flow_run_id)).first()
+            gone = delete(JobRow).where(JobRow.id == job_id).returning(JobRow.flow_run_id, JobRow.submission_token)
+            row = connection.execute(gone).first()
             if row is None:
                 return False
+            if row.submission_token is not None and row.submission_token.startswith(FOREIGN_TOKEN):
+                # The work goes on in its queue, and is not taken over again unasked.
+                mark = {"name": f"{_DELETED}{row.submission_token}", "owner": "", "until": clock.now() + _FOR_LONG}
+                connection.execute(delete(LeaseRow).where(LeaseRow.name == mark["name"]))
+                connection.execute(insert(LeaseRow).values(**mark))
             if row.flow_run_id is not None:
                 connection.execute(insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now()))
         return True

@@ -182,7 +182,7 @@ async def download(visit: Visit) -> Response:
     if name not in logs:
         raise Problem(404, f"There is no log {name[:200]!r}.")
     value, file = logs[name], f"job {job.id} {name.replace(_SEPARATOR, ' ')}.txt"
-    if isinstance(value, LogFile) and len(value.paths) == 1 and is_readable(value.paths[0]):
+    if type(value) is LogFile and len(value.paths) == 1 and is_readable(value.paths[0]):
         return FileResponse(value.paths[0], media_type="text/plain; charset=utf-8", filename=file)
     text = await run_sync(value) if callable(value) else value
     return PlainTextResponse(text, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file)}"})

@@ -148,6 +148,14 @@ FILES: dict[str, tuple[str, dict[str, str]]] = {
     "a log of states": (f"JOBSTATE_LOG states.log\n{_CHAIN}", {}),
     "a save point": (f"{_CHAIN}SAVE_POINT_FILE B here.save\n", {}),
     "rescued": (_CHAIN, {"a.dag.rescue001": "DONE A\n"}),
+    "an inner DAG that is rescued": (
+        "SUBDAG EXTERNAL I in.dag\n",
+        {"in.dag.rescue001": "DONE P\n"},
+    ),
+    "a name of each node": (
+        f"{_CHAIN}JOB C {{\n{_SHELL}arguments = \"-c 'cat in.$(JOB)'\"\ntransfer_input_files = in.$(JOB)\noutput = out.C\n{_NEEDS}}}\n",
+        {"in.C": "of C\n", "in.D": "of D\n"},
+    ),
     "a service": (
         "JOB A n.sub\nSERVICE W wait.sub\n",
         {"wait.sub": f"{_SHELL}arguments = \"-c 'sleep 300'\"\n{_NEEDS}queue\n"},

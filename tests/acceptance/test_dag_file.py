@@ -197,7 +197,7 @@ STATUSES = {
         "Various-Complete",
         {"I": "Error", "I+P": "Complete", "I+Q": "Error", "I+R": "Pending", "B": "Pending"},
     ),
-    "an inner DAG that a script makes": ("Complete", {"I": "Complete"}),
+    "an inner DAG that a script makes": ("Complete", {"I": "Complete", "I+P": "Complete", "I+Q": "Complete"}),
     "an inner DAG with a splice": (
         "Complete",
         {"I": "Complete", "I+S+X": "Complete", "I+S+Y": "Complete", "I+Q": "Complete"},
@@ -240,24 +240,32 @@ def test_prefect_draws_inner_nodes(both: Mapping[str, Both], prefect_view: Prefe
     assert set(eventually(drawn, "Prefect shows all nodes")) == {"A", "I", "I+P", "I+Q", "B"}
 
 
-def test_it_goes_on_where_it_failed(both: Mapping[str, Both]) -> None:
+def test_it_goes_on_where_it_failed(both: Mapping[str, Both], condor_pool: PersonalPool) -> None:
     # given
-    first = {"some fail": "A", "an inner DAG that fails": "I+P"}
-    jobs = {name: both[name].job for name in first}
-    before = {name: job.get_logs() for name, job in jobs.items()}
-    for job in jobs.values():
+    done = {
+        "some fail": {"A"},
+        "an inner DAG that fails": {"I+P"},
+        "a final node after a failure": set[str](),
+        "an inner DAG that a script makes": set[str](),
+    }
+    jobs = {name: both[name].job for name in done}
+    for name, job in jobs.items():
         mended = BESIDE["end.sub"].replace("$(code)", "0")
         (Path(job.spec["dag_file"]).parent / "end.sub").write_text(mended)
         # when
-        job.resubmit()
-    # then
-    for name, job in jobs.items():
+        job.resubmit(**({"fresh": True} if name == "an inner DAG that a script makes" else {}))
+    for job in jobs.values():
         job.wait(120)
+    # then
+    ads = history(condor_pool)
+    for name, job in jobs.items():
         assert job.cached_status == "Complete", job.status_message
         assert set(job.node_statuses.values()) == {"Complete"}
-        node = job.get_job(first[name])
-        assert node is not None and node.tries <= 1
-        assert job.get_logs()[first[name]]["output"]() == before[name][first[name]]["output"]()
+        assert job.cluster_id is not None
+        ran = {each[0] for each in outcome(ads, job.cluster_id, Path(job.initial_dir), name).jobs}
+        assert ran == set(job.node_statuses) - done[name]
+        for node in done[name]:
+            assert job.get_logs()[node]["output"]() == f"says {node.rpartition('+')[2]}\n"
 
 
 def test_it_runs_from_the_start_if_wanted_and_can_be_stopped(

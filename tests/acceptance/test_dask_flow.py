@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.flows.dask_job import dask_job
 from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.processes import free_port
-from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask.connection import DaskAccess
@@ -210,7 +211,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
 ) -> None:
     # given a deployment, and a run as Quick run makes it, whose function raises the first time
     api = PrefectApi()
-    deployed = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
+    deployed = retried(partial(api.deploy, "test_app", "prefect_jobs.flows.dask_job:dask_job"), 30)
     api.close()
     name = deployed.name
     process_pool(str(deployed.id))
@@ -254,7 +255,7 @@ def test_calls_outlive_the_process_of_the_flow_and_a_retry_waits_for_them(
 ) -> None:
     # given a run that a worker executes, and a call that has begun
     api = PrefectApi()
-    deployed = api.deploy("test_app", "prefect_jobs.flows.dask_job:dask_job")
+    deployed = retried(partial(api.deploy, "test_app", "prefect_jobs.flows.dask_job:dask_job"), 30)
     api.close()
     name = deployed.name
     process_pool(str(deployed.id))

@@ -22,6 +22,7 @@ from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask import connection, remote
 from prefect_jobs.schedulers.dask.client import DaskClient
 from tests.acceptance.conftest import DaskJobs, dask_block
+from tests.acceptance.test_dask_faults import submitted
 from tests.dask_cluster import DaskCluster
 from tests.support import eventually
 
@@ -246,10 +247,9 @@ def test_a_scheduler_that_hangs_holds_nobody_up(dask_job: DaskJobs, own_cluster:
     own_cluster.start(1)
     block = dask_block(own_cluster, "hanging", timeout=1)
     job, other = dask_job(scheduler=block), dask_job(scheduler=block)
-    job.execute(delayed(slow)(1, 60))
-    scheduler = own_cluster._scheduler
-    assert scheduler is not None
-    os.kill(scheduler.pid, signal.SIGSTOP)
+    submitted(job, delayed(slow)(1, 60))
+    pid = own_cluster._scheduler.pid  # type: ignore[union-attr]
+    os.kill(pid, signal.SIGSTOP)
     try:
         # when, then
         for call in (block.check, job.stop, job.get_logs):
@@ -261,7 +261,7 @@ def test_a_scheduler_that_hangs_holds_nobody_up(dask_job: DaskJobs, own_cluster:
             other.execute(delayed(slow)(2))
         assert other.cached_status == "Pending"
     finally:
-        os.kill(scheduler.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_versions_that_do_not_fit_are_named(

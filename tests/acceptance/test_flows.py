@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,7 @@ from prefect_jobs.flows.condor_job import condor_job
 from prefect_jobs.flows.results import CondorResult
 from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
 from tests.support import eventually
@@ -129,7 +130,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     monkeypatch.delenv("PREFECT_JOBS_WORKSPACE")
     # and a deployment, and a run as Quick run makes it, whose program fails the first time
     api = PrefectApi()
-    deployed = api.deploy("test_app", "prefect_jobs.flows.condor_job:condor_job")
+    deployed = retried(partial(api.deploy, "test_app", "prefect_jobs.flows.condor_job:condor_job"), 30)
     api.close()
     name = deployed.name
     assert name == "condor-job/test_app"

@@ -169,9 +169,9 @@ def test_a_late_look_does_not_undo_what_is_fetched(
     late = same(workflow, manager)
     read_status = reports.read_status
 
-    def slowly(directory: Path) -> Any:
+    def slowly(directory: Path, name: str) -> Any:
         poll_once(late)
-        return read_status(directory)
+        return read_status(directory, name)
 
     monkeypatch.setattr(reports, "read_status", slowly)
     # when

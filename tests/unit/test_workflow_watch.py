@@ -258,7 +258,7 @@ class Schedd:
 
 
 def ask(schedd: Schedd, record: JobRecord, known: Sequence[NodeRecord], timeout: float | None = None) -> Observation:
-    return observe(record, known, cast(CondorClient, schedd), timeout)
+    return observe(record, known, cast(CondorClient, schedd), timeout, lambda *_: None)
 
 
 def test_a_poll_is_one_query_and_what_is_new_in_the_history() -> None:

@@ -13,7 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
-from prefect_jobs.jobs.condor import local_files, logs, memory, poll, submit_file
+from prefect_jobs.jobs.condor import foreign, local_files, logs, memory, poll, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
@@ -246,6 +246,8 @@ class CondorEngine(AccessPointEngine):
         record, state = self.handle.record, self.state
         if record.remote_id is None:
             return {}
+        if record.noted.foreign:
+            return foreign.logs(self.client(), self.mine)
         directory, procs = self.initial_dir, range(state.total)
         if state.in_queue and state.spool and not record.final:
             self._prepare(directory)
@@ -274,7 +276,8 @@ class CondorEngine(AccessPointEngine):
             for name, kept in shared.items():
                 text = f"{len(kept)} processes wrote {name!r}; they are kept as {', '.join(kept[:5])}"
                 notes.append((logging.WARNING, text))
-        notes.extend(logs.tails(self.handle.record, directory))
+        if not self.handle.record.noted.foreign:
+            notes.extend(logs.tails(self.handle.record, directory))
         return Fetched(native=encode(in_queue=None), messages=tuple(notes), note=lost)
 
     def _retrieve(self, directory: Path) -> tuple[bool, dict[str, list[str]]]:
@@ -310,7 +313,8 @@ class CondorEngine(AccessPointEngine):
 
     def clean_up(self) -> None:
         """Removes the cluster from the queue."""
-        if self.handle.record.remote_id and self.state.in_queue:
+        record = self.handle.record
+        if record.remote_id and self.state.in_queue and not record.noted.foreign:
             self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine
+from prefect_jobs.jobs.condor.ads import key_of, key_of_ad, of_keys
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.jobs.group import Group
@@ -28,9 +29,11 @@ USAGE = 300.0
 #: Seconds by which requests for changes overlap: a schedd notes a change a moment after it happened.
 _OVERLAP = 5
 #: The attributes that show whether a proc has changed.
-_LIGHT = ("ClusterId", "ProcId", "JobStatus", "LastJobStatus", "HoldReasonCode", "PrefectJobsToken", "ServerTime")
+_LIGHT = (
+    "ClusterId", "ProcId", "JobStatus", "LastJobStatus", "HoldReasonCode", "PrefectJobsToken", "QDate", "ServerTime",
+)  # fmt: skip
 #: The attributes that show for how long a proc has waited for its first machine.
-_WAITING = ("JobStatus", "EnteredCurrentStatus", "NumJobStarts", "PrefectJobsToken", "ServerTime")
+_WAITING = ("JobStatus", "EnteredCurrentStatus", "NumJobStarts", "ClusterId", "QDate", "PrefectJobsToken", "ServerTime")
 _IDLE = 1
 _OURS = "PrefectJobsToken =!= undefined"
 #: Number of jobs in one request.
@@ -38,7 +41,7 @@ _CHUNK = 200
 #: Number of jobs that one poll searches in the history.
 _LOST = 50
 
-#: Procs by the tokens of their jobs, and by number.
+#: Procs by the keys of their jobs, and by number.
 Procs = dict[str, dict[int, Proc]]
 
 
@@ -51,6 +54,8 @@ class CondorGroup(Group):
         self._seen: set[str] = set()
         self._next_full = 0.0
         self._next_usage = time.monotonic() + USAGE
+        #: The constraint that matches all jobs.
+        self._ours = _OURS
         #: The schedd's time at the last request.
         self._time = 0
 
@@ -61,7 +66,7 @@ class CondorGroup(Group):
         others: list[AnyJob] = []
         for job in jobs:
             if isinstance(job.engine, CondorEngine) and not job.polls_itself():
-                clusters[job.handle.token] = job.engine
+                clusters[key_of(job.handle.record)] = job.engine
             else:
                 others.append(job)
         found: dict[int, Observation] = {}
@@ -71,16 +76,16 @@ class CondorGroup(Group):
 
     def unmatched(self, jobs: Sequence[AnyJob]) -> dict[int, float]:
         """As :meth:`Group.unmatched`, for jobs of which each proc is idle and has never run."""
-        by_token = {job.handle.token: job.engine for job in jobs if isinstance(job.engine, CondorEngine)}
+        by_token = {key_of(job.handle.record): job.engine for job in jobs if isinstance(job.engine, CondorEngine)}
         if not by_token:
             return {}
         client = next(iter(by_token.values())).client()
         idle: dict[str, list[float]] = {}
-        for ad in client.query(_of_tokens(list(by_token)), _WAITING):
+        for ad in client.query(of_keys(list(by_token)), _WAITING):
             never = ad.get("JobStatus") == _IDLE and not ad.get("NumJobStarts")
             since = float(ad.get("EnteredCurrentStatus") or 0)
             waited = float(ad.get("ServerTime") or 0) - since if never and since else -1.0
-            idle.setdefault(str(ad.get("PrefectJobsToken")), []).append(waited)
+            idle.setdefault(key_of_ad(ad), []).append(waited)
         return {
             by_token[token].handle.record.id: min(waited)
             for token, waited in idle.items()
@@ -103,6 +108,8 @@ class CondorGroup(Group):
         first = next(iter(clusters.values()))
         client, timeout = first.client(), first.site.held_timeout
         records = {token: engine.handle.record for token, engine in clusters.items()}
+        foreign = of_keys([key for key, record in records.items() if record.noted.foreign])
+        self._ours = _OURS if foreign == "false" else f"({_OURS} || {foreign})"
         seen, lost = self._ask_for_news(client, records)
         self._seen = set(records)
         lost += [record for record in records.values() if _is_due(record, timeout)]
@@ -122,14 +129,14 @@ class CondorGroup(Group):
     def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
         """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         if time.monotonic() >= self._next_full or not self._time:
-            everything = self._ask(client, _OURS, _LIGHT)
+            everything = self._ask(client, self._ours, _LIGHT)
             changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
             seen = self._of(client, changed)
             self._next_full = time.monotonic() + FULL
             for token, procs in self._new_usage(client, records).items():
                 seen.setdefault(token, procs)
             return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
-        since = f"{_OURS} && EnteredCurrentStatus >= {self._time - _OVERLAP}"
+        since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours}"
         seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
         # Jobs that are new in this group may have changed long ago.
         seen.update(self._of(client, [token for token in records.keys() - self._seen if token not in seen]))
@@ -140,7 +147,7 @@ class CondorGroup(Group):
         if time.monotonic() < self._next_usage:
             return {}
         self._next_usage = time.monotonic() + USAGE  # before: what takes too long is not repeated at once
-        running = self._ask(client, f"{_OURS} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
+        running = self._ask(client, f"{self._ours} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
         known = {token: CondorState(records[token]).procs for token in running if token in records}
         return {
             token: running[token]
@@ -171,7 +178,7 @@ class CondorGroup(Group):
         """All procs of jobs by their tokens, many in one request."""
         found: Procs = {}
         for start in range(0, len(tokens), _CHUNK):
-            which = _of_tokens(tokens[start : start + _CHUNK])
+            which = of_keys(tokens[start : start + _CHUNK])
             found.update(self._ask(client, which, observation.PROJECTION))
         return found
 
@@ -180,12 +187,8 @@ class CondorGroup(Group):
         for ad in client.query(constraint, projection):
             self._time = max(self._time, int(ad.get("ServerTime") or 0))
             proc = observation.read_ad(ad, queued=True)
-            found.setdefault(str(ad.get("PrefectJobsToken")), {})[proc.proc] = proc
+            found.setdefault(key_of_ad(ad), {})[proc.proc] = proc
         return found
-
-
-def _of_tokens(tokens: Sequence[str]) -> str:
-    return f'stringListMember(PrefectJobsToken, "{",".join(tokens)}")'
 
 
 def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
@@ -201,6 +204,8 @@ def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
 def _is_due(record: JobRecord, held_timeout: float | None) -> bool:
     """Whether a job without news needs action. Called for each job at each poll."""
     state = CondorState(record)
+    if record.noted.foreign:
+        return False
     if limits.is_given_up(state.held_since, held_timeout):
         return True
     if not state.waits_for_inputs:

@@ -37,6 +37,8 @@ def missing(
         return Observation(None, None, native)
     native.update(encode(in_queue=None))
     message = text.replace("{since}", since)
+    if record.noted.foreign:  # it is not run again from here
+        message = message.replace(" Call resubmit() to run it again.", "").replace(" resubmit() runs it again.", "")
     return Observation(statuses.ERROR, message, native, crashed=True, nodes=nodes, version=version)
 
 

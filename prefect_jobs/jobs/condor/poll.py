@@ -80,11 +80,13 @@ def conclude(record: JobRecord, procs: Mapping[int, Proc], held_timeout: float |
         held_timeout: seconds after which a held job is removed; none: never.
     """
     state = CondorState(record)
+    if record.noted.foreign:
+        held_timeout = None
     verdict = observation.judge(procs, state.total)
     if verdict is None:
         return _missing(record, procs, state.total)
     values: Values = {"procs": procs, "missing_since": None, "missing_polls": None, "held_since": None}
-    forgotten = spooling.is_forgotten(record, procs.values())
+    forgotten = not record.noted.foreign and spooling.is_forgotten(record, procs.values())
     todo = frozenset({Todo.RELEASE} if forgotten else ())
     if forgotten and spooling.was_refused(record):
         verdict = replace(verdict, status=statuses.HELD, message=record.state.status_message)

@@ -11,7 +11,7 @@ from prefect_jobs.errors import SubmissionError
 from prefect_jobs.jobs.condor import submit_commands
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.jobs.workflow.node_handle import OPTIONS, NodeHandle
-from prefect_jobs.records import NodeRecord
+from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.schedulers.condor.dag import existing, existing_files, reports
 from prefect_jobs.schedulers.condor.dag.existing_files import Sent
 from prefect_jobs.schedulers.condor.dag.existing_model import ExistingDag
@@ -27,8 +27,10 @@ MORE = "remote_input_files"
 PLACES = "dag"
 #: Key in a node's spec: the node that is the inner DAG of which it is a node.
 OWNER = "inner_of"
+#: Key in a node's spec: it is of no file; it was seen while the DAG ran.
+SEEN = "seen"
 #: Longest name of a node that can be stored.
-_LONGEST = 255
+LONGEST = 255
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +71,11 @@ def _places(dag: ExistingDag, sent: Sent) -> dict[str, str]:
     return {"folder": sent.folder, "status": status}
 
 
+def is_existing(record: JobRecord) -> bool:
+    """Whether the DAG of a workflow is an existing one."""
+    return bool(record.spec.get(OPTION)) or record.noted.foreign
+
+
 def places_of(spec: Mapping[str, Any]) -> dict[str, str]:
     """Where things are in the job directory: the ``folder`` of the DAG, and the node ``status`` file."""
     return {"folder": ".", "status": STATUS_NAME, **(spec.get(PLACES) or {})}
@@ -78,8 +85,8 @@ def specs_of(dag: ExistingDag) -> list[dict[str, Any]]:
     """The nodes of a DAG as specs with their names, each after its parents where possible."""
     found: list[dict[str, Any]] = []
     for node in dag.nodes.values():
-        if len(node.name) > _LONGEST:
-            raise node.line.error(f"the name {node.name[:50]!r}… is longer than {_LONGEST} characters.")
+        if len(node.name) > LONGEST:
+            raise node.line.error(f"the name {node.name[:50]!r}… is longer than {LONGEST} characters.")
         spec: dict[str, Any] = {
             "name": node.name,
             "kind": node.kind,
@@ -121,7 +128,9 @@ def read_again(spec: Mapping[str, Any], nodes: Sequence[NodeHandle]) -> tuple[Ex
     """
     dag = existing.read(path_of(spec[OPTION]))
     now = {each["name"]: each["parents"] for each in specs_of(dag)}
-    if now != {node.name: node.parents for node in nodes}:
+    known = {node.name: node.parents for node in nodes if not node.spec.get(SEEN)}
+    seen = {node.name for node in nodes if node.spec.get(SEEN)}
+    if {name: above for name, above in now.items() if name not in seen} != known:
         raise SubmissionError(
             f"The DAG file {spec[OPTION]!r} has other nodes or dependencies than when the job was created. "
             "Create a new job for it."
@@ -144,6 +153,8 @@ def done_before(nodes: Sequence[NodeHandle], states: Mapping[str, NodeRecord], f
         over = {name for name, state in states.items() if state.status == statuses.COMPLETE}
     found: list[str] = []
     for node in nodes:
+        if node.kind not in node_states.WORK:
+            continue
         owner = node.spec.get(OWNER)
         state = states.get(node.name, node.record)
         inside = owner is not None and (owner in over or state.status == statuses.COMPLETE)
@@ -169,12 +180,28 @@ def finish_inner(spec: Mapping[str, Any], nodes: Sequence[NodeRecord], directory
     said: dict[str, tuple[set[str], dict[str, str]]] = {}
     for node in sorted(nodes, key=lambda each: each.name.count("+")):
         owner = found.get(str(node.spec.get(OWNER)))
+        if owner is not None and owner.name not in said and not owner.spec.get(OPTION):
+            said[owner.name] = (set(), {})
         if owner is not None and owner.name not in said:
             file = directory / os.path.relpath(owner.spec[OPTION], base)
             done = reports.read_rescue(file.parent, file.name) or ()
             said[owner.name] = (set(done), reports.failures(file.with_name(f"{file.name}.dagman.out")))
         found[node.name] = node if owner is None else _with_owner(node, owner, *said[owner.name])
     return [found[node.name] for node in nodes]
+
+
+def finish_foreign(nodes: Sequence[NodeRecord], *, well: bool) -> list[NodeRecord]:
+    """The nodes at the end of a DAG that was submitted without us, of which there is no report: after a good end, those
+    are done that could begin and have not failed."""
+    found = {node.name: node for node in nodes}
+    for name in graph.in_order({node.name: node.spec.get("parents", ()) for node in nodes}):
+        node = found[name]
+        before = [found[each] for each in node.spec.get("parents", ()) if each in found]
+        begun = node_states.procs_of(node) or all(each.status == statuses.COMPLETE for each in before)
+        if well and begun and node.status not in (statuses.COMPLETE, statuses.ERROR):
+            message = node.message if node_states.procs_of(node) else "Done without a job."
+            found[name] = replace(node, status=statuses.COMPLETE, message=message)
+    return list(found.values())
 
 
 def _with_owner(node: NodeRecord, owner: NodeRecord, done: set[str], failed: Mapping[str, str]) -> NodeRecord:

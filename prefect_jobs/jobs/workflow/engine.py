@@ -12,6 +12,7 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
+from prefect_jobs.jobs.condor import foreign
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.state import encode
@@ -104,7 +105,7 @@ class WorkflowEngine(AccessPointEngine):
         directory, spec = self.make_directory(), self.handle.drafts.spec
         home = directory / source.folder
         if fresh:
-            _forget_rescue(home)
+            source.forget(directory)
         if first and source.take_rescue(home):
             fresh = False
         # All that may fail comes before the submission: afterwards the work exists.
@@ -180,8 +181,8 @@ class WorkflowEngine(AccessPointEngine):
         record = self.handle.record
         if record.final or record.state.status == statuses.RESULTS_READY:
             return NOTHING_NEW  # another process has observed its end
-        nodes = self.handle.backend.nodes.nodes(record.id)
-        return poll.observe(record, nodes, self.client(), held_timeout)
+        nodes = self.handle.backend.nodes
+        return poll.observe(record, nodes.nodes(record.id), self.client(), held_timeout, nodes.save_nodes)
 
     def stop(self) -> Observation:
         """Removes DAGMan, which ends its nodes, runs the FINAL one, and writes which nodes are done."""
@@ -230,6 +231,10 @@ class WorkflowEngine(AccessPointEngine):
         if record.remote_id is None:
             return {}
         directory, states = self.initial_dir, self.graph.states()
+        if record.noted.foreign:
+            client = self.client()
+            own = foreign.logs(client, self.mine)
+            return {logs.WORKFLOW: own, **logs.foreign_files(states.values(), here=foreign.is_here(client))}
         if self.state.in_queue and not record.final:
             with self.handle.backend.results.lease(record.id) as mine:
                 if mine:  # else another process is fetching all outputs
@@ -260,11 +265,13 @@ class WorkflowEngine(AccessPointEngine):
     def fetch(self) -> Fetched:
         """Fetches the folder of the DAG, determines the status of each node from DAGMan's reports, and removes DAGMan
         from the queue."""
-        directory = self.make_directory()
-        lost = not self._retrieve(directory) and not self.state.retrieved
+        ours = not self.handle.record.noted.foreign
+        directory = self.make_directory() if ours else self.initial_dir
+        lost = ours and not self._retrieve(directory) and not self.state.retrieved
         before, nodes = self._judge(directory, lost=lost)
         changed = tuple(poll.marked(old, new) for old, new in zip(before, nodes, strict=True) if old != new)
-        return Fetched(native=encode(in_queue=None), messages=tuple(logs.tails(nodes, directory)), nodes=changed)
+        tails = logs.tails(nodes, directory) if ours else ()
+        return Fetched(native=encode(in_queue=None), messages=tuple(tails), nodes=changed)
 
     def _retrieve(self, directory: Path) -> bool:
         """Fetches outputs; returns whether there were any at the access point.
@@ -300,12 +307,16 @@ class WorkflowEngine(AccessPointEngine):
         state = self.state
         end, gave_up = state.dagman, state.gave_up
         before = self.handle.backend.nodes.nodes(self.handle.record.id)
-        report = {} if lost else reports.read_status(directory, self._places["status"])
+        is_foreign = self.handle.record.noted.foreign
+        report = {} if lost or is_foreign else reports.read_status(directory, self._places["status"])
         nodes = node_ends.finish(before, report, removed=end.removed)
-        nodes = dag_file.finish_inner(self.handle.record.spec, nodes, directory)
+        if is_foreign:
+            nodes = dag_file.finish_foreign(nodes, well=end.exit_code == 0 and not end.removed)
+        else:
+            nodes = dag_file.finish_inner(self.handle.record.spec, nodes, directory)
         if lost:
             nodes = node_ends.lose(nodes)
-        existing = bool(self.handle.record.spec.get(dag_file.OPTION))
+        existing = dag_file.is_existing(self.handle.record)
         status, message = node_ends.outcome_of(
             nodes, end.exit_code, removed=end.removed and not gave_up, by_dagman=existing
         )
@@ -314,18 +325,22 @@ class WorkflowEngine(AccessPointEngine):
         elif end.removed and end.reason:
             by_us = "prefect-jobs" in end.reason
             message = f"{'Stopped' if by_us else end.reason.rstrip('. ')}. {message}"
-        if status == statuses.ERROR and not report:
+        if status == statuses.ERROR and not report and not is_foreign:
             said = reports.complaints(directory)
             message = f"DAGMan could not run the DAG (exit code {end.exit_code}). {said}".strip()
         if lost:
             message = f"{message} Its outputs are lost: DAGMan was removed from the queue before they were fetched."
+        if is_foreign:  # it is not run again from here
+            message = message.replace(" Fix the cause, then call resubmit() to continue from there.", "")
+            message = message.replace("; resubmit() continues from there", "")
         outcome = replace(state.outcome or Outcome(status), status=status, message=message)
         self.handle.apply(None, native=encode(outcome=outcome))
         return before, nodes
 
     def clean_up(self) -> None:
         """Removes DAGMan, and with it all nodes, from the queue."""
-        if self.handle.record.remote_id and self.state.in_queue:
+        record = self.handle.record
+        if record.remote_id and self.state.in_queue and not record.noted.foreign:
             client = self.client()
             client.act("Remove", self.mine, _NOT_WANTED)
             client.act("RemoveX", f"{self.mine} && JobStatus == 3", _NOT_WANTED)

@@ -191,6 +191,8 @@ class WorkflowGraph:
         Raises:
             DagError: the nodes are those of a file.
         """
+        if self._handle.record.noted.foreign:
+            raise DagError(f"{self.title} was submitted without prefect-jobs: its nodes are not changed from here.")
         if file := self._handle.drafts.spec.get("dag_file"):
             raise DagError(f"The nodes of {self.title} are those of {file!r}: change the file, and create a new job.")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.condor.logs import tail_line
-from prefect_jobs.jobs.log_file import LogFile
+from prefect_jobs.jobs.log_file import ForeignLog, LogFile
 from prefect_jobs.jobs.workflow import node_states
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.schedulers.condor import observation
@@ -55,6 +55,27 @@ def tails(nodes: Iterable[NodeRecord], directory: Path) -> list[tuple[int, str]]
             if text:
                 lines.append((level, tail_line(kind, f" of node {node.name}", text)))
     return lines
+
+
+def foreign_files(nodes: Iterable[NodeRecord], *, here: bool) -> dict[str, dict[str, LogFile]]:
+    """The logs of the nodes of a DAG that was submitted without us, in the folders of their owner.
+
+    Args:
+        nodes: of the DAG.
+        here: whether the access point is this machine.
+    """
+    found: dict[str, dict[str, LogFile]] = {}
+    for node in nodes:
+        mine: dict[str, LogFile] = {}
+        for run in node.native.get("runs", {}).values():
+            said: dict[str, dict[str, str]] = run.get("logs", {})
+            for number, paths in said.items():
+                which = f" of process {number}" if len(said) > 1 else ""
+                for kind in KINDS:
+                    if kind in paths:
+                        mine[f"{kind}{which}"] = ForeignLog(Path(paths[kind]), paths.get("owner", ""), here=here)
+        found[node.name] = mine
+    return found
 
 
 def written(nodes: Iterable[NodeRecord]) -> list[str]:

@@ -318,12 +318,19 @@ class CondorWorkflowSpliceNode(CondorWorkflowSubdagNode):
     kind: ClassVar[str] = model.SPLICE
 
 
+class CondorWorkflowProvisionerNode(CondorWorkflowJobNode):
+    """The node of an existing DAG file that makes machines ready before others start."""
+
+    kind: ClassVar[str] = model.PROVISIONER
+
+
 _CLASSES: dict[str, type[CondorWorkflowNode]] = {
     cls.kind: cls
     for cls in (
         CondorWorkflowJobNode,
         CondorWorkflowFinalNode,
         CondorWorkflowServiceNode,
+        CondorWorkflowProvisionerNode,
         CondorWorkflowSubdagNode,
         CondorWorkflowSpliceNode,
     )

@@ -1,14 +1,14 @@
 """Turns a schedd's answer about DAGMan and its nodes' jobs into an observation of the workflow."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.jobs.condor import limits, spooling
-from prefect_jobs.jobs.condor.ads import constraint
+from prefect_jobs.jobs.condor.ads import constraint, key_of, key_of_ad
 from prefect_jobs.jobs.condor.state import Values, encode
 from prefect_jobs.jobs.observation import Observation, Todo
 from prefect_jobs.jobs.workflow import dag_ads, dag_file, node_ends, node_states
@@ -40,20 +40,33 @@ def newest_in_history(client: CondorClient) -> str | None:
 
 
 def observe(
-    record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient, held_timeout: float | None
+    record: JobRecord,
+    nodes: Sequence[NodeRecord],
+    client: CondorClient,
+    held_timeout: float | None,
+    save: Callable[[int, Sequence[NodeRecord]], None],
 ) -> Observation:
     """Polls one workflow: one query of the queue, and one of the history since the last poll.
+
+    Args:
+        record: the job.
+        nodes: its nodes as last known.
+        client: of the access point.
+        held_timeout: seconds after which a held workflow is removed; none: never.
+        save: writes nodes that are new.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
     """
     cluster = int(record.remote_id or 0)
-    existing = bool(record.spec.get(dag_file.OPTION))
+    existing = dag_file.is_existing(record)
     projection = (*PROJECTION, *dag_ads.PROJECTION) if existing else PROJECTION
     dags = {cluster, *WorkflowState(record).inner}
     ads = client.query(f"({constraint(record)}) || {_of(dags)}", projection)
     dagman = next((ad for ad in ads if ad.get("ClusterId") == cluster), None)
-    if dagman is None or dagman.get("PrefectJobsToken") != record.submission_token:
+    if dagman is None and record.noted.foreign:  # it leaves the queue when it ends
+        dagman = next(iter(client.history(constraint(record), projection, match=1)), None)
+    if dagman is None or key_of_ad(dagman) != key_of(record):
         return _gone(record, nodes, client)
     inner = sorted(int(ad["ClusterId"]) for ad in ads if _is_inner(ad, cluster))
     if existing:
@@ -62,7 +75,10 @@ def observe(
         while more := dag_ads.dagmans_of(gone) - dags:  # inner DAGs that began and ended since the last poll
             dags |= more
             gone, cursor = _left(record, client, dags, projection)
-        queued, left = dag_ads.named(ads, gone, nodes, dagman)
+        queued, left = dag_ads.named(ads, gone, nodes, dagman, foreign=record.noted.foreign)
+        if more_nodes := dag_ads.unknown([*queued, *left], nodes):
+            save(record.id, more_nodes)
+            nodes = [*nodes, *more_nodes]
         now = node_states.apply_ads(nodes, queued, left)
     else:
         jobs = [ad for ad in ads if ad.get("DAGManJobId") == cluster]
@@ -144,7 +160,9 @@ def conclude(
         held_timeout: seconds after which a held workflow is removed; none: never.
     """
     proc = observation.read_ad(dagman, queued=True)
-    forgotten = spooling.is_forgotten(record, (proc,))
+    if record.noted.foreign:
+        held_timeout = None
+    forgotten = not record.noted.foreign and spooling.is_forgotten(record, (proc,))
     values: Values = {"missing_since": None, "missing_polls": None, "held_since": None}
     if not forgotten and spooling.was_refused(record):
         values["release_refused"] = None

@@ -40,6 +40,11 @@ class OfNodes:
         """DAGMan's configuration, besides that of the workflow."""
         return {}
 
+    def forget(self, directory: Path) -> None:
+        """Removes the rescue DAGs of earlier runs, which do not apply to a run from the start."""
+        for path in reports.rescue_files(directory / self.folder):
+            path.unlink(missing_ok=True)
+
     def take_rescue(self, home: Path) -> bool:
         """Takes the rescue DAG beside the DAG file into the folder of the DAG; returns whether there is one."""
         return False
@@ -72,6 +77,8 @@ class OfFile(OfNodes):
     """A DAG that has a file already."""
 
     def _check(self) -> None:
+        #: Whether rescue DAGs beside inner DAGs count.
+        self._rescues = True
         self._dag, self._sent = dag_file.read_again(self._spec, self._nodes)
         places = dag_file.places_of(self._spec)
         self.folder, self.status_file = places["folder"], places["status"]
@@ -81,8 +88,18 @@ class OfFile(OfNodes):
         """That of the file that CONFIG names."""
         return self._dag.config
 
+    def forget(self, directory: Path) -> None:
+        """As :meth:`OfNodes.forget`; of inner DAGs, too."""
+        super().forget(directory)
+        self._rescues = False
+        for name in existing_files.dag_files(self._dag, self._sent):
+            file = directory / name
+            for path in (*reports.rescue_files(file.parent, file.name), file.with_name(f"{file.name}.dagman.out")):
+                path.unlink(missing_ok=True)
+
     def take_rescue(self, home: Path) -> bool:
         """As :meth:`OfNodes.take_rescue`: the newest one, as condor_submit_dag does."""
+        self._rescues = True
         path = self._dag.path
         done = reports.read_rescue(path.parent, path.name)
         if done is None:
@@ -107,6 +124,7 @@ class OfFile(OfNodes):
             self._spec["max_jobs"],
             earlier=None if done is None else directory,
             done=None if done is None else [name for name in done if name not in inner],
+            rescues=self._rescues,
         )
         inherited = {name: os.environ[name] for name in self._dag.inherited if name in os.environ}
         return Existing(self._sent.folder, {**inherited, **self._dag.environment}, self._dag.attributes)

@@ -81,6 +81,11 @@ def _is_at(ad: Mapping[str, Any], wanted: set[str]) -> bool:
     return any(map(_is_loopback, wanted)) and any(map(_is_here, addresses))
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether a name or an address is one of this machine."""
+    return any(_is_here(address) for address in _resolved(host))
+
+
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

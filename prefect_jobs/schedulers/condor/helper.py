@@ -252,7 +252,7 @@ class Session:
         }
         condor = self._condor
         # A ping at the level that submitting needs shows whether this identity may submit.
-        condor.ping(self._ad, "WRITE")
+        report["identity"] = condor.ping(self._ad, "WRITE").get("MyRemoteUserName")
         slots = self._collector().query(
             condor.AdTypes.Startd, "true", ["Name", "Cpus", "Memory", "TotalCpus", "TotalMemory", "State"]
         )

@@ -31,6 +31,7 @@ PROJECTION = (
     "CompletionDate",
     "NumJobStarts",
     "PrefectJobsToken",
+    "QDate",
     *ATTRIBUTES,
 )
 

@@ -3,7 +3,7 @@
 Splices and inner DAGs are read too. A node of theirs has DAGMan's name, ``<splice>+<node>``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect_jobs import graph
@@ -14,16 +14,22 @@ from prefect_jobs.schedulers.condor.dag.model import FINAL, PROVISIONER, SERVICE
 
 #: How many DAGs may be inside each other.
 _DEPTH = 20
+#: How many DAG files may belong to one.
+_FILES = 10_000
 
 
-def read(path: Path) -> ExistingDag:
+def read(path: Path, reading: Callable[[Path], str] = lines.read) -> ExistingDag:
     """Reads a DAG file as condor_submit_dag would in its folder.
+
+    Args:
+        path: of the file.
+        reading: reads a file, this one and those that it includes.
 
     Raises:
         DagError: DAGMan would refuse it, or its nodes form a cycle; names the file and the line.
     """
     dag = ExistingDag(path)
-    _read_into(Scope(dag, path.parent, "", 0), path)
+    _read_into(Scope(dag, reading, path.parent, "", 0), path)
     if not dag.nodes:
         raise DagError(f"The DAG file {str(path)!r} has no nodes.")
     return dag
@@ -33,14 +39,20 @@ def _read_into(scope: Scope, path: Path, above: tuple[Path, ...] = ()) -> None:
     if scope.depth > _DEPTH:
         raise DagError(f"{path}: more than {_DEPTH} DAGs are inside each other.")
     scope.dag.files.append(path)
-    found = list(lines.lines_of(path, scope.folder))
+    scope.dag.read += 1
+    if scope.dag.read > _FILES:
+        raise DagError(f"{scope.dag.path}: it consists of more than {_FILES:,} DAG files.")
+    found = list(lines.lines_of(path, scope.folder, reading=scope.reading))
     for line in found:
         _declare(scope, line, (path, *above))
+    scope.nodes = scope.all()
     for line in found:
         existing_commands.apply(scope, line)
     finals = [node for node in scope.own.values() if node.kind == FINAL]
     for kind in (FINAL, PROVISIONER):
         same = [node for node in scope.own.values() if node.kind == kind]
+        if same and kind == FINAL and scope.is_splice:
+            raise same[0].line.error(f"{same[0].name!r}: a splice cannot have a FINAL node.")
         if len(same) > 1:
             raise same[1].line.error(f"{same[1].name!r} is a second {kind} node; a DAG has one.")
     if not scope.is_splice:
@@ -128,7 +140,15 @@ def _splice(scope: Scope, line: Line, words: list[str], above: tuple[Path, ...])
         raise line.error(f"the splice {words[0]!r} contains itself.")
     if not file.is_file():
         raise line.error(f"the DAG file {words[1]!r} of the splice {words[0]!r} does not exist. Looked in: {folder}.")
-    inner = Scope(scope.dag, folder, f"{scope.prefix}{words[0]}+", scope.depth + 1, owner=scope.owner, is_splice=True)
+    inner = Scope(
+        scope.dag,
+        scope.reading,
+        folder,
+        f"{scope.prefix}{words[0]}+",
+        scope.depth + 1,
+        owner=scope.owner,
+        is_splice=True,
+    )
     _read_into(inner, file, above)
     scope.splices[words[0]] = inner
 
@@ -139,4 +159,6 @@ def _inner(scope: Scope, node: FileNode, above: tuple[Path, ...]) -> None:
     if file in above:
         raise node.line.error(f"the DAG {node.names!r} contains itself.")
     if file.is_file():
-        _read_into(Scope(scope.dag, node.folder, f"{node.name}+", scope.depth + 1, owner=node.name), file, above)
+        _read_into(
+            Scope(scope.dag, scope.reading, node.folder, f"{node.name}+", scope.depth + 1, owner=node.name), file, above
+        )

@@ -1,17 +1,22 @@
 """The commands of an existing DAG file that say something about nodes, or about DAGMan."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from prefect_jobs.schedulers.condor.dag import lines
 from prefect_jobs.schedulers.condor.dag.existing_model import ALL, PROGRAMS, FileNode, Scope
 from prefect_jobs.schedulers.condor.dag.lines import Line
 from prefect_jobs.schedulers.condor.dag.model import FINAL, PROVISIONER, SERVICE, SUBDAG
 
+_SECRET = re.compile(r"SECRET|TOKEN|PASS|KEY|CREDENTIAL|AUTH|_URL|^PREFECT|DATABASE", re.IGNORECASE)
 _VARIABLE = re.compile(r'([A-Za-z_+][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"')
 #: Commands that say nothing about what runs: DAGMan reads them.
-_PASSED = ("DOT", "JOBSTATE_LOG", "MAXJOBS", "INCLUDE", "CATEGORY", "PRIORITY", "SAVE_POINT_FILE")
+_PASSED = ("DOT", "JOBSTATE_LOG", "MAXJOBS", "INCLUDE", "SAVE_POINT_FILE")
+#: Commands that a FINAL node cannot have.
+_NOT_OF_FINAL = ("RETRY", "PRIORITY", "CATEGORY", "ABORT-DAG-ON")
+#: The exit code by which DAGMan asks to be started again.
+_RESTART = 3
 _NO_DATA = "DATA nodes are not possible: HTCondor removed them, with Stork. Use transfer_input_files, or a JOB."
 
 
@@ -43,11 +48,17 @@ def apply(scope: Scope, line: Line) -> None:
 def _each(scope: Scope, line: Line, name: str) -> Iterable[FileNode]:
     """The nodes that a command is about."""
     if name.upper() == ALL:
-        return list(scope.all().values())
+        found = list(scope.all().values())
+        return [node for node in found if node.kind != FINAL] if line.command in _NOT_OF_FINAL else found
     if name in scope.own:
-        return (scope.own[name],)
-    if name in scope.splices or "+" in name:
-        return ()  # DAGMan has its own opinion
+        node = scope.own[name]
+        if node.kind == FINAL and line.command in _NOT_OF_FINAL:
+            raise line.error(f"{name!r} is the FINAL node, which cannot have {line.command}.")
+        return (node,)
+    if name in scope.splices:
+        raise line.error(f"{name!r} is a splice, which cannot have {line.command}. Say it of its nodes, in its file.")
+    if name.partition("+")[0] in scope.splices:
+        return ()  # of a node of a splice: left to DAGMan
     raise line.error(f"{line.command} names {name!r}, which is not a node of this DAG.")
 
 
@@ -87,18 +98,40 @@ def _number(line: Line, words: Sequence[str], at: int) -> int:
         raise line.error(f"{line.command} takes a node and a whole number{given}.") from None
 
 
+def _option(line: Line, words: Sequence[str], name: str) -> int | None:
+    """The number of an option after a node and a number."""
+    if len(words) == 2:
+        return None
+    if words[2].upper() != name or len(words) != 4:
+        raise line.error(f"{line.command} takes a node, a number, and {name} with a number if wanted.")
+    return _number(line, words, 3)
+
+
+def _priority(scope: Scope, line: Line, words: list[str]) -> None:
+    _number(line, words, 1)
+    _each(scope, line, words[0])
+
+
+def _category(scope: Scope, line: Line, words: list[str]) -> None:
+    if len(words) != 2:
+        raise line.error("CATEGORY takes a node and a name.")
+    _each(scope, line, words[0])
+
+
 def _retry(scope: Scope, line: Line, words: list[str]) -> None:
     number = _number(line, words, 1)
     if number < 0:
         raise line.error(f"RETRY takes a number of times, not {number}.")
-    unless = _number(line, words, 3) if len(words) > 3 and words[2].upper() == "UNLESS-EXIT" else None
+    unless = _option(line, words, "UNLESS-EXIT")
     for node in _each(scope, line, words[0]):
         node.options.update(retry=number, retry_unless_exit_value=unless)
 
 
 def _abort(scope: Scope, line: Line, words: list[str]) -> None:
     code = _number(line, words, 1)
-    answer = _number(line, words, 3) if len(words) > 3 and words[2].upper() == "RETURN" else None
+    answer = _option(line, words, "RETURN")
+    if (code if answer is None else answer) == _RESTART:
+        raise line.error("ABORT-DAG-ON with 3 would start DAGMan again, for ever. Use RETURN with another code.")
     if answer is not None and not 0 <= answer <= 255:
         raise line.error(f"ABORT-DAG-ON: RETURN takes an exit code from 0 to 255, not {answer}.")
     for node in _each(scope, line, words[0]):
@@ -114,8 +147,11 @@ def _pre_skip(scope: Scope, line: Line, words: list[str]) -> None:
 def _vars(scope: Scope, line: Line, words: list[str]) -> None:
     if len(words) < 2:
         raise line.error('VARS takes a node, and name="value".')
+    pairs = _VARIABLE.findall(line.rest)
+    if not pairs:
+        raise line.error(f'VARS takes name="value", with quotes, not {words[1]!r}.')
     for node in _each(scope, line, words[0]):
-        for name, value in _VARIABLE.findall(line.rest):
+        for name, value in pairs:
             node.variables[name.lower()] = value.replace('\\"', '"').replace("\\\\", "\\")
 
 
@@ -144,10 +180,11 @@ def _config(scope: Scope, line: Line, words: list[str]) -> None:
     file = scope.folder / line.rest
     if not file.is_file():
         raise line.error(f"the configuration file {line.rest!r} does not exist. Looked in: {scope.folder}.")
-    scope.dag.files.append(file)
+    if not line.rest.startswith("/"):
+        scope.dag.files.append(file)
     if scope.owner or scope.is_splice:
         return  # an inner DAG reads its own; DAGMan ignores that of a splice
-    text = re.sub(r"\\\r?\n", " ", lines.read(file))
+    text = re.sub(r"\\\r?\n", " ", scope.reading(file))
     for each in text.splitlines():
         name, separator, value = each.partition("=")
         if separator and not each.lstrip().startswith("#"):
@@ -157,7 +194,13 @@ def _config(scope: Scope, line: Line, words: list[str]) -> None:
 def _env(scope: Scope, line: Line, words: list[str]) -> None:
     what, _, rest = line.rest.partition(" ")
     if what.upper() == "GET" and rest.strip():
-        scope.dag.inherited.extend(re.split(r"[\s,]+", rest.strip()))
+        for name in re.split(r"[\s,]+", rest.strip()):
+            if _SECRET.search(name):
+                raise line.error(
+                    f"ENV GET {name}: what may be a secret is not taken from the environment. Use ENV SET."
+                )
+            if name != "PATH":  # DAGMan has its own, by which it finds HTCondor's programs
+                scope.dag.inherited.append(name)
     elif what.upper() == "SET" and "=" in rest:
         separator = rest.strip()[0] if not re.match(r"[\w\"']", rest.strip()) else ";"
         for pair in rest.strip().strip("\"'").split(separator):
@@ -177,14 +220,19 @@ def _attribute(scope: Scope, line: Line, words: list[str]) -> None:
 
 
 def _status_file(scope: Scope, line: Line, words: list[str]) -> None:
-    if not (scope.owner or scope.is_splice or scope.dag.status_file):
-        scope.dag.status_file = words[0]
+    if scope.owner or scope.is_splice or scope.dag.status_file:
+        return
+    if words[0].startswith("/") or os.path.normpath(words[0]).startswith(".."):
+        raise line.error(f"NODE_STATUS_FILE {words[0]!r} leads out of the folder of the DAG. Use a path in it.")
+    scope.dag.status_file = words[0]
 
 
 _APPLIED: Mapping[str, Any] = {
     "PARENT": _parent,
     "SCRIPT": _script,
     "RETRY": _retry,
+    "PRIORITY": _priority,
+    "CATEGORY": _category,
     "ABORT-DAG-ON": _abort,
     "PRE_SKIP": _pre_skip,
     "VARS": _vars,

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from prefect_jobs.schedulers.condor.dag.existing_model import ExistingDag, FileNode
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER, STATUS_INTERVAL, STATUS_NAME
@@ -56,7 +56,9 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
 
     def add(path: Path) -> bool:
         where = Path(os.path.normpath(path))
-        if where.exists():
+        if where == home:  # the folder itself: what is in it
+            return all([add(each) for each in where.iterdir()])
+        if where in found or (where.exists() and not home.is_relative_to(where)):
             found[where] = where
         return where in found
 
@@ -64,15 +66,20 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
         add(path)
     for node in dag.nodes.values():
         _add_files_of(node, add)
+        if node.kind == SUBDAG and node.names:  # its DAGMan takes a rescue DAG, too
+            file = node.folder / node.names
+            for each in file.parent.glob(f"{glob.escape(file.name)}.rescue*"):
+                add(each)
     for given in more:
         if not add(home / given):
             raise DagError(f"The file {given!r}, of remote_input_files, does not exist. Looked in: {home}.")
     base = Path(os.path.commonpath([home, *(path if path.is_dir() else path.parent for path in found)]))
-    if len(home.relative_to(base).parts) > _UP:
-        far = next(path for path in found if not path.is_relative_to(home.parents[_UP - 1]))
+    if len(home.relative_to(base).parts) > _UP or base == Path("/"):
+        near = home.parents[min(_UP, len(home.parents) - 1) - 1]
+        far = next((path for path in found if near == Path("/") or not path.is_relative_to(near)), home)
         raise DagError(
             f"{dag.path}: it uses {str(far)!r}, which is more than {_UP} folders above. The files of a DAG are sent "
-            "with their folders: put it nearer, or use an absolute path, which is read at the access point."
+            "with their folders: put it nearer, or name it by an absolute path if the access point has it."
         )
     files = {str(path.relative_to(base)): path for path in found if path != base}
     return Sent(base, files, str(home.relative_to(base)))
@@ -95,14 +102,23 @@ def _add_files_of(node: FileNode, take: Callable[[Path], bool]) -> None:
         text = read(path) if there and path.is_file() and node.kind != SUBDAG else None
     if text is None or node.options.get("noop"):
         return
-    for name, is_needed in named(text, node.folder, node.variables):
-        matches = glob.glob(str(node.folder / name), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
+    macros = {"job": node.name.removeprefix(f"{node.dag}+") if node.dag else node.name, **node.variables}
+    for name, is_needed in named(text, node.folder, macros):
+        matches = _matches(node.folder, name)
         for match in matches:
             take(Path(match))
         if not matches and is_needed and node.is_first and not (node.options or node.kind == FINAL):
             raise node.line.error(
                 f"the file {name!r} of the node {node.name!r} does not exist. Looked in: {node.folder}."
             )
+
+
+def _matches(folder: Path, name: str) -> list[str]:
+    if not glob.has_magic(name):
+        return [str(folder / name)] if (folder / name).exists() else []
+    if not PurePosixPath(name).name.strip("*?"):
+        return []  # anything: only HTCondor knows which
+    return glob.glob(str(folder / name))  # noqa: PTH207 (the name may have folders)
 
 
 def named(text: str, folder: Path, variables: Mapping[str, str], depth: int = 5) -> Iterator[tuple[str, bool]]:
@@ -146,7 +162,8 @@ def _known(text: str, macros: Mapping[str, str]) -> str:
 
 
 #: What else is in a job directory.
-_NOT_OUTPUTS = (DAG_NAME, STATUS_NAME, "workflow.log", "dagman.out", "dagman.err")
+_NOT_OUTPUTS = (DAG_NAME, STATUS_NAME, "workflow.log", "dagman.out", "dagman.err", ".incoming")
+_RESCUE = re.compile(r"\.rescue\d+\Z")
 #: DAGMan's files of a run beside a DAG. If they were sent, DAGMan would take that run for one in progress.
 _OF_A_RUN = (".lock", ".nodes.log", ".condor.sub", ".dagman.log", ".dagman.out", ".dagman.lib.out", ".metrics")
 
@@ -159,6 +176,7 @@ def stage(
     *,
     earlier: Path | None = None,
     done: Sequence[str] | None = None,
+    rescues: bool = True,
 ) -> None:
     """Builds the folder that is sent for an existing DAG: links to its files, and a copy of the DAG file with what is
     wanted besides.
@@ -170,6 +188,7 @@ def stage(
         max_jobs: throttles by category.
         earlier: the job directory, with the outputs of an earlier run that is continued.
         done: the nodes that are done already; ``None``: all nodes run.
+        rescues: whether the rescue DAGs beside inner DAGs count.
 
     Raises:
         DagError: another file has the name of the copy.
@@ -181,21 +200,39 @@ def stage(
     (stage_folder / INPUTS).mkdir()
     copy = home / DAG_NAME
     own = os.path.normpath(os.path.join(sent.folder, DAG_NAME))  # noqa: PTH118
-    for relative, source in sent.files.items():
-        if relative == own:
-            if source != dag.path:
-                raise DagError(
-                    f"{source}: a file beside the DAG file cannot have this name, which is needed. Rename it."
-                )
-            continue
-        link(source, root / relative, _OF_A_RUN)
     if earlier is not None:
         for path in sorted(earlier.iterdir()):
-            if path.name not in _NOT_OUTPUTS and not path.name.startswith((f"{DAG_NAME}.", ".prefect-jobs")):
-                link(path, root / path.name, _OF_A_RUN)
+            if path.name not in _NOT_OUTPUTS and not path.name.startswith(f"{DAG_NAME}."):
+                link(path, root / path.name)
+    for relative, source in sent.files.items():
+        if relative == own and source != dag.path:
+            raise DagError(f"{source}: a file beside the DAG file cannot have this name, which is needed. Rename it.")
+        if relative == own or (not rescues and _RESCUE.search(relative)):
+            continue
+        _forget_older(source, root / relative)
+        link(source, root / relative)
+    for file in dag_files(dag, sent):
+        for ending in _OF_A_RUN:
+            (root / f"{file}{ending}").unlink(missing_ok=True)
     more = [f"MAXJOBS {category} {number}" for category, number in max_jobs.items()]
     if not dag.status_file:
         more.append(f"NODE_STATUS_FILE {os.path.relpath(root / STATUS_NAME, home)} {STATUS_INTERVAL}")
-    copy.write_text(read(dag.path).rstrip("\n") + "\n" + "\n".join(more) + "\n")
+    copy.write_bytes(dag.path.read_bytes().rstrip(b"\n") + ("\n" + "\n".join([*more, ""])).encode())
     if done is not None:
         (home / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
+
+
+def dag_files(dag: ExistingDag, sent: Sent) -> list[str]:
+    """The inner DAGs of a DAG, as paths in the folder that is sent."""
+    files = {Path(os.path.normpath(node.folder / node.names)) for node in dag.nodes.values() if node.kind == SUBDAG}
+    return [os.path.relpath(file, sent.base) for file in sorted(files)]
+
+
+def _forget_older(source: Path, target: Path) -> None:
+    """Removes links to outputs of an earlier run that were changed since at their source."""
+    pairs = [(source, target)]
+    if source.is_dir():
+        pairs = [(each, target / each.relative_to(source)) for each in source.rglob("*") if not each.is_dir()]
+    for path, there in pairs:
+        if there.is_symlink() and path.exists() and path.stat().st_mtime_ns > there.stat().st_mtime_ns:
+            there.unlink()

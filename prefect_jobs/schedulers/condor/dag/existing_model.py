@@ -1,5 +1,6 @@
 """An existing DAG file as it is known: its nodes, and what it asks of DAGMan. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class ExistingDag:
     status_file: str = ""
     #: Other files that belong to it.
     files: list[Path] = field(default_factory=list)
+    #: The number of DAG files that were read.
+    read: int = 0
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Scope:
     """One DAG file while it is read."""
 
     dag: ExistingDag
+    #: Reads a file.
+    reading: Callable[[Path], str]
     folder: Path
     #: Before the names of its nodes.
     prefix: str
@@ -75,9 +80,13 @@ class Scope:
     splices: dict[str, "Scope"] = field(default_factory=dict)
     described: dict[str, str] = field(default_factory=dict)
     pins: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    #: All nodes, once they are declared.
+    nodes: dict[str, FileNode] = field(default_factory=dict)
 
     def all(self) -> dict[str, FileNode]:
         """Its nodes, and those of its splices, by their whole names."""
+        if self.nodes:
+            return self.nodes
         found = {node.name: node for node in self.own.values()}
         for splice in self.splices.values():
             found.update(splice.all())

@@ -1,7 +1,7 @@
 """The commands of an existing DAG file, as DAGMan reads them (HTCondor manual, "DAG Input File Format")."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from prefect_jobs.schedulers.condor.dag.model import DagError
 _LARGEST = 200_000_000
 #: Commands after which a submit description may stand in the file itself.
 _DESCRIBED = ("JOB", "FINAL", "SERVICE", "PROVISIONER", "SUBMIT-DESCRIPTION")
+#: How many files may include each other.
+_DEPTH = 50
 _HERE = re.compile(r"@=(\w+)\Z")
 
 
@@ -63,19 +65,31 @@ def read(path: Path) -> str:
     return text
 
 
-def lines_of(path: Path, folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Line]:
+def lines_of(
+    path: Path, folder: Path, above: tuple[Path, ...] = (), reading: Callable[[Path], str] = read
+) -> Iterator[Line]:
     """The commands of a DAG file, with those of the files that it includes in their place.
 
     Args:
         path: of the file.
         folder: the folder from which its paths are meant.
         above: the files that include it.
+        reading: reads a file.
 
     Raises:
         DagError: a file cannot be read, or a description has no end; names the file and the line.
     """
-    for line in _split(read(path), path):
-        if line.command != "INCLUDE":
+    if len(above) > _DEPTH:
+        raise DagError(f"{path}: more than {_DEPTH} files include each other.")
+    included = None
+    for line in _split(reading(path), path):
+        if line.command == "SPLICE" and included is not None:
+            raise line.error(
+                f"DAGMan does not find splices that are declared after an INCLUDE (line {included}). Move SPLICE up."
+            )
+        if line.command == "INCLUDE":
+            included = line.number
+        else:
             yield line
             continue
         if len(line.words) != 1:
@@ -86,7 +100,7 @@ def lines_of(path: Path, folder: Path, above: tuple[Path, ...] = ()) -> Iterator
         if not other.is_file():
             raise line.error(f"the included file {line.words[0]!r} does not exist. Looked in: {folder}.")
         yield line
-        yield from lines_of(other, folder, (path, *above))
+        yield from lines_of(other, folder, (path, *above), reading)
 
 
 def _split(text: str, path: Path) -> Iterator[Line]:
