@@ -51,6 +51,8 @@ PEER = "peer"
 PROCS, HELD = "procs", "Held"
 #: The work was submitted by its owner, without us: it is followed and steered, and is not ours to remove or repeat.
 FOREIGN = "foreign"
+#: The largest files in the job directory when its outputs had arrived, ``[name, bytes]`` each, and the number of all.
+FILES, FILE_COUNT = "files", "file_count"
 #: Number of events that are kept.
 _EVENTS = 20
 
@@ -184,6 +186,12 @@ class Noted:
             if code is not None and proc.get("state") == HELD:
                 return int(code)
         return None
+
+    @property
+    def files(self) -> tuple[list[tuple[str, int]], int]:
+        """The largest files in the job directory, with their sizes in bytes, and the number of all."""
+        largest = [(str(name), int(size)) for name, size in self._native.get(FILES) or ()]
+        return largest, int(self._native.get(FILE_COUNT) or len(largest))
 
     @property
     def foreign(self) -> bool:

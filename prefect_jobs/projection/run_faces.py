@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.projection import events
+from prefect_jobs.projection import events, job_page
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import Face, begins_run, face_of, labels_of, pid_of, tags_of
@@ -89,6 +89,8 @@ class RunFaces:
             shown = {**_shown(record), "form": described}
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
+            if face.terminal:
+                _show_job(api, record)
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
         except PrefectAway:
             raise
@@ -260,6 +262,23 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
     if api.find_artifact(record.flow_run_id, "markdown", _DASHBOARD) is None:
         api.create_artifact(record.flow_run_id, "markdown", f"[{link}]({link})", _DASHBOARD)
     return True
+
+
+def _show_job(api: PrefectApi, record: JobRecord) -> None:
+    """Puts what the job did and used on the run's page; there is one text, that of the last attempt."""
+    text = job_page.text_of(record)
+    if text is None or record.flow_run_id is None:
+        return
+    try:
+        known = api.find_artifact(record.flow_run_id, "markdown", job_page.TITLE)
+        if known is None:
+            api.create_artifact(record.flow_run_id, "markdown", text, job_page.TITLE)
+        else:
+            api.update_artifact(known, text, job_page.TITLE)
+    except PrefectAway:
+        raise
+    except PrefectJobsError as error:
+        log.warning("The artifact of the flow run of job %s could not be written: %s", record.id, error)
 
 
 def _shown(record: JobRecord) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
     assert run["labels"]["prefect-jobs.cluster-id"] == job.cluster_id
     assert run["deployment_id"] is not None  # without one the UI offers neither Cancel nor Retry
     assert prefect_view.states(job)[-3:] == ["Submitted", "Running", "Completed"]
+    wanted = {"artifacts": {"flow_run_id": {"any_": [job.flow_run_id]}}}
+    found = eventually(lambda: prefect_view.post("/artifacts/filter", wanted), "what the job did is shown")
+    assert [each["description"] for each in found] == ["The job"] and "| Exit code | `0` |" in found[0]["data"]
     logs = "\n".join(prefect_view.logs(job))
     assert f"Submitted as cluster {job.cluster_id}" in logs
     assert "Executing on" in logs and "Exit code 0" in logs and "reading data.txt" in logs

@@ -20,7 +20,7 @@ from prefect_jobs.jobs.condor.local_files import Places
 from prefect_jobs.jobs.condor.state import CondorState, encode
 from prefect_jobs.jobs.condor.submit_commands import SpecView, count_of
 from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched, Submitted
-from prefect_jobs.noted import PROCS
+from prefect_jobs.noted import FILE_COUNT, FILES, PROCS
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.access import Cluster, CondorError
@@ -276,9 +276,11 @@ class CondorEngine(AccessPointEngine):
             for name, kept in shared.items():
                 text = f"{len(kept)} processes wrote {name!r}; they are kept as {', '.join(kept[:5])}"
                 notes.append((logging.WARNING, text))
+        native = encode(in_queue=None)
         if not self.handle.record.noted.foreign:
             notes.extend(logs.tails(self.handle.record, directory))
-        return Fetched(native=encode(in_queue=None), messages=tuple(notes), note=lost)
+            native[FILES], native[FILE_COUNT] = outputs.largest(directory)
+        return Fetched(native=native, messages=tuple(notes), note=lost)
 
     def _retrieve(self, directory: Path) -> tuple[bool, dict[str, list[str]]]:
         """Fetches outputs.

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prefect_jobs.schedulers.condor.submit import item_data
@@ -78,6 +79,19 @@ def put_in_place(directory: Path, place_of: Callable[[int, str], str] | None = N
             shared[relative].append(name)
     _remove_empty(root)
     return shared
+
+
+def largest(directory: Path, most: int = 30) -> tuple[list[tuple[str, int]], int]:
+    """The largest files in a job directory, with their sizes in bytes, and the number of all."""
+    found: list[tuple[str, int]] = []
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            with suppress(OSError):  # removed meanwhile
+                if not path.is_symlink():
+                    found.append((str(path.relative_to(directory)), path.stat().st_size))
+    found.sort(key=lambda each: (-each[1], each[0]))
+    return found[:most], len(found)
 
 
 def tail(path: Path, lines: int = 20, limit: int = 4096) -> str:
