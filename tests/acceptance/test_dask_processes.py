@@ -172,7 +172,7 @@ def test_after_a_break_the_end_is_told_again(dask_job: DaskJobs, tmp_path: Path)
     ended = job.engine.end()
     assert ended is not None and not ended.is_set()
     (tmp_path / "flag").touch()
-    assert ended.wait(10)
+    assert ended.wait(LIMIT)
     assert job.wait(LIMIT) == "Complete"
 
 
