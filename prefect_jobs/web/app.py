@@ -6,6 +6,7 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -21,6 +22,21 @@ from prefect_jobs.web.site import PAGE, Site
 from prefect_jobs.web.status_callback import StatusCallback
 from prefect_jobs.web.views import Views, static_file
 from prefect_jobs.web.visits import Permission, Rules
+
+
+class _Name(Convertor[str]):
+    """The name of an action in an address: any text, of which some are no names, and get an answer all the same."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name_of_action", _Name())
 
 
 def routes(
@@ -81,19 +97,19 @@ def site_routes(rules: Rules, called: frozenset[str], tables: Sequence[Any] = ()
         Route("/rows", end(views.rows), middleware=small),
         Route("/events", end(events)),
         Route("/schedulers/", end(schedulers.page)),
-        Route("/actions/{name:path}", end(views.act_on_many), methods=["POST"]),
+        Route("/actions/{name:name_of_action}", end(views.act_on_many), methods=["POST"]),
         Route(f"{job}/", end(views.job), name="prefect_jobs_job", middleware=small),
         Route(f"{job}/details", end(views.details)),
-        Route(f"{job}/actions/{{name:path}}", end(views.act), methods=["POST"]),
+        Route(f"{job}/actions/{{name:name_of_action}}", end(views.act), methods=["POST"]),
         Route(f"{job}/logs/", end(views.logs), middleware=small),
         Route(f"{job}/logs/download", end(logs.download)),
         Route(f"{job}/files/{{path:path}}", end(files.download)),
         Route("/api/session", end(api.session)),
         Route("/api/jobs", end(api.jobs), middleware=small),
         Route("/api/jobs.csv", end(api.csv_of_jobs), middleware=small),
-        Route("/api/actions/{name:path}", end(acts.many), methods=["POST"]),
+        Route("/api/actions/{name:name_of_action}", end(acts.many), methods=["POST"]),
         Route(f"/api{job}", end(api.job)),
-        Route(f"/api{job}/actions/{{name:path}}", end(acts.one), methods=["POST"]),
+        Route(f"/api{job}/actions/{{name:name_of_action}}", end(acts.one), methods=["POST"]),
         Route(f"/api{job}/logs", end(logs.as_json)),
         Route(f"/api{job}/files", end(files.as_json)),
         Route("/api/schedulers", end(schedulers.as_json)),

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from prefect_jobs.store.filters import FIELDS, LOOKUPS
 from prefect_jobs.web.actions import DOING
 from prefect_jobs.web.bodies import SWITCHES
-from prefect_jobs.web.queries import FAR, MOST, PAGE
+from prefect_jobs.web.queries import FAR, KEYS, MOST, PAGE
 from prefect_jobs.web.visits import Visit
 
 _TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "integer"}, {"type": "object"}
@@ -40,10 +40,15 @@ def _answers(text: str, *problems: str, schema: dict[str, Any] | None = None) ->
     return found
 
 
+_ORDER = rf"^$|^-?({'|'.join(FIELDS)})(,-?({'|'.join(FIELDS)})){{0,{KEYS - 1}}}$"
 _PAGING = [
     _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}, "Jobs of a page."),
     _query("offset", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}, "Jobs before the page."),
-    _query("order_by", {**_TEXT, "default": "-id"}, f"Fields, with - for descending: {', '.join(FIELDS)}."),
+    _query(
+        "order_by",
+        {**_TEXT, "pattern": _ORDER, "default": "-id"},
+        f"Fields, with - for descending: {', '.join(FIELDS)}.",
+    ),
     _query("q", _TEXT, "Search in name, description, user, message and ids."),
     _query("status", {"type": "array", "items": _TEXT}, "A status, or several."),
     _query(
@@ -53,7 +58,7 @@ _PAGING = [
         "jobs out.",
     ),
 ]
-_ACTION = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
+_ACTION = {"name": "name", "in": "path", "required": True, "schema": {**_TEXT, "pattern": r"^[^\n]+$"}}
 _SWITCHES = {name: {"type": "boolean"} for name in SWITCHES}
 _FIELDS = {
     "type": "object",

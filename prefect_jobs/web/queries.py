@@ -21,7 +21,7 @@ _TIMES = frozenset(name for name in FIELDS if name.endswith("_time") or name == 
 #: Other names of fields.
 _NAMES = {"app": "label"}
 #: Keys of an order, and filters, at most.
-_KEYS, _FILTERS = 4, 40
+KEYS, _FILTERS = 4, 40
 _NUMBERS = {"limit": (1, MOST), "offset": (0, FAR), "page": (1, 10**7)}
 
 
@@ -82,13 +82,13 @@ def read(params: QueryParams) -> Wanted:
     if order := params.get("order_by"):
         keys = [_NAMES.get(key.removeprefix("-"), key.removeprefix("-")) for key in order.split(",")]
         given = order.split(",")
-        if len(given) <= _KEYS and all(key in FIELDS for key in keys):
+        if len(given) <= KEYS and all(key in FIELDS for key in keys):
             wanted.order_by = tuple(
                 f"-{key}" if one.startswith("-") else key for one, key in zip(given, keys, strict=True)
             )
         else:
             wanted.problems.append(
-                f"Jobs cannot be ordered by {order[:100]!r}. Valid, up to {_KEYS}: {', '.join(FIELDS)}."
+                f"Jobs cannot be ordered by {order[:100]!r}. Valid, up to {KEYS}: {', '.join(FIELDS)}."
             )
     keys = [key for key in dict.fromkeys(params.keys()) if key not in _OWN]
     for key in keys[:_FILTERS]:
@@ -103,7 +103,7 @@ def _number(name: str, params: QueryParams, wanted: Wanted) -> int | None:
     if text is None:
         return None
     least, most = _NUMBERS[name]
-    if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:
         return int(text)
     wanted.problems.append(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}.")
     return None

@@ -299,7 +299,7 @@ def test_a_custom_status_looks_as_its_class(make: Callable[..., Job], alice: Tes
 def test_the_api_is_described(alice: TestClient, manager: JobManager) -> None:
     document = alice.get("/api/openapi.json").json()
     known = {route.path for route in alice.app.routes if route.path.startswith("/api/")}  # type: ignore[attr-defined]
-    described = {path.replace("{name}", "{name:path}") for path in document["paths"]}
+    described = {path.replace("{name}", "{name:name_of_action}") for path in document["paths"]}
     assert described == known - {"/api/openapi.json"}
     assert json.dumps(document)
 
