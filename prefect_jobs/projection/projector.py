@@ -45,18 +45,20 @@ class Projector:
         store: Store,
         form: Callable[[JobRecord], Form],
         api: Callable[[], PrefectApi] = PrefectApi,
+        page: Callable[[JobRecord], str | None] = lambda _: None,
     ) -> None:
         """
         Args:
             store: stores the jobs.
             form: the flow of a job's type, and its parameters for the job.
             api: creates the client, in the thread that uses it.
+            page: what the page of a run says of a job that is over, as markdown; ``None``: nothing.
         """
         self._store = store
         self._make_api = api
         self._owner = uuid.uuid4().hex
         self._nodes = NodeFaces(store)
-        self._runs = RunFaces(store, form, self._nodes)
+        self._runs = RunFaces(store, form, self._nodes, page)
         self._queue = WorkQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.projection import events, job_page
+from prefect_jobs.projection import events
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
 from prefect_jobs.projection.states import Face, begins_run, face_of, labels_of, pid_of, tags_of
@@ -26,6 +26,8 @@ OFFERED = "offered"
 _TOLD = "told"
 #: The description of the artifact with the link, which identifies it.
 _DASHBOARD = "The scheduler's dashboard"
+#: The description of the artifact about a job that is over.
+_JOB = "The job"
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,15 @@ class Form:
 class RunFaces:
     """Shows the jobs of one store. For one thread."""
 
-    def __init__(self, store: Store, form: Callable[[JobRecord], Form], nodes: NodeFaces) -> None:
+    def __init__(
+        self,
+        store: Store,
+        form: Callable[[JobRecord], Form],
+        nodes: NodeFaces,
+        page: Callable[[JobRecord], str | None],
+    ) -> None:
         self._store = store
+        self._page = page
         self._form = form
         self._nodes = nodes
         #: The deployments that are noted.
@@ -90,7 +99,7 @@ class RunFaces:
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
             if face.terminal:
-                _show_job(api, record)
+                _show_job(api, record, self._page(record))
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
         except PrefectAway:
             raise
@@ -264,17 +273,16 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
     return True
 
 
-def _show_job(api: PrefectApi, record: JobRecord) -> None:
+def _show_job(api: PrefectApi, record: JobRecord, text: str | None) -> None:
     """Puts what the job did and used on the run's page; there is one text, that of the last attempt."""
-    text = job_page.text_of(record)
     if text is None or record.flow_run_id is None:
         return
     try:
-        known = api.find_artifact(record.flow_run_id, "markdown", job_page.TITLE)
+        known = api.find_artifact(record.flow_run_id, "markdown", _JOB)
         if known is None:
-            api.create_artifact(record.flow_run_id, "markdown", text, job_page.TITLE)
+            api.create_artifact(record.flow_run_id, "markdown", text, _JOB)
         else:
-            api.update_artifact(known, text, job_page.TITLE)
+            api.update_artifact(known, text, _JOB)
     except PrefectAway:
         raise
     except PrefectJobsError as error:

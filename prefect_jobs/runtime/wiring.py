@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from prefect_jobs import folders
 from prefect_jobs.jobs import registry
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.condor import job_page
 from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.naming import folder_name
 from prefect_jobs.projection.projector import Projector
@@ -96,7 +97,7 @@ class Runtime:
         self.checker = Checker(self.store, self.job)
 
     def _make_projector(self) -> Projector:
-        return Projector(self.store, lambda record: form_of(record, self.store))
+        return Projector(self.store, lambda record: form_of(record, self.store), page=job_page.text_of)
 
     def _make_prefect(self) -> PrefectAccess:
         return PrefectAccess(self.projector)

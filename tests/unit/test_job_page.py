@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prefect_jobs.jobs.condor.job_page import text_of
 from prefect_jobs.noted import CLUSTER, FILE_COUNT, FILES, PROCS
-from prefect_jobs.projection.job_page import text_of
 from prefect_jobs.records import JobRecord, StatusState
 from prefect_jobs.schedulers.condor.observation import Proc
 from prefect_jobs.schedulers.condor.submit import outputs

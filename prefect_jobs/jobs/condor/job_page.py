@@ -9,8 +9,6 @@ from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation, usage
 from prefect_jobs.schedulers.condor.observation import Proc
 
-#: The description of the artifact, which identifies it.
-TITLE = "The job"
 #: Key in a spec: the job directory.
 _DIRECTORY = "initial_dir"
 #: Number of hosts and of processes that are named.
