@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from prefect_jobs.app import App
 from prefect_jobs.cli.output import JsonOption, command, print_data, say
-from prefect_jobs.cli.submit import DEFAULT
+from prefect_jobs.cli.submit import DEFAULT, PackageOption, jobs_of
 from prefect_jobs.jobs.summary import summary
-from prefect_jobs.manager import JobManager
 
 
 def register(app: typer.Typer) -> None:
@@ -24,12 +22,11 @@ def adopt(
     ],
     remote_id: Annotated[str, typer.Argument(metavar="REMOTE_ID", help="The cluster, such as 123 or 123.0.")],
     name: Annotated[str, typer.Option(help="The name of the job; none: that of its batch or program.")] = "",
-    app: Annotated[str, typer.Option(help="The package of the app that has the job.")] = DEFAULT,
+    app: PackageOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Take over a cluster or a running DAG as a job: it is followed, shown in Prefect, and can be stopped."""
-    owner = type("Adopted", (App,), {"name": app, "package": app})
     place = None if scheduler == "local" else scheduler
-    job = JobManager(owner).adopt_job(name, getpass.getuser(), place, remote_id)
+    job = jobs_of(app).adopt_job(name, getpass.getuser(), place, remote_id)
     say(f"job {job.id}: {job.status_message}")
     print_data(summary(job) if as_json else job.id, as_json=as_json)

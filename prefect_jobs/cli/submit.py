@@ -17,6 +17,14 @@ from prefect_jobs.manager import JobManager
 DEFAULT = "default"
 
 
+PackageOption = Annotated[str, typer.Option("--app", help="The package of the app that has the job.")]
+
+
+def jobs_of(package: str) -> JobManager:
+    """The jobs of an app of which only the package is known."""
+    return JobManager(type("Submitted", (App,), {"name": package, "package": package}))
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command()(submit)
@@ -39,16 +47,15 @@ def submit(
             help="A submit command that wins over the file, or DAGMan's configuration; repeatable.",
         ),
     ] = None,
-    app: Annotated[str, typer.Option(help="The package of the app that has the job.")] = DEFAULT,
+    app: PackageOption = DEFAULT,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job is over, as `prefect-jobs wait`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a submit file as condor_submit would in its folder, or a DAG file as condor_submit_dag would."""
-    owner = type("SubmitFiles", (App,), {"name": app, "package": app})
     wanted = _commands(set_ or [])
     is_dag = file.suffix.lower() == ".dag"
     what = {"dag_file": file, "config": wanted} if is_dag else {"submit_file": file, "attributes": wanted}
-    job = JobManager(owner).create_job(
+    job = jobs_of(app).create_job(
         name or file.stem,
         getpass.getuser(),
         job_type="CONDORWORKFLOW" if is_dag else "CONDOR",

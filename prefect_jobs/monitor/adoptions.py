@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from prefect_jobs import adoption
-from prefect_jobs.errors import DatabaseError, SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs.condor import foreign
 from prefect_jobs.jobs.condor.foreign import Work
 from prefect_jobs.monitor.leased_thread import LeasedThread
@@ -49,7 +49,9 @@ class Adoptions(LeasedThread):
                 return
             try:
                 taken = self._take(name)
-            except SchedulerConnectionError as error:
+            except DatabaseError:
+                raise
+            except PrefectJobsError as error:  # of this scheduler: the others are asked
                 if name not in self._failed:
                     log.warning("What is in the queue of %s is not taken over now: %s", name, error)
                 self._failed.add(name)

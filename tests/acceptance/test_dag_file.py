@@ -250,8 +250,8 @@ def test_it_goes_on_where_it_failed(both: Mapping[str, Both], condor_pool: Perso
     }
     jobs = {name: both[name].job for name in done}
     for name, job in jobs.items():
-        mended = BESIDE["end.sub"].replace("$(code)", "0")
-        (Path(job.spec["dag_file"]).parent / "end.sub").write_text(mended)
+        corrected = BESIDE["end.sub"].replace("$(code)", "0")
+        (Path(job.spec["dag_file"]).parent / "end.sub").write_text(corrected)
         # when
         job.resubmit(**({"fresh": True} if name == "an inner DAG that a script makes" else {}))
     for job in jobs.values():

@@ -7,6 +7,7 @@ import pytest
 
 from prefect_jobs.errors import SubmissionError
 from prefect_jobs.jobs.workflow import dag_file
+from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.schedulers.condor.dag import existing, existing_files
 from prefect_jobs.schedulers.condor.dag.model import DagError
 
@@ -308,3 +309,13 @@ def test_arguments_that_do_not_go_with_it(tmp_path: Path) -> None:
     ):
         with pytest.raises(DagError, match=said):
             dag_file.checked(given)
+
+
+def test_paths_are_meant_from_the_folder_of_the_file_wherever_the_job_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made(tmp_path / "home", "JOB A a.sub\n", data="right")
+    (tmp_path / "data").write_text("wrong")
+    monkeypatch.chdir(tmp_path)
+    found = CondorWorkflow.portable({"dag_file": "home/d.dag", "remote_input_files": ["data"]})
+    assert (found["dag_file"], found["remote_input_files"]) == (str(path), [str(path.with_name("data"))])

@@ -45,11 +45,23 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         return {OPTION: "", MORE: []}
     if given.get("nodes"):
         raise DagError("A workflow has nodes or a dag_file, not both.")
+    places = portable(given)
+    dag = existing.read(Path(places[OPTION]))
+    sent = existing_files.files_of(dag, places[MORE])
+    return {OPTION: places[OPTION], MORE: places[MORE], PLACES: _places(dag, sent), "nodes": specs_of(dag)}
+
+
+def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments with absolute paths: other files are meant from the folder of the DAG file.
+
+    Raises:
+        DagError: as :func:`path_of`.
+    """
+    if not given.get(OPTION):
+        return dict(given)
     path = path_of(given[OPTION])
     more = [os.path.abspath(os.path.expanduser(path.parent / each)) for each in items(given.get(MORE))]  # noqa: PTH100, PTH111
-    dag = existing.read(path)
-    sent = existing_files.files_of(dag, more)
-    return {OPTION: str(path), MORE: more, PLACES: _places(dag, sent), "nodes": specs_of(dag)}
+    return {**given, OPTION: str(path), MORE: more}
 
 
 def path_of(given: str | os.PathLike[str]) -> Path:

@@ -153,7 +153,7 @@ class WorkflowEngine(AccessPointEngine):
         done: list[str] | None = None
         home = directory / self._places["folder"]
         if not ads[0].get("PrefectJobsRescue"):
-            _forget_rescue(home)
+            sources.forget_rescue(home)
         elif self.handle.record.spec.get(dag_file.OPTION):
             done = dag_file.done_before(graph, states, home)
         else:
@@ -344,9 +344,3 @@ class WorkflowEngine(AccessPointEngine):
             client = self.client()
             client.act("Remove", self.mine, _NOT_WANTED)
             client.act("RemoveX", f"{self.mine} && JobStatus == 3", _NOT_WANTED)
-
-
-def _forget_rescue(directory: Path) -> None:
-    """Removes the rescue DAG of an earlier run, which does not apply to a run from the start."""
-    for path in reports.rescue_files(directory):
-        path.unlink(missing_ok=True)

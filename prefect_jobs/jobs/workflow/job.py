@@ -90,7 +90,7 @@ class CondorWorkflow(AccessPointJob):
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As :meth:`JobType.portable`: local files get absolute paths."""
-        return local_files.settled(given, local_files.Places())
+        return local_files.settled(dag_file.portable(given), local_files.Places())
 
     @property
     def max_jobs(self) -> dict[str, int]:

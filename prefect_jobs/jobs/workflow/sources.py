@@ -42,8 +42,7 @@ class OfNodes:
 
     def forget(self, directory: Path) -> None:
         """Removes the rescue DAGs of earlier runs, which do not apply to a run from the start."""
-        for path in reports.rescue_files(directory / self.folder):
-            path.unlink(missing_ok=True)
+        forget_rescue(directory / self.folder)
 
     def take_rescue(self, home: Path) -> bool:
         """Takes the rescue DAG beside the DAG file into the folder of the DAG; returns whether there is one."""
@@ -128,6 +127,12 @@ class OfFile(OfNodes):
         )
         inherited = {name: os.environ[name] for name in self._dag.inherited if name in os.environ}
         return Existing(self._sent.folder, {**inherited, **self._dag.environment}, self._dag.attributes)
+
+
+def forget_rescue(folder: Path) -> None:
+    """Removes the rescue DAGs of earlier runs from the folder of the DAG."""
+    for path in reports.rescue_files(folder):
+        path.unlink(missing_ok=True)
 
 
 def of(spec: Mapping[str, Any], nodes: Sequence[NodeHandle]) -> OfNodes:
