@@ -28,5 +28,6 @@ def adopt(
     """Take over a cluster or a running DAG as a job: it is followed, shown in Prefect, and can be stopped."""
     place = None if scheduler == "local" else scheduler
     job = jobs_of(app).adopt_job(name, getpass.getuser(), place, remote_id)
-    say(f"job {job.id}: {job.status_message}")
+    # (a monitor may have changed its message already)
+    say(f"job {job.id}: cluster {job.remote_id} is taken over; it is {job.cached_status}")
     print_data(summary(job) if as_json else job.id, as_json=as_json)

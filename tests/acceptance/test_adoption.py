@@ -218,7 +218,7 @@ def test_adopt_by_the_command(
     cluster = submit(condor_pool, folder, "exit 0")
     code, out, err = commands().run(["adopt", str(owner.name), str(cluster), "--json"], os.environ, tmp_path)
     assert code == 0, err
-    assert json.loads(out)["app"] == "default" and f"Taken over as cluster {cluster}" in err
+    assert json.loads(out)["app"] == "default" and f": cluster {cluster} is taken over; it is " in err
     code, out, err = commands().run(["adopt", str(owner.name), "x"], os.environ, tmp_path)
     assert code == 1 and "is not the id of a cluster" in err and not out
 
