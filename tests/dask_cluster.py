@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from prefect_jobs.local.processes import LOOPBACK, free_port
+from tests.forks import Imports, Program
 from tests.support import eventually
 
 #: Dask's configuration for a cluster that has little to do: no profiles, and a look at itself now and then.
@@ -112,8 +113,9 @@ class DaskCluster:
 
     def _run(self, what: str, *more: str) -> "subprocess.Popen[bytes]":
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=f".{what}", delete=False) as log:
-            return subprocess.Popen(
+            return Program(
                 [sys.executable, "-m", "dask", what, *more],
+                imports=Imports.DASK,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,

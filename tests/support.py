@@ -29,6 +29,7 @@ from prefect_jobs.errors import LocalPartError
 from prefect_jobs.local import processes
 from prefect_jobs.local.files import tail
 from prefect_jobs.records import JobRecord
+from tests.forks import Program
 
 T = TypeVar("T")
 
@@ -268,7 +269,7 @@ def race(script: str, *, runners: int = 2, **environment: str) -> list[str]:
     """
     prelude = "import os, sys\ndef go():\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
     started = [
-        subprocess.Popen(
+        Program(
             [sys.executable, "-c", prelude + script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ from prefect_jobs.store.filters import JobQuery
 from tests.acceptance.conftest import PrefectView, read
 from tests.acceptance.test_dag_file import lay_out, submit_bare
 from tests.acceptance.test_monitor import becomes, monitor
-from tests.commands import commands
+from tests.commands import run_command
 from tests.support import eventually
 
 __all__ = ["monitor"]
@@ -216,10 +216,10 @@ def test_adopt_by_the_command(
     runtime: Runtime, condor_pool: PersonalPool, owner: CondorScheduler, folder: Path, tmp_path: Path
 ) -> None:
     cluster = submit(condor_pool, folder, "exit 0")
-    code, out, err = commands().run(["adopt", str(owner.name), str(cluster), "--json"], os.environ, tmp_path)
+    code, out, err = run_command(["adopt", str(owner.name), str(cluster), "--json"], cwd=tmp_path)
     assert code == 0, err
     assert json.loads(out)["app"] == "default" and f": cluster {cluster} is taken over; it is " in err
-    code, out, err = commands().run(["adopt", str(owner.name), "x"], os.environ, tmp_path)
+    code, out, err = run_command(["adopt", str(owner.name), "x"], cwd=tmp_path)
     assert code == 1 and "is not the id of a cluster" in err and not out
 
 

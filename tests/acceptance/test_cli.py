@@ -18,7 +18,7 @@ from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.tables import SCHEMA_HEAD
 from tests.acceptance.conftest import PrefectView, ShellJob
-from tests.commands import commands
+from tests.commands import run_command
 
 COMMANDS = (
     "demo", "condor up", "condor down", "condor status", "condor env", "list", "show", "wait", "logs", "stop", "pause",
@@ -49,9 +49,7 @@ def run(
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
         code, out, err = done.returncode, done.stdout, done.stderr
     else:
-        # Prefect's own settings are read as the process begins that is forked.
-        assert all(env.get(name) == os.environ.get(name) for name in env if name.startswith("PREFECT_API"))
-        code, out, err = commands().run(given, env, cwd or Path.cwd())
+        code, out, err = run_command(given, env, cwd)
     assert code == status, out + err
     assert "Traceback" not in err, err
     return out, err
@@ -82,7 +80,7 @@ def test_a_condor_job_by_commands_alone(shell_job: ShellJob, manager: JobManager
     assert f"job {job.id}: Submitted" in run("resubmit", job.id)[1]
     assert f"job {job.id}: Paused" in run("pause", job.id)[1]
     assert f"job {job.id}: " in run("resume", job.id)[1]
-    _, said = run("stop", job.id, 999, status=1, fresh=True)
+    _, said = run("stop", job.id, 999, status=1)
     assert f"job {job.id}: Aborted" in said and "job 999: error: There is no job 999" in said
     _, said = run("stop", job.id, status=1)
     assert "Aborted" in said and "not possible" in said
@@ -96,9 +94,9 @@ def test_schedulers_are_listed_checked_and_assigned(
 ) -> None:
     (tmp_path / "mine.py").write_text(APP)
     assert "pool-of-alice" in [row["name"] for row in json.loads(run("schedulers", "--json")[0])]
-    assert "reached and authorized" in run("check", "pool_of_alice", fresh=True)[0]
+    assert "reached and authorized" in run("check", "pool_of_alice")[0]
     assert "no scheduler 'nowhere'" in run("check", "nowhere", status=1)[1]
-    assigned = run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path, fresh=True)
+    assigned = run("assign", "mine:Mine", "main", "pool-of-alice", cwd=tmp_path)
     assert assigned == ("", "mine:Mine: main is pool-of-alice\n")
     assert (
         "no scheduler setting 'other'"
@@ -190,7 +188,7 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
             prefect_view.request("DELETE", f"/deployments/{each['id']}")
         if prefect_view.status("/work_pools/batch-jobs") == 200:
             prefect_view.request("DELETE", "/work_pools/batch-jobs")
-    assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1, fresh=True)[1]
+    assert "cannot be loaded" in run("deploy", "nothing:Mine", cwd=tmp_path, status=1)[1]
     assert (
         "--limit is about deployments in a work pool"
         in run("deploy", "mine:Mine", "--limit", "2", cwd=tmp_path, status=1)[1]

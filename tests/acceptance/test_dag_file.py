@@ -18,7 +18,7 @@ from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView, TestApp
 from tests.acceptance.dag_files import BESIDE, FILES, MORE
-from tests.commands import commands
+from tests.commands import run_command
 from tests.support import eventually
 
 QUICK = {"DAGMAN_USER_LOG_SCAN_INTERVAL": "1", "DAGMAN_MAX_SUBMIT_ATTEMPTS": "1"}
@@ -317,7 +317,7 @@ def test_by_the_command(runtime: Runtime, alice: CondorScheduler, tmp_path: Path
     file = lay_out(tmp_path / "dag", "chain")
     options = ["--scheduler", str(alice.name), "--set", "DAGMAN_USER_LOG_SCAN_INTERVAL=1", "--wait", "--json"]
     # when
-    code, out, err = commands().run(["submit", str(file), *options], os.environ, tmp_path)
+    code, out, err = run_command(["submit", str(file), *options], cwd=tmp_path)
     # then
     assert code == 0, err
     said = json.loads(out)
@@ -325,5 +325,5 @@ def test_by_the_command(runtime: Runtime, alice: CondorScheduler, tmp_path: Path
     assert f"job {said['id']}: 2 nodes in cluster" in err
     # and what is wrong is said in a sentence, with the line
     file.write_text("JOB A n.sub\nPARENT A CHILD B\n")
-    code, out, err = commands().run(["submit", str(file)], os.environ, tmp_path)
+    code, out, err = run_command(["submit", str(file)], cwd=tmp_path)
     assert code == 1 and "a.dag, line 2: PARENT names 'B', which is not a node" in err and not out

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.dask.client import PREFIX
 from tests.acceptance.conftest import DaskJobs, PrefectView, dask_block
 from tests.dask_cluster import DaskCluster
+from tests.forks import run_program
 from tests.support import eventually
 
 # The workers need not have this module.
@@ -76,10 +76,9 @@ from tests.acceptance.conftest import TestApp
 job = TestApp.get_job_manager().get_job({job.id})
 print(job.status, job.result)
 """
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout.strip() == "Complete {'words': 'done', 'numbers': [3]}", done.stderr

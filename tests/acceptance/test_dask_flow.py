@@ -25,6 +25,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask.connection import DaskAccess
 from tests.acceptance.conftest import PrefectView
+from tests.forks import Program, run_program
 from tests.support import eventually
 
 #: Of connections that were being made when a scheduler was killed, Dask leaves sockets to the collector.
@@ -269,7 +270,7 @@ def test_calls_outlive_the_process_of_the_flow_and_a_retry_waits_for_them(
     }
     with get_client(sync_client=True) as client:
         client.create_flow_run_from_deployment(client.read_deployment_by_name(name).id, parameters=parameters)
-        with subprocess.Popen(WORKER, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
+        with Program(WORKER, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
             try:
                 eventually(begun.exists, "the call has begun", LIMIT)
                 running = {"status": "Running"}
@@ -306,5 +307,5 @@ def test_the_dashboard_is_linked_on_the_runs_page_once(manager: JobManager, pref
 
 def _work(folder: Path) -> None:
     """Runs a worker until it has executed what is there."""
-    done = subprocess.run(WORKER, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=LIMIT)
+    done = run_program(WORKER, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr

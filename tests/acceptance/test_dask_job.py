@@ -2,7 +2,6 @@
 
 import gc
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.schedulers.connections import dask_client
 from tests.acceptance.conftest import DaskJobs, PrefectView
 from tests.dask_cluster import DaskCluster
+from tests.forks import run_program
 from tests.support import eventually, race
 
 # The workers need not have this module.
@@ -263,10 +263,9 @@ if __name__ == "__main__":
     if "wait" in sys.argv: print(job.wait(60), job.result.x)
 """
     for waits in ([], ["wait"]):
-        done = subprocess.run(
+        done = run_program(
             [sys.executable, "-c", script, *waits],
-            capture_output=True,
-            text=True,
+            timeout=120,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         # when another process looks

@@ -24,6 +24,7 @@ from prefect_jobs.schedulers.dask.client import DaskClient
 from tests.acceptance.conftest import DaskJobs, dask_block
 from tests.acceptance.test_dask_faults import submitted
 from tests.dask_cluster import DaskCluster
+from tests.forks import run_program
 from tests.support import eventually
 
 # The workers need not have this module.
@@ -72,10 +73,8 @@ if __name__ == "__main__":
     job = TestApp.get_job_manager().get_job({job.id})
     {line}
 """
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
         timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env},
     )

@@ -31,6 +31,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.condor.client import CondorClient
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_monitor import running
+from tests.forks import Program
 from tests.support import eventually
 
 LIMIT = 90
@@ -176,7 +177,7 @@ jobs = manager.list_jobs()
 print("ready", flush=True)
 manager.execute_jobs(jobs)
 """
-    process = subprocess.Popen(
+    process = Program(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

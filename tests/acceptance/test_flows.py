@@ -25,6 +25,7 @@ from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
+from tests.forks import Program, run_program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -198,7 +199,7 @@ def test_a_job_is_cancelled_with_the_flow_that_it_is_a_part_of(
     parent = f"/flow_runs/{prefect_view.post(f'/deployments/{deployment}/create_flow_run', body)['id']}"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "seasons", "--type", "process"]
     output: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tmp_path, **output) as worker:
+    with Program(command, cwd=tmp_path, **output) as worker:
         try:
             (job,) = eventually(lambda: manager.list_jobs(filters={"status": "Running"}), "its job runs", LIMIT)
             # when Cancel is pressed on it
@@ -228,5 +229,5 @@ def _work(folder: Path) -> None:
         "--type",
         "process",
     ]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=LIMIT)
+    done = run_program(command, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr

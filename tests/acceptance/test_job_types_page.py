@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from prefect_jobs.monitor import Monitor
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import becomes, running
 from tests.batch_service import BatchService
+from tests.forks import Program
 from tests.support import code_in, eventually
 
 MODULE, USE, STATUSES = code_in("job-types.md")
@@ -175,7 +175,7 @@ def test_work_is_found_again_after_a_crash(batch_job: BatchJobs, service: BatchS
     job.save()
     service.answers.clear()
     paths = os.pathsep.join([str(folder), *sys.path])
-    process = subprocess.Popen([sys.executable, "-c", EXECUTE, str(job.id)], env={**os.environ, "PYTHONPATH": paths})
+    process = Program([sys.executable, "-c", EXECUTE, str(job.id)], env={**os.environ, "PYTHONPATH": paths})
     try:
         eventually(lambda: service.jobs or process.poll() is not None, "the service has the job", LIMIT)
     finally:

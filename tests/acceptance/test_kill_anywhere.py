@@ -14,6 +14,7 @@ from prefect_jobs.monitor import Monitor
 from tests.acceptance.conftest import ShellJob
 from tests.acceptance.test_away_and_back import execute
 from tests.acceptance.test_monitor import running
+from tests.forks import Program
 from tests.support import eventually
 
 LIMIT = 90
@@ -74,7 +75,7 @@ class Executor:
     """Executes jobs, and is killed at it."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
+        self.process = Program(
             [sys.executable, "-c", SCRIPT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,7 +98,7 @@ class Executor:
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return str(self.process.stdout.readline().strip())
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import ShellJob
+from tests.forks import Program
 from tests.support import PostgresServer, eventually
 
 LIMIT = 60
@@ -25,7 +26,7 @@ class Process:
     """A monitor, and what it says."""
 
     def __init__(self, *arguments: str, command: Sequence[str] = ("monitor",)) -> None:
-        self.process = subprocess.Popen(
+        self.process = Program(
             [sys.executable, "-m", "prefect_jobs", *command, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from prefect_jobs.monitor import Monitor
 from prefect_jobs.pickup import pickup
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import running
+from tests.forks import Program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -102,7 +103,7 @@ class Picker:
     """Picks up runs, or goes on with those that were left behind, and is killed at it."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
+        self.process = Program(
             [sys.executable, "-c", SCRIPT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -125,7 +126,7 @@ class Picker:
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return str(self.process.stdout.readline().strip())
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from prefect_jobs.settings import get_settings
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import becomes, known, running
 from tests.acceptance.workflows import node, workflow_of
+from tests.forks import Program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -58,7 +59,7 @@ def a_worker(folder: Path) -> Iterator[None]:
     ]
     log = folder / "worker.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        process = Program(
             command, cwd=folder, env={**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "1"}, stdout=out, stderr=out
         )
         try:

@@ -22,6 +22,7 @@ from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.callbacks import SCHEDULED, SERVED, answer, path, status, submitted
 from tests.acceptance.conftest import ShellJob
+from tests.forks import Program, run_program
 from tests.support import eventually
 
 
@@ -42,7 +43,7 @@ class Serve:
         path = os.pathsep.join(sys.path)
         command = [sys.executable, "-m", "prefect_jobs", "serve", *self._arguments, "--port", str(self.port)]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = Program(
                 [*command, "--no-monitor"],
                 cwd=self._folder,
                 stderr=log,
@@ -168,9 +169,9 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, runtime: Runtime) -> None
             (["served:Nothing"], "cannot be loaded"),
             (["--app", "served"], "write module:App"),
         ):
-            done = subprocess.run(
+            done = run_program(
                 [sys.executable, "-m", "prefect_jobs", "serve", "--no-monitor", *arguments],
-                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                cwd=tmp_path, timeout=60,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
             )  # fmt: skip
             assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -1,7 +1,6 @@
 """Submit files: what runs is what condor_submit would run."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from tests.acceptance.conftest import PrefectView, read
 from tests.acceptance.submit_files import BESIDE, FILES
 from tests.acceptance.test_monitor import becomes, monitor
 from tests.classads import ClassAd
-from tests.commands import commands
+from tests.commands import run_command
 
 __all__ = ["monitor"]
 #: Attributes that the files set, besides arguments and environment.
@@ -194,7 +193,7 @@ def test_submit_by_the_command(
     file = lay_out(tmp_path / "case", "executable = prog.sh\nrequest_memory = 16\nqueue 2\n")
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        return commands().run(arguments, os.environ, tmp_path)
+        return run_command(arguments, cwd=tmp_path)
 
     # when
     code, out, err = run(

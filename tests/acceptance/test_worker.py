@@ -20,6 +20,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.worker import PrefectJobsWorker
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_pickup import deployed, ends, job_of, press_run
+from tests.forks import Program
 from tests.support import eventually
 
 __all__ = ["deployed", "press_run"]
@@ -60,7 +61,7 @@ def worker(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., "subproce
         log = (tmp_path / f"worker {len(started)}.log").open("wb")
         with log:
             started.append(
-                subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
+                Program(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
             )
         return started[-1]
 

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from prefect_jobs import SchedulerConnectionError, create_dask_scheduler
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.local.processes import free_port
+from tests.forks import Imports, Program
 from tests.support import eventually
 
 
@@ -43,8 +44,11 @@ def _processes(scheme: str = "tcp", *more: str) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         for command in commands:
             process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "dask", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                Program(
+                    [sys.executable, "-m", "dask", *command],
+                    imports=Imports.DASK,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 )
             )
             stack.callback(process.terminate)

@@ -11,11 +11,21 @@ import psutil
 import pytest
 
 from prefect_jobs.errors import LocalPartError
+from prefect_jobs.local import processes
 from prefect_jobs.local.prefect_server import LocalPrefectServer, PrefectServerInfo
 from prefect_jobs.local.processes import ProcessRecord, is_running, port_is_free, read_record, write_record
+from tests import forks
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_for_everybody() -> Iterator[None]:
+    """No server is forked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "start_daemon", forks.start_anew)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from prefect_jobs.local.processes import read_record
 from tests.acceptance.conftest import dask_block
 from tests.acceptance.soak.work import CONDOR_BLOCK, DASK_BLOCK
 from tests.dask_cluster import DaskCluster
+from tests.forks import Program
 
 #: In the environment of every process of a soak; its value is the soak's folder.
 MARK = "PREFECT_JOBS_SOAK_FOLDER"
@@ -135,7 +136,7 @@ class Monitor:
         """Starts it, unless it runs."""
         if self._process is None:
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
+                self._process = Program(
                     [sys.executable, "-m", "prefect_jobs", "monitor"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

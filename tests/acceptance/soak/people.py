@@ -12,6 +12,7 @@ from prefect_jobs import JobManager, JobStateError, SubmissionError, statuses
 from prefect_jobs.jobs.base import Job
 from tests.acceptance.soak import work
 from tests.acceptance.soak.plan import JobPlan
+from tests.forks import Program
 
 #: How many submit at once.
 _HANDS = 8
@@ -69,7 +70,7 @@ class People:
                 return
 
     def _interrupt(self, plan: JobPlan) -> None:
-        child = subprocess.Popen(
+        child = Program(
             [
                 sys.executable,
                 "-m",

@@ -1,0 +1,229 @@
+"""Python programs forked from a process that has imported what they need: a new Python would take seconds of a core for
+that, each time."""
+
+import atexit
+import functools
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from prefect_jobs.local import processes
+from prefect_jobs.local.processes import ProcessRecord
+
+
+class Imports(Enum):
+    """What a program finds imported."""
+
+    #: Prefect's client, worker and engine, and this product.
+    PRODUCT = (
+        "import prefect.cli.worker, prefect.context, prefect.flow_engine, prefect_jobs.blocks, prefect_jobs.cli.root, "
+        "prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web"
+    )
+    PREFECT_SERVER = "import prefect.cli, prefect.server.api.server"
+    DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
+
+
+#: Runs the requests that come by a socket: JSON, and the three files of a program. A reply is JSON, too.
+_SERVER = """
+import gc, json, os, runpy, socket, sys
+exec(sys.argv[2])
+gc.freeze()
+
+def run(given):
+    _, *command = given["command"]
+    while command[0].startswith("-W"):
+        command = command[2 if command[0] == "-W" else 1:]
+    if command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        return compile(command[1], "<string>", "exec")
+    module, sys.argv = command[1], command[1:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+given, code = None, None
+requests = socket.socket(fileno=int(sys.argv[1]))
+requests.send(b"{}")
+while True:
+    data, files, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+    if not data:
+        sys.exit(0)
+    given = json.loads(data)
+    if "wait" in given:
+        requests.send(json.dumps(os.waitpid(given["wait"], os.WNOHANG)).encode())
+        continue
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        if not given["daemon"] or not os.fork():
+            break
+        os._exit(0)
+    os.close(tell)
+    for file in files:
+        os.close(file)
+    pid = int(os.read(told, 20))
+    os.close(told)
+    if given["daemon"]:
+        os.waitpid(child, 0)
+    requests.send(json.dumps({"pid": pid}).encode())
+
+requests.close()
+os.close(told)
+for number, file in enumerate(files):
+    os.dup2(file, number)
+    os.close(file)
+if given["session"]:
+    os.setsid()
+os.environ.clear()
+os.environ.update(given["env"])
+os.chdir(given["cwd"])
+os.write(tell, str(os.getpid()).encode())
+os.close(tell)
+sys.path[:0] = ["" if given["command"][1] == "-c" else given["cwd"], *given["path"]]
+if "prefect.context" in sys.modules:
+    sys.modules["prefect.context"].refresh_global_settings_context()
+if "dask" in sys.modules:
+    sys.modules["dask"].config.refresh()
+code = run(given)
+if code is not None:
+    del data, files, child, told, tell, requests, run, gc, json, runpy, socket
+    exec(code)
+"""
+
+
+class _Forks:
+    """The process from which programs are forked."""
+
+    def __init__(self, imports: Imports) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SERVER, str(theirs.fileno()), imports.value],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        self._requests.settimeout(120)
+        self._answer()
+
+    def start(self, command: Sequence[str], files: Sequence[int], *, daemon: bool, **given: Any) -> int:
+        """The pid of a program that runs a command: Python, then -c or -m, and the rest."""
+        request = json.dumps({"command": list(command), "daemon": daemon, **given}).encode()
+        with self._lock:
+            socket.send_fds(self._requests, [request], list(files))
+            return int(self._answer()["pid"])
+
+    def ended(self, pid: int) -> tuple[int, int]:
+        """What ``os.waitpid`` answers for a program, without waiting."""
+        with self._lock:
+            self._requests.send(json.dumps({"wait": pid}).encode())
+            found, status = self._answer()
+            return found, status
+
+    def close(self) -> None:
+        """Ends the process, and none of the programs."""
+        self._requests.close()
+        self._process.wait(30)
+
+    def _answer(self) -> Any:
+        answer = self._requests.recv(1 << 16)
+        if not answer:
+            raise AssertionError(f"no program can be forked: exit status {self._process.wait(30)}")
+        return json.loads(answer)
+
+
+@functools.cache
+def _forks(imports: Imports) -> _Forks:
+    made = _Forks(imports)
+    atexit.register(made.close)
+    return made
+
+
+class Program(subprocess.Popen[Any]):
+    """A ``Popen`` of Python with ``-c`` or ``-m``, forked.
+
+    The command line that the system shows is that of the process from which it was forked, and so is the environment
+    in ``/proc``.
+    """
+
+    def __init__(self, command: Sequence[str], *, imports: Imports = Imports.PRODUCT, **options: Any) -> None:
+        self._forks = _forks(imports)
+        super().__init__(command, **options)
+
+    def _execute_child(self, *given: Any) -> None:
+        names = "args executable preexec_fn close_fds pass_fds cwd env startupinfo creationflags shell"
+        options = dict(zip(names.split(), given[:10], strict=True))
+        mine_in, their_in, mine_out, their_out, mine_err, their_err = given[10:16]
+        session = given[21]
+        files = [own if file == -1 else file for own, file in enumerate((mine_in, their_out, their_err))]
+        self.pid = self._forks.start(
+            options["args"], files, daemon=False, session=session, **_place(options["cwd"], options["env"])
+        )
+        self._child_created = True
+        self._close_pipe_fds(mine_in, their_in, mine_out, their_out, mine_err, their_err)  # type: ignore[attr-defined]
+
+    def _try_wait(self, flags: int) -> tuple[int, int]:
+        if not flags:
+            end = os.pidfd_open(self.pid)
+            select.select([end], [], [])
+            os.close(end)
+        return self._forks.ended(self.pid)
+
+    def _internal_poll(self, **_: Any) -> int | None:
+        if self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]
+            try:
+                found, status = self._try_wait(os.WNOHANG)
+                if found == self.pid:
+                    self._handle_exitstatus(status)  # type: ignore[attr-defined]
+            finally:
+                self._waitpid_lock.release()  # type: ignore[attr-defined]
+        return self.returncode
+
+
+def run_program(
+    command: Sequence[str], *, timeout: float, imports: Imports = Imports.PRODUCT, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """``subprocess.run`` with captured text, forked."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with Program(command, imports=imports, **pipes, **options) as program:
+        try:
+            out, err = program.communicate(timeout=timeout)
+        except BaseException:
+            for process in (*psutil.Process(program.pid).children(recursive=True), program):
+                process.kill()
+            raise
+        return subprocess.CompletedProcess(command, program.returncode, out, err)
+
+
+def start_daemon(
+    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path = Path("/"), **other: Any
+) -> ProcessRecord:
+    """``processes.start_daemon``, by which a server of Prefect is forked; other daemons start as ever."""
+    if command[1:4] != ["-m", "prefect", "server"]:
+        return start_anew(command, log=log, env=env, cwd=cwd, **other)
+    with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+        files = [nothing.fileno(), output.fileno(), output.fileno()]
+        forks = _forks(Imports.PREFECT_SERVER)
+        pid = forks.start(command, files, daemon=True, session=True, **_place(cwd, env))
+    record = ProcessRecord.of(pid)
+    assert record is not None, log.read_text()
+    return record
+
+
+#: The one of the product.
+start_anew = processes.start_daemon
+
+
+def _place(cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None) -> dict[str, Any]:
+    environment = dict(os.environ if env is None else env)
+    path = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {"env": environment, "path": path, "cwd": os.fspath(cwd or Path.cwd())}
