@@ -150,8 +150,8 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
         try:
             run = {"name": "season 2026", "executable": "/bin/sleep", "arguments": ["30"], "scheduler": "cluster"}
             with httpx.Client(base_url=os.environ["PREFECT_API_URL"], trust_env=False) as api:
-                form = api.get("/deployments/name/condor-job/hydrology").raise_for_status().json()["id"]
-                named = "/deployments/name/condor-job/hydrology condor-job @cluster-jobs"
+                form = api.get("/deployments/name/condor-job/hydrology condor").raise_for_status().json()["id"]
+                named = "/deployments/name/condor-job/hydrology condor @cluster-jobs"
                 pooled = api.get(named).raise_for_status().json()["id"]
                 body = {"state": {"type": "SCHEDULED"}, "parameters": {**run, "app": "hydrology", "user": "ann"}}
                 api.post(f"/deployments/{pooled}/create_flow_run", json=body).raise_for_status()

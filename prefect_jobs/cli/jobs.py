@@ -1,7 +1,7 @@
 """Commands on jobs: list, show, wait, logs, stop, pause, resume, resubmit, delete."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from threading import Event
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from prefect_jobs import statuses
+from prefect_jobs.cli import live
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
@@ -53,7 +54,7 @@ def list_(
     """List jobs, as last known."""
     filters: dict[str, Any] = {}
     if status:
-        filters["status__in"] = [name for text in status for name in _statuses(text)]
+        filters["status__in"] = parse_statuses(status)
     query = JobQuery(label=app, user=user, filters=filters, order_by="-id", limit=limit)
     runtime = get_runtime()
     found = [runtime.job(record) for record in runtime.store.find(query)]
@@ -68,12 +69,16 @@ def list_(
     )
 
 
-def _statuses(text: str) -> list[str]:
-    """The statuses for a name or code, in upper or lower case; custom ones only if a job has them.
+def parse_statuses(given: Iterable[str]) -> list[str]:
+    """The statuses for names or codes, in upper or lower case; custom ones only if a job has them.
 
     Raises:
         ValueError: there is none; the message names the existing ones.
     """
+    return [name for text in given for name in _statuses(text)]
+
+
+def _statuses(text: str) -> list[str]:
     wanted = text.strip().lower()
     custom = sorted({statuses.HELD, *get_runtime().store.custom_statuses()})
     if wanted in (statuses.OTHER.lower(), statuses.OTHER_CODE.lower()):
@@ -89,7 +94,7 @@ def _statuses(text: str) -> list[str]:
 @command
 def show(id: IdArgument, as_json: JsonOption = False) -> None:
     """Show all that is known about a job."""
-    job = _job(id)
+    job = job_of(id)
     job.update_status()
     found = {**details(job), "waits": _why_waiting(job)}
     told = {
@@ -131,18 +136,23 @@ def wait(
     as_json: JsonOption = False,
 ) -> None:
     """Wait until a job is over, and print each change of its status; exit status 0 only if it ended as Complete."""
-    wait_for(_job(id), timeout, until_held=until_held, as_json=as_json)
+    wait_for(job_of(id), timeout, until_held=until_held, as_json=as_json)
 
 
 def wait_for(job: Job, timeout: float | None = None, *, until_held: bool = False, as_json: bool = False) -> None:
-    """Waits for a job, tells each change and prints how it ended; ends the command with an error if that is not
-    Complete."""
-    job.wait(timeout, progress=_tell, until_held=until_held)
+    """Waits for a job, shows it in a live table or tells each change, and prints how it ended; ends the command with an
+    error if that is not Complete."""
+    with live.shown(job) as seen:
+        job.wait(timeout, progress=_nothing if seen else _tell, until_held=until_held)
     print_data(summary(job) if as_json else job.cached_status, as_json=as_json)
     if job.cached_status in (statuses.HELD, statuses.PAUSED):
         raise fail(f"job {job.id} is {job.cached_status}: {job.status_message}")
     if job.handle.record.state.as_status.kind.state_type != "COMPLETED":
         raise fail(f"job {job.id} ended as {job.cached_status}: {job.status_message}")
+
+
+def _nothing(_job: Job) -> None:
+    """What is seen need not be told."""
 
 
 def _tell(job: Job) -> None:
@@ -157,7 +167,7 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Print the messages of a job, then its logs (standard output and error, HTCondor's log)."""
-    job = _job(id)
+    job = job_of(id)
     if as_json and not follow:
         said = [{"time": m.time, "level": m.level, "text": m.text} for m in job.handle.backend.jobs.messages(id)]
         print_data({"messages": said, "logs": _called(job.get_logs())}, as_json=True)
@@ -237,7 +247,7 @@ def _each(ids: list[int], done: str | None, action: Callable[[Job], None]) -> No
     failed = False
     for job_id in ids:
         try:
-            job = _job(job_id)
+            job = job_of(job_id)
             action(job)
             say(f"job {job_id}: {done or job.cached_status}")
         except EXPECTED as error:
@@ -247,7 +257,12 @@ def _each(ids: list[int], done: str | None, action: Callable[[Job], None]) -> No
         raise typer.Exit(1)
 
 
-def _job(job_id: int) -> Job:
+def job_of(job_id: int) -> Job:
+    """A job.
+
+    Raises:
+        LookupError: there is none.
+    """
     runtime = get_runtime()
     record = runtime.jobs.get(job_id)
     if record is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import adopt, condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit
+from prefect_jobs.cli import adopt, condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit, watch
 
 app = typer.Typer(
     name="prefect-jobs",
@@ -26,6 +26,7 @@ monitor.register(app)
 serve.register(app)
 submit.register(app)
 adopt.register(app)
+watch.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -80,11 +80,10 @@ class Deployments(PrefectConnection):
             dry: whether nothing is changed.
         """
         flow = load_flow(entrypoint)
-        name = app if place is None else f"{app} {flow.name} @{place.pool}"
         more = {} if place is None else place.plain()
         if version is not None:
             more["version"] = version
-        there = self._named_deployment(flow.name, name)
+        name, there = self._of_app(app, flow, place)
         if there is not None:
             fields = self._update_deployment(there, {}, entrypoint, flow, more, dry=dry)
             found = Deployed(f"{flow.name}/{name}", there["id"], "changed" if fields else "unchanged", fields)
@@ -154,10 +153,23 @@ class Deployments(PrefectConnection):
         if known is not None and not fresh:
             return known
         flow = load_flow(entrypoint)
-        there = self._named_deployment(flow.name, app)
-        found = UUID(there["id"]) if there is not None else self._make_deployment(app, entrypoint, flow)
+        name, there = self._of_app(app, flow)
+        found = UUID(there["id"]) if there is not None else self._make_deployment(app, entrypoint, flow, name=name)
         self._deployments[app, entrypoint] = found
         return found
+
+    def _of_app(self, app: str, flow: Any, place: Place | None = None) -> tuple[str, dict[str, Any] | None]:
+        """The name of the deployment of an app and flow, and what there is of it.
+
+        Prefect shows deployments of several flows in one list, so the name has the type of the jobs. One that an
+        earlier version has named otherwise stays, with the schedules and automations that people gave it.
+        """
+        where = "" if place is None else f" @{place.pool}"
+        names = f"{app} {flow.name.removesuffix('-job')}{where}", f"{app} {flow.name}{where}" if where else app
+        for name in names:
+            if (there := self._named_deployment(flow.name, name)) is not None:
+                return name, there
+        return names[0], None
 
     def _named_deployment(self, flow: str, name: str) -> dict[str, Any] | None:
         path = {"flow_name": flow, "deployment_name": name}
@@ -205,7 +217,7 @@ class Deployments(PrefectConnection):
         entrypoint: str,
         flow: Any,
         *,
-        name: str | None = None,
+        name: str,
         parameters: dict[str, Any] | None = None,
         schedules: Any = None,
         tags: Sequence[str] = (),
@@ -215,7 +227,7 @@ class Deployments(PrefectConnection):
         with self._calling() as client:
             made = client.create_deployment(
                 flow_id=client.create_flow_from_name(flow.name),
-                name=name or app,
+                name=name,
                 entrypoint=entrypoint,
                 schedules=schedules,
                 parameters=parameters or {"app": app},

@@ -129,8 +129,9 @@ def tag_of_app(label: str) -> str:
 
 
 def tags_of(record: JobRecord) -> list[str]:
-    """The flow run's tags."""
-    return ["prefect-jobs", tag_of_app(record.label), f"user:{record.user}"]
+    """The flow run's tags: what people filter by in Prefect's list of runs, which knows no labels."""
+    tags = ["prefect-jobs", tag_of_app(record.label), f"user:{record.user}", f"type:{record.type.lower()}"]
+    return [*tags, f"scheduler:{record.scheduler}"] if record.scheduler else tags
 
 
 def labels_of(record: JobRecord) -> dict[str, str | int]:

@@ -137,7 +137,8 @@ def test_schedulers_are_added_and_removed(
     assert "no scheduler 'mine-too'" in run("schedulers", "remove", "mine-too", status=1)[1]
 
 
-FLOWS = ("basic-job", "condor-job", "condor-workflow", "dask-job")
+#: Flows, and what the names of their deployments have of them.
+FLOWS = {"basic-job": "basic", "condor-job": "condor", "condor-workflow": "condor-workflow", "dask-job": "dask"}
 
 
 def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
         found: dict[str, Any] = prefect_view.get(f"/deployments/name/{name}")
         return found
 
-    first = [f"{flow}/deployed_app" for flow in FLOWS]
+    first = [f"{flow}/deployed_app {word}" for flow, word in FLOWS.items()]
     try:
         assert deploy("--dry-run") == {name: ("created", []) for name in first}
         assert prefect_view.status(f"/deployments/name/{first[0]}") == 404
@@ -167,7 +168,7 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
         assert deploy() == {name: ("unchanged", []) for name in first}
         assert there(first[1]) == before
         # with a pool and a version
-        pooled = [f"{flow}/deployed_app {flow} @batch-jobs" for flow in FLOWS]
+        pooled = [f"{flow}/deployed_app {word} @batch-jobs" for flow, word in FLOWS.items()]
         options = ("--pool", "batch-jobs", "--limit", "2", "--collision", "cancel_new", "--version", "1.2")
         made = deploy(*options)
         assert made["batch-jobs"] == ("created", []) and made[first[0]] == ("changed", ["version"])
@@ -195,6 +196,22 @@ def test_deploy_can_be_repeated(runtime: Runtime, prefect_view: PrefectView, tmp
     )
     wrong = run("deploy", "mine:Mine", "--pool", "x", "--limit", "2", "--collision", "no", cwd=tmp_path, status=1)[1]
     assert "--collision is ENQUEUE or CANCEL_NEW, not 'no'" in wrong
+
+
+def test_a_deployment_that_an_earlier_version_has_named_stays(
+    runtime: Runtime, prefect_view: PrefectView, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(APP.replace("cli_app", "earlier_app"))
+    flow = prefect_view.post("/flows/", {"name": "condor-job"})["id"]
+    body = {"name": "earlier_app", "flow_id": flow, "entrypoint": "prefect_jobs.flows.condor_job:condor_job"}
+    earlier = prefect_view.post("/deployments/", {**body, "tags": ["prefect-jobs", "app:earlier_app"]})["id"]
+    try:
+        rows = json.loads(run("deploy", "mine:Mine", "--json", cwd=tmp_path)[0])
+        changes = {row["name"]: row["change"] for row in rows if row["name"].startswith("condor-job/")}
+        assert changes == {"condor-job/earlier_app": "changed"} and earlier in runtime.store.deployments()
+    finally:
+        for each in prefect_view.post("/deployments/filter", {"deployments": {"tags": {"all_": ["app:earlier_app"]}}}):
+            prefect_view.request("DELETE", f"/deployments/{each['id']}")
 
 
 def test_a_bad_setting_stops_with_the_variables_name() -> None:

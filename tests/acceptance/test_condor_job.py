@@ -54,7 +54,9 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
     runtime.projector.flush(10)
     run = prefect_view.run(job)
     assert run["name"] == f"double {job.id}"
-    assert {"prefect-jobs", "app:test_app", "user:alice"} <= set(run["tags"])
+    assert set(run["tags"]) == {
+        "prefect-jobs", "app:test_app", "user:alice", "type:condor", "scheduler:pool-of-alice"
+    }  # fmt: skip
     assert run["labels"]["prefect-jobs.job-id"] == job.id
     assert run["labels"]["prefect-jobs.scheduler"] == "pool-of-alice"
     assert run["labels"]["prefect-jobs.cluster-id"] == job.cluster_id

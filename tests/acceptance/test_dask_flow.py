@@ -216,7 +216,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     api.close()
     name = deployed.name
     process_pool(str(deployed.id))
-    assert name == "dask-job/test_app"
+    assert name == "dask-job/test_app dask"
     bad = tmp_path / "bad"
     bad.touch()
     parameters = {

@@ -134,7 +134,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     deployed = retried(partial(api.deploy, "test_app", "prefect_jobs.flows.condor_job:condor_job"), 30)
     api.close()
     name = deployed.name
-    assert name == "condor-job/test_app"
+    assert name == "condor-job/test_app condor"
     process_pool(str(deployed.id))
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(name)

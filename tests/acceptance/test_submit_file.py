@@ -1,6 +1,7 @@
 """Submit files: what runs is what condor_submit would run."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -193,7 +194,8 @@ def test_submit_by_the_command(
     file = lay_out(tmp_path / "case", "executable = prog.sh\nrequest_memory = 16\nqueue 2\n")
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        return run_command(arguments, cwd=tmp_path)
+        # FORCE_COLOR: what it prints is as in a terminal
+        return run_command(arguments, {**os.environ, "FORCE_COLOR": "1"}, cwd=tmp_path)
 
     # when
     code, out, err = run(
@@ -205,6 +207,7 @@ def test_submit_by_the_command(
     assert (said["status"], said["name"], said["app"]) == ("Complete", "job", "default")
     job: Any = runtime.job(runtime.store.get(said["id"]))  # type: ignore[arg-type]
     assert job.get_attribute("priority") == "3" and f"job {job.id}: 2 processes in cluster {job.remote_id}" in err
+    assert re.search(r"process 0 *Completed", err) and re.search(r"process 1 *Completed", err), err
     # and what is wrong is said in a sentence
     for given, words in (
         (["case/nothing.sub"], "does not exist"),

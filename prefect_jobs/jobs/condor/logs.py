@@ -26,14 +26,19 @@ def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:
     lines: list[tuple[int, str]] = []
     total = CondorState(record).total
     for proc in range(min(total, _SHOWN)):
-        label = item_data.label_of(record.spec.get(ITEMS) or (), proc)
-        which = f" of process {proc}{f' ({label})' if label else ''}" if total > 1 else ""
+        which = f" of {title_of(record, proc)}" if total > 1 else ""
         places = paths(record, directory, proc)
         for name, level in (("output", logging.INFO), ("error", logging.WARNING)):
             text = outputs.tail(places[name]) if name in places else ""
             if text:
                 lines.append((level, tail_line(name, which, text)))
     return lines
+
+
+def title_of(record: JobRecord, proc: int) -> str:
+    """A proc for people, with its item."""
+    label = item_data.label_of(record.spec.get(ITEMS) or (), proc)
+    return f"process {proc}" + (f" ({label})" if label else "")
 
 
 def tail_line(kind: str, which: str, text: str) -> str:

@@ -1,0 +1,54 @@
+"""``prefect-jobs watch``: the jobs, live in a terminal."""
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from prefect_jobs.cli.jobs import parse_statuses
+from prefect_jobs.cli.output import command, print_data, say, table_of
+
+#: Jobs in the table, at most.
+_MOST = 2000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(watch)
+
+
+@command
+def watch(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILTER]...",
+            help="What to search for, or filters as in the address of the jobs page: status=Held.",
+        ),
+    ] = None,
+    app: Annotated[str | None, typer.Option(help="Only jobs of the app with this package.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only jobs of this user.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only in this status (name or code); repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="The largest number of jobs in the table.")] = 200,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once; so too without a terminal.")] = False,
+) -> None:
+    """Show the jobs in a live table. Keys filter it, stop, pause and resume a job, and open its logs."""
+    from prefect_jobs.cli import watched  # what it needs is not loaded for other commands
+
+    fixed: dict[str, list[str]] = {}
+    for name, values in (("app", [app]), ("user", [user]), ("status", parse_statuses(status or []))):
+        if given := [value for value in values if value]:
+            fixed[name] = given
+    view = watched.View(shlex.join(words or []), fixed, limit)
+    if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if problems := view.problems():
+            raise ValueError(" ".join(problems))
+        view.ask_schedulers()
+        found = view.read()
+        print_data(None, as_json=False, table=lambda: table_of(watched.COLUMNS, (row.cells for row in found.rows)))
+        say(found.line)
+        return
+    from prefect_jobs.cli.watch_screen import Watch
+
+    Watch(view).run()
