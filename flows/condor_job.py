@@ -27,6 +27,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
     submit_file: Annotated[str, titled("Submit file")] = "",
     items: Annotated[list[dict[str, Any]], titled("Items")] = [],  # noqa: B006
     retry_with_memory: Annotated[list[str], titled("More memory")] = [],  # noqa: B006
+    live_output: Annotated[bool, titled("Show its output live")] = False,
     user: Annotated[str, titled("User")] = "prefect",
     description: Annotated[str, titled("Description")] = "",
     workspace: Annotated[str, titled("Workspace")] = "",
@@ -52,6 +53,7 @@ def condor_job(  # plain types with empty defaults: for the form in the Prefect 
             value of "year" for that proc.
         retry_with_memory: Sizes such as "4GB": with the next larger one, a proc is released that HTCondor holds since
             it used more memory than requested.
+        live_output: Whether its standard output and error are shown on the Logs tab once a minute while it runs.
         user: The user of the job.
         description: A description of the job.
         workspace: Folder for the job directory; a relative one is in the default workspace.

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -259,24 +260,6 @@ def condor_pool() -> Iterator[PersonalPool]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def prefect_template(pytestconfig: pytest.Config) -> Path:
-    """The database of a Prefect server that has seen nothing: to copy it takes a third of the time of a start.
-
-    One of the processes that share the tests makes it, and the next passes find it.
-    """
-    folder = Path(pytestconfig.cache.mkdir("prefect")) / version("prefect")
-    with locked(folder.with_name(f"{folder.name}.lock")):
-        if not folder.exists():
-            made = folder.with_name(f"{folder.name}-{os.getpid()}")
-            # One that starts as every other does: it registers Prefect's types of blocks, too.
-            server = LocalPrefectServer(made)
-            server.up()
-            server.down(timeout=30)
-            made.rename(folder)
-    return folder / "prefect.db"
-
-
 #: Settings of the servers: what no test is about costs none of the time that the tests share.
 _PROFILE = """active = "tests"
 [profiles.tests]
@@ -288,12 +271,34 @@ PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS = "60"
 
 
 @pytest.fixture(scope="session")
+def prefect_template(pytestconfig: pytest.Config) -> Path:
+    """The folder of a Prefect server that has seen nothing: with a copy a start takes a quarter of the time.
+
+    One of the processes that share the tests makes it, and the next passes find it.
+    """
+    folder = Path(pytestconfig.cache.mkdir("prefect")) / version("prefect")
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            # One that starts as every other does: it registers Prefect's types of blocks, too.
+            server = LocalPrefectServer(folder.with_name(f"{folder.name}-{os.getpid()}"))
+            server.up()
+            server.down(timeout=30)
+            made = folder.with_name(f"{folder.name}-{os.getpid()}-made")
+            made.mkdir()
+            with closing(sqlite3.connect(server.directory / "prefect.db")) as connection:
+                connection.execute("VACUUM INTO ?", (str(made / "prefect.db"),))  # with what its log has
+            (made / "profiles.toml").write_text(_PROFILE)
+            made.rename(folder)
+            shutil.rmtree(server.directory)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def prefect_server(prefect_template: Path) -> Iterator[PrefectServerInfo]:
     """A real Prefect server that is up, with a database of its own; Prefect in this process talks to it."""
     port = urlsplit(os.environ["PREFECT_API_URL"]).port
     with tempfile.TemporaryDirectory(prefix="prefect-server-") as folder:
-        shutil.copy(prefect_template, folder)
-        (Path(folder) / "profiles.toml").write_text(_PROFILE)
+        shutil.copytree(prefect_template, folder, dirs_exist_ok=True)
         server = LocalPrefectServer(Path(folder))
         try:
             info = server.up(port=port)

@@ -2,7 +2,6 @@
 that, each time."""
 
 import atexit
-import functools
 import json
 import os
 import select
@@ -141,11 +140,20 @@ class _Forks:
         return json.loads(answer)
 
 
-@functools.cache
+_all: dict[Imports, _Forks] = {}
+
+
 def _forks(imports: Imports) -> _Forks:
-    made = _Forks(imports)
-    atexit.register(made.close)
-    return made
+    if imports not in _all:
+        _all[imports] = _Forks(imports)
+    return _all[imports]
+
+
+@atexit.register
+def close() -> None:
+    """Ends the processes from which programs are forked, and none of the programs."""
+    while _all:
+        _all.popitem()[1].close()
 
 
 class Program(subprocess.Popen[Any]):

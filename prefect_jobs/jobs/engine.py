@@ -169,6 +169,18 @@ class Engine:
         """Whether a part of the work may wait for a machine, by the job's row alone."""
         return False
 
+    @staticmethod
+    def may_say_more(record: JobRecord) -> bool:
+        """Whether what the work writes is to be shown while it runs, by the job's row alone."""
+        return False
+
+    def note_output(self) -> None:
+        """Notes the newest lines that the work has written, for people. For the monitor alone.
+
+        Raises:
+            PrefectJobsError: the scheduler does not answer, or the database.
+        """
+
     def logs(self) -> dict[str, Any]:
         """Log name → text, or → {log name → text or a callable that fetches it}."""
         return {}

@@ -16,6 +16,7 @@ from prefect_jobs.jobs import polling, registry, results
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
 from prefect_jobs.monitor.late import LateSearch, is_late
+from prefect_jobs.monitor.live import LiveOutput
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.reasons import Reasons, waits
 from prefect_jobs.projection import events
@@ -95,6 +96,7 @@ class Watch:
         self._next_release: dict[int, float] = {}
         self._late = LateSearch(self._group)
         self._reasons = Reasons(self._group)
+        self._output = LiveOutput(runtime)
 
     def start(self) -> None:
         """Begins."""
@@ -246,6 +248,9 @@ class Watch:
                 return
             with self._alone(job):
                 job.handle.update(waits(text))
+
+        for look in self._output.due(active):
+            self._submit(look)
 
     def _released(self, job: Job, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""

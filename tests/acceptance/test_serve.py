@@ -180,8 +180,7 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, runtime: Runtime) -> None
 def test_without_a_prefect_api_it_brings_its_own_and_takes_it_away(
     tmp_path: Path, runtime: Runtime, prefect_template: Path
 ) -> None:
-    (tmp_path / "parts" / "prefect").mkdir(parents=True)
-    shutil.copy(prefect_template, tmp_path / "parts" / "prefect")  # to lay it out takes ten seconds
+    shutil.copytree(prefect_template, tmp_path / "parts" / "prefect")  # to lay it out takes ten seconds
     home = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_JOBS_HOME": str(tmp_path / "parts")}
     server = Serve(tmp_path, "served:Served", **home, PREFECT_API_URL="")
     try:

@@ -42,8 +42,7 @@ def seed() -> int:
 def test_whatever_is_killed_each_job_ends_as_it_must(
     folder: Path, seed: int, prefect_template: Path, request: pytest.FixtureRequest
 ) -> None:
-    (folder / "prefect").mkdir()
-    shutil.copy(prefect_template, folder / "prefect")
+    shutil.copytree(prefect_template, folder / "prefect")
     # An even seed is for SQLite, an odd one for PostgreSQL.
     database = f"sqlite:///{folder / 'jobs.db'}"
     if seed % 2:

@@ -13,7 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
-from prefect_jobs.jobs.condor import foreign, local_files, logs, memory, poll, submit_file
+from prefect_jobs.jobs.condor import foreign, live_output, local_files, logs, memory, poll, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
@@ -249,17 +249,36 @@ class CondorEngine(AccessPointEngine):
         if record.noted.foreign:
             return foreign.logs(self.client(), self.mine)
         directory, procs = self.initial_dir, range(state.total)
-        if state.in_queue and state.spool and not record.final:
-            self._prepare(directory)
-            try:
-                client, mine = self.client(), self.mine
-                done = f"{mine} && JobStatus == 4"
-                streams.add(client, done, client.query(done, streams.ATTRIBUTES))
-                client.retrieve(mine)
-            except (CondorError, SchedulerConnectionError) as error:
-                log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
+        try:
+            self._fetch_logs(directory)
+        except (CondorError, SchedulerConnectionError) as error:
+            log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
         found: dict[str, Any] = {f"Process {proc}": logs.files(record, directory, proc) for proc in procs}
         return found["Process 0"] if len(found) == 1 else found
+
+    def _fetch_logs(self, directory: Path) -> None:
+        """Fetches the logs so far, if they are at the access point.
+
+        Raises:
+            SchedulerConnectionError: it does not answer.
+            CondorError: it does not transfer them now.
+        """
+        state = self.state
+        if state.in_queue and state.spool and not self.handle.record.final:
+            self._prepare(directory)
+            client, done = self.client(), f"{self.mine} && JobStatus == 4"
+            streams.add(client, done, client.query(done, streams.ATTRIBUTES))
+            client.retrieve(self.mine)
+
+    @staticmethod
+    def may_say_more(record: JobRecord) -> bool:
+        """As :meth:`Engine.may_say_more`."""
+        return live_output.is_due(record)
+
+    def note_output(self) -> None:
+        """As :meth:`Engine.note_output`."""
+        self._fetch_logs(self.initial_dir)
+        live_output.note(self.handle, self.initial_dir)
 
     # -- the end ----------------------------------------------------------------------------------------
 

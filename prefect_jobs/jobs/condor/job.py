@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from prefect_jobs.errors import JobStateError
-from prefect_jobs.jobs.condor import local_files, memory, submit_commands, submit_file
+from prefect_jobs.jobs.condor import live_output, local_files, memory, submit_commands, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.submit_commands import ITEMS, SubmitCommands
@@ -31,6 +31,9 @@ class CondorJob(AccessPointJob, SubmitCommands):
         in the item of the proc. In the paths of ``output``, ``error`` and ``log`` only in the name of the file.
         retry_with_memory: sizes, such as ``("4GB", "8GB")``: a proc that HTCondor holds since it used more memory than
         requested is released with the next larger one. It stays held after the last.
+        live_output: whether standard output and error are streamed to the access point while the job runs:
+        ``get_logs()`` has them so far, and once a minute the run's Logs tab gets the newest lines, at most 200 lines
+        of a job. It costs the access point a connection for each proc.
         scheduler: a saved CondorScheduler block or its name; none: this machine's HTCondor.
     """
 
@@ -41,6 +44,7 @@ class CondorJob(AccessPointJob, SubmitCommands):
         submit_file.OPTION: "",
         ITEMS: (),
         memory.OPTION: (),
+        live_output.OPTION: False,
     }
     engine_type: ClassVar[type[Engine]] = CondorEngine
 
@@ -62,11 +66,15 @@ class CondorJob(AccessPointJob, SubmitCommands):
             raise ValueError(
                 f"There are {len(items)} items, one for each process, and num_jobs is {given['num_jobs']!r}."
             )
+        live = live_output.check(given.get(live_output.OPTION, False))
+        if live:
+            given = {**given, "attributes": live_output.streamed(given.get("attributes") or {})}
         spec = {
             **submit_commands.check({**given, "num_jobs": 1} if items else given),
             submit_file.OPTION: given.get(submit_file.OPTION) or "",
             ITEMS: items,
             memory.OPTION: memory.check(given.get(memory.OPTION)),
+            live_output.OPTION: live,
         }
         if spec["num_jobs"] > most:
             raise ValueError(item_data.too_many(spec["num_jobs"], most))

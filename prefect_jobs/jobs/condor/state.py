@@ -86,6 +86,11 @@ class CondorState(AccessPointState):
         return {proc: (int(starts), int(size)) for proc, (starts, size) in self._native.get("raised", {}).items()}
 
     @property
+    def shown(self) -> dict[str, Any]:
+        """What of its output is shown already: ``attempt``, ``lines``, and ``at``: log → byte."""
+        return dict(self._native.get("shown", {}))
+
+    @property
     def waits_for_inputs(self) -> bool:
         """Whether the schedd reports that a proc waits for its inputs. Costs less than :attr:`procs`."""
         return any(proc.get("hold_code") in observation.WAITING_CODES for proc in self._native.get("procs", ()))
@@ -106,6 +111,7 @@ class Values(TypedDict, total=False):
     missing_polls: int | None
     held_since: str | None
     raised: Mapping[str, tuple[int, int]]
+    shown: Mapping[str, Any]
     release_refused: str | None
     retrieved: bool
     waits: None

@@ -20,8 +20,10 @@ import psutil
 from prefect_jobs import JobManager, PrefectJobsError
 from prefect_jobs.errors import LocalPartError
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.local import processes
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.schedulers.connections import connections
+from tests import forks
 from tests.acceptance.conftest import TestApp
 from tests.acceptance.soak import plan, verdict, work
 from tests.acceptance.soak.parts import Parts, left_behind
@@ -169,6 +171,7 @@ class Soak:
 
     def _left_behind(self) -> None:
         """No process outlives what it worked for, and no token either."""
+        forks.close()
         deadline = time.monotonic() + _DOWN
         while (left := left_behind(self._folder)) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -188,6 +191,8 @@ def main() -> int:
         raise SystemExit(number)
 
     signal.signal(signal.SIGTERM, end)
+    if form == "short":
+        processes.start_daemon = forks.start_daemon
     try:
         wrong = Soak(int(seed), form, Path(folder)).run()
     except LocalPartError as error:
