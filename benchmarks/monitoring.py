@@ -63,7 +63,7 @@ def lists(given: Parts) -> list[Row]:
         )
         for order in ("id", "-creation_time"):
             taken: list[float] = []
-            with _statements(given) as said:
+            with statements_of(given) as said:
                 for _ in range(REPEATS):
                     began = time.perf_counter()
                     found = manager.list_jobs(limit=50, order_by=order)
@@ -147,7 +147,7 @@ def watching(given: Parts) -> list[Row]:
         while time.monotonic() < end:
             time.sleep(0.1)
             now = read()
-            memory.append(_memory(whole))
+            memory.append(memory_of(whole))
             if now[0] > number:
                 used = _cpu(whole)
                 spent.append((used - cpu) / (now[0] - number))
@@ -330,7 +330,7 @@ def _records(given: Parts, jobs: list[CondorJob]) -> list[JobRecord]:
 
 
 @contextmanager
-def _statements(given: Parts) -> Iterator[list[str]]:
+def statements_of(given: Parts) -> Iterator[list[str]]:
     """The SQL statements of this process while the context lasts."""
     said: list[str] = []
     engine = given.runtime.store.database.engine
@@ -354,5 +354,6 @@ def _mib(process: psutil.Process) -> float:
     return float(process.memory_info().rss / 2**20)
 
 
-def _memory(process: psutil.Process) -> float:
+def memory_of(process: psutil.Process) -> float:
+    """The resident memory of a process and those that it has started, in MiB."""
     return sum(_mib(one) for one in [process, *process.children(recursive=True)])

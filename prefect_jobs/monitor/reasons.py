@@ -87,9 +87,11 @@ def waits(text: str) -> Callable[[JobRecord], Change | None]:
         if not _is_asked(fresh) or text == before:
             return None
         native = {WAITS: {"attempt": attempt, "text": text} if text else None}
-        # Numbers of slots and users change all the time.
-        said = ((logging.INFO, f"It waits for a machine. {text}"),) if text and not is_like(text, before) else ()
-        return changes.change_for(fresh, None, native=native, messages=said)
+        if is_like(text, before):  # numbers of slots and users change all the time
+            return changes.change_for(fresh, None, native=native)
+        said = ((logging.INFO, f"It waits for a machine. {text}"),) if text else ()
+        shown = {"face_seq": fresh.face_seq + 1}  # its run's page has the reason, too
+        return changes.change_for(fresh, None, native=native, values=shown, messages=said)
 
     return change
 

@@ -26,6 +26,10 @@ OFFERED = "offered"
 _TOLD = "told"
 #: The description of the artifact with the link, which identifies it.
 _DASHBOARD = "The scheduler's dashboard"
+#: That of the artifact with the reason why a job waits.
+_WAITS = "Why it waits for a machine"
+#: In what a run shows: the reason, and what identifies the state with its message.
+_WAITING, _SAID = "waits", "said"
 #: The description of the artifact about a job that is over.
 _JOB = "The job"
 
@@ -87,15 +91,16 @@ class RunFaces:
             self._name(api, record, record.flow_run_id)
             described = self._show_form(api, record, before)
             state_id = record.flow_state_id
-            # The flow engine writes the end of a run that it executes.
-            if not (record.engine_run and face.terminal):
+            shown = {**_shown(record), "form": described}
+            waits = _show_waits(api, record)
+            # The flow engine writes the end of a run that it executes. Why a job waits may be all that is new.
+            if not (record.engine_run and face.terminal) and not (waits and shown[_SAID] == before.get(_SAID)):
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             self._tell(api, record, (before.get("state") or ("", ""))[1], face)
-            shown = {**_shown(record), "form": described}
             if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
                 shown["dashboard"] = True
             if face.terminal:
@@ -273,16 +278,33 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
     return True
 
 
+def _show_waits(api: PrefectApi, record: JobRecord) -> bool:
+    """Puts why the job waits for a machine on the run's page; returns whether that is news."""
+    text = record.noted.waits(record.state.attempt)
+    before = str(record.face_shown.get(_WAITING) or "")
+    if text == before:
+        return False
+    said = text or f"It waits no longer. Before, it was said: {before}"
+    _put(api, record, said, _WAITS)
+    return True
+
+
 def _show_job(api: PrefectApi, record: JobRecord, text: str | None) -> None:
     """Puts what the job did and used on the run's page; there is one text, that of the last attempt."""
-    if text is None or record.flow_run_id is None:
+    if text is not None:
+        _put(api, record, text, _JOB)
+
+
+def _put(api: PrefectApi, record: JobRecord, text: str, description: str) -> None:
+    """Writes the markdown artifact of the run with this description, or creates it."""
+    if record.flow_run_id is None:
         return
     try:
-        known = api.find_artifact(record.flow_run_id, "markdown", _JOB)
+        known = api.find_artifact(record.flow_run_id, "markdown", description)
         if known is None:
-            api.create_artifact(record.flow_run_id, "markdown", text, _JOB)
+            api.create_artifact(record.flow_run_id, "markdown", text, description)
         else:
-            api.update_artifact(known, text, _JOB)
+            api.update_artifact(known, text, description)
     except PrefectAway:
         raise
     except PrefectJobsError as error:
@@ -296,4 +318,8 @@ def _shown(record: JobRecord) -> dict[str, Any]:
     more = {key: value for key, value in record.face_shown.items() if key != OFFERED}
     happened = record.noted.happened
     told = {_TOLD: happened[-1]["number"]} if happened else {}
-    return {**more, "name": record.name, "remote_id": record.remote_id, "state": state, **told}
+    said = hashlib.sha256(f"{face.type}:{face.name}:{face.message}".encode()).hexdigest()[:12]
+    waits = {_WAITING: text} if (text := record.noted.waits(record.state.attempt)) else {}
+    more.pop(_WAITING, None)
+    now = {"name": record.name, "remote_id": record.remote_id, "state": state, _SAID: said}
+    return {**more, **now, **told, **waits}

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from prefect_jobs.store.filters import FIELDS, LOOKUPS
 from prefect_jobs.web.actions import DOING
 from prefect_jobs.web.bodies import SWITCHES
-from prefect_jobs.web.queries import FAR, KEYS, MOST, PAGE
+from prefect_jobs.web.queries import FAR, KEYS, MOST, PAGE, TIMES
 from prefect_jobs.web.visits import Visit
 
 _TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "integer"}, {"type": "object"}
@@ -28,6 +28,24 @@ _PROBLEMS = {
 
 def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": text}
+
+
+def _filters() -> dict[str, Any]:
+    """The names of filters, and the values that each takes."""
+    texts = "|".join(name for name in FIELDS if name != "id" and name not in TIMES)
+    on_order, on_text = "lt|lte|gt|gte", "contains|icontains|startswith"
+    moment = {"type": "string", "format": "date-time"}
+    values = {
+        "id": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+        f"id__({on_order}|in)": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+        f"({texts})(__({on_order}|{on_text}|in))?": _TEXT,
+        f"({'|'.join(sorted(TIMES))})(__({on_order}|in))?": moment,
+        f"({'|'.join(FIELDS)})__isnull": {"type": "string", "enum": ["true", "false"]},
+        "groups(__(in|contains))?": _TEXT,
+        f"extended_properties__[A-Za-z][A-Za-z0-9]*(__({on_order}|{on_text}|in))?": _TEXT,
+    }
+    patterns = {f"^(not__)?{pattern}$": schema for pattern, schema in values.items()}
+    return {"type": "object", "patternProperties": patterns, "additionalProperties": False}
 
 
 def _answers(text: str, *problems: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -53,7 +71,7 @@ _PAGING = [
     _query("status", {"type": "array", "items": _TEXT}, "A status, or several."),
     _query(
         "filter",
-        {"type": "object", "additionalProperties": _TEXT},
+        _filters(),
         f"Any field as a parameter of its own, also with {', '.join('__' + word for word in LOOKUPS)}; not__… leaves "
         "jobs out.",
     ),

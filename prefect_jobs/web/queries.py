@@ -17,7 +17,8 @@ PAGE, MOST, FAR = 50, 200, 10**9
 _OWN = ("limit", "offset", "page", "order_by", "q")
 #: Before a filter: jobs that match it are left out.
 _NOT = "not__"
-_TIMES = frozenset(name for name in FIELDS if name.endswith("_time") or name == "last_status_update")
+#: Fields that are moments.
+TIMES = frozenset(name for name in FIELDS if name.endswith("_time") or name == "last_status_update")
 #: Other names of fields.
 _NAMES = {"app": "label"}
 #: Keys of an order, and filters, at most.
@@ -154,7 +155,7 @@ def _value(name: str, lookup: str, text: str) -> Any:
         return int(text)
     if name in ("status", "cached_status") and not lookup:
         return statuses.parse(text).text
-    if name in _TIMES:
+    if name in TIMES:
         return _time(text)
     return text
 

@@ -129,6 +129,17 @@ def tells_why(job: Job, prefect_view: PrefectView, monkeypatch: pytest.MonkeyPat
     eventually(lambda: any(said in line for line in prefect_view.logs(job)), "it is shown", LIMIT)
     poll_once(job)
     assert sum(said in line for line in prefect_view.logs(job)) == 1
+    # on the run's page, too, and no state was written for that
+    states = prefect_view.states(job)
+    wanted = {"artifacts": {"flow_run_id": {"any_": [job.flow_run_id]}, "type": {"any_": ["markdown"]}}}
+
+    def shown() -> list[str]:
+        found = prefect_view.post("/artifacts/filter", wanted)
+        return [each["data"] for each in found if each["description"] == "Why it waits for a machine"]
+
+    eventually(shown, "the page has the reason", LIMIT)
+    assert len(shown()) == 1 and "requirement `false`" in shown()[0]
+    assert prefect_view.states(job) == states
 
 
 def reason_of(job: Job) -> str:

@@ -254,6 +254,9 @@ class CondorEngine(AccessPointEngine):
         except (CondorError, SchedulerConnectionError) as error:
             log.warning("The logs of %s are as last fetched: %s", self.handle.title, error)
         found: dict[str, Any] = {f"Process {proc}": logs.files(record, directory, proc) for proc in procs}
+        if state.in_queue and not record.final:
+            for proc, more in logs.running(record, directory, self.client).items():
+                found[f"Process {proc}"].update(more)
         return found["Process 0"] if len(found) == 1 else found
 
     def _fetch_logs(self, directory: Path) -> None:

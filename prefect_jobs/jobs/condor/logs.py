@@ -1,17 +1,25 @@
 """The logs of a cluster's procs: where they are, and their texts."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.jobs.condor.submit_commands import ITEMS
 from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.records import JobRecord
+from prefect_jobs.schedulers.condor import observation
+from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.submit import item_data, outputs
 from prefect_jobs.schedulers.condor.submit.description import incoming
 from prefect_jobs.schedulers.condor.submit.input_files import expand
 from prefect_jobs.schedulers.condor.submit.streams import flat_name
 
+log = logging.getLogger(__name__)
+
+_STREAMS: dict[str, Literal["stdout", "stderr"]] = {"output": "stdout", "error": "stderr"}
 #: Number of procs whose standard output and error are shown on the Logs tab.
 _SHOWN = 10
 
@@ -19,6 +27,42 @@ _SHOWN = 10
 def files(record: JobRecord, directory: Path, proc: int) -> dict[str, LogFile]:
     """The logs of a proc: ``log``, ``output``, ``error``."""
     return {name: LogFile(path) for name, path in paths(record, directory, proc).items()}
+
+
+def running(record: JobRecord, directory: Path, client: Callable[[], CondorClient]) -> dict[int, dict[str, LogFile]]:
+    """Standard output and error of the first few procs that run, where they are on the machine that runs them."""
+    found: dict[int, dict[str, LogFile]] = {}
+    at_work = [number for number, proc in CondorState(record).procs.items() if proc.state == observation.RUNNING]
+    for number in at_work[:_SHOWN]:
+        present = paths(record, directory, number)
+        found[number] = {
+            name: RunningLog(client, f"{record.remote_id}.{number}", stream)
+            for name, stream in _STREAMS.items()
+            if name in present and not present[name].exists()
+        }
+    return found
+
+
+class RunningLog(LogFile):
+    """A log that is on the machine that runs the proc: its end is asked for when it is read."""
+
+    def __init__(self, client: Callable[[], CondorClient], proc: str, stream: Literal["stdout", "stderr"]) -> None:
+        """
+        Args:
+            client: gives the client of the access point.
+            proc: its cluster and number.
+            stream: which of its streams.
+        """
+        super().__init__()
+        self._client, self._proc, self._stream = client, proc, stream
+
+    def __call__(self) -> str:
+        """As :meth:`LogFile.__call__`: its end."""
+        try:
+            return self._client().tail(self._proc, self._stream)
+        except PrefectJobsError as error:
+            log.info("The output of process %s is not known: %s", self._proc, error)
+            return ""
 
 
 def tails(record: JobRecord, directory: Path) -> list[tuple[int, str]]:

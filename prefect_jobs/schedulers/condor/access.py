@@ -63,7 +63,7 @@ class Access:
 
 
 #: Requests to an access point, each answered by a method of :class:`~prefect_jobs.schedulers.condor.helper.Session`.
-Question = Literal["query", "history", "analyze", "edit", "act", "dagman", "check"]
+Question = Literal["query", "history", "analyze", "edit", "act", "dagman", "tail", "check"]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ TIMEOUT = 10.0
 TRANSFER_TIMEOUT = 6 * 3600.0
 #: Seconds for which an answer counts, so that a transfer needs no request before it.
 FRESH = 2.0
+#: Bytes of a log of a proc that runs.
+TAIL = 262_144
 #: Submissions in one request to the helper. If the helper ends in the middle, each is searched by its token.
 _CHUNK = 50
 
@@ -158,6 +160,17 @@ class CondorClient:
                 f"{self.access.title} does not let us {action.lower()} these jobs: another user owns them."
             )
         return int(answer.get("TotalSuccess", 0))
+
+    def tail(self, proc: str, stream: Literal["stdout", "stderr"]) -> str:
+        """The end of what a proc that runs has written; empty: nothing, or condor_tail is not installed on this
+        machine, or does not reach the machine that runs it.
+
+        Args:
+            proc: its cluster and number, such as ``"12.0"``.
+            stream: which of its streams.
+        """
+        found = self._ask("tail", proc=proc, stream=stream, most=TAIL, seconds=self.timeout / 2)
+        return str(found or "")
 
     def retrieve(self, constraint: str) -> None:
         """Fetches what spooled jobs have written so far.

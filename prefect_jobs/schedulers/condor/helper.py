@@ -231,6 +231,27 @@ class Session:
         answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=(text, None))
         return _plain(answer)
 
+    def tail(self, proc: str, stream: str, most: int, seconds: float) -> str | None:
+        """The last bytes that a proc which runs has written to ``stdout`` or ``stderr``, by condor_tail, since the
+        bindings cannot read them; ``None``: it is not installed, or does not get them."""
+        import subprocess  # few helpers need it
+
+        tool = shutil.which("condor_tail")
+        if tool is None:
+            return None
+        self._connected()
+        command = [tool, "-name", str(self._ad.get("Name")), "-maxbytes", str(most)]
+        if address := self._settings.get("collector"):
+            command += ["-pool", str(address)]
+        command += ["-no-stdout", "-stderr"] if stream == "stderr" else []
+        try:
+            done = subprocess.run(
+                [*command, proc], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=seconds
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
     def retrieve(self, constraint: str) -> None:
         """Writes outputs (and logs so far) of spooled jobs to the places that their submitter chose."""
         self._connected().retrieve(constraint)
