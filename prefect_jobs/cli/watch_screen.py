@@ -1,6 +1,7 @@
 """The screens of ``prefect-jobs watch``."""
 
-from collections.abc import Callable
+import time
+from threading import Event
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,8 +15,8 @@ from textual.worker import get_current_worker
 
 from prefect_jobs.cli import watched
 from prefect_jobs.cli.jobs import job_of
-from prefect_jobs.cli.output import EXPECTED
 from prefect_jobs.runtime.wiring import get_runtime
+from prefect_jobs.schedulers.connections import connections
 
 #: By the type of the state that shows a job in Prefect.
 _STYLES = {
@@ -23,7 +24,10 @@ _STYLES = {
     "CANCELLED": "dim", "CANCELLING": "dim", "PENDING": "", "SCHEDULED": "",
 }  # fmt: skip
 _STATUS = watched.COLUMNS.index("status")
-_AT_ONCE = 1.0
+#: Seconds between two readings of the table, at most, and of logs.
+_AT_ONCE, _LOGS = 1.0, 5.0
+#: Seconds for which keys do nothing after the job at the cursor has left the table.
+_DEAF = 2.0
 
 
 class Watch(App[None]):
@@ -59,7 +63,10 @@ class Watch(App[None]):
         self.view = view
         self._interval = max(0.2, get_runtime().settings.poll_interval)
         self._shown: dict[int, watched.Row] = {}
-        self._problem = ""
+        #: Set: the jobs are read at once.
+        self._wanted = Event()
+        #: Until when keys do nothing, since the job at the cursor has left the table (monotonic).
+        self._deaf_until = 0.0
 
     def compose(self) -> ComposeResult:
         """The parts of the first screen."""
@@ -75,9 +82,7 @@ class Watch(App[None]):
         for name in watched.COLUMNS:
             self._table.add_column(name, key=name)
         self._table.focus()
-        self._read()
-        self.set_interval(min(self._interval, _AT_ONCE), self._read)
-        self._ask()
+        self._follow()
 
     # -- what is shown ----------------------------------------------------------------------------------
 
@@ -85,27 +90,20 @@ class Watch(App[None]):
     def _table(self) -> DataTable[Text]:
         return self.screen_stack[0].query_one(DataTable)
 
-    @work(thread=True, exclusive=True, group="read")
-    def _read(self) -> None:
-        """Reads the jobs, and shows what has changed."""
-        worker, view = get_current_worker(), self.view
-        try:
-            problems, found = view.problems(), view.read()
-        except EXPECTED as error:
-            problems, found = [str(error)], None
-        if not worker.is_cancelled:
-            self.call_from_thread(self._show, view, found, " ".join(problems))
-
-    @work(thread=True, group="ask")
-    def _ask(self) -> None:
-        """Asks the schedulers as long as the screen is there, so that it is live without a monitor, too."""
+    @work(thread=True)
+    def _follow(self) -> None:
+        """Reads the jobs again and again, and shows what has changed."""
         worker = get_current_worker()
         while not worker.is_cancelled:
+            view = self.view
+            self._wanted.clear()
             try:
-                self.view.ask_schedulers()
-            except EXPECTED as error:
-                self.log.warning(str(error))
-            _pause(self._interval, lambda: worker.is_cancelled)
+                problems, found = view.problems(), view.read()
+            except Exception as error:  # the database, perhaps: the next time may succeed
+                problems, found = [f"The jobs cannot be read: {error}"], None
+            if not worker.is_cancelled:
+                self.call_from_thread(self._show, view, found, " ".join(problems))
+            self._wanted.wait(min(self._interval, _AT_ONCE))
 
     def _show(self, view: watched.View, found: watched.Seen | None, problem: str) -> None:
         if view is not self.view:
@@ -128,6 +126,7 @@ class Watch(App[None]):
     def _fill(self, found: watched.Seen) -> None:
         """Makes all rows again; the cursor stays at its job."""
         table, chosen, top = self._table, self._chosen(), self._table.scroll_y
+        before = table.cursor_row
         table.clear()
         for row in found.rows:
             table.add_row(*_cells(row), key=str(row.id))
@@ -135,11 +134,19 @@ class Watch(App[None]):
         if chosen in self._shown:
             table.move_cursor(row=list(self._shown).index(chosen), scroll=False)
             table.scroll_to(y=top, animate=False)
+        elif chosen is not None:
+            table.move_cursor(row=min(before, len(self._shown) - 1), scroll=False)
+            self._deaf_until = time.monotonic() + _DEAF
 
     def _chosen(self) -> int | None:
         """The job at the cursor."""
         ids = list(self._shown)
         return ids[self._table.cursor_row] if 0 <= self._table.cursor_row < len(ids) else None
+
+    def on_unmount(self) -> None:
+        """Lets threads end that wait for a scheduler."""
+        self._wanted.set()
+        connections.interrupt()
 
     # -- keys -------------------------------------------------------------------------------------------
 
@@ -163,7 +170,7 @@ class Watch(App[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filters as it is typed."""
         self.view = self.view.other(event.value)
-        self._read()
+        self._wanted.set()
 
     def on_input_submitted(self) -> None:
         """Back to the table."""
@@ -182,6 +189,9 @@ class Watch(App[None]):
         """Stops, pauses or resumes the job at the cursor; it asks before it stops one."""
         if (chosen := self._chosen()) is None:
             return
+        if time.monotonic() < self._deaf_until:
+            self.notify("The job has left the table. Choose another.", severity="warning")
+            return
         title = f"job {chosen} ({self._shown[chosen].cells[watched.COLUMNS.index('name')]})"
         if name == "stop":
             self.push_screen(Question(f"Stop {title}?"), lambda yes: self._act_if(yes, chosen, name, title))
@@ -197,11 +207,12 @@ class Watch(App[None]):
         try:
             job = job_of(job_id)
             getattr(job, name)()
-        except EXPECTED as error:
-            self.call_from_thread(self.notify, str(error), title=title, severity="error", markup=False)
+        except Exception as error:  # of this one job, whose type may be the app's own
+            said = str(error) or type(error).__name__
+            self.call_from_thread(self.notify, said, title=title, severity="error", markup=False)
         else:
             self.call_from_thread(self.notify, f"{title}: {job.cached_status}", markup=False)
-        self.call_from_thread(self._read)
+        self._wanted.set()
 
 
 class Question(ModalScreen[bool]):
@@ -235,6 +246,7 @@ class Logs(Screen[None]):
         super().__init__()
         self._number, self._interval = job_id, interval
         self._said: list[tuple[str, str]] = []
+        self._left = Event()
 
     def compose(self) -> ComposeResult:
         """The text."""
@@ -255,13 +267,19 @@ class Logs(Screen[None]):
             try:
                 job = job_of(self._number)
                 over, said = watched.is_over(job), list(watched.log_of(job))
-            except EXPECTED as error:
-                over, said = True, [("", str(error))]
+            except LookupError as error:  # it was deleted
+                over, said = True, [*self._said, ("", str(error))]
+            except Exception as error:  # the database, perhaps: the next time may succeed
+                over, said = False, self._said or [("", f"Its logs cannot be read: {error}")]
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._write, said)
             if over:
                 return
-            _pause(max(2.0, self._interval), lambda: worker.is_cancelled)
+            self._left.wait(max(_LOGS, self._interval))
+
+    def on_unmount(self) -> None:
+        """Lets the thread end."""
+        self._left.set()
 
     def _write(self, said: list[tuple[str, str]]) -> None:
         if said == self._said:
@@ -287,16 +305,6 @@ class Logs(Screen[None]):
     def action_end(self) -> None:
         """To the end, where it stays."""
         self.query_one(RichLog).scroll_end(animate=False)
-
-
-def _pause(seconds: float, ends: Callable[[], bool]) -> None:
-    """Waits, and ends soon if it is to end."""
-    from threading import Event
-
-    for _ in range(max(1, round(seconds / 0.1))):
-        if ends():
-            return
-        Event().wait(0.1)
 
 
 def _cells(row: watched.Row | None) -> list[Text]:

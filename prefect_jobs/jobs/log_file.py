@@ -117,10 +117,10 @@ class ForeignLog(LogFile):
 
 
 def texts(value: Any) -> Any:
-    """A log as a text, or logs by their names as texts."""
+    """A log as a text, or logs by their names as texts; what is asked for when it is called is called."""
     if isinstance(value, Mapping):
         return {name: texts(each) for name, each in value.items()}
-    return value() if isinstance(value, LogFile) else value
+    return value() if callable(value) else value
 
 
 def part_of(text: str, size: int, before: int | None = None, after: int | None = None) -> LogPart:

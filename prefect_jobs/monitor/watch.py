@@ -96,7 +96,7 @@ class Watch:
         self._next_release: dict[int, float] = {}
         self._late = LateSearch(self._group)
         self._reasons = Reasons(self._group)
-        self._output = LiveOutput(runtime)
+        self._output = LiveOutput(runtime, self._ends)
 
     def start(self) -> None:
         """Begins."""
@@ -249,8 +249,7 @@ class Watch:
             with self._alone(job):
                 job.handle.update(waits(text))
 
-        for look in self._output.due(active):
-            self._submit(look)
+        self._output.turn(active)
 
     def _released(self, job: Job, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""

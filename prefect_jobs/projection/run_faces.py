@@ -29,7 +29,7 @@ _DASHBOARD = "The scheduler's dashboard"
 #: That of the artifact with the reason why a job waits.
 _WAITS = "Why it waits for a machine"
 #: In what a run shows: the reason, and what identifies the state with its message.
-_WAITING, _SAID = "waits", "said"
+_WAITING, _SAID, _STATE_ID = "waits", "said", "state_id"
 #: The description of the artifact about a job that is over.
 _JOB = "The job"
 
@@ -94,7 +94,7 @@ class RunFaces:
             shown = {**_shown(record), "form": described}
             waits = _show_waits(api, record)
             # The flow engine writes the end of a run that it executes. Why a job waits may be all that is new.
-            if not (record.engine_run and face.terminal) and not (waits and shown[_SAID] == before.get(_SAID)):
+            if not (record.engine_run and face.terminal) and not (waits and _is_said(record, shown)):
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
@@ -105,6 +105,7 @@ class RunFaces:
                 shown["dashboard"] = True
             if face.terminal:
                 _show_job(api, record, self._page(record))
+            shown[_STATE_ID] = state_id
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
         except PrefectAway:
             raise
@@ -235,6 +236,7 @@ class RunFaces:
         run, state, current = made
         face = face_of(record)
         shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
+        _show_waits(api, replace(record, flow_run_id=run, face_shown={}))
         if record.noted.happened:  # while there was no run
             self._tell(api, replace(record, flow_run_id=run), face.name, face)
         if current in COMMANDED and not face.terminal:
@@ -276,6 +278,13 @@ def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
     if api.find_artifact(record.flow_run_id, "markdown", _DASHBOARD) is None:
         api.create_artifact(record.flow_run_id, "markdown", f"[{link}]({link})", _DASHBOARD)
     return True
+
+
+def _is_said(record: JobRecord, shown: Mapping[str, Any]) -> bool:
+    """Whether the run has the state already, written by us."""
+    before = record.face_shown
+    ours = record.flow_state_id is not None and record.flow_state_id == before.get(_STATE_ID)
+    return ours and before.get(_SAID) == shown[_SAID]
 
 
 def _show_waits(api: PrefectApi, record: JobRecord) -> bool:

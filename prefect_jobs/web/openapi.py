@@ -37,12 +37,13 @@ def _filters() -> dict[str, Any]:
     moment = {"type": "string", "format": "date-time"}
     values = {
         "id": {"type": "string", "pattern": "^[0-9]{1,9}$"},
-        f"id__({on_order}|in)": {"type": "string", "pattern": "^[0-9]{1,9}$"},
-        f"({texts})(__({on_order}|{on_text}|in))?": _TEXT,
+        f"id__({on_order})": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+        "id__in": {"type": "string", "pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"},
+        f"({texts}|app)(__({on_order}|{on_text}|in))?": _TEXT,
         f"({'|'.join(sorted(TIMES))})(__({on_order}|in))?": moment,
         f"({'|'.join(FIELDS)})__isnull": {"type": "string", "enum": ["true", "false"]},
         "groups(__(in|contains))?": _TEXT,
-        f"extended_properties__[A-Za-z][A-Za-z0-9]*(__({on_order}|{on_text}|in))?": _TEXT,
+        "extended_properties(__[A-Za-z](_?[A-Za-z0-9])*)+": _TEXT,
     }
     patterns = {f"^(not__)?{pattern}$": schema for pattern, schema in values.items()}
     return {"type": "object", "patternProperties": patterns, "additionalProperties": False}

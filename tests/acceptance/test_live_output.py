@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from prefect_jobs import CondorJob
+from prefect_jobs.jobs.polling import poll_once
+from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.monitor import Monitor
+from prefect_jobs.schedulers.connections import connections
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_monitor import monitor
 from tests.support import eventually
@@ -49,3 +53,36 @@ def test_live_output_is_true_or_false_and_what_the_job_says_wins(shell_job: Shel
     job = shell_job("true", live_output=True, attributes={"StreamOut": False})
     assert job.get_attribute("StreamOut") is False and job.get_attribute("stream_output") is None
     assert job.get_attribute("stream_error") is True
+
+
+def test_output_that_is_not_streamed_is_read_by_condor_tail(
+    shell_job: ShellJob, condor_pool: PersonalPool, monkeypatch: pytest.MonkeyPatch, flag: Path
+) -> None:
+    waits = f"while [ ! -e '{flag}' ]; do sleep 0.1; done"
+    job = shell_job(f"echo begun; echo trouble >&2; {waits}; echo over", num_jobs=2)
+    # given no such program, there is nothing
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    connections.interrupt()
+    job.execute()
+    eventually(lambda: polled(job) == "Running", "it runs", LIMIT)
+    assert {log["output"] for log in job.get_logs().values()} == {""}
+    # and with it, the output so far
+    monkeypatch.setenv("PATH", f"{condor_pool.layout.directory / 'bin'}:/usr/bin:/bin")
+    connections.interrupt()
+    found = eventually(lambda: logs_with(job, "begun\n"), "the output is there", LIMIT)
+    assert [log["error"] for log in found] == ["trouble\n"] * 2
+    flag.touch()
+    assert job.wait(LIMIT) == "Complete"
+    assert [log["output"] for log in job.get_logs().values()] == ["begun\nover\n"] * 2
+
+
+def polled(job: CondorJob) -> str:
+    """Its status, asked for now."""
+    poll_once(job)
+    return job.cached_status
+
+
+def logs_with(job: CondorJob, output: str) -> list[dict[str, str]]:
+    """The logs of its processes, if all have written this."""
+    found = list(job.get_logs().values())
+    return found if all(log["output"] == output for log in found) else []

@@ -1,6 +1,7 @@
 """``prefect-jobs watch`` on real jobs: its keys, pressed as in a terminal."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from textual.widgets import DataTable, RichLog, Static
 from prefect_jobs.cli.watch_screen import Logs, Watch
 from prefect_jobs.cli.watched import View
 from prefect_jobs.errors import JobStateError
+from prefect_jobs.monitor import Monitor
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import ShellJob
+from tests.acceptance.test_monitor import monitor
 from tests.commands import run_command
 from tests.support import eventually
 
+__all__ = ["monitor"]
+
 LIMIT = 60
+UNWATCHED = "no monitor runs: as last known (prefect-jobs monitor)"
 
 
 def texts(watch: Watch) -> list[list[str]]:
@@ -38,18 +44,18 @@ async def until(pilot: Pilot[None], is_so: Callable[[], object]) -> None:
             await pilot.pause(0.05)
 
 
-def test_jobs_are_followed_and_steered_by_keys(shell_job: ShellJob, flag: Path) -> None:
+def test_jobs_are_followed_and_steered_by_keys(shell_job: ShellJob, monitor: Monitor, flag: Path) -> None:
     other = shell_job("exit 0", name="other")
     other.save()
-    job = shell_job(f"echo first [bold]; while [ ! -e '{flag}' ]; do sleep 0.1; done", name="flood [red]")
+    job = shell_job(f"echo first [bold]; while [ ! -e '{flag}' ]; do sleep 0.1; done", name="flood [red]\x1b[2J")
     job.execute()
 
     async def pressed() -> None:
         watch = Watch(View())
         async with watch.run_test(size=(160, 40)) as pilot:
-            # a job runs, without a monitor
+            # a job runs
             await until(pilot, lambda: [row[4:6] for row in texts(watch)] == [
-                ["flood [red]", "Running"], ["other", "Pending"],
+                ["flood [red]\ufffd[2J", "Running"], ["other", "Pending"],
             ])  # fmt: skip
             totals = watch.query_one("#totals", Static)
             assert str(totals.render()) == "2 jobs · Pending 1 · Running 1"
@@ -57,7 +63,7 @@ def test_jobs_are_followed_and_steered_by_keys(shell_job: ShellJob, flag: Path) 
             await pilot.press("slash", *"oth")
             await until(pilot, lambda: [row[4] for row in texts(watch)] == ["other"])
             await pilot.press("escape", "slash", *"status=Running")
-            await until(pilot, lambda: [row[4] for row in texts(watch)] == ["flood [red]"])
+            await until(pilot, lambda: [row[4] for row in texts(watch)] == ["flood [red]\ufffd[2J"])
             await pilot.press("escape", "slash", *"colour=red")
             await until(pilot, lambda: "colour" in str(watch.query_one("#problems", Static).render()))
             await pilot.press("escape")
@@ -81,7 +87,7 @@ def test_jobs_are_followed_and_steered_by_keys(shell_job: ShellJob, flag: Path) 
     assert job.status == "Complete"
 
 
-def test_a_job_is_stopped_when_the_question_is_answered(shell_job: ShellJob) -> None:
+def test_a_job_is_stopped_when_the_question_is_answered(shell_job: ShellJob, monitor: Monitor) -> None:
     job = shell_job("sleep 1000", name="long")
     job.execute()
 
@@ -105,8 +111,15 @@ def test_without_a_terminal_the_table_is_printed_once(shell_job: ShellJob, runti
         shell_job("exit 0", name=f"job {number}").save()
     code, out, err = run_command(["watch", "--limit", "2"], cwd=tmp_path)
     assert code == 0 and "job 2" in out and "job 1" in out and "job 0" not in out
-    assert err.strip() == "3 jobs, the newest 2 shown · Pending 3"
+    assert err.strip() == f"3 jobs, the newest 2 shown · Pending 3 · {UNWATCHED}"
     code, out, err = run_command(["watch", "--once", "name=job 0"], cwd=tmp_path)
-    assert code == 0 and "job 0" in out and err.strip() == "1 job · Pending 1"
+    assert code == 0 and "job 0" in out and err.strip() == f"1 job · Pending 1 · {UNWATCHED}"
+    code, out, err = run_command(["watch", "--json", "type=condor", "user=alice"], cwd=tmp_path)
+    found = json.loads(out)
+    assert [job["name"] for job in found["jobs"]] == ["job 2", "job 1", "job 0"] and found["totals"] == {"Pending": 3}
+    code, out, err = run_command(["watch", "--once", "limit=2"], cwd=tmp_path)
+    assert code == 1 and "limit=… is for addresses of pages" in err
+    code, out, err = run_command(["watch", "--user", "bob", "--once", "user=alice"], cwd=tmp_path)
+    assert code == 0 and err.startswith("0 jobs")
     code, out, err = run_command(["watch", "--once", "colour=red"], cwd=tmp_path)
     assert code == 1 and "colour" in err and "Traceback" not in err

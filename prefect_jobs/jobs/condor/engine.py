@@ -279,9 +279,15 @@ class CondorEngine(AccessPointEngine):
         return live_output.is_due(record)
 
     def note_output(self) -> None:
-        """As :meth:`Engine.note_output`."""
-        self._fetch_logs(self.initial_dir)
-        live_output.note(self.handle, self.initial_dir)
+        """As :meth:`Engine.note_output`: of the first few procs, and of those that run."""
+        record, state = self.handle.record, self.state
+        with self.handle.backend.results.lease(record.id) as mine:
+            if not mine or not live_output.is_due(record):
+                return  # its outputs are being fetched, all of them
+            if state.in_queue and state.spool:
+                self._prepare(self.initial_dir, live_output.PROCS)
+                self.client().retrieve(f"{self.mine} && JobStatus == 2 && ProcId < {live_output.PROCS}")
+            live_output.note(self.handle, self.initial_dir)
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -329,11 +335,12 @@ class CondorEngine(AccessPointEngine):
             raise OutputsNotFetched(first_line(error)) from error
         return bool(waiting), shared
 
-    def _prepare(self, directory: Path) -> None:
-        """Makes the folders into which logs are fetched."""
+    def _prepare(self, directory: Path, most: int | None = None) -> None:
+        """Makes the folders into which logs are fetched; of ``most`` procs."""
         state = self.state
         places = [path for path in state.logs.values() if not URL.match(path)]
-        outputs.prepare(directory, state.total, ("logs",), places, self.commands.items)
+        count = state.total if most is None else min(state.total, most)
+        outputs.prepare(directory, count, ("logs",), places, self.commands.items)
 
     def clean_up(self) -> None:
         """Removes the cluster from the queue."""

@@ -19,7 +19,7 @@ OPTION = "live_output"
 #: Lines of a log that are shown at once, and of all logs of an attempt.
 AT_ONCE, MOST = 20, 200
 #: Procs whose output is shown.
-_PROCS = 10
+PROCS = 10
 #: Bytes that are read at once, and characters of a line that are shown.
 _SIZE, _WIDTH = 65536, 500
 _STREAMS = {"output": "stream_output", "error": "stream_error"}
@@ -57,10 +57,12 @@ def note(handle: Handle, directory: Path) -> None:
         DatabaseError: the database does not answer.
     """
     record = handle.record
+    state = CondorState(record)
     files = [
-        (f"{name} {proc}", name, f" of {logs.title_of(record, proc)}" if CondorState(record).total > 1 else "", path)
-        for proc in range(min(CondorState(record).total, _PROCS))
-        for name, path in logs.paths(record, directory, proc).items()
+        # A proc that starts again writes its logs again.
+        (f"{name} {number} {proc.started}", name, logs.which(record, number), path)
+        for number, proc in sorted(state.procs.items())[:PROCS]
+        for name, path in logs.paths(record, directory, number).items()
         if name in _STREAMS
     ]
 
@@ -95,7 +97,8 @@ def _news(path: Path, at: int) -> tuple[int, list[str]]:
     try:
         with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
-            at = at if at <= length else 0  # the job runs again
+            if length < at:  # it is being written again by another fetch
+                return at, []
             start = file.seek(max(at, length - _SIZE))  # of one that grows fast, the end is of interest
             data = file.read(_SIZE)
     except OSError:

@@ -161,16 +161,16 @@ class CondorClient:
             )
         return int(answer.get("TotalSuccess", 0))
 
-    def tail(self, proc: str, stream: Literal["stdout", "stderr"]) -> str:
-        """The end of what a proc that runs has written; empty: nothing, or condor_tail is not installed on this
-        machine, or does not reach the machine that runs it.
+    def tail(self, proc: str, stream: Literal["stdout", "stderr"]) -> str | None:
+        """The end of what a proc that runs has written; ``None``: condor_tail is not installed on this machine, or does
+        not reach the machine that runs it.
 
         Args:
             proc: its cluster and number, such as ``"12.0"``.
             stream: which of its streams.
         """
-        found = self._ask("tail", proc=proc, stream=stream, most=TAIL, seconds=self.timeout / 2)
-        return str(found or "")
+        found: str | None = self._ask("tail", proc=proc, stream=stream, most=TAIL, seconds=self.timeout / 2)
+        return found
 
     def retrieve(self, constraint: str) -> None:
         """Fetches what spooled jobs have written so far.

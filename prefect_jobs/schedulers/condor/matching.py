@@ -217,14 +217,21 @@ def clauses_of(text: str) -> list[str]:
     return [text] if len(parts) == 1 else [clause for part in parts for clause in clauses_of(part)]
 
 
+def _quoted(clause: str) -> str:
+    """A clause between backticks, which pages show as code."""
+    return clause.replace("`", "'")
+
+
 def _no_wish(found: Mapping[str, Any]) -> str:
     slots = found["slots"]
     none = [clause for clause, matching in found["clauses"] if not matching]
     if none:
-        what = " and ".join(f"`{clause}`" for clause in none[:3])
+        what = " and ".join(f"`{_quoted(clause)}`" for clause in none[:3])
         word = "requirement" if len(none) == 1 else "requirements"
         return f"No slot of {slots} fulfils the {word} {what}. Change requirements, or ask for such a machine."
-    counted = ", ".join(f"`{clause}`: {matching}" for clause, matching in found["clauses"][:5] if matching < slots)
+    counted = ", ".join(
+        f"`{_quoted(clause)}`: {matching}" for clause, matching in found["clauses"][:5] if matching < slots
+    )
     return f"No slot of {slots} fulfils all requirements at once (slots that fulfil one of them: {counted or 'none'})."
 
 

@@ -50,16 +50,20 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
 
 
 class HelperTransport:
-    """Two helpers: one for requests, one for files, so that a large transfer does not block requests."""
+    """Helpers: one for requests, one for files, so that a large transfer does not block requests, and one, if it is
+    needed, for the ends of logs."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self.questions = HelperProcess(access)
         self.transfers = HelperProcess(access)
+        #: What runs a program of HTCondor, which may take long, blocks no question.
+        self._tails = HelperProcess(access)
 
     def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.ask`."""
-        return self.questions.call(question, args, timeout)
+        helper = self._tails if question == "tail" else self.questions
+        return helper.call(question, args, timeout)
 
     def submit(self, submission: Submission, timeout: float) -> Cluster:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.submit`."""
@@ -79,9 +83,9 @@ class HelperTransport:
         self.transfers.call("retrieve", {"constraint": constraint}, timeout)
 
     def close(self) -> None:
-        """Ends both helpers."""
-        self.questions.close()
-        self.transfers.close()
+        """Ends the helpers."""
+        for helper in (self.questions, self.transfers, self._tails):
+            helper.close()
 
 
 def _submitted(answer: Mapping[str, Any]) -> Cluster:
