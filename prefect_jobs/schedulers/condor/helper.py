@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect_jobs.schedulers.condor import addresses, matching
+from prefect_jobs.schedulers.condor import addresses, matching, tailing
 from prefect_jobs.schedulers.condor.submit import item_data
 
 #: Kinds of errors; the client turns them into exceptions.
@@ -232,25 +232,9 @@ class Session:
         return _plain(answer)
 
     def tail(self, proc: str, stream: str, most: int, seconds: float) -> str | None:
-        """The last bytes that a proc which runs has written to ``stdout`` or ``stderr``, by condor_tail, since the
-        bindings cannot read them; ``None``: it is not installed, or does not get them."""
-        import subprocess  # few helpers need it
-
-        tool = shutil.which("condor_tail")
-        if tool is None:
-            return None
+        """The last bytes that a proc which runs has written; see :func:`tailing.tail`."""
         self._connected()
-        command = [tool, "-name", str(self._ad.get("Name")), "-maxbytes", str(most)]
-        if address := self._settings.get("collector"):
-            command += ["-pool", str(address)]
-        command += ["-no-stdout", "-stderr"] if stream == "stderr" else []
-        try:
-            done = subprocess.run(
-                [*command, proc], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=seconds
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+        return tailing.tail(str(self._ad.get("Name")), self._settings.get("collector"), proc, stream, most, seconds)
 
     def retrieve(self, constraint: str) -> None:
         """Writes outputs (and logs so far) of spooled jobs to the places that their submitter chose."""
