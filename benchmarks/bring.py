@@ -37,7 +37,7 @@ schedd = htcondor2.Schedd(htcondor2.Collector().locate(htcondor2.DaemonType.Sche
 schedd.query("false", ["ClusterId"])
 description = htcondor2.Submit(f'''executable = {folder}/job.sh
 arguments = $(year) $(basin)
-initialdir = {folder}/$(Process)
+initialdir = {folder}
 output = out.$(Process)
 error = err.$(Process)
 log = log

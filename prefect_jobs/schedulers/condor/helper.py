@@ -228,8 +228,7 @@ class Session:
         # Schedds escape different characters of a reason. The reason is a pair with a code without meaning, since
         # htcondor2 25.14 drops a reason that is only a text.
         text = " ".join(reason.split()).replace('"', "'").replace("\\", "/")
-        answer = self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=(text, None))
-        return _plain(answer)
+        return _plain(self._connected().act(getattr(self._condor.JobAction, action), constraint, reason=(text, None)))
 
     def tail(self, proc: str, stream: str, most: int, seconds: float) -> str | None:
         """The last bytes that a proc which runs has written; see :func:`tailing.tail`."""
@@ -258,9 +257,8 @@ class Session:
         condor = self._condor
         # A ping at the level that submitting needs shows whether this identity may submit.
         report["identity"] = condor.ping(self._ad, "WRITE").get("MyRemoteUserName")
-        slots = self._collector().query(
-            condor.AdTypes.Startd, "true", ["Name", "Cpus", "Memory", "TotalCpus", "TotalMemory", "State"]
-        )
+        wanted = ["Name", "Cpus", "Memory", "TotalCpus", "TotalMemory", "State"]
+        slots = self._collector().query(condor.AdTypes.Startd, "true", wanted)
         report["slots"] = [_plain(slot) for slot in slots]
         return report
 
