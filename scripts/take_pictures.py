@@ -3,6 +3,7 @@
 Needs Chromium on PATH (Debian: apt-get install chromium) and the development requirements (make test installs them).
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -133,15 +134,17 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
     sys.path.insert(0, str(folder))
     from hydrology import Hydrology  # type: ignore[import-not-found]
 
-    from prefect_jobs.monitor import Monitor
+    from prefect_jobs.monitor import Monitor, reasons
 
     programs = [sys.executable, "-m", "prefect_jobs", "deploy", "hydrology:Hydrology", "--pool", "cluster-jobs"]
     subprocess.run([*programs, "--limit", "2"], cwd=folder, check=True)
     manager, ui = Hydrology.get_job_manager(), os.environ["PREFECT_UI_URL"]
+    over, waiting = _job_and_one_that_waits(manager)
     schedule = manager.schedule_job(
         "gauges", "ann", "CONDOR", interval=5, overlap="skip", scheduler="cluster",
         attributes={"executable": "/bin/sleep", "arguments": "7", "transfer_executable": False},
     )  # fmt: skip
+    reasons.FIRST = 5.0  # a minute
     monitor = Monitor()
     thread = threading.Thread(target=monitor.run)
     thread.start()
@@ -162,10 +165,57 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
             page.get_by_text("season 2026").first.wait_for(timeout=60_000)
             page.get_by_text("Running", exact=True).first.wait_for(timeout=60_000)
             page.screenshot(path=PICTURES / "pool.png")
+            over.wait(120)
+            _take_markdown(page, over, "The job", "largest", "job-artifact.png")
+            _take_markdown(page, waiting, "Why it waits", "No slot", "why-waiting.png")
         finally:
             monitor.stop()
             thread.join()
             worker.kill()
+
+
+def _job_and_one_that_waits(manager: JobManager) -> tuple[Job, Job]:
+    """A job that leaves files and uses less than it requests, and one that no machine is large enough for."""
+    attributes = {"executable": "/bin/sh", "transfer_executable": False, "request_disk": "1GB"}
+    line = "seq 20000 > levels.csv; seq 300 > gauges.csv; echo done; sleep 3"
+    over, waiting = (
+        manager.create_job(
+            name, "ann", job_type="CONDOR", scheduler="cluster",
+            attributes={**attributes, "arguments": ["-c", line], "request_memory": memory},
+        )
+        for name, memory in (("flood levels", "64MB"), ("whole basin", "512GB"))
+    )  # fmt: skip
+    for job in (over, waiting):
+        job.execute()
+    return over, waiting
+
+
+def _take_markdown(page: Page, job: Job, title: str, text: str, name: str) -> None:
+    """An artifact of a job's run."""
+    _open(page, job.flow_run_url, job.name)
+    page.get_by_text("Artifacts", exact=True).last.click()
+    page.get_by_text(title).first.click(timeout=60_000)
+    page.get_by_text(text).first.wait_for(timeout=60_000)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=PICTURES / name)
+
+
+def _take_watch(browser: Browser) -> None:
+    """The table in a terminal."""
+    from prefect_jobs.cli.watch_screen import Watch
+    from prefect_jobs.cli.watched import View
+
+    async def drawn() -> str:
+        watch = Watch(View())
+        async with watch.run_test(size=(140, 16)) as pilot:
+            while not watch._shown:
+                await pilot.pause(0.1)
+            await pilot.pause(0.5)
+            return watch.export_screenshot(title="prefect-jobs watch")
+
+    page = browser.new_page(viewport={"width": 1280, "height": 440})
+    page.set_content(f"<body style='margin: 0'>{asyncio.run(drawn())}</body>")
+    page.locator("svg").first.screenshot(path=PICTURES / "watch.png")
 
 
 def _take_web_pages(browser: Browser, folder: Path) -> None:
@@ -203,6 +253,7 @@ def _take_web_pages(browser: Browser, folder: Path) -> None:
             page.locator(f"#jobs-table-status-{running.id}").get_by_text("Running").first.wait_for(timeout=60_000)
             page.locator(f"#jobs-table-row-{waiting.id} summary").last.click()
             page.screenshot(path=PICTURES / "jobs.png")
+            _take_watch(browser)
             for each in (workflow, running):
                 each.wait(120)
             page.set_viewport_size({"width": 1280, "height": 900})

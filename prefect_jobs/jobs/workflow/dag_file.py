@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,10 @@ def specs_of(dag: ExistingDag) -> list[dict[str, Any]]:
 def handles_of(specs: Sequence[Mapping[str, Any]]) -> list[NodeHandle]:
     """The nodes for :func:`specs_of`."""
     found: list[NodeHandle] = []
+    plain = submit_commands.check({})
     for given in specs:
-        spec = {**submit_commands.check({}), **OPTIONS, OPTION: None, **given}
+        # Each has lists and dicts of its own.
+        spec = {**{name: copy(value) for name, value in plain.items()}, **OPTIONS, OPTION: None, **given}
         name = spec.pop("name")
         found.append(NodeHandle(NodeRecord(name), spec))
     return found

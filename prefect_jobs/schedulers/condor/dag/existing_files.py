@@ -64,8 +64,9 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
 
     for path in dag.files:
         add(path)
+    known: _Known = {}
     for node in dag.nodes.values():
-        _add_files_of(node, add)
+        _add_files_of(node, add, known)
         if node.kind == SUBDAG and node.names:  # its DAGMan takes a rescue DAG, too
             file = node.folder / node.names
             for each in file.parent.glob(f"{glob.escape(file.name)}.rescue*"):
@@ -85,32 +86,52 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
     return Sent(base, files, str(home.relative_to(base)))
 
 
-def _add_files_of(node: FileNode, take: Callable[[Path], bool]) -> None:
+#: Folder and name of a submit file → whether it is sent or at the access point, its text, and what it names where that
+#: does not depend on the node. Thousands of nodes may have the same.
+_Known = dict[tuple[Path, str], tuple[bool, str | None, list[tuple[str, bool, list[str]]] | None]]
+
+
+def _add_files_of(node: FileNode, take: Callable[[Path], bool], known: _Known) -> None:
     for kind, script in node.scripts.items():
         made = not node.is_first if kind != "PRE" else bool(node.parents or node.dag)
         if not Path(script).is_absolute() and not take(node.folder / script) and not made:
             raise node.line.error(f"the {kind} script {script!r} of the node {node.name!r} does not exist.")
     text = node.body
+    named_there: list[tuple[str, bool, list[str]]] | None = None
     if node.names and text is None:
-        there = Path(node.names).is_absolute() or take(node.folder / node.names)
+        key = node.folder, node.names
+        if key not in known:
+            known[key] = _read(node, take)
+        there, text, named_there = known[key]
         if not there and node.is_first and node.kind != FINAL and not node.options.get("noop"):
             what = "DAG file" if node.kind == SUBDAG else "submit file"
             raise node.line.error(
                 f"the {what} {node.names!r} of the node {node.name!r} does not exist. Looked in: {node.folder}."
             )
-        path = node.folder / node.names
-        text = read(path) if there and path.is_file() and node.kind != SUBDAG else None
     if text is None or node.options.get("noop"):
         return
-    macros = {"job": node.name.removeprefix(f"{node.dag}+") if node.dag else node.name, **node.variables}
-    for name, is_needed in named(text, node.folder, macros):
-        matches = _matches(node.folder, name)
+    if named_there is None or node.variables:
+        macros = {"job": node.name.removeprefix(f"{node.dag}+") if node.dag else node.name, **node.variables}
+        named_there = [(name, needed, _matches(node.folder, name)) for name, needed in named(text, node.folder, macros)]
+    for name, is_needed, matches in named_there:
         for match in matches:
             take(Path(match))
         if not matches and is_needed and node.is_first and not (node.options or node.kind == FINAL):
             raise node.line.error(
                 f"the file {name!r} of the node {node.name!r} does not exist. Looked in: {node.folder}."
             )
+
+
+def _read(
+    node: FileNode, take: Callable[[Path], bool]
+) -> tuple[bool, str | None, list[tuple[str, bool, list[str]]] | None]:
+    """What is known of the submit file of a node; its text too, if it has one that matters."""
+    path = node.folder / node.names
+    there = Path(node.names).is_absolute() or take(path)
+    text = read(path) if there and path.is_file() and node.kind != SUBDAG else None
+    if text is None or "$" in text or "include" in text.lower():
+        return there, text, None
+    return there, text, [(name, needed, _matches(node.folder, name)) for name, needed in named(text, node.folder, {})]
 
 
 def _matches(folder: Path, name: str) -> list[str]:
