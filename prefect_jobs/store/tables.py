@@ -23,6 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from prefect_jobs.store.values import dump_json, load_node_json
 
 #: The newest migration; a database with another one is not changed.
 SCHEMA_HEAD = "0007"
@@ -55,6 +58,25 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class _NodeJson(UserDefinedType[dict[str, Any]]):
+    """JSON on SQLite that is read faster; see :func:`load_node_json`."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """As a column of JSON."""
+        return "JSON"
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return lambda value: None if value is None else dump_json(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return lambda text: None if text is None else load_node_json(text)
+
+
+NodeJson = Json.with_variant(_NodeJson(), "sqlite")
 
 
 class Base(DeclarativeBase):
@@ -197,10 +219,10 @@ class NodeRow(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     position: Mapped[int] = mapped_column(Integer)
-    spec: Mapped[dict[str, Any]] = mapped_column(Json)
+    spec: Mapped[dict[str, Any]] = mapped_column(NodeJson)
     status: Mapped[str] = mapped_column(String(255))
     message: Mapped[str] = mapped_column(Text)
-    native: Mapped[dict[str, Any]] = mapped_column(Json)
+    native: Mapped[dict[str, Any]] = mapped_column(NodeJson)
     seq: Mapped[int] = mapped_column(Integer)
     shown: Mapped[int] = mapped_column(Integer)
 

@@ -11,6 +11,8 @@ from prefect_jobs.web.bodies import SWITCHES
 from prefect_jobs.web.queries import FAR, KEYS, MOST, PAGE, TIMES
 from prefect_jobs.web.visits import Visit
 
+#: Something that can be seen, or nothing.
+_STATUS = {"type": "string", "pattern": r"^$|[^\s\x00-\x1f\x7f-\x9f]"}
 _TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "integer"}, {"type": "object"}
 #: A place in a log.
 _BYTE = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
@@ -32,16 +34,18 @@ def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
 
 def _filters() -> dict[str, Any]:
     """The names of filters, and the values that each takes."""
-    texts = "|".join(name for name in FIELDS if name != "id" and name not in TIMES)
+    texts = "|".join(name for name in FIELDS if name not in ("id", "status", "cached_status", *TIMES))
     on_order, on_text = "lt|lte|gt|gte", "contains|icontains|startswith"
-    moment = {"type": "string", "format": "date-time"}
+    # Empty fields of a form are no filters.
+    moment = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
     values = {
-        "id": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+        "id": {"type": "string", "pattern": "^(-?[0-9]{1,17})?$"},
         f"id__({on_order})": {"type": "string", "pattern": "^[0-9]{1,9}$"},
-        "id__in": {"type": "string", "pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"},
+        "id__in": {"type": "string", "pattern": "^(-?[0-9]{1,17}(,-?[0-9]{1,17})*)?$"},
+        f"(status|cached_status)(__({on_order}|{on_text}|in))?": _STATUS,
         f"({texts}|app)(__({on_order}|{on_text}|in))?": _TEXT,
         f"({'|'.join(sorted(TIMES))})(__({on_order}|in))?": moment,
-        f"({'|'.join(FIELDS)})__isnull": {"type": "string", "enum": ["true", "false"]},
+        f"({'|'.join(FIELDS)})__isnull": {"type": "string", "enum": ["true", "false", ""]},
         "groups(__(in|contains))?": _TEXT,
         "extended_properties(__[A-Za-z](_?[A-Za-z0-9])*)+": _TEXT,
     }
@@ -69,7 +73,7 @@ _PAGING = [
         f"Fields, with - for descending: {', '.join(FIELDS)}.",
     ),
     _query("q", _TEXT, "Search in name, description, user, message and ids."),
-    _query("status", {"type": "array", "items": _TEXT}, "A status, or several."),
+    _query("status", {"type": "array", "items": _STATUS}, "A status, or several."),
     _query(
         "filter",
         _filters(),

@@ -106,7 +106,8 @@ def _new_try(node: NodeRecord, native: Mapping[str, Any]) -> bool:
 
 def tries_of(node: NodeRecord) -> int:
     """The number of the node's submissions."""
-    return max((len(run["clusters"]) for run in node.native.get("runs", {}).values()), default=0)
+    runs = node.native.get("runs")
+    return max(len(run["clusters"]) for run in runs.values()) if runs else 0
 
 
 def procs_of(node: NodeRecord) -> list[Proc]:

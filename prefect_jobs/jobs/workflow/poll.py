@@ -274,7 +274,7 @@ def _gone(record: JobRecord, nodes: Sequence[NodeRecord], client: CondorClient) 
 
 def _changed(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
     """The nodes that have changed; those with a visible change are to be shown in Prefect."""
-    return tuple(marked(old, new) for old, new in zip(before, now, strict=True) if old != new)
+    return tuple(marked(old, new) for old, new in zip(before, now, strict=True) if old is not new and old != new)
 
 
 def marked(old: NodeRecord, new: NodeRecord) -> NodeRecord:
@@ -288,6 +288,8 @@ def _lines(before: Sequence[NodeRecord], now: Sequence[NodeRecord]) -> tuple[tup
     """A line for each node whose status changed."""
     found: list[tuple[int, str]] = []
     for old, new in zip(before, now, strict=True):
+        if old is new:
+            continue
         if old.status == new.status and node_states.tries_of(old) == node_states.tries_of(new):
             continue
         level = logging.WARNING if new.status in (statuses.ERROR, statuses.HELD) else logging.INFO
