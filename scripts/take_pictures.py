@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,10 @@ def _take_runs_of_prefect(page: Page, folder: Path) -> None:
             page.get_by_text("Running", exact=True).first.wait_for(timeout=60_000)
             page.screenshot(path=PICTURES / "pool.png")
             over.wait(120)
-            _take_markdown(page, over, "The job", "largest", "job-artifact.png")
-            _take_markdown(page, waiting, "Why it waits", "No slot", "why-waiting.png")
+            _take_markdown(page, over, "The job", "levels.csv", "job-artifact.png")
+            _open(page, waiting.flow_run_url, waiting.name)
+            page.get_by_text("No slot").first.wait_for(timeout=60_000)
+            page.screenshot(path=PICTURES / "why-waiting.png")
         finally:
             monitor.stop()
             thread.join()
@@ -197,6 +200,7 @@ def _take_markdown(page: Page, job: Job, title: str, text: str, name: str) -> No
     page.get_by_text(title).first.click(timeout=60_000)
     page.get_by_text(text).first.wait_for(timeout=60_000)
     page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1500)  # it fades in
     page.screenshot(path=PICTURES / name)
 
 
@@ -213,8 +217,11 @@ def _take_watch(browser: Browser) -> None:
             await pilot.pause(0.5)
             return watch.export_screenshot(title="prefect-jobs watch")
 
+    # This thread has an event loop of the browser.
+    with ThreadPoolExecutor(1) as thread:
+        picture = thread.submit(asyncio.run, drawn()).result()
     page = browser.new_page(viewport={"width": 1280, "height": 440})
-    page.set_content(f"<body style='margin: 0'>{asyncio.run(drawn())}</body>")
+    page.set_content(f"<body style='margin: 0'>{picture}</body>")
     page.locator("svg").first.screenshot(path=PICTURES / "watch.png")
 
 
@@ -339,7 +346,7 @@ def _take_artifact(page: Page, workflow: str, name: str) -> None:
     """The picture that is left of a workflow when it is over."""
     _open(page, workflow, "two models")
     page.get_by_text("Artifacts", exact=True).last.click()
-    page.get_by_text("What became of").first.click()
+    page.get_by_text("The outcome of").first.click()
     page.get_by_text("compare").first.wait_for(timeout=30_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=PICTURES / name)

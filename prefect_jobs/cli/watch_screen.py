@@ -70,7 +70,7 @@ class Watch(App[None]):
 
     def compose(self) -> ComposeResult:
         """The parts of the first screen."""
-        yield Header()
+        yield Header(icon="")
         yield Static(id="totals")
         yield Input(self.view.text, placeholder="text, or status=Held user=ann name__contains=flood", id="filter")
         yield Static(id="problems")
@@ -250,7 +250,7 @@ class Logs(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The text."""
-        yield Header()
+        yield Header(icon="")
         yield RichLog(wrap=True, auto_scroll=False)
         yield Footer()
 
