@@ -1,5 +1,6 @@
 """``prefect-jobs watch``: the jobs, live in a terminal."""
 
+import logging
 import shlex
 import sys
 from typing import Annotated, Any
@@ -54,4 +55,8 @@ def watch(
         return
     from prefect_jobs.cli.watch_screen import Watch
 
-    Watch(view).run()
+    logging.disable(logging.CRITICAL)  # lines of a log would be written over the table
+    try:
+        Watch(view).run()
+    finally:
+        logging.disable(logging.NOTSET)

@@ -13,6 +13,7 @@ from starlette.datastructures import QueryParams
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.log_file import LogFile, LogPart, part_of
+from prefect_jobs.jobs.summary import summary
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.store.filters import JobQuery
 from prefect_jobs.web import queries
@@ -120,12 +121,13 @@ def _split(text: str) -> list[str]:
 
 
 def _row(job: Job) -> Row:
-    record = job.handle.record
-    submitted = "" if job.execute_time is None else f"{job.execute_time.astimezone():%Y-%m-%d %H:%M:%S}"
+    record, found = job.handle.record, summary(job)
+    time = found["execute_time"]
+    submitted = "" if time is None else f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
     why = record.noted.waits(record.state.attempt) if not record.final else ""
-    message = " ".join((job.status_message or why).split())
-    names = (str(record.id), record.label, record.user, record.type, record.name)
-    cells = (*names, job.cached_status, submitted, _seconds(job.run_time), message[:_MESSAGE])
+    message = " ".join((found["status_message"] or why).split())
+    names = (str(found[name]) for name in ("id", "app", "user", "type", "name", "status"))
+    cells = (*names, submitted, _seconds(found["run_time"]), message[:_MESSAGE])
     return Row(record.id, tuple(map(plain, cells)), job.handle.status.kind.state_type or "PENDING")
 
 

@@ -75,7 +75,7 @@ def note(handle: Handle, directory: Path) -> None:
         for key, name, which, path in files:
             end, lines = _news(path, at.get(key, 0))
             at[key] = end
-            if lines and count < MOST:
+            if lines := lines[: MOST - count]:
                 count += len(lines)
                 said.append((_LEVELS[name], "\n".join([f"Standard {name}{which}:", *lines])))
         if not said:
