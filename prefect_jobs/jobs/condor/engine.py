@@ -13,7 +13,7 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.folders import TemporaryFolder
 from prefect_jobs.jobs import log_file
-from prefect_jobs.jobs.condor import foreign, live_output, local_files, logs, memory, poll, submit_file
+from prefect_jobs.jobs.condor import foreign, late, live_output, local_files, logs, memory, poll, submit_file
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine, first_line, found_text, submitted_text
 from prefect_jobs.jobs.condor.ads import of_token
 from prefect_jobs.jobs.condor.local_files import Places
@@ -42,6 +42,7 @@ _ARRIVAL = (
     "LastHoldReasonCode",
     "StageInStart",
     "StageInFinish",
+    late.MARK,
 )
 _FETCHED = "outputs fetched by prefect-jobs"
 
@@ -156,7 +157,12 @@ class CondorEngine(AccessPointEngine):
         if isinstance(done, Submitted):
             return done
         native = encode(
-            cluster=done.cluster_id, total=done.num_procs, spool=wanted.spool, in_queue=True, logs=dict(wanted.logs)
+            cluster=done.cluster_id,
+            total=done.num_procs,
+            spool=wanted.spool,
+            late=wanted.late or None,
+            in_queue=True,
+            logs=dict(wanted.logs),
         )
         return Submitted(done.cluster_id, native, submitted_text(done, client))
 
@@ -178,6 +184,7 @@ class CondorEngine(AccessPointEngine):
             cluster=cluster,
             total=int(ads[0].get("TotalSubmitProcs", len(ads))),
             spool=any("StageInStart" in ad for ad in ads),
+            late=late.is_late(ads[0]) or None,
             in_queue=True,
             logs={command: str(self.commands.get_attribute(command) or path) for command, path in default.items()},
         )
@@ -234,8 +241,9 @@ class CondorEngine(AccessPointEngine):
 
     def _steer(self, action: Action, which: str, reason: str) -> Observation:
         client = self.client()
-        client.act(action, f"{self.mine} && {which}", reason)
-        return poll.observe(self.handle.record, client, None)
+        record = self.handle.record
+        client.act(action, late.whole(record, client) or f"{self.mine} && {which}", reason)
+        return poll.observe(record, client, None)
 
     def logs(self) -> dict[str, Any]:
         """The present logs of the procs as texts, if the schedd transfers them."""

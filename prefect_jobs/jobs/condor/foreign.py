@@ -12,6 +12,7 @@ from typing import Any
 from prefect_jobs import clock
 from prefect_jobs.errors import PrefectJobsError, SubmissionError
 from prefect_jobs.jobs.condor.ads import foreign_token
+from prefect_jobs.jobs.condor.late import MARK, is_late
 from prefect_jobs.jobs.condor.state import encode
 from prefect_jobs.jobs.log_file import ForeignLog
 from prefect_jobs.noted import ADOPTED, FOREIGN, Happened, Noted
@@ -23,7 +24,7 @@ from prefect_jobs.transition import Accepted, Intent, transition
 #: The attributes of the work that are read when it is taken over.
 PROJECTION = (
     "ClusterId", "ProcId", "QDate", "GlobalJobId", "Owner", "User", "JobUniverse", "Cmd", "Args", "Arguments",
-    "TotalSubmitProcs", "JobBatchName", "Iwd", "Out", "Err", "UserLog",
+    "TotalSubmitProcs", MARK, "JobBatchName", "Iwd", "Out", "Err", "UserLog",
     "PrefectJobsToken", "DAGManJobId", "DAGNodeName",
 )  # fmt: skip
 _LIGHT = ("ClusterId", "QDate", "GlobalJobId")
@@ -175,7 +176,7 @@ def filled(record: JobRecord, work: Work, origin: Mapping[str, Any]) -> JobRecor
     state = transition(transition(record.state, Intent(), clock.now()), Accepted(message), clock.now())
     native = {
         **origin,
-        **encode(cluster=work.cluster, total=work.total, spool=False, in_queue=True),
+        **encode(cluster=work.cluster, total=work.total, spool=False, late=is_late(work.first) or None, in_queue=True),
         FOREIGN: True,
     }
     event = Happened(ADOPTED, {"remote_id": str(work.cluster)})

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from prefect_jobs import statuses
-from prefect_jobs.jobs.condor import limits, spooling
+from prefect_jobs.jobs.condor import late, limits, spooling
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.condor.state import CondorState, Values, encode
 from prefect_jobs.jobs.condor.submit_commands import ITEMS
@@ -41,6 +41,7 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
         for ad in left:
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
+        seen.update(late.not_made(record, client, [number for number in gone if number not in seen]))
     settled = {number: proc for number, proc in known.items() if _settled(proc)}
     return carry_out(record, conclude(record, {**settled, **seen}, held_timeout), client)
 

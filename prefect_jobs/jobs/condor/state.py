@@ -71,6 +71,11 @@ class CondorState(AccessPointState):
         return bool(self._native.get("spool", True))
 
     @property
+    def late(self) -> bool:
+        """Whether HTCondor makes its procs a few at a time."""
+        return bool(self._native.get("late"))
+
+    @property
     def logs(self) -> dict[str, str]:
         """Submit command (``log``, ``output``, ``error``) → path in the job directory, with macros."""
         return dict(self._native.get("logs", {}))
@@ -104,6 +109,7 @@ class Values(TypedDict, total=False):
     in_queue: bool | None
     total: int
     spool: bool
+    late: bool | None
     logs: dict[str, str]
     procs: Mapping[int, Proc]
     outcome: Outcome

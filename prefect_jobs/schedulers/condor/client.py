@@ -92,14 +92,23 @@ class CondorClient:
                 found += [error] * len(chunk)
         return found
 
-    def query(self, constraint: str, projection: Sequence[str] = observation.PROJECTION) -> list[dict[str, Any]]:
+    def query(
+        self, constraint: str, projection: Sequence[str] = observation.PROJECTION, *, clusters: bool = False
+    ) -> list[dict[str, Any]]:
         """Job ads in the queue.
+
+        Args:
+            constraint: which ones.
+            projection: their attributes.
+            clusters: also ads of clusters of which HTCondor has not made all procs; they have no ProcId.
 
         Raises:
             SchedulerConnectionError: not reached within ``timeout`` seconds, or the request failed, as for all other
             requests below.
         """
-        found: list[dict[str, Any]] = self._ask("query", constraint=constraint, projection=list(projection))
+        found: list[dict[str, Any]] = self._ask(
+            "query", constraint=constraint, projection=list(projection), **({"clusters": True} if clusters else {})
+        )
         return found
 
     def history(

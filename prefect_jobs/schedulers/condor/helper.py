@@ -187,9 +187,10 @@ class Session:
                 break
         return found
 
-    def query(self, constraint: str, projection: list[str]) -> list[dict[str, Any]]:
-        """Job ads of the queue."""
-        return [_plain(ad) for ad in self._connected().query(constraint, projection)]
+    def query(self, constraint: str, projection: list[str], clusters: bool = False) -> list[dict[str, Any]]:
+        """Job ads of the queue; with ``clusters`` also the ads of clusters whose procs are not all made."""
+        more = {"opts": self._condor.QueryOpts.IncludeClusterAd} if clusters else {}
+        return [_plain(ad) for ad in self._connected().query(constraint, projection, **more)]
 
     def history(
         self, constraint: str, projection: list[str], match: int, since: str | None = None

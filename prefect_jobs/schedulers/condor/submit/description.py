@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect_jobs.naming import slug
 from prefect_jobs.schedulers.condor.access import Submission
-from prefect_jobs.schedulers.condor.submit import commands, item_data, quantities, streams
+from prefect_jobs.schedulers.condor.submit import commands, item_data, late, quantities, streams
 from prefect_jobs.schedulers.condor.submit.input_files import (
     SEPARATORS,
     URL,
@@ -28,15 +28,12 @@ from prefect_jobs.schedulers.condor.submit.written import write_value
 
 log = logging.getLogger(__name__)
 
+_VANILLA = {"universe": "vanilla"}
 TEMPLATES: dict[str, dict[str, Any]] = {
     "base": {},
-    "vanilla_base": {"universe": "vanilla"},
-    "vanilla_transfer_files": {
-        "universe": "vanilla",
-        "should_transfer_files": "YES",
-        "when_to_transfer_output": "ON_EXIT",
-    },
-    "vanilla_nfs": {"universe": "vanilla", "should_transfer_files": "NO", "transfer_executable": False},
+    "vanilla_base": _VANILLA,
+    "vanilla_transfer_files": _VANILLA | {"should_transfer_files": "YES", "when_to_transfer_output": "ON_EXIT"},
+    "vanilla_nfs": {**_VANILLA, "should_transfer_files": "NO", "transfer_executable": False},
 }
 
 _ANY_MACRO = re.compile(r"\$[A-Za-z_]*\(")
@@ -89,6 +86,8 @@ class Description:
     logs: Mapping[str, str]
     #: Of each proc, values of more macros.
     items: Sequence[Item] = ()
+    #: Whether HTCondor makes the procs a few at a time.
+    late: bool = False
 
     @property
     def submission(self) -> Submission:
@@ -130,6 +129,7 @@ def describe(request: Request) -> Description:
     if transfers:
         streams.flatten(chosen, macros)
         chosen["initialdir"] = f"{literal(incoming(request.directory))}/$(Process)"
+        late.without(chosen, f"the {request.what} {request.name!r}")
         # Outputs wait at the access point until they are fetched; then the job is removed from the queue.
         chosen["leave_in_queue"] = "JobStatus == 4"
     else:
@@ -250,7 +250,8 @@ def _finished(
     text = "".join(f"{name} = {value}\n" for name, value in written.items())
     folders = {"logs", *(_parent(path) for path in places if not _ANY_MACRO.search(_parent(path)))}
     own = tuple(path for path in places if _by_proc(path))
-    return Description(text, request.count, transfers, tuple(sorted(folders)), own, logs, request.items)
+    late_too = late.is_late(chosen)
+    return Description(text, request.count, transfers, tuple(sorted(folders)), own, logs, request.items, late_too)
 
 
 def _check_remaps(text: str, items: Sequence[Item]) -> None:
