@@ -156,6 +156,55 @@ FILES: dict[str, tuple[str, dict[str, str]]] = {
         f"{_CHAIN}JOB C {{\n{_SHELL}arguments = \"-c 'cat in.$(JOB)'\"\ntransfer_input_files = in.$(JOB)\noutput = out.C\n{_NEEDS}}}\n",
         {"in.C": "of C\n", "in.D": "of D\n"},
     ),
+    "fetched from the environment": (
+        f"ENV GET STAR\n{_CHAIN}SCRIPT PRE A env.sh\n",
+        {"env.sh": '#!/bin/sh\necho "$STAR" > stars.txt\n'},
+    ),
+    "as htcondor2.dags writes it": (
+        "# BEGIN META\nCONFIG dagman.config\n# END META\n# BEGIN NODES AND EDGES\n"
+        'JOB first:0 layer.sub\nVARS first:0 word="one"\nRETRY first:0 1\nSCRIPT PRE first:0 note.sh pre $JOB\n'
+        'JOB first:1 layer.sub\nVARS first:1 word="two"\nPARENT first:0 CHILD second:0\nPARENT first:1 CHILD second:1\n'
+        'JOB second:0 layer.sub\nVARS second:0 word="x"\nABORT-DAG-ON second:0 9 RETURN 1\n'
+        'JOB second:1 layer.sub\nVARS second:1 word="y"\nPARENT second:0 second:1 CHILD __JOIN__0\n'
+        "JOB __JOIN__0 __JOIN__.sub NOOP\nPARENT __JOIN__0 CHILD last:0\n"
+        'JOB last:0 layer.sub\nVARS last:0 word="z"\n# END NODES AND EDGES\n# FINAL NODE\nFINAL after layer.sub\n'
+        'VARS after word="end"\n# END FINAL NODE\n',
+        {
+            "dagman.config": "DAGMAN_MAX_JOBS_IDLE = 10\n",
+            "__JOIN__.sub": "",
+            "layer.sub": "universe = local\nexecutable = prog.sh\narguments = $(word)\noutput = out.$(word)\nqueue\n",
+        },
+    ),
+    "as Pegasus plans it": (
+        "#####\n# PEGASUS WMS GENERATED DAG FILE\n#####\nMAXJOBS stagein 10\nMAXJOBS cleanup 4\n\n"
+        "JOB stage_in_local_0_0 00/00/stage_in_local_0_0.sub\n"
+        "SCRIPT POST stage_in_local_0_0 @HERE@/exitcode  -r $RETURN -l d-0.exitcode.log   .//00/00/stage_in_local_0_0.out\n"
+        "PRIORITY stage_in_local_0_0 700\nRETRY stage_in_local_0_0 1\nCATEGORY stage_in_local_0_0 stagein\n"
+        'VARS stage_in_local_0_0 +DAGNodeRetry="$(RETRY)"\n\nJOB wc_ID0000002 00/00/wc_ID0000002.sub\n'
+        "SCRIPT POST wc_ID0000002 @HERE@/exitcode  -r $RETURN -l d-0.exitcode.log   .//00/00/wc_ID0000002.out\n"
+        'PRIORITY wc_ID0000002 30\nVARS wc_ID0000002 +DAGNodeRetry="$(RETRY)"\n\n'
+        "PARENT  stage_in_local_0_0 CHILD wc_ID0000002\n#####\n# End of DAG\n#####\n",
+        {
+            "exitcode": '#!/bin/sh\nfor last; do :; done\nmv "$last" "$last.000" && echo "$2 $last" >> "$4"\nexit "$2"\n',
+            "00/00/stage_in_local_0_0.in": "[]\n",
+            "00/00/stage_in_local_0_0.sub": "stream_error  = false\nstream_output = false\n"
+            'environment = "LANG=C CONDOR_JOBID=$(cluster).$(process) PEGASUS_SITE=local"\n'
+            "arguments = \"-c 'cat; echo in'\"\nexecutable = /bin/sh\ntransfer_executable = false\n"
+            "input = @HERE@//00/00/stage_in_local_0_0.in\nerror = @HERE@//00/00/stage_in_local_0_0.err\n"
+            "output = @HERE@//00/00/stage_in_local_0_0.out\nlog = @HERE@/d-0.log\nnotification = NEVER\n"
+            "periodic_release = False\nperiodic_remove = (JobStatus == 5) && ((CurrentTime - EnteredCurrentStatus) > 1800)\n"
+            'priority = 700\nsubmit_event_user_notes = pool:local\nuniverse = local\n+pegasus_wf_name = "d-0"\nqueue\n',
+            "00/00/wc_ID0000002.sh": "#!/bin/sh\ncat lite.sh | wc -l > count.txt\necho counted\n",
+            "lite.sh": "#!/bin/sh\n:\n",
+            "scratch/f.d": "",
+            "00/00/wc_ID0000002.sub": 'environment = "LANG=C PEGASUS_DAG_JOB_ID=wc_ID0000002"\n+WantIOProxy = True\n'
+            "error = @HERE@//00/00/wc_ID0000002.err\nexecutable = @HERE@/00/00/wc_ID0000002.sh\n"
+            "initialdir = @HERE@/scratch\nlog = @HERE@/d-0.log\noutput = @HERE@//00/00/wc_ID0000002.out\n"
+            "priority = 30\nshould_transfer_files = YES\ntransfer_executable = true\n"
+            "transfer_input_files = f.d,@HERE@/lite.sh\ntransfer_output_files = count.txt\nuniverse = vanilla\n"
+            f"when_to_transfer_output = ON_EXIT\n+pegasus_job_class = 1\n{_NEEDS}queue\n",
+        },
+    ),
     "a service": (
         "JOB A n.sub\nSERVICE W wait.sub\n",
         {"wait.sub": f"{_SHELL}arguments = \"-c 'sleep 300'\"\n{_NEEDS}queue\n"},

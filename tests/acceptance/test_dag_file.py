@@ -21,13 +21,15 @@ from tests.acceptance.dag_files import BESIDE, FILES, MORE
 from tests.commands import run_command
 from tests.support import eventually
 
+#: What DAGs may fetch from the environment of the one who submits.
+GIVEN = {"STAR": "sun"}
 QUICK = {"DAGMAN_USER_LOG_SCAN_INTERVAL": "1", "DAGMAN_MAX_SUBMIT_ATTEMPTS": "1"}
 #: The universe of a DAGMan: "scheduler".
 DAGMAN = 7
 #: What DAGMan and condor_submit_dag write besides what nodes write.
 OF_DAGMAN = (
     ".dagman.out", ".dagman.log", ".lib.out", ".lib.err", ".condor.sub", ".nodes.log", ".metrics", ".lock", ".status",
-    "workflow.dag", "workflow.log", "dagman.out", "dagman.err", ".dot", "states.log", ".save",
+    "workflow.dag", "workflow.log", "dagman.out", "dagman.err", ".dot", "states.log", ".save", "d-0.log",
 )  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def lay_out(folder: Path, name: str) -> Path:
     for path, content in files_of(name).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content)
+        target.write_text(content.replace("@HERE@", str(folder)))
         target.chmod(0o755)
     for each in (folder, *(each for each in folder.rglob("*") if each.is_dir())):
         each.chmod(0o777)
@@ -79,7 +81,9 @@ def outcome(ads: Sequence[Mapping[str, Any]], cluster: int, folder: Path, name: 
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".rescue" not in path.name and not path.name.endswith(OF_DAGMAN)
     }
-    files = {path: text for path, text in files.items() if given.get(path) != text}
+    files = {
+        path: text for path, text in files.items() if given.get(path) != text and "@HERE@" not in given.get(path, "")
+    }
     code = next((ad.get("ExitCode") for ad in ads if ad["ClusterId"] == cluster), None)
     return Outcome(code, sorted(found, key=str), files)
 
@@ -114,6 +118,7 @@ def both(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_JOBS_DATABASE_URL", f"sqlite:///{folder / 'jobs.db'}")
         patch.setenv("PREFECT_JOBS_WORKSPACE", str(folder / "workspace"))
+        patch.setenv("STAR", GIVEN["STAR"])
         get_settings.cache_clear()
         manager = TestApp.get_job_manager()
         runtime = get_runtime()
@@ -141,7 +146,15 @@ def _run_all(manager: JobManager, pool: PersonalPool, alice: CondorScheduler, fo
             job.update_status()
         return all(job.handle.record.final for job in jobs.values())
 
-    eventually(over, "all jobs are over", timeout=240, interval=1)
+    try:
+        eventually(over, "all jobs are over", timeout=200, interval=1)
+    except pytest.fail.Exception as error:
+        waits = {
+            name: f"{job.cached_status} {job.node_statuses}"
+            for name, job in jobs.items()
+            if not job.handle.record.final
+        }
+        raise AssertionError(f"not over: {waits}") from error
     names = {cluster: name for name, cluster in clusters.items()}
     wanted = " || ".join(f"ClusterId == {cluster}" for cluster in names)
 
@@ -161,7 +174,7 @@ def _run_all(manager: JobManager, pool: PersonalPool, alice: CondorScheduler, fo
 
 def submit_bare(pool: PersonalPool, file: Path) -> int:
     """Runs a DAG by condor_submit_dag; returns DAGMan's cluster."""
-    environment = {**pool.env(), **{f"_CONDOR_{name}": value for name, value in QUICK.items()}}
+    environment = {**pool.env(), **GIVEN, **{f"_CONDOR_{name}": value for name, value in QUICK.items()}}
     answer = subprocess.run(
         ["condor_submit_dag", file.name], cwd=file.parent, env=environment, capture_output=True, text=True, timeout=60
     )

@@ -83,6 +83,7 @@ def test_one_that_is_taken_over(
     cluster = submit(condor_pool, folder, f"until [ -e {folder}/go ]; do sleep 0.1; done", 4, LATE)
     # when
     job = manager.adopt_job("late", "bob", owner, cluster)
+    assert isinstance(job, CondorJob)
     # then
     eventually(lambda: job.status == "Various", "two run")
     assert job.statuses["Idle"] == 2

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect_jobs import graph
-from prefect_jobs.schedulers.condor.dag import existing_commands, lines
+from prefect_jobs.schedulers.condor.dag import existing_commands, lines, own_paths
 from prefect_jobs.schedulers.condor.dag.existing_model import ALL, PROGRAMS, ExistingDag, FileNode, Scope
 from prefect_jobs.schedulers.condor.dag.lines import Line
 from prefect_jobs.schedulers.condor.dag.model import FINAL, PROVISIONER, SERVICE, SUBDAG, DagError
@@ -29,7 +29,11 @@ def read(path: Path, reading: Callable[[Path], str] = lines.read) -> ExistingDag
         DagError: DAGMan would refuse it, or its nodes form a cycle; names the file and the line.
     """
     dag = ExistingDag(path)
-    _read_into(Scope(dag, reading, path.parent, "", 0), path)
+
+    def read_relative(file: Path) -> str:
+        return own_paths.in_dag(reading(file), path.parent)
+
+    _read_into(Scope(dag, read_relative, path.parent, "", 0), path)
     if not dag.nodes:
         raise DagError(f"The DAG file {str(path)!r} has no nodes.")
     return dag

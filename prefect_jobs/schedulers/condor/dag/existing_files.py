@@ -1,7 +1,7 @@
 """The files that belong to an existing DAG: found in its commands and in its submit files, and sent with it.
 
 The folder that is sent has the files at the same places, so that every relative path keeps its meaning. Absolute paths
-mean files of the access point, as they do for condor_submit_dag.
+mean files of the access point, as they do for condor_submit_dag, but for those into the folder of the DAG itself.
 """
 
 import glob
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from prefect_jobs.schedulers.condor.dag import own_paths
 from prefect_jobs.schedulers.condor.dag.existing_model import ExistingDag, FileNode
 from prefect_jobs.schedulers.condor.dag.file import DAG_NAME, FOLDER, STATUS_INTERVAL, STATUS_NAME
 from prefect_jobs.schedulers.condor.dag.lines import read
@@ -66,7 +67,7 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
         add(path)
     known: _Known = {}
     for node in dag.nodes.values():
-        _add_files_of(node, add, known)
+        _add_files_of(node, home, add, known)
         if node.kind == SUBDAG and node.names:  # its DAGMan takes a rescue DAG, too
             file = node.folder / node.names
             for each in file.parent.glob(f"{glob.escape(file.name)}.rescue*"):
@@ -91,7 +92,7 @@ def files_of(dag: ExistingDag, more: Sequence[str] = ()) -> Sent:
 _Known = dict[tuple[Path, str], tuple[bool, str | None, list[tuple[str, bool, list[str]]] | None]]
 
 
-def _add_files_of(node: FileNode, take: Callable[[Path], bool], known: _Known) -> None:
+def _add_files_of(node: FileNode, home: Path, take: Callable[[Path], bool], known: _Known) -> None:
     for kind, script in node.scripts.items():
         made = not node.is_first if kind != "PRE" else bool(node.parents or node.dag)
         if not Path(script).is_absolute() and not take(node.folder / script) and not made:
@@ -101,7 +102,7 @@ def _add_files_of(node: FileNode, take: Callable[[Path], bool], known: _Known) -
     if node.names and text is None:
         key = node.folder, node.names
         if key not in known:
-            known[key] = _read(node, take)
+            known[key] = _read(node, home, take)
         there, text, named_there = known[key]
         if not there and node.is_first and node.kind != FINAL and not node.options.get("noop"):
             what = "DAG file" if node.kind == SUBDAG else "submit file"
@@ -123,12 +124,13 @@ def _add_files_of(node: FileNode, take: Callable[[Path], bool], known: _Known) -
 
 
 def _read(
-    node: FileNode, take: Callable[[Path], bool]
+    node: FileNode, home: Path, take: Callable[[Path], bool]
 ) -> tuple[bool, str | None, list[tuple[str, bool, list[str]]] | None]:
     """What is known of the submit file of a node; its text too, if it has one that matters."""
     path = node.folder / node.names
     there = Path(node.names).is_absolute() or take(path)
     text = read(path) if there and path.is_file() and node.kind != SUBDAG else None
+    text = None if text is None else own_paths.in_description(text, home, node.folder)
     if text is None or "$" in text or "include" in text.lower():
         return there, text, None
     return there, text, [(name, needed, _matches(node.folder, name)) for name, needed in named(text, node.folder, {})]
@@ -220,6 +222,7 @@ def stage(
     home.mkdir(parents=True)
     (stage_folder / INPUTS).mkdir()
     copy = home / DAG_NAME
+    changed = _changed(dag)
     own = os.path.normpath(os.path.join(sent.folder, DAG_NAME))  # noqa: PTH118
     if earlier is not None:
         for path in sorted(earlier.iterdir()):
@@ -231,16 +234,35 @@ def stage(
         if relative == own or (not rescues and _RESCUE.search(relative)):
             continue
         _forget_older(source, root / relative)
-        link(source, root / relative)
+        if source in changed:
+            (root / relative).parent.mkdir(parents=True, exist_ok=True)
+            (root / relative).unlink(missing_ok=True)
+            (root / relative).write_text(changed[source])
+        else:
+            link(source, root / relative)
     for file in dag_files(dag, sent):
         for ending in _OF_A_RUN:
             (root / f"{file}{ending}").unlink(missing_ok=True)
     more = [f"MAXJOBS {category} {number}" for category, number in max_jobs.items()]
     if not dag.status_file:
         more.append(f"NODE_STATUS_FILE {os.path.relpath(root / STATUS_NAME, home)} {STATUS_INTERVAL}")
-    copy.write_bytes(dag.path.read_bytes().rstrip(b"\n") + ("\n" + "\n".join([*more, ""])).encode())
+    text = changed[dag.path].encode() if dag.path in changed else dag.path.read_bytes()
+    copy.write_bytes(text.rstrip(b"\n") + ("\n" + "\n".join([*more, ""])).encode())
     if done is not None:
         (home / RESCUE_NAME).write_text("".join(f"DONE {name}\n" for name in done))
+
+
+def _changed(dag: ExistingDag) -> dict[Path, str]:
+    """The files of a DAG with paths that become relative."""
+    home, found = dag.path.parent, {}
+    for path in dag.files:
+        if path.is_file() and own_paths.has_any(text := read(path), home):
+            found[path] = own_paths.in_dag(text, home)
+    for folder, name in {(node.folder, node.names) for node in dag.nodes.values() if node.kind != SUBDAG}:
+        path = Path(os.path.normpath(folder / name))
+        if name and path.is_file() and own_paths.has_any(text := read(path), home):
+            found[path] = own_paths.in_description(text, home, folder)
+    return found
 
 
 def dag_files(dag: ExistingDag, sent: Sent) -> list[str]:
