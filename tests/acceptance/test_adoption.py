@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.filters import JobQuery
 from tests.acceptance.conftest import PrefectView, read
 from tests.acceptance.test_dag_file import lay_out, submit_bare
-from tests.acceptance.test_monitor import becomes, monitor
+from tests.acceptance.test_monitor import becomes, monitor, press, running
 from tests.commands import run_command
 from tests.support import eventually
 
-__all__ = ["monitor"]
+__all__ = ["monitor", "press"]
 
 SUB = "universe = local\nexecutable = /bin/sh\ntransfer_executable = false\n"
 
@@ -182,8 +182,21 @@ def taking(owner: CondorScheduler) -> Iterator[CondorScheduler]:
     owner.save(overwrite=True)
 
 
-def test_the_monitor_takes_over_a_whole_queue(
-    taking: CondorScheduler, monitor: Monitor, runtime: Runtime, condor_pool: PersonalPool, folder: Path
+def test_monitors_take_over_a_whole_queue(
+    taking: CondorScheduler,
+    on_postgres: Runtime,
+    monitor: Monitor,
+    condor_pool: PersonalPool,
+    folder: Path,
+    press: Callable[..., None],
+    prefect_view: PrefectView,
+) -> None:
+    with running(Monitor()):  # beside another one
+        _is_taken_over(on_postgres, condor_pool, folder, press, prefect_view)
+
+
+def _is_taken_over(
+    runtime: Runtime, condor_pool: PersonalPool, folder: Path, press: Callable[..., None], prefect_view: PrefectView
 ) -> None:
     # given
     line = f"until [ -e {folder}/go ]; do sleep 0.1; done"
@@ -207,9 +220,16 @@ def test_the_monitor_takes_over_a_whole_queue(
         lambda: {record.remote_id for record in runtime.store.find(JobQuery())} >= {late}, "the next round is over"
     )
     assert jobs[0].remote_id not in {record.remote_id for record in runtime.store.find(JobQuery())}
+    # when the buttons of Prefect are pressed
+    press(jobs[1], "PAUSED", "Suspended")
+    becomes(jobs[1], "Paused")
+    prefect_view.post(f"/flow_runs/{jobs[1].flow_run_id}/resume", {})
+    becomes(jobs[1], "Running")
+    press(jobs[2], "CANCELLING")
+    becomes(jobs[2], "Aborted")
+    # then
     (folder / "go").touch()
-    for job in jobs[1:]:
-        becomes(job, "Complete")
+    becomes(jobs[1], "Complete")
 
 
 def test_adopt_by_the_command(
