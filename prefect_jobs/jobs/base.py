@@ -99,7 +99,6 @@ class Job(JobFields, JobType):
         if not self.handle.save():
             self.handle.refresh()
         self.engine.save_parts()
-        self.handle.wait_shown()
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Saves and submits the job; the arguments depend on its type.
@@ -136,10 +135,8 @@ class Job(JobFields, JobType):
             results.process_results(self)
             if message and self.cached_status == statuses.COMPLETE:
                 self.handle.apply(News(Source.HAND, None, message))
-                self.handle.wait_shown()
             return
         self.handle.apply(News(Source.HAND, status, message))
-        self.handle.wait_shown()
 
     @steered("stop")
     def stop(self) -> Any:  # an override may be async and return a status

@@ -180,18 +180,16 @@ class JobFields(CustomStatuses):
 
     @property
     def flow_run_id(self) -> str | None:
-        """The id of the job's Prefect flow run; ``None`` until Prefect was reached."""
+        """The id of the job's Prefect flow run, which is made in the background: waits for it, 3 seconds at most.
+        ``None``: the job is not saved, or Prefect was not reached yet."""
         record = self.handle.record
         if record.flow_run_id is None and record.id:
-            # It may have been made in the background meanwhile.
-            fresh = self.handle.backend.jobs.get(record.id)
-            if fresh is not None and fresh.flow_run_id is not None:
-                self.handle.take(fresh)
+            self.handle.wait_shown()
         return self.handle.record.flow_run_id
 
     @property
     def flow_run_url(self) -> str | None:
-        """The URL of the flow run in the Prefect UI."""
+        """The URL of the flow run in the Prefect UI; waits as :attr:`flow_run_id` does."""
         run = self.flow_run_id
         return self.handle.backend.site.flow_run_url(run) if run else None
 

@@ -207,7 +207,8 @@ class Handle:
         self.update(self.with_noted(lambda fresh: changes.change_for(fresh, event, native=native, **more)))
 
     def wait_shown(self) -> None:
-        """Waits, 3 seconds at most, until Prefect shows the last change of the job."""
+        """Waits, 3 seconds at most, until Prefect shows the last change of the job. Only what needs its flow run does:
+        it follows in the background."""
         record = self.backend.jobs.shown(self.record.id)
         if record is not None:
             self.take(record)

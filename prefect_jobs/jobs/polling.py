@@ -138,8 +138,6 @@ def observed(
     handle.take(written.after)
     if found.version not in (None, written.before.version):
         return False
-    if handle.record.face_seq != before.face_seq and handle.status.text != statuses.RESULTS_READY:
-        handle.wait_shown()
     if handle.status.text == statuses.RESULTS_READY and fetch:  # shown in the background if fetching takes its time
         try:
             results.fetch_and_end(job)

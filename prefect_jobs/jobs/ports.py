@@ -51,10 +51,6 @@ class Jobs(Protocol):
         """Waits, 3 seconds at most, until Prefect shows the job's last change; returns the record after that."""
         ...
 
-    def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
-        """As :meth:`shown`, for many jobs."""
-        ...
-
     def submission_lease(self, tokens: Mapping[int, str]) -> AbstractContextManager[None]:
         """Renews the heartbeat of submissions, given as job ids with tokens, while the context lasts."""
         ...

@@ -56,7 +56,6 @@ def fetch_and_end(job: AnyJob) -> None:
         except OutputsNotFetched as error:
             if not handle.record.state.status_message.startswith(_NOT_FETCHED):  # written once
                 handle.apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
-                handle.wait_shown()
             return
         except (SchedulerConnectionError, DatabaseError):
             raise  # the status stays; it is tried again
@@ -111,7 +110,6 @@ def _release(job: AnyJob) -> None:
         job.engine.release()
     except Exception as error:  # the job is over in any case
         log.warning("What is left of %s at its scheduler could not be removed: %s", job.handle.title, error)
-    job.handle.wait_shown()
 
 
 def _with_traceback(what: str, error: Exception) -> str:

@@ -86,7 +86,6 @@ def act(job: AnyJob, action: str, hook: Callable[[], Any]) -> None:
     event = News(Source.SCHEDULER, status, message, attempt=handle.record.state.attempt)
     handle.apply(event, values={"submitting_since": None})
     _over(job)
-    handle.wait_shown()
 
 
 def _over(job: AnyJob) -> None:

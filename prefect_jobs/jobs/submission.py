@@ -208,7 +208,6 @@ def refused(job: AnyJob, error: Exception) -> SubmissionError:
     """Notes why a job was not submitted; returns the error for the caller."""
     change, answer = failed(job, error)
     job.handle.update(job.handle.with_noted(change))
-    job.handle.wait_shown()
     return answer
 
 
@@ -226,7 +225,6 @@ def accepted(job: AnyJob, submitted: Submitted, happened: tuple[Happened, ...] =
     except JobStateError as error:
         answer = error
     committed(job, submitted, answer)
-    handle.wait_shown()
 
 
 def acceptance(submitted: Submitted, happened: tuple[Happened, ...] = ()) -> ChangeOf:

@@ -29,22 +29,14 @@ def execute_many(jobs: Sequence[AnyJob], report: Report) -> None:
     Raises:
         DatabaseError: the database cannot be used; the token finds what was submitted.
     """
-    submitted: list[AnyJob] = []
     for chunk in _chunks(jobs):
         if not chunk[0].submits_together():
             report(chunk[0], _alone(chunk[0]))
             continue
         batch = _Batch(chunk)
         batch.run()
-        submitted += batch.ready
         for number, job in enumerate(chunk):
             report(job, batch.problems.get(number))
-    for backend in dict.fromkeys(job.handle.backend for job in submitted):
-        mine = [job.handle for job in submitted if job.handle.backend is backend]
-        records = {record.id: record for record in backend.jobs.shown_all([handle.record.id for handle in mine])}
-        for handle in mine:
-            if handle.record.id in records:
-                handle.take(records[handle.record.id])
 
 
 def _chunks(jobs: Sequence[AnyJob]) -> Iterator[list[AnyJob]]:
@@ -85,11 +77,6 @@ class _Batch:
         #: Errors, by index in ``jobs``.
         self.problems: dict[int, Exception] = {}
         self._going: dict[int, AnyJob] = {}
-
-    @property
-    def ready(self) -> list[AnyJob]:
-        """The jobs that were submitted together."""
-        return list(self._going.values())
 
     def run(self) -> None:
         """Takes all steps."""

@@ -36,11 +36,16 @@ def load() -> None:
         _loaded.set()
 
 
-def begin() -> None:
-    """Loads Prefect in the background. A program that ends meanwhile ends after that, since its changes must still be
-    shown."""
+def begin(delay: float = 0.0) -> None:
+    """Loads Prefect in the background, in ``delay`` seconds: the import takes the processor from the calls that come
+    first. A program that ends meanwhile ends after that, since its changes must still be shown."""
+
+    def later() -> None:
+        _loaded.wait(delay)
+        load()
+
     if not _loaded.is_set() and not _lock.locked():
-        in_thread(load, "prefect-jobs-load")
+        in_thread(later, "prefect-jobs-load")
 
 
 def answer(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:

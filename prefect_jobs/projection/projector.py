@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: Seconds for which a claim on showing a job holds.
 _CLAIM = 60.0
 _BATCH = 100
+#: Seconds in which a program that ends shows what is left, if Prefect answers.
+_AT_THE_END = 10.0
 #: Seconds until the next call to Prefect after it did not answer: the first and the longest pause.
 _PAUSES = (2.0, 20.0)
 #: Seconds until the next call to a busy Prefect; after as many busy answers in a row it counts as unreachable.
@@ -78,7 +80,7 @@ class Projector:
     def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
         """As :meth:`kick`, for many."""
         self._queue.add(job_ids, delay)
-        self._ensure_thread()
+        self._ensure_thread(delay)
 
     def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
         """Waits until Prefect shows the jobs; their nodes may take longer.
@@ -101,6 +103,11 @@ class Projector:
         """
         return self._queue.flush(patience)
 
+    def sweep_soon(self) -> None:
+        """Requests that everything that is behind is shown, and runs are deleted, in the background."""
+        self._queue.sweep_again()
+        self._ensure_thread()
+
     def sweep(self, patience: float = PATIENCE) -> bool:
         """Requests that everything that is behind is shown, and runs are deleted, and waits for that.
 
@@ -115,28 +122,30 @@ class Projector:
         """Shows what is left, ends the thread, and releases its claims."""
         if self._thread is None or self._pid != os.getpid():
             return
-        self.flush()
+        self.flush(_AT_THE_END)
         self._queue.close()
         self._thread.join(PATIENCE)
         self._thread = None
 
     # -- the thread -------------------------------------------------------------------------------------
 
-    def _ensure_thread(self) -> None:
+    def _ensure_thread(self, delay: float = 0.0) -> None:
         with self._lock:
             if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
                 return
-            loading.begin()
+            loading.begin(delay)
             self._pid = os.getpid()
-            self._queue.open()
+            self._queue.open(delay)
             self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)
             self._thread.start()
             atexit.unregister(self.close)
             atexit.register(self.close)
 
     def _run(self) -> None:
+        queue = self._queue
+        queue.wait_for_work()  # not in the way of the calls that come first
         loading.load()
-        api, queue = self._make_api(), self._queue
+        api = self._make_api()
         backoff, busy = Backoff(*_PAUSES), 0
         try:
             while (batch := queue.take()) is not None:

@@ -131,10 +131,11 @@ class WorkQueue:
     def _empty(self) -> bool:
         return not (self._all() or self._sweep_asked)
 
-    def open(self) -> None:
-        """Notes that a thread takes work from now on."""
+    def open(self, delay: float = 0.0) -> None:
+        """Notes that a thread takes work from now on; its first sweep is due in ``delay`` seconds."""
         with self._changed:
             self._closing = False
+            self._next_sweep = max(self._next_sweep, time.monotonic() + delay)
 
     def close(self) -> None:
         """Ends the waits of the thread that takes work; it gets nothing more."""
@@ -147,8 +148,7 @@ class WorkQueue:
     def take(self) -> Batch | None:
         """Waits until something is due; ``None``: the queue was closed."""
         with self._changed:
-            while not self._closing and (pause := self._pause()) > 0:
-                self._changed.wait(pause)  # an addition may have changed the pause
+            self._wait_for_work()
             if self._closing:
                 return None
             moment = time.monotonic()
@@ -158,6 +158,15 @@ class WorkQueue:
             if sweep:
                 self._next_sweep = moment + SWEEP
             return Batch(jobs, logs, sweep)
+
+    def wait_for_work(self) -> None:
+        """Waits until something is due, or the queue is closed."""
+        with self._changed:
+            self._wait_for_work()
+
+    def _wait_for_work(self) -> None:
+        while not self._closing and (pause := self._pause()) > 0:
+            self._changed.wait(pause)  # an addition may have changed the pause
 
     def _pause(self) -> float:
         moments = [self._next_sweep, *(due.when for due in self._all())]
@@ -196,6 +205,7 @@ class WorkQueue:
         """Makes the next sweep due now."""
         with self._changed:
             self._next_sweep = 0.0
+            self._changed.notify_all()
 
     def lost(self, error: Exception) -> None:
         """Notes that Prefect cannot be reached: no call waits for it until it has answered again."""

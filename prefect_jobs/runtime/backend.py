@@ -11,34 +11,32 @@ from prefect_jobs.runtime.results import ResultKeeper
 from prefect_jobs.store import Store
 from prefect_jobs.store.leases import kept_up
 
-#: Seconds that a change may wait in the background before it is shown; a call that waits for it shows it at once.
+#: Seconds until a change is shown, so that the next ones are shown with it; it is shown at once if a call needs that.
 SHOW_DELAY = 0.5
 #: The same for jobs that are being submitted: their runs are made after that, many in one call.
 BULK_DELAY = 5.0
-#: Number of jobs that are waited for together.
-_SHOWN_AT_ONCE = 50
 
 
 class JobKeeper:
     """See :class:`prefect_jobs.jobs.ports.Jobs`."""
 
-    def __init__(self, store: Store, projector: Projector, results: ResultKeeper, *, patient: bool) -> None:
+    def __init__(self, store: Store, projector: Projector, results: ResultKeeper, *, delay: float = SHOW_DELAY) -> None:
         """
         Args:
             store: stores the jobs.
             projector: shows them.
             results: stores their results.
-            patient: whether calls wait, for a moment, until Prefect shows their changes.
+            delay: seconds until a change is shown.
         """
         self._store = store
         self._projector = projector
         self._results = results
-        self._patient = patient
+        self._delay = delay
 
     def insert(self, record: JobRecord) -> JobRecord:
-        """Writes a new job; its flow run is made when a call waits for it, or soon."""
+        """Writes a new job; its flow run is made in the background."""
         written = self._store.insert(record)
-        self._projector.kick(written.id, BULK_DELAY)
+        self._projector.kick(written.id, self._delay)
         return written
 
     def insert_all(self, records: Sequence[JobRecord]) -> list[JobRecord]:
@@ -56,7 +54,7 @@ class JobKeeper:
         written = self._store.update(job_id, change, known)
         if _is_visible(written):
             # While it is being submitted, its run can wait: it is then made with the later state, in one call.
-            self._projector.kick(job_id, BULK_DELAY if written.after.submitting_since else SHOW_DELAY)
+            self._projector.kick(job_id, BULK_DELAY if written.after.submitting_since else self._delay)
         return written
 
     def update_all(self, changes: Sequence[tuple[int, ChangeOf]]) -> list[Written | Exception]:
@@ -64,7 +62,7 @@ class JobKeeper:
         answers = self._store.update_all(changes)
         behind = [answer.after for answer in answers if isinstance(answer, Written) and answer.after.behind]
         self._projector.kick_all([record.id for record in behind if record.submitting_since], BULK_DELAY)
-        self._projector.kick_all([record.id for record in behind if not record.submitting_since])
+        self._projector.kick_all([record.id for record in behind if not record.submitting_since], self._delay)
         return answers
 
     def delete(self, job_id: int) -> bool:
@@ -73,24 +71,13 @@ class JobKeeper:
         done = self._store.delete(job_id)
         if record is not None and record.noted.result is not None:
             self._results.forget(job_id, record.noted.result)
-        self._projector.sweep()
+        self._projector.sweep_soon()
         return done
 
     def shown(self, job_id: int) -> JobRecord | None:
-        """Waits, 3 seconds at most, until Prefect shows the job's last change; does not wait if not patient."""
-        if not self._patient:
-            self._projector.kick(job_id)
-            return None
+        """Waits, 3 seconds at most, until Prefect shows the job's last change."""
         self._projector.wait([job_id])
         return self._store.get(job_id)
-
-    def shown_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
-        """Waits until Prefect shows the last changes of the jobs, 3 seconds at most after its last progress."""
-        self._projector.kick_all(job_ids)
-        if self._patient:
-            for start in range(0, len(job_ids), _SHOWN_AT_ONCE):
-                self._projector.wait(job_ids[start : start + _SHOWN_AT_ONCE])
-        return self._store.records(job_ids)
 
     @contextmanager
     def submission_lease(self, tokens: Mapping[int, str]) -> Iterator[None]:

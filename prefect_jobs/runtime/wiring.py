@@ -15,7 +15,7 @@ from prefect_jobs.jobs.unknown import UnknownJob
 from prefect_jobs.naming import folder_name
 from prefect_jobs.projection.projector import Projector
 from prefect_jobs.records import JobRecord
-from prefect_jobs.runtime.backend import JobKeeper
+from prefect_jobs.runtime.backend import SHOW_DELAY, JobKeeper
 from prefect_jobs.runtime.checks import Checker
 from prefect_jobs.runtime.forms import form_of
 from prefect_jobs.runtime.prefect import PrefectAccess
@@ -75,16 +75,16 @@ class LocalSite:
 class Runtime:
     """The parts of one process for one database. Implements :class:`prefect_jobs.jobs.ports.Backend` for jobs."""
 
-    def __init__(self, settings: Settings, *, patient: bool = True) -> None:
+    def __init__(self, settings: Settings, *, show_delay: float = SHOW_DELAY) -> None:
         """
         Args:
             settings: the settings of this installation.
-            patient: whether calls wait, for a moment, until Prefect shows their changes.
+            show_delay: seconds until Prefect shows a change, in the background.
         """
         self.settings = settings
         self.store = Store(Database(settings.database_url or default_database_url()))
         self.nodes = self.store
-        self._patient = patient
+        self._show_delay = show_delay
         self._wire()
 
     def _wire(self) -> None:
@@ -93,7 +93,7 @@ class Runtime:
         self.prefect = self._make_prefect()
         self.site = self._make_site()
         self.results = ResultKeeper(self.store, self.prefect, self.settings.result_size_limit)
-        self.jobs = JobKeeper(self.store, self.projector, self.results, patient=self._patient)
+        self.jobs = JobKeeper(self.store, self.projector, self.results, delay=self._show_delay)
         self.checker = Checker(self.store, self.job)
 
     def _make_projector(self) -> Projector:
@@ -130,11 +130,11 @@ def _runtime(url: str) -> Runtime:
 
 
 def own_runtime() -> Runtime:
-    """A runtime for a program that does not wait until Prefect shows a change, with its own connections and threads.
+    """A runtime for a program that watches many jobs, with its own connections and threads: changes are shown at once.
     Close it at the end."""
     settings = get_settings()
     url = settings.database_url or default_database_url()
-    return Runtime(settings.model_copy(update={"database_url": url}), patient=False)
+    return Runtime(settings.model_copy(update={"database_url": url}), show_delay=0.0)
 
 
 #: The runtimes that replace that of the process, the last one first; see :func:`installed`.

@@ -65,6 +65,9 @@ class NoProjector(Projector):
     def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
         """Nothing."""
 
+    def sweep_soon(self) -> None:
+        """Nothing."""
+
     def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:
         """Does not wait."""
         return True
@@ -151,7 +154,7 @@ class FakeRuntime(Runtime):
     def __init__(self, settings: Settings, schedulers: FakeSchedulers, engines: Mapping[str, str] | None) -> None:
         self.schedulers = schedulers
         self._engines = engines
-        super().__init__(settings, patient=False)
+        super().__init__(settings)
 
     def _make_projector(self) -> Projector:
         return NoProjector(self.store, lambda _: Form(Job.flow_entrypoint, {}))

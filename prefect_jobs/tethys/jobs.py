@@ -252,7 +252,6 @@ class TethysJob(Job):
             self.update_status(status, message)
         elif message is not None and message != super().status_message:
             self.handle.apply(News(Source.HAND, None, message))
-            self.handle.wait_shown()
 
     @contextmanager
     def _in_hook(self, name: str) -> Iterator[None]:
