@@ -75,7 +75,7 @@ def _served() -> Iterator[str]:
 def _records(number: int, state: StatusState, user: str = "alice", kind: str = "CONDOR") -> list[JobRecord]:
     now = clock.now()
     cls = {"CONDOR": "CondorJob", "CONDORWORKFLOW": "CondorWorkflow"}[kind]
-    there = {"state": state, "scheduler": "pool"}
+    there = {"state": state, "scheduler": "pool", "workspace": "/work/benchmarks_web/alice"}
     return [
         JobRecord(0, 0, "benchmarks_web", kind, cls, f"job {one}", user, now, remote_id=str(one), **there)  # type: ignore[arg-type]
         for one in range(number)

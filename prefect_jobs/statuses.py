@@ -5,6 +5,7 @@ A status has a display name (``"Running"``) and a three-letter code (``"RUN"``).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 #: Prefect's state types that a status can become.
@@ -60,6 +61,7 @@ class StatusClass:
         return f"{flags}:{self.state_type or ''}"
 
     @classmethod
+    @lru_cache(256)
     def decode(cls, text: str) -> "StatusClass":
         """The inverse of :meth:`encode`."""
         flags, _, state_type = text.partition(":")

@@ -62,7 +62,7 @@ def possible(action: str, record: JobRecord, abilities: Abilities, *, parts_held
     refusal = Refusal(abilities.refused[action], by_type=True) if action in abilities.refused else None
     if refusal is not None and action != "stop":
         return refusal
-    held = abilities.held_parts(record) if parts_held is None else parts_held
+    held = action == "resume" and (abilities.held_parts(record) if parts_held is None else parts_held)
     why = _why_not(action, record, held)
     if why:
         return Refusal(f"{title_of(record)} {why}")

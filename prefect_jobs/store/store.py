@@ -55,7 +55,8 @@ _CHUNK = 500
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
-_COLUMNS = [getattr(JobRow, name).label(name) for name in sorted(_STATE_FIELDS | _RECORD_FIELDS)] + [groups_column()]
+_NAMES = (*sorted(_STATE_FIELDS | _RECORD_FIELDS), "groups")
+_COLUMNS = [getattr(JobRow, name).label(name) for name in _NAMES[:-1]] + [groups_column()]
 
 # Frequent statements are made once: making one takes longer than running it.
 _BY_IDS = select(*_COLUMNS).where(JobRow.id.in_(bindparam("ids", expanding=True))).order_by(JobRow.id)
@@ -322,7 +323,7 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
 
     def _read(self, statement: Any, values: dict[str, Any] | None = None) -> list[JobRecord]:
         with self.database.reading() as connection:
-            rows = connection.execute(statement, values).mappings().all()
+            rows = connection.execute(statement, values).all()
         return [_record(row) for row in rows]
 
     def _write(self, record: JobRecord, change: Change) -> JobRecord | None:
@@ -385,13 +386,11 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     return {getattr(JobRow, name).property.columns[0].key: value for name, value in flat.items()}
 
 
-def _record(row: Any) -> JobRecord:
+def _record(row: Sequence[Any]) -> JobRecord:
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     # A monitor has thousands of jobs in memory: equal values are kept once.
-    values: dict[str, Any] = {
-        name: sys.intern(value) if name in _ALIKE and value else value for name, value in row.items()
-    }
-    return JobRecord(
-        state=StatusState(**{name: values[name] for name in _STATE_FIELDS}),
-        groups=groups_of(row["groups"]),
-        **{name: values[name] for name in _RECORD_FIELDS},
-    )
+    for name in _ALIKE:
+        if value := values[name]:
+            values[name] = sys.intern(value)
+    state = StatusState(**{name: values.pop(name) for name in _STATE_FIELDS})
+    return JobRecord(state=state, groups=groups_of(values.pop("groups")), **values)

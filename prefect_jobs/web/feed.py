@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.records import JobRecord
@@ -72,16 +73,14 @@ class Feed:
         #: Query → when its totals were read, and these.
         self._totals: dict[str, tuple[float, Mapping[str, int]]] = {}
 
-    def check(self, name: str) -> None:
-        """
+    def open(self, name: str) -> Stream:
+        """A new stream. It counts from now on, until it is closed.
+
         Raises:
             Problem: 429, there are too many streams.
         """
         if len(self._streams) >= _ALL or sum(stream.name == name for stream in self._streams) >= _MOST:
             raise Problem(429, f"There are too many open pages ({_MOST} for each user). Close some.")
-
-    def open(self, name: str) -> Stream:
-        """A new stream."""
         stream = Stream(name)
         self._streams.add(stream)
         if self._task is None or self._task.done():
@@ -162,36 +161,44 @@ def feed() -> Feed:
 
 async def events(visit: Visit) -> Response:
     """``GET /events``: the changes of the jobs that the visitor may see."""
-    feed().check(visit.visitor.name)
-    headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(visit), media_type="text/event-stream", headers=headers)
+    return _Events(visit, feed().open(visit.visitor.name))
 
 
-async def _told(visit: Visit) -> AsyncGenerator[str]:
+class _Events(StreamingResponse):
+    """The answer with a stream. It closes the stream itself: text that no one reads never begins, and never ends."""
+
+    def __init__(self, visit: Visit, stream: Stream) -> None:
+        headers = {"X-Accel-Buffering": "no"}
+        super().__init__(_told(visit, stream), media_type="text/event-stream", headers=headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            feed().close(self._stream)
+
+
+async def _told(visit: Visit, stream: Stream) -> AsyncGenerator[str]:
     began = sent = time.monotonic()
     totals_due, changed = 0.0, True  # they may have changed since the page was made
-    # Opened here: a generator that never begins has nothing to close.
-    stream = feed().open(visit.visitor.name)
-    try:
-        yield f"retry: 2000\n{_HEARTBEAT}"
-        while (now := time.monotonic()) - began < _LONGEST:
-            due = min(sent + _ALIVE, totals_due if changed else sent + _ALIVE)
-            try:
-                await asyncio.wait_for(stream.arrived.wait(), max(0.0, due - now))
-                text = await _lines(visit, stream.take())
-                changed = changed or bool(text)
-            except TimeoutError:
-                text = _HEARTBEAT
-                if changed and time.monotonic() >= totals_due:
-                    totals_due, changed = time.monotonic() + _TOTALS, False
-                    text = _event("totals", await feed().totals(await visit.query()))
-            if not text and time.monotonic() - sent > _ALIVE:  # the news are about jobs of others
-                text = _HEARTBEAT
-            if text:
-                sent = time.monotonic()
-                yield text
-    finally:
-        feed().close(stream)
+    yield f"retry: 2000\n{_HEARTBEAT}"
+    while (now := time.monotonic()) - began < _LONGEST:
+        due = min(sent + _ALIVE, totals_due if changed else sent + _ALIVE)
+        try:
+            await asyncio.wait_for(stream.arrived.wait(), max(0.0, due - now))
+            text = await _lines(visit, stream.take())
+            changed = changed or bool(text)
+        except TimeoutError:
+            text = _HEARTBEAT
+            if changed and time.monotonic() >= totals_due:
+                totals_due, changed = time.monotonic() + _TOTALS, False
+                text = _event("totals", await feed().totals(await visit.query()))
+        if not text and time.monotonic() - sent > _ALIVE:  # the news are about jobs of others
+            text = _HEARTBEAT
+        if text:
+            sent = time.monotonic()
+            yield text
 
 
 async def _lines(visit: Visit, news: News) -> str:

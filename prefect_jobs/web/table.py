@@ -128,30 +128,32 @@ class JobsTable:
         totals = node_totals(self.jobs)
         return [row_of(job, self.options, totals.get(job.id or 0, {}), (), "/") for job in self.jobs]
 
-    def render(self, request: Request | None = None) -> Markup:
+    def render(self, request: Any = None) -> Markup:
         """The table as HTML.
 
         Args:
-            request: of the page that shows it; ``None``: the one that :class:`prefect_jobs.web.JobsMiddleware` knows.
-                Without any the rows do not change, and have no actions.
+            request: of the page that shows it. ``None``, or a request of Django: the one that
+                :class:`prefect_jobs.web.JobsMiddleware` knows. Without any the rows do not change, and have no actions.
         """
-        request = request or current.get()
-        found = site_of(request, {job.label for job in self.jobs}) if isinstance(request, Request) else None
-        if request is None or found is None:
+        found = self._found(request)
+        if found is None:
             return self._static()
-        site, base = found
+        site, base, request = found
 
         # In a thread with a loop of its own: a template is rendered inside the loop of the app.
         shown = self._shown(site, base, request)
         return in_thread(lambda: asyncio.run(shown), "prefect-jobs-table").result()
 
-    async def arender(self, request: Request | None = None) -> Markup:
+    async def arender(self, request: Any = None) -> Markup:
         """As :meth:`render`, without blocking the event loop. An async ``permission`` runs in it."""
-        request = request or current.get()
-        found = site_of(request, {job.label for job in self.jobs}) if isinstance(request, Request) else None
-        if request is None or found is None:
-            return await run_sync(self._static)
-        return await self._shown(*found, request)
+        found = self._found(request)
+        return await run_sync(self._static) if found is None else await self._shown(*found)
+
+    def _found(self, request: Any) -> tuple[Site, str, Request] | None:
+        """The web part with these jobs, its path, and the request that the page is for; ``None``: there is none."""
+        known = request if isinstance(request, Request) else current.get()
+        found = None if known is None else site_of(known, {job.label for job in self.jobs})
+        return None if known is None or found is None else (*found, known)
 
     def _static(self) -> Markup:
         return Markup(fragment("table.html", table=self, rows=self.rows, live=None))  # noqa: S704 (our template)
@@ -174,6 +176,9 @@ class JobsTable:
 
     def __html__(self) -> str:
         return str(self.render())
+
+    def __str__(self) -> Markup:
+        return self.render()  # Django's templates ask for no __html__ of an object
 
 
 def _column(given: str | Sequence[str]) -> tuple[str, str]:

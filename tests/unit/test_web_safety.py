@@ -1,6 +1,5 @@
 """What must not happen in the web part: each of these did, before it was mended."""
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -21,10 +20,9 @@ from prefect_jobs import CondorJob, CustomJobAction, Job, JobManager, JobsTable,
 from prefect_jobs.jobs.log_file import LogFile
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.testing import FakeSchedulers
-from prefect_jobs.web import JobsMiddleware, create_app, feed, routes, shown
+from prefect_jobs.web import JobsMiddleware, create_app, routes
 from prefect_jobs.web.actions import slug
 from prefect_jobs.web.owner import Owner, uid_of
-from prefect_jobs.web.visits import Rules, Visit, Visitor
 from tests.unit.test_lifecycle import schedulers
 from tests.unit.test_web_access import (
     MIDDLEWARE,
@@ -324,68 +322,3 @@ def test_an_api_at_a_mount_that_is_called_so(make: Callable[..., Job]) -> None:
     csrf = client.get("/api/jobs/api/session").json()["csrf_token"]
     asked = client.post(f"/api/jobs/jobs/{job.id}/actions/delete", data={"csrf_token": csrf})
     assert "permanently delete" in asked.text and get_runtime().store.get(job.id or 0) is not None
-
-
-# -- events ---------------------------------------------------------------------------------------------------------
-
-
-def test_what_has_changed_is_found_also_of_jobs_that_are_over(make: Callable[..., Job]) -> None:
-    active, over, soon_gone = make("active"), make("over"), make("gone")
-    for job in (over, soon_gone):
-        job.update_status("Complete")
-    shown.note("watcher", [job.id or 0 for job in (active, over, soon_gone)])
-    made = feed.Feed()
-    made._streams.add(feed.Stream("watcher"))
-    runtime = get_runtime()
-    assert made._changes(runtime) == {} == made._changes(runtime)
-    over.update_status("Error", message="by hand")
-    active.execute()
-    brief = make("brief")
-    brief.update_status("Complete")
-    soon_gone.delete()
-    made._gone_due = 0.0
-    news = made._changes(runtime)
-    assert {job_id: record and record.state.status for job_id, record in news.items()} == {
-        over.id: "Error", active.id: "Submitted", brief.id: "Complete", shown_id(news): None,
-    }  # fmt: skip
-    made._gone_due = 0.0
-    assert made._changes(runtime) == {}  # nothing is told twice
-    assert made._changes(runtime) == {}
-
-
-def shown_id(news: feed.News) -> int:
-    (gone,) = [job_id for job_id, record in news.items() if record is None]
-    return gone
-
-
-@pytest.mark.anyio
-async def test_a_stream_of_a_quiet_user_stays_alive(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "_ALIVE", 0.05)
-    foreign = make("other", "bob").handle.record
-    visit = Visit(Request({"type": "http", "headers": []}), Rules(frozenset({"floods"})), Visitor("alice"))
-    told = feed._told(visit)
-    await anext(told)
-    (stream,) = feed.feed()._streams
-    assert (await anext(told)).startswith("event: totals")
-    found = []
-    for _ in range(3):
-        pending = asyncio.ensure_future(anext(told))
-        while not pending.done():
-            stream.tell({foreign.id: foreign})
-            await asyncio.sleep(0.01)
-        found.append(await pending)
-    await told.aclose()
-    assert all(text.startswith(": here") for text in found) and not feed.feed()._streams
-
-
-@pytest.mark.anyio
-async def test_there_is_a_limit_for_streams(manager: JobManager) -> None:
-    made = feed.Feed()
-    streams = [made.open("alice") for _ in range(feed._MOST)]
-    with pytest.raises(Exception, match="too many open pages"):
-        made.check("alice")
-    made.check("bob")
-    made.close(streams[0])
-    made.check("alice")
-    for stream in streams:
-        made.close(stream)
