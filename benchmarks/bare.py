@@ -110,11 +110,17 @@ def many(condor: Any, schedd: Any, api: Any, *, texts: list[str], deployment: st
 
 
 def idle(condor: Any, schedd: Any, api: Any, *, count: int, deployment: str) -> list[tuple[str, int, str, str]]:
-    """Makes jobs that never run: token, cluster, flow run, and its state, of each."""
+    """Makes jobs that never run: token, cluster, flow run, and its state, of each. Without a deployment they have no
+    run."""
     found: list[tuple[str, int, str, str]] = []
     state = _state().model_dump(mode="json", include={"type", "name"})
     for start in range(0, count, _BULK):
         size = min(_BULK, count - start)
+        if not deployment:
+            for _ in range(size):
+                token = uuid.uuid4().hex
+                found.append((token, int(schedd.submit(condor.Submit(_IDLE.format(token=token))).cluster()), "", ""))
+            continue
         runs = _bulk(api, deployment, [_run(state) for _ in range(size)])
         read = api.request(
             "POST", "/flow_runs/filter", json={"flow_runs": {"id": {"any_": runs}}, "limit": size}

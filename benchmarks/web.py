@@ -55,7 +55,7 @@ class _ByHeader(AuthenticationBackend):
 
 
 @contextmanager
-def _served() -> Iterator[str]:
+def served() -> Iterator[str]:
     middleware = [Middleware(AuthenticationMiddleware, backend=_ByHeader())]
     port = free_port()
     app = create_app(Paged, middleware=middleware)
@@ -96,7 +96,7 @@ def first_page(given: Parts) -> list[Row]:
     """The page of 50 jobs among many: time until it is answered, and bytes with style and script."""
     rows: list[Row] = []
     for number in AMONG:
-        with _jobs(given, _records(number, _OVER)), _served() as url, httpx.Client(trust_env=False) as client:
+        with _jobs(given, _records(number, _OVER)), served() as url, httpx.Client(trust_env=False) as client:
             taken = []
             for _ in range(REPEATS):
                 began = time.perf_counter()
@@ -118,7 +118,7 @@ def first_page(given: Parts) -> list[Row]:
 
 def open_pages(given: Parts) -> list[Row]:
     """Many open pages with many active jobs: the CPU of the server, and how soon a change is told."""
-    with _jobs(given, _records(ACTIVE, _RUNS)), _served() as url:
+    with _jobs(given, _records(ACTIVE, _RUNS)), served() as url:
         cpu, delays = anyio.run(_listen, given, url)
     return [
         Row(f"{PAGES} open pages, {ACTIVE} active jobs: CPU of a core", cpu * 100, "%", target=30),
@@ -187,7 +187,7 @@ def _active(given: Parts) -> list[Job]:
 
 def workflows(given: Parts) -> list[Row]:
     """Eight viewers of workflows of 26 nodes: one redraw of the rows of all of them; and the graph of a large one."""
-    with _jobs(given, _records(VIEWERS, _RUNS, kind="CONDORWORKFLOW")), _served() as url:
+    with _jobs(given, _records(VIEWERS, _RUNS, kind="CONDORWORKFLOW")), served() as url:
         jobs = _active(given)
         specs = [{"kind": "JOB", "parents": [f"n{one - 1}"] if one else []} for one in range(NODES)]
         nodes = [NodeRecord(f"n{one}", one, spec) for one, spec in enumerate(specs)]

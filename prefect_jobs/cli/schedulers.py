@@ -106,9 +106,7 @@ def remove(
     known = name if block is None else block.name
     if not force:
         there = [
-            job_id
-            for job_id, _, _, scheduler, status in get_runtime().store.watched()
-            if scheduler == known and status != statuses.PENDING
+            job.id for job in get_runtime().store.watched() if job.scheduler == known and job.status != statuses.PENDING
         ]
         if there:
             named = ", ".join(map(str, there[:10])) + (", …" if len(there) > 10 else "")

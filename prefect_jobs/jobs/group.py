@@ -9,6 +9,9 @@ from prefect_jobs.jobs.type_hooks import AnyJob
 
 log = logging.getLogger(__name__)
 
+#: Reads jobs by their ids.
+Load = Callable[[Sequence[int]], Sequence[AnyJob]]
+
 
 class Group:
     """Jobs of unrelated types: each is polled by itself."""
@@ -28,6 +31,28 @@ class Group:
         """
         self._failed.clear()
         return self._each(jobs, stop)
+
+    def keeps(self, job: AnyJob) -> bool:
+        """Whether a job must be the same object at each poll. Others are followed, and read when there are news."""
+        return True
+
+    def follow(self, job: AnyJob) -> None:
+        """Notes an active job that is not kept, or that it was written."""
+
+    def drop(self, job_id: int) -> None:
+        """Follows a job no longer."""
+
+    def poll_followed(self, load: Load, stop: Callable[[], bool] = bool) -> list[tuple[AnyJob, Observation]]:
+        """Polls the followed jobs; returns those with news.
+
+        Args:
+            load: reads jobs by their ids, without those that were deleted.
+            stop: whether to stop polling.
+
+        Raises:
+            SchedulerConnectionError: the scheduler does not answer.
+        """
+        return []
 
     def failed(self, job: AnyJob) -> bool:
         """Whether the last poll failed for this job alone."""

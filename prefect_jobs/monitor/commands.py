@@ -24,6 +24,7 @@ from prefect_jobs.projection.run_states import RETRIES
 from prefect_jobs.projection.states import STATUS_BY_TYPE, face_of
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.store.watched import WatchedJobs
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Commands(LeasedThread):
         self._retries = Retries(runtime, self._apis)
         self._workers = Workers(_WORKERS, "prefect-jobs-command", self._apis.close)
         self._since: datetime | None = None
+        self._jobs = WatchedJobs(runtime.store)
         #: The last job whose run was read in its turn.
         self._last = 0
         #: When Prefect stopped answering (monotonic).
@@ -102,8 +104,8 @@ class Commands(LeasedThread):
         # By the server's clock, since it is compared with the server's times.
         began = self._apis.get().time or datetime.now(UTC)
         since = (self._since or began - _FIRST) - _OVERLAP
-        watched = self._runtime.store.watched()
-        active = sorted(job_id for job_id, *_ in watched)
+        self._jobs.read()
+        active = sorted(job.id for job in self._jobs.all())
         ours = {"tags": {"all_": ["prefect-jobs"]}}
         seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [*RETRIES, "Cancelling"]}}})
         seen += self._apis.get().runs(
@@ -114,7 +116,7 @@ class Commands(LeasedThread):
             seen += self._apis.get().runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
             # Paused runs may have been resumed in Prefect, and others paused. One request for each finds some of them;
             # the other jobs take turns.
-            paused = [job_id for job_id, _, _, _, status in watched if status in (statuses.PAUSED, statuses.HELD)]
+            paused = [job.id for job in self._jobs.all() if job.status in (statuses.PAUSED, statuses.HELD)]
             if len(paused) > _CHUNK:
                 paused = []
             else:

@@ -1,13 +1,14 @@
 """Searches for jobs that no machine has taken for long."""
 
+import heapq
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.jobs import changes
-from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import Group
+from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import LATE, LATE_MATCH, Happened
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.transition import News, Source
@@ -27,18 +28,24 @@ class LateSearch:
         self._next = 0.0
         self._last = 0
 
-    def late(self, jobs: Sequence[Job], limit: float) -> Iterator[tuple[Job, float]]:
+    def late(
+        self, waiting: Collection[int], read: Callable[[Iterable[int]], Sequence[AnyJob]], limit: float
+    ) -> Iterator[tuple[AnyJob, float]]:
         """Those that have waited for so many seconds, and how long; say so once for each submission.
+
+        Args:
+            waiting: jobs of which a part may wait.
+            read: reads jobs.
+            limit: the seconds.
 
         Raises:
             SchedulerConnectionError: the scheduler does not answer.
         """
         if time.monotonic() < self._next:
             return
-        waiting = {job.handle.record.id: job for job in jobs if _may_be_late(job.handle.record, limit)}
-        left = sorted(job_id for job_id in waiting if job_id > self._last)
-        turn = [waiting[job_id] for job_id in left[:AT_ONCE]]
-        waited = self._group.unmatched(turn)
+        left = heapq.nsmallest(AT_ONCE + 1, (job_id for job_id in waiting if job_id > self._last))
+        turn = [job for job in read(left[:AT_ONCE]) if _may_be_late(job.handle.record, limit)]
+        waited = self._group.unmatched(turn) if turn else {}
         if len(left) > AT_ONCE:
             self._last = left[AT_ONCE - 1]
         else:

@@ -3,10 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.jobs.base import Job
 from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -31,12 +30,15 @@ class LiveOutput:
         self._due: dict[int, float] = {}
         self._thread: threading.Thread | None = None
 
-    def turn(self, jobs: Sequence[Job]) -> None:
-        """Begins to read the output of the jobs whose turn it is, unless it is still at it."""
+    def turn(self, wanted: Collection[int]) -> None:
+        """Begins to read the output of the jobs whose turn it is, unless it is still at it.
+
+        Args:
+            wanted: the jobs whose output is to be shown.
+        """
         if self._thread is not None and self._thread.is_alive():
             return
         now = time.monotonic()
-        wanted = [job.handle.record.id for job in jobs if job.engine.may_say_more(job.handle.record)]
         self._due = {job_id: self._due.get(job_id, 0.0) for job_id in wanted}
         turn = sorted((due, job_id) for job_id, due in self._due.items() if due <= now)
         if turn:

@@ -19,6 +19,7 @@ from prefect_jobs.monitor.serving import Serving
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.runtime.wiring import Runtime, own_runtime
+from prefect_jobs.store.watched import WatchedJobs
 from prefect_jobs.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Monitor:
         self._serving = Serving(self._runtime)
         self._adoptions = Adoptions(self._runtime)
         self._unknown: set[str] = set()
+        self._jobs = WatchedJobs(self._runtime.store)
         self._next_count = 0.0
 
     def run(self) -> None:
@@ -105,25 +107,28 @@ class Monitor:
         self._over.wait(PATIENCE + 1)
 
     def _look(self) -> None:
-        """Reads the active jobs, and assigns each to the watch of its scheduler."""
-        wanted: dict[tuple[str | None, str | None], dict[int, int]] = {}
-        statuses: Counter[str] = Counter()
-        types: dict[str, type[Job] | None] = {}
-        for job_id, version, type_name, scheduler, status in self._runtime.store.watched():
-            statuses[status] += 1
-            if type_name not in types:
-                types[type_name] = self._class_of(type_name)
-            cls = types[type_name]
-            if cls is None:
-                continue
-            wanted.setdefault((cls.scheduler_engine, scheduler), {})[job_id] = version
-        for key in wanted.keys() - self._watches.keys():
-            watch = self._watches[key] = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
-            watch.start()
-        for key, watch in self._watches.items():
-            watch.give(wanted.get(key, {}))
+        """Reads the active jobs that have changed, and assigns each to the watch of its scheduler."""
+        changed, gone = self._jobs.read()
+        places = {job.type: self._class_of(job.type) for job in (*changed, *gone)}
+        news: dict[tuple[str | None, str | None], tuple[dict[int, int], list[int]]] = {}
+        for jobs in (gone, changed):
+            for job in jobs:
+                cls = places[job.type]
+                if cls is None:
+                    continue
+                written, over = news.setdefault((cls.scheduler_engine, job.scheduler), ({}, []))
+                if jobs is gone:
+                    over.append(job.id)
+                else:
+                    written[job.id] = job.version
+        for key, (written, over) in news.items():
+            if key not in self._watches:
+                self._watches[key] = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
+                self._watches[key].start()
+            self._watches[key].give(written, over)
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + _COUNTED
+            statuses = Counter(job.status for job in self._jobs.all())
             self.metrics.counted(statuses, self._runtime.store.backlog(), self._runtime.projector.away is None)
 
     def _class_of(self, type_name: str) -> type[Job] | None:

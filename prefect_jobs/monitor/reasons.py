@@ -1,15 +1,17 @@
 """Notes why jobs wait for a machine, once they have waited for a while."""
 
+import heapq
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.jobs import changes
-from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import Group
+from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import WAITS
 from prefect_jobs.records import Change, JobRecord
 
@@ -31,22 +33,34 @@ class Reasons:
         self._next = 0.0
         self._due: dict[int, float] = {}
 
-    def found(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-        """Jobs and why they wait, where that is news."""
+    def found(
+        self, since: Mapping[int, datetime], read: Callable[[Iterable[int]], Sequence[AnyJob]]
+    ) -> Iterator[tuple[AnyJob, str]]:
+        """Jobs and why they wait, where that is news.
+
+        Args:
+            since: jobs of which a part may wait, and since when their scheduler has them.
+            read: reads jobs.
+        """
         now = time.monotonic()
         if now < self._next:
             return
-        waiting = {
-            job.handle.record.id: job
-            for job in jobs
-            if job.engine.may_wait(job.handle.record) and _is_asked(job.handle.record)
-        }
-        self._due = {job_id: due for job_id, due in self._due.items() if job_id in waiting}
-        turn = sorted((job_id for job_id in waiting if self._due.get(job_id, 0.0) <= now), key=self._order)[:AT_ONCE]
-        if not turn:
+        latest = clock.now() - timedelta(seconds=FIRST)
+        self._due = {job_id: due for job_id, due in self._due.items() if job_id in since}
+        due = (job_id for job_id, at in since.items() if at <= latest and self._due.get(job_id, 0.0) <= now)
+        asked = heapq.nsmallest(AT_ONCE, due, key=self._order)
+        if not asked:
             return
         self._next = now + PAUSE
-        self._due.update(dict.fromkeys(turn, now + FIRST))
+        self._due.update(dict.fromkeys(asked, now + FIRST))
+        waiting = {
+            job.handle.record.id: job
+            for job in read(asked)
+            if job.engine.may_wait(job.handle.record) and _is_asked(job.handle.record)
+        }
+        turn = list(waiting)
+        if not turn:
+            return
         try:
             reasons = self._group.why_waiting([waiting[job_id] for job_id in turn])
         except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll

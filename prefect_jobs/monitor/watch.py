@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,12 +13,13 @@ from prefect_jobs import clock, statuses
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import polling, registry, results
-from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
+from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.live import LiveOutput
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.reasons import Reasons, waits
+from prefect_jobs.monitor.roster import Roster
 from prefect_jobs.projection import events
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 LEASE = 9.0
 #: Seconds between requests to a scheduler that does not answer: the first and the longest pause.
 _BACKOFF = (2.0, 30.0)
-#: Number of interrupted submissions that are searched in one turn: each needs a request.
-_INTERRUPTED = 5
+#: Number of interrupted submissions that are searched in one turn: each needs a request; of submissions without an
+#: outcome that are read for that.
+_INTERRUPTED, _UNKNOWN = 5, 50
 #: Number of jobs of one scheduler whose outputs are fetched at once: an access point transfers one at a time anyway.
 _FETCHES = 2
 #: Seconds until outputs that could not be fetched are tried again: the first and the longest pause.
@@ -71,11 +73,7 @@ class Watch:
         self._lease = f"scheduler:{self.name}"[:255]
         self._owner = uuid.uuid4().hex
         self._stop = threading.Event()
-        self._jobs: dict[int, Job] = {}
-        self._wanted: dict[int, int] = {}
-        self._lock = threading.Lock()
-        #: Jobs at local schedulers of other machines, by their versions.
-        self._elsewhere: dict[int, int] = {}
+        self._roster = Roster(runtime, self._group, polled=engine is None, host=self._host)
         self._held = False
         self._until = 0.0
         #: Until when other monitors may try, since the scheduler did not answer here (monotonic).
@@ -114,10 +112,9 @@ class Watch:
         self._keeper.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
 
-    def give(self, wanted: dict[int, int]) -> None:
-        """Sets the active jobs and their versions."""
-        with self._lock:
-            self._wanted = wanted
+    def give(self, changed: Mapping[int, int], gone: Iterable[int]) -> None:
+        """Notes active jobs that were written, with their versions, and jobs that are no longer active."""
+        self._roster.give(changed, gone)
 
     # -- the lease --------------------------------------------------------------------------------------
 
@@ -186,72 +183,79 @@ class Watch:
             self._group.wait(max(0.05, pause - (time.monotonic() - began)), self._stop)
 
     def _turn(self) -> None:
-        self._load()
-        active: list[Job] = []
-        interrupted: list[Job] = []
-        for job_id, job in self._jobs.items():
-            record, status = job.handle.record, job.handle.status
-            if status.text == statuses.RESULTS_READY:
-                self._fetch(job_id)
-            elif status.text == statuses.PENDING:
-                if record.submission_interrupted:
-                    interrupted.append(job)
-            elif status.kind.non_terminal and (record.remote_id is not None or _polls_without_scheduler(job)):
-                active.append(job)
-        if active:
-            self._poll(active)
-        for job in interrupted[:_INTERRUPTED]:
+        for job_id in self._roster.load():
+            self._again.pop(job_id, None)
+            self._next_release.pop(job_id, None)
+        for job_id in sorted(self._roster.ready):
+            self._fetch(job_id)
+        if self._roster.active:
+            self._poll()
+        unknown = self._roster.read(_some(self._roster.unknown, _UNKNOWN))
+        for job in [job for job in unknown if job.handle.record.submission_interrupted][:_INTERRUPTED]:
             if self._ends():
                 return
             with self._alone(job):
                 job.handle.refresh()
                 polling.poll(job, fetch=False)
 
-    def _poll(self, active: list[Job]) -> None:
+    def _poll(self) -> None:
+        kept = list(self._roster.polled())
         try:
-            found = self._group.poll(active, self._ends)
+            found = self._group.poll(kept, self._ends) if kept else {}
+            followed = self._group.poll_followed(self._roster.read, self._ends)
         except SchedulerConnectionError as error:
-            for job in active:
-                if self._ends():
-                    return
-                with self._alone(job):
-                    if job.handle.record.noted.unreachable_since is None:  # logged once
-                        polling.note_unreachable(job, error)
+            self._note_unreachable(error)
             raise
         if self._away_since is not None:
             text = f"It answers again after {time.monotonic() - self._away_since:.0f} s."
             log.info("%s: %s", self.name, text)
             self._tell(text, reachable=True)
             self._away_since = None
-        for job in active:
+        news: dict[int, tuple[AnyJob, Observation]] = {job.handle.record.id: (job, each) for job, each in followed}
+        news |= {job.handle.record.id: (job, found[job.handle.record.id]) for job in kept if job.handle.id in found}
+        for job in self._roster.jobs((self._roster.unreachable | self._held_due()) - news.keys()):
+            answers = job.handle.record.noted.unreachable_since is not None and not self._group.failed(job)
+            if not self._released(job, None) and answers:
+                news[job.handle.record.id] = job, NOTHING_NEW
+        for job, each in news.values():
             if self._ends():
                 return
-            record = job.handle.record
-            news = found.get(record.id)
-            if self._released(job, news):
-                continue
-            if news is None and record.noted.unreachable_since is not None and not self._group.failed(job):
-                news = NOTHING_NEW
-            if news is None:
-                continue
-            change = polling.change_by(news, record)
-            if not (job.handle.has_noted or polling.is_news(record, change(record))):
-                continue
-            with self._alone(job):
-                if not polling.observed(job, news, fetch=False, change=change):
-                    self._group.look_again()  # another process has written the job meanwhile
-                if job.cached_status == statuses.RESULTS_READY:
-                    self._fetch(record.id)
-        self._note_late(active)
-        for job, text in self._reasons.found(active):
+            if not self._released(job, each):
+                self._observed(job, each)
+        self._note_late()
+        for job, text in self._reasons.found(self._roster.waiting, self._roster.jobs):
             if self._ends():
                 return
             with self._alone(job):
                 job.handle.update(waits(text))
+        self._output.turn(self._roster.live)
 
-        self._output.turn(active)
+    def _observed(self, job: AnyJob, news: Observation) -> None:
+        record = job.handle.record
+        change = polling.change_by(news, record)
+        if not (job.handle.has_noted or polling.is_news(record, change(record))):
+            return
+        with self._alone(job):
+            if not polling.observed(job, news, fetch=False, change=change):
+                self._group.look_again()  # another process has written the job meanwhile
+            if job.handle.status.text == statuses.RESULTS_READY:
+                self._fetch(record.id)
 
-    def _released(self, job: Job, news: Observation | None) -> bool:
+    def _note_unreachable(self, error: SchedulerConnectionError) -> None:
+        """Notes for each job, once, that its scheduler does not answer."""
+        for job in self._roster.each(self._roster.active - self._roster.unreachable):
+            if self._ends():
+                return
+            with self._alone(job):
+                if job.handle.record.noted.unreachable_since is None:
+                    polling.note_unreachable(job, error)
+
+    def _held_due(self) -> set[int]:
+        """Jobs whose held work may go on, without those for which that failed a moment ago."""
+        now = time.monotonic()
+        return {job_id for job_id in self._roster.held if now >= self._next_release.get(job_id, 0.0)}
+
+    def _released(self, job: AnyJob, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""
         job_id = job.handle.record.id
         if not job.engine.can_release(news) or time.monotonic() < self._next_release.get(job_id, 0.0):
@@ -264,12 +268,12 @@ class Watch:
                 return True
         return False
 
-    def _note_late(self, active: list[Job]) -> None:
+    def _note_late(self) -> None:
         """Says once for each submission that no machine has taken a job for long."""
         limit = self._runtime.settings.late_match
         if not limit or self._ends():
             return
-        for job, seconds in self._late.late(active, limit):
+        for job, seconds in self._late.late(self._roster.waiting, self._roster.jobs, limit):
             if self._ends():
                 return
             with self._alone(job):
@@ -286,43 +290,19 @@ class Watch:
         return self._stop.is_set() or not self._mine()
 
     @contextmanager
-    def _alone(self, job: Job) -> Iterator[None]:
-        """Keeps errors of one job from affecting the others."""
+    def _alone(self, job: AnyJob) -> Iterator[None]:
+        """Keeps errors of one job from affecting the others; notes its new status."""
         try:
             yield
+            self._roster.put(job)
         except JobStateError as error:
             log.info("%s: %s", self.name, error)  # deleted meanwhile
         except DatabaseError:
             raise
         except PrefectJobsError as error:
-            log.warning("%s: job %s: %s", self.name, job.id, error)
+            log.warning("%s: job %s: %s", self.name, job.handle.id, error)
         except Exception:
-            log.exception("%s: job %s could not be polled; trying again", self.name, job.id)
-
-    def _load(self) -> None:
-        """Reads the jobs again that other processes have written."""
-        with self._lock:
-            wanted = self._wanted
-        for job_id in self._jobs.keys() - wanted.keys():
-            self._group.forget(self._jobs.pop(job_id))
-            self._again.pop(job_id, None)
-            self._next_release.pop(job_id, None)
-        self._elsewhere = {job_id: known for job_id, known in self._elsewhere.items() if job_id in wanted}
-        stale = [job_id for job_id, version in wanted.items() if self._version(job_id) < version]
-        for record in self._runtime.store.records(stale):
-            if self._host not in (None, record.noted.host or self._host):
-                self._jobs.pop(record.id, None)
-                self._elsewhere[record.id] = record.version
-                continue
-            self._elsewhere.pop(record.id, None)
-            known = self._jobs.get(record.id)
-            if known is not None and known.handle.record.submission_token != record.submission_token:
-                self._group.forget(known)
-            self._jobs[record.id] = self._runtime.job(record)
-
-    def _version(self, job_id: int) -> int:
-        job = self._jobs.get(job_id)
-        return self._elsewhere.get(job_id, 0) if job is None else job.handle.record.version
+            log.exception("%s: job %s could not be polled; trying again", self.name, job.handle.id)
 
     # -- outputs ----------------------------------------------------------------------------------------
 
@@ -346,7 +326,7 @@ class Watch:
         except Exception:
             log.exception("%s: outputs of job %s could not be fetched; trying again", self.name, job_id)
         finally:
-            if over or job_id not in self._jobs:
+            if over or job_id not in self._roster.versions:
                 self._again.pop(job_id, None)
             else:
                 backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
@@ -364,6 +344,6 @@ def _emit(event: dict[str, Any]) -> None:
         api.close()
 
 
-def _polls_without_scheduler(job: Job) -> bool:
-    """Whether the type polls in its own way, without a scheduler of ours."""
-    return job.scheduler_engine is None and job.abilities.polls
+def _some(job_ids: Collection[int], most: int) -> list[int]:
+    """Some of these jobs, others each time."""
+    return sorted(job_ids) if len(job_ids) <= most else random.sample(sorted(job_ids), most)

@@ -40,6 +40,7 @@ from prefect_jobs.store.picked_up import PickedUpStore
 from prefect_jobs.store.schedules import ScheduleStore
 from prefect_jobs.store.tables import GroupRow, JobRow, LeaseRow, MessageRow, MetaRow, RunDeletionRow
 from prefect_jobs.store.values import clean, storable
+from prefect_jobs.store.watched import WatchedStore
 
 __all__ = ["JobGone", "Store"]
 
@@ -66,7 +67,9 @@ _TABLE = cast("Table", JobRow.__table__)
 _INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
 
 
-class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore, PickedUpStore):
+class Store(
+    CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore, ScheduleStore, PickedUpStore, WatchedStore
+):
     """The jobs in one database."""
 
     def __init__(self, database: Database) -> None:
@@ -148,13 +151,6 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
         elif query.offset and self._dialect == "sqlite":
             statement = statement.limit(-1)  # SQLite has no OFFSET without LIMIT
         return self._read(statement.offset(min(query.offset, _MANY)) if query.offset else statement)
-
-    def watched(self) -> list[tuple[int, int, str, str | None, str]]:
-        """Id, version, type, scheduler and status of every job that is not final."""
-        columns = (JobRow.id, JobRow.version, JobRow.type, JobRow.scheduler, JobRow.status)
-        with self.database.reading() as connection:
-            rows = connection.execute(select(*columns).where(JobRow.watched).order_by(JobRow.id)).all()
-        return [(row.id, row.version, row.type, row.scheduler, row.status) for row in rows]
 
     def records(self, job_ids: Sequence[int]) -> list[JobRecord]:
         """Jobs by their ids, without those that were deleted."""

@@ -28,7 +28,7 @@ from sqlalchemy.types import UserDefinedType
 from prefect_jobs.store.values import dump_json, load_node_json
 
 #: The newest migration; a database with another one is not changed.
-SCHEMA_HEAD = "0007"
+SCHEMA_HEAD = "0008"
 #: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
 #: the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -166,8 +166,12 @@ class JobRow(Base):
         ),
         Index(
             "ix_jobs_watched",
-            "scheduler",
             "id",
+            "version",
+            "type",
+            "scheduler",
+            "status",
+            "watched",
             sqlite_where=sql("watched"),
             postgresql_where=sql("watched"),
         ),

@@ -17,6 +17,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.store.filters import JobQuery
+from prefect_jobs.store.watched import WatchedJobs
 from prefect_jobs.web import looks, shown
 from prefect_jobs.web.problems import Problem
 from prefect_jobs.web.visits import Visit
@@ -62,8 +63,9 @@ class Feed:
     def __init__(self) -> None:
         self._streams: set[Stream] = set()
         self._task: asyncio.Task[None] | None = None
-        #: Job that is not over → the version that was seen.
-        self._seen: Mapping[int, int] | None = None
+        #: Jobs that are not over, and those that have changed since the last read.
+        self._jobs: WatchedJobs | None = None
+        self._changed: set[int] = set()
         #: The newest line that was read.
         self._line = 0
         self._read: set[int] = set()
@@ -84,7 +86,7 @@ class Feed:
         stream = Stream(name)
         self._streams.add(stream)
         if self._task is None or self._task.done():
-            self._seen = None
+            self._jobs = None
             self._task = asyncio.create_task(self._run(), name="prefect-jobs-feed")
         return stream
 
@@ -119,20 +121,22 @@ class Feed:
     def _changes(self, runtime: Runtime) -> News:
         """What has changed since the last read, jobs that are over included."""
         store = runtime.store
-        now = {job_id: version for job_id, version, *_ in store.watched()}
-        if self._seen is None:
-            self._seen, self._line = now, store.last_message()
+        if self._jobs is None:
+            self._jobs = WatchedJobs(store)
+            self._jobs.read()
+            self._line = store.last_message()
             self._read = {number for number, _ in store.told_since(self._line - _AGAIN, _LINES)}
             return {}
         # Lines of transactions that overlap appear in any order: the last ones are read again.
         lines = [line for line in store.told_since(self._line - _AGAIN, _LINES) if line[0] not in self._read]
-        changed = {job_id for job_id, version in now.items() if self._seen.get(job_id) != version}
-        changed |= {job_id for job_id in self._seen if job_id not in now} | {job_id for _, job_id in lines}
-        found: dict[int, JobRecord | None] = {record.id: record for record in store.records(sorted(changed))}
-        found.update(dict.fromkeys(job_id for job_id in self._seen if job_id not in now and job_id not in found))
+        for jobs in self._jobs.read():  # those that were written, and those that are over or deleted
+            self._changed |= {job.id for job in jobs}
+        wanted = sorted(self._changed | {job_id for _, job_id in lines})
+        found: dict[int, JobRecord | None] = {record.id: record for record in store.records(wanted)}
+        found.update(dict.fromkeys(self._changed - found.keys()))
         found.update(dict.fromkeys(self._gone(runtime)))
         # Noted at last: what could not be read is read again.
-        self._seen, self._line = now, max([self._line, *(number for number, _ in lines)])
+        self._changed, self._line = set(), max([self._line, *(number for number, _ in lines)])
         self._read = {number for number in self._read if number > self._line - _AGAIN} | {number for number, _ in lines}
         return found
 

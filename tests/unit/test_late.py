@@ -1,6 +1,6 @@
 """The search for jobs that no machine has taken for long: each has its turn, however many wait."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
@@ -41,6 +41,12 @@ def waiting(job_id: int, **state: Any) -> Any:
     return SimpleNamespace(handle=SimpleNamespace(record=record))
 
 
+def among(jobs: list[Any]) -> tuple[Collection[int], Callable[[Iterable[int]], list[Any]]]:
+    """The ids of jobs, and what reads them."""
+    by_id = {job.handle.record.id: job for job in jobs}
+    return by_id.keys(), lambda wanted: [by_id[job_id] for job_id in wanted]
+
+
 def ids(found: Any) -> list[int]:
     return [job.handle.record.id for job, _ in found]
 
@@ -50,7 +56,7 @@ def test_each_of_many_has_its_turn() -> None:
     last = len(jobs)
     there = Scheduler(**{f"job{last}": LIMIT, "job1": LIMIT - 1})
     search = LateSearch(there)
-    turns = [ids(search.late(jobs, LIMIT)) for _ in range(4)]
+    turns = [ids(search.late(*among(jobs), LIMIT)) for _ in range(4)]
     assert turns == [[], [], [last], []]  # the last turn is in the pause after all had theirs
     assert list(chain.from_iterable(there.asked)) == list(range(1, last + 1))
     assert max(map(len, there.asked)) == AT_ONCE
@@ -62,7 +68,7 @@ def test_after_a_pause_it_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     search = LateSearch(there)
     for waited in (1.0, LIMIT):
         there.waited[3] = waited
-        found = ids(search.late([waiting(3)], LIMIT))
+        found = ids(search.late(*among([waiting(3)]), LIMIT))
         assert found == ([3] if waited == LIMIT else [])
 
 
@@ -72,7 +78,7 @@ def test_jobs_that_cannot_be_late_are_not_asked_for() -> None:
     soon = waiting(1, execute_time=clock.now())
     ran = waiting(2, has_run=True)
     there = Scheduler(**{f"job{number}": LIMIT for number in range(1, 6)})
-    found = ids(LateSearch(there).late([soon, ran, waiting(3, status="Running"), waiting(4), told], LIMIT))
+    found = ids(LateSearch(there).late(*among([soon, ran, waiting(3, status="Running"), waiting(4), told]), LIMIT))
     assert (there.asked, found) == ([[4]], [4])
 
 

@@ -1,8 +1,8 @@
 """The search for why jobs wait: after a while, each has its turn, and is asked about again after a pause."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,12 +43,19 @@ def job_of(record: JobRecord, *, may_wait: bool = True) -> Any:
     return SimpleNamespace(handle=SimpleNamespace(record=record), engine=engine)
 
 
+def among(jobs: list[Any]) -> tuple[Mapping[int, datetime], Callable[[Iterable[int]], list[Any]]]:
+    """Since when jobs are at their scheduler, and what reads them."""
+    by_id = {job.handle.record.id: job for job in jobs}
+    since = {job_id: job.handle.record.state.execute_time for job_id, job in by_id.items()}
+    return {job_id: at for job_id, at in since.items() if at}, lambda wanted: [by_id[job_id] for job_id in wanted]
+
+
 def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "PAUSE", 0.0)
     jobs = [job_of(record_of(number)) for number in range(1, AT_ONCE + 4)]
     there = Scheduler()
     search = Reasons(there)
-    told = [[job.handle.record.id for job, _ in search.found(jobs)] for _ in range(3)]
+    told = [[job.handle.record.id for job, _ in search.found(*among(jobs))] for _ in range(3)]
     assert told == [list(range(1, AT_ONCE + 1)), [AT_ONCE + 1, AT_ONCE + 2, AT_ONCE + 3], []]
     assert len(there.asked) == 2
 
@@ -56,8 +63,8 @@ def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> 
 def test_it_is_not_asked_too_often() -> None:
     there = Scheduler()
     search = Reasons(there)
-    assert len(list(search.found([job_of(record_of())]))) == 1
-    assert list(search.found([job_of(record_of(2))])) == []  # in the pause
+    assert len(list(search.found(*among([job_of(record_of())])))) == 1
+    assert list(search.found(*among([job_of(record_of(2))]))) == []  # in the pause
     assert there.asked == [[1]]
 
 
@@ -74,16 +81,16 @@ def test_jobs_that_do_not_wait_for_long_are_not_asked_for(given: dict[str, Any])
     wanted: dict[str, Any] = {name: clock.now() if value == "now" else value for name, value in given.items()}
     record = record_of(**wanted)
     there = Scheduler()
-    assert list(Reasons(there).found([job_of(record)])) == []
+    assert list(Reasons(there).found(*among([job_of(record)]))) == []
     assert there.asked == []
     assert waits(TEXT)(record) is None
 
 
 def test_a_job_of_which_nothing_may_wait_is_not_asked_for() -> None:
     there = Scheduler()
-    assert list(Reasons(there).found([job_of(record_of(status="Various"), may_wait=False)])) == []
+    assert list(Reasons(there).found(*among([job_of(record_of(status="Various"), may_wait=False)]))) == []
     assert there.asked == []
-    assert len(list(Reasons(there).found([job_of(record_of(status="Various"))]))) == 1
+    assert len(list(Reasons(there).found(*among([job_of(record_of(status="Various"))])))) == 1
 
 
 def test_no_answer_is_no_failure_of_the_poll() -> None:
@@ -91,7 +98,7 @@ def test_no_answer_is_no_failure_of_the_poll() -> None:
         def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:
             raise SchedulerConnectionError("the collector does not answer")
 
-    assert list(Reasons(Away()).found([job_of(record_of())])) == []
+    assert list(Reasons(Away()).found(*among([job_of(record_of())]))) == []
 
 
 def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +111,7 @@ def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(reasons, "FIRST", 0.0)
     there = Silent()
     search = Reasons(there)
-    assert [list(search.found([job_of(record_of())])) for _ in range(2)] == [[], []]
+    assert [list(search.found(*among([job_of(record_of())]))) for _ in range(2)] == [[], []]
     assert there.asked == [[1], [1]]  # not after ten minutes
 
 
@@ -118,7 +125,7 @@ def test_other_numbers_are_no_line_in_the_log() -> None:
 
 def test_what_is_noted_is_no_news() -> None:
     known = record_of(native={WAITS: {"attempt": 1, "text": TEXT}})
-    assert list(Reasons(Scheduler()).found([job_of(known)])) == []
+    assert list(Reasons(Scheduler()).found(*among([job_of(known)]))) == []
     assert waits(TEXT)(known) is None
 
 

@@ -1,8 +1,9 @@
 """Jobs at one access point, polled together."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from prefect_jobs.errors import SchedulerConnectionError
@@ -10,11 +11,11 @@ from prefect_jobs.jobs.condor import limits, poll, spooling
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine
 from prefect_jobs.jobs.condor.ads import key_of, key_of_ad, of_keys
 from prefect_jobs.jobs.condor.engine import CondorEngine
+from prefect_jobs.jobs.condor.followed import Followed
 from prefect_jobs.jobs.condor.state import CondorState
-from prefect_jobs.jobs.group import Group
+from prefect_jobs.jobs.group import Group, Load
 from prefect_jobs.jobs.observation import Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation, usage
 from prefect_jobs.schedulers.condor.access import CondorError
 from prefect_jobs.schedulers.condor.client import CondorClient
@@ -22,8 +23,9 @@ from prefect_jobs.schedulers.condor.observation import Proc
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two requests for the whole queue; the others are for changes only.
-FULL = 15.0
+#: Seconds in which the whole queue is asked for; other requests are for changes only. A large one is asked for in
+#: slices of so many jobs, with so many seconds at least between two of them.
+FULL, SLICE, _BETWEEN = 15.0, 4_000, 3.75
 #: Seconds between two requests for what running procs use; their starters report it every five minutes.
 USAGE = 300.0
 #: Seconds by which requests for changes overlap: a schedd notes a change a moment after it happened.
@@ -50,29 +52,77 @@ class CondorGroup(Group):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Tokens of the jobs of the last poll.
-        self._seen: set[str] = set()
-        self._next_full = 0.0
+        #: Job → what is kept of it, and its id by the key of its ads.
+        self._followed: dict[int, Followed] = {}
+        self._by_key: dict[str, int] = {}
+        #: Jobs that are new here: what changed long ago is news of them.
+        self._new: set[int] = set()
+        #: Jobs that may need action without any news.
+        self._special: set[int] = set()
+        self._foreign: set[str] = set()
+        #: The whole queue is asked for in slices: the next one, and when it is due.
+        self._slice = 0
+        self._next_slice = 0.0
+        #: How many slices are due without a pause between them.
+        self._hurry = 0
         self._next_usage = time.monotonic() + USAGE
         #: The constraint that matches all jobs.
         self._ours = _OURS
         #: The schedd's time at the last request.
         self._time = 0
 
+    # -- the jobs -----------------------------------------------------------------------------------------
+
+    def keeps(self, job: AnyJob) -> bool:
+        """As :meth:`Group.keeps`: jobs that poll themselves."""
+        return not isinstance(job.engine, CondorEngine) or job.polls_itself()
+
+    def follow(self, job: AnyJob) -> None:
+        """As :meth:`Group.follow`."""
+        record = job.handle.record
+        before = self._followed.get(record.id)
+        if before is not None and before.version == record.version:
+            return
+        one = Followed.of(record)
+        if before is None or before.key != one.key:
+            self.drop(record.id)
+            self._new.add(record.id)
+        self._followed[record.id] = one
+        self._by_key[one.key] = record.id
+        (self._special.add if one.held_since or one.waits_for_inputs else self._special.discard)(record.id)
+        if one.foreign and one.key not in self._foreign:
+            self._foreign.add(one.key)
+            self._ours = f"({_OURS} || {of_keys(sorted(self._foreign))})"
+
+    def drop(self, job_id: int) -> None:
+        """As :meth:`Group.drop`."""
+        one = self._followed.pop(job_id, None)
+        self._new.discard(job_id)
+        self._special.discard(job_id)
+        if one is None:
+            return
+        self._by_key.pop(one.key, None)
+        if one.key in self._foreign:
+            self._foreign.discard(one.key)
+            self._ours = f"({_OURS} || {of_keys(sorted(self._foreign))})" if self._foreign else _OURS
+
+    # -- polls --------------------------------------------------------------------------------------------
+
     def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
-        """As :meth:`Group.poll`: one request for changes, or, every :data:`FULL` seconds, for everything."""
+        """As :meth:`Group.poll`."""
         self._failed.clear()
-        clusters: dict[str, CondorEngine] = {}
-        others: list[AnyJob] = []
-        for job in jobs:
-            if isinstance(job.engine, CondorEngine) and not job.polls_itself():
-                clusters[key_of(job.handle.record)] = job.engine
-            else:
-                others.append(job)
-        found: dict[int, Observation] = {}
-        if clusters:
-            found = self._poll(clusters, stop)
-        return {**found, **self._each(others, stop)}
+        others = [job for job in jobs if self.keeps(job)]
+        light = {job.handle.record.id: job for job in jobs if not self.keeps(job)}
+        for job_id in self._followed.keys() - light.keys():
+            self.drop(job_id)
+        for job in light.values():
+            self.follow(job)
+        found = self._poll(lambda ids: [light[job_id] for job_id in ids if job_id in light], stop) if light else []
+        return {**{job.handle.record.id: news for job, news in found}, **self._each(others, stop)}
+
+    def poll_followed(self, load: Load, stop: Callable[[], bool] = bool) -> list[tuple[AnyJob, Observation]]:
+        """As :meth:`Group.poll_followed`: one request for changes, and, now and then, one for a slice of the queue."""
+        return self._poll(load, stop) if self._followed else []
 
     def unmatched(self, jobs: Sequence[AnyJob]) -> dict[int, float]:
         """As :meth:`Group.unmatched`, for jobs of which each proc is idle and has never run."""
@@ -102,66 +152,114 @@ class CondorGroup(Group):
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
-        self._next_full = 0.0
+        self._hurry = self._slices()
 
-    def _poll(self, clusters: Mapping[str, CondorEngine], stop: Callable[[], bool]) -> dict[int, Observation]:
-        first = next(iter(clusters.values()))
+    def _slices(self) -> int:
+        """The number of slices of the queue."""
+        return max(1, math.ceil(len(self._followed) / SLICE))
+
+    def _poll(self, load: Load, stop: Callable[[], bool]) -> list[tuple[AnyJob, Observation]]:
+        jobs = _Loaded(load)
+        first = jobs.one(self._followed)
+        if first is None:
+            return []
         client, timeout = first.client(), first.site.held_timeout
-        records = {token: engine.handle.record for token, engine in clusters.items()}
-        foreign = of_keys([key for key, record in records.items() if record.noted.foreign])
-        self._ours = _OURS if foreign == "false" else f"({_OURS} || {foreign})"
-        seen, lost = self._ask_for_news(client, records)
-        self._seen = set(records)
-        lost += [record for record in records.values() if _is_due(record, timeout)]
-        found: dict[int, Observation] = {}
-        for token, procs in seen.items():
-            if token in records and not stop():
-                found.update(self._one(records[token], client, procs, timeout))
+        seen, lost = self._ask_for_news(client, jobs)
+        lost = list(dict.fromkeys([*lost, *self._due(jobs, timeout)]))
+        known = {key: procs for key, procs in seen.items() if key in self._by_key}
+        jobs.read([*(self._by_key[key] for key in known), *lost[:_LOST]])
+        found: list[tuple[AnyJob, Observation]] = []
+        polled: set[int] = set()
+        for key, procs in known.items():
+            job = jobs.get(self._by_key[key])
+            if job is not None and not stop():
+                polled.add(job.handle.record.id)
+                found += self._one(job, client, procs, timeout)
         # Jobs missing in the queue are searched in the history, one by one; if there are many, some in each poll.
-        for record in lost[:_LOST]:
+        for job_id in lost[:_LOST]:
+            job = jobs.get(job_id)
             # Not twice: a held job that was just given up would now be a removed one.
-            if not stop() and record.id not in found:
-                found.update(self._one(record, client, None, timeout))
+            if job is not None and job_id not in polled and not stop():
+                found += self._one(job, client, None, timeout)
         if len(lost) > _LOST:
-            self._next_full = 0.0
+            self._hurry = max(self._hurry, 1)
+            self._slice -= 1  # the same one again
         return found
 
-    def _ask_for_news(self, client: CondorClient, records: Mapping[str, JobRecord]) -> tuple[Procs, list[JobRecord]]:
-        """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
-        if time.monotonic() >= self._next_full or not self._time:
-            everything = self._ask(client, self._ours, _LIGHT)
-            changed = [token for token, record in records.items() if _differs(record, everything.get(token, {}))]
-            seen = self._of(client, changed)
-            self._next_full = time.monotonic() + FULL
-            for token, procs in self._new_usage(client, records).items():
-                seen.setdefault(token, procs)
-            return seen, [records[token] for token in changed if _lost(records[token], seen.get(token, {}))]
-        since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours}"
-        seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
-        # Jobs that are new in this group may have changed long ago.
-        seen.update(self._of(client, [token for token in records.keys() - self._seen if token not in seen]))
-        return seen, []
+    def _due(self, jobs: "_Loaded", timeout: float | None) -> list[int]:
+        """Jobs without news that need action."""
+        held = [one for one in map(self._followed.get, sorted(self._special)) if one is not None]
+        found = [one.job_id for one in held if limits.is_given_up(one.held_since, timeout)]
+        waiting = [one.job_id for one in held if one.waits_for_inputs and one.job_id not in found]
+        jobs.read(waiting)
+        for job in map(jobs.get, waiting):
+            record = None if job is None else job.handle.record
+            if record is None or not spooling.is_forgotten(record, CondorState(record).procs.values()):
+                continue
+            if not spooling.refused_lately(record):
+                found.append(record.id)
+        return found
 
-    def _new_usage(self, client: CondorClient, records: Mapping[str, JobRecord]) -> Procs:
+    def _ask_for_news(self, client: CondorClient, jobs: "_Loaded") -> tuple[Procs, list[int]]:
+        """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
+        seen: Procs = {}
+        if self._time:
+            since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours}"
+            seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
+        fresh = [key for key in self._keys(self._new) if key not in seen]
+        if len(fresh) > _CHUNK or not self._time:
+            self._hurry = self._slices()  # asking for each of them would take longer
+        else:
+            seen.update(self._of(client, fresh))
+        self._new.clear()
+        lost: list[int] = []
+        if self._hurry or time.monotonic() >= self._next_slice:
+            more, lost = self._ask_for_slice(client)
+            seen.update({key: procs for key, procs in more.items() if key not in seen})
+            for key, procs in self._new_usage(client, jobs).items():
+                seen.setdefault(key, procs)
+        return seen, lost
+
+    def _ask_for_slice(self, client: CondorClient) -> tuple[Procs, list[int]]:
+        """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have."""
+        number = self._slices()
+        part = self._slice % number
+        self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
+        self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
+        which = self._ours if number == 1 else f"ClusterId % {number} == {part} && {self._ours}"
+        mine = [one for one in self._followed.values() if one.cluster % number == part]
+        everything = self._ask(client, which, (*_LIGHT, "ServerTime"))
+        changed = [one for one in mine if one.differs(everything.get(one.key, {}))]
+        if len(changed) > _CHUNK:
+            keys = {one.key for one in changed}
+            seen = self._ask(client, which, observation.PROJECTION)
+            seen = {key: procs for key, procs in seen.items() if key in keys}
+        else:
+            seen = self._of(client, [one.key for one in changed])
+        return seen, [one.job_id for one in changed if one.is_lost(seen.get(one.key, {}))]
+
+    def _keys(self, job_ids: Iterable[int]) -> list[str]:
+        return [self._followed[job_id].key for job_id in sorted(job_ids)]
+
+    def _new_usage(self, client: CondorClient, jobs: "_Loaded") -> Procs:
         """Procs of which it is news what they use, now and then."""
         if time.monotonic() < self._next_usage:
             return {}
         self._next_usage = time.monotonic() + USAGE  # before: what takes too long is not repeated at once
         running = self._ask(client, f"{self._ours} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
-        known = {token: CondorState(records[token]).procs for token in running if token in records}
-        return {
-            token: running[token]
-            for token, procs in known.items()
-            if any(
-                usage.differs(procs[number].usage, proc.usage)
-                for number, proc in running[token].items()
-                if number in procs
-            )
-        }
+        jobs.read([self._by_key[key] for key in running if key in self._by_key])
+        found: Procs = {}
+        for key, procs in running.items():
+            job = jobs.get(self._by_key.get(key, 0))
+            known = {} if job is None else CondorState(job.handle.record).procs
+            if any(usage.differs(known[number].usage, proc.usage) for number, proc in procs.items() if number in known):
+                found[key] = procs
+        return found
 
     def _one(
-        self, record: JobRecord, client: CondorClient, procs: dict[int, Proc] | None, timeout: float | None
-    ) -> dict[int, Observation]:
+        self, job: AnyJob, client: CondorClient, procs: dict[int, Proc] | None, timeout: float | None
+    ) -> list[tuple[AnyJob, Observation]]:
+        record = job.handle.record
         try:
             if procs is None:
                 found = poll.observe(record, client, timeout)
@@ -169,10 +267,10 @@ class CondorGroup(Group):
                 found = poll.observe_changed(record, procs, client, timeout)
         except (CondorError, SchedulerConnectionError) as error:
             self._failed.add(record.id)
-            self._next_full = 0.0
+            self.look_again()
             log.warning("Job %s could not be polled: %s", record.id, error)
-            return {}
-        return {record.id: replace(found, version=record.version)}
+            return []
+        return [(job, replace(found, version=record.version))]
 
     def _of(self, client: CondorClient, tokens: Sequence[str]) -> Procs:
         """All procs of jobs by their tokens, many in one request."""
@@ -191,30 +289,27 @@ class CondorGroup(Group):
         return found
 
 
-def _differs(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
-    state = CondorState(record)
-    known = state.procs
-    return len(known) < state.total or any(
-        ((procs[number].state, procs[number].hold_code) if number in procs else None) != (proc.state, proc.hold_code)
-        for number, proc in known.items()
-        if number in procs or not proc.final
-    )
+class _Loaded:
+    """The jobs that one poll needs, each read once, many in one request."""
 
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._jobs: dict[int, AnyJob] = {}
 
-def _is_due(record: JobRecord, held_timeout: float | None) -> bool:
-    """Whether a job without news needs action. Called for each job at each poll."""
-    state = CondorState(record)
-    if record.noted.foreign:
-        return False
-    if limits.is_given_up(state.held_since, held_timeout):
-        return True
-    if not state.waits_for_inputs:
-        return False
-    return spooling.is_forgotten(record, state.procs.values()) and not spooling.refused_lately(record)
+    def read(self, job_ids: Iterable[int]) -> None:
+        """Reads jobs that were not read yet."""
+        wanted = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._jobs]
+        if wanted:
+            self._jobs.update({job.handle.record.id: job for job in self._load(wanted)})
 
+    def get(self, job_id: int) -> AnyJob | None:
+        """A job that was read; ``None``: it was deleted."""
+        return self._jobs.get(job_id)
 
-def _lost(record: JobRecord, procs: Mapping[int, Proc]) -> bool:
-    """Whether a proc is not in the queue and not known to have ended."""
-    state = CondorState(record)
-    known = state.procs
-    return any(number not in procs and not (number in known and known[number].final) for number in range(state.total))
+    def one(self, job_ids: Iterable[int]) -> CondorEngine | None:
+        """The engine of any of these jobs."""
+        for job_id in job_ids:
+            self.read([job_id])
+            if (job := self.get(job_id)) is not None and isinstance(job.engine, CondorEngine):
+                return job.engine
+        return None

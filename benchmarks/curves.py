@@ -1,0 +1,128 @@
+"""How cost grows: the monitor with the number of active jobs, lists and pages with that of all; drawn in curves.png."""
+
+import os
+import time
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import httpx
+from sqlalchemy import Table, delete, insert, select
+
+from benchmarks.monitoring import active, cost_of_watching
+from benchmarks.parts import Parts
+from benchmarks.results import Row
+from benchmarks.submissions import _remove
+from benchmarks.web import _OVER, Paged, _records, served
+from prefect_jobs import JobManager
+from prefect_jobs.jobs.condor.group import SLICE
+from prefect_jobs.store.tables import JobRow
+
+ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000,50000").split(",")))
+ROWS = tuple(map(int, os.environ.get("BENCH_CURVE_ROWS", "10000,100000,1000000").split(",")))
+PICTURE = Path(__file__).with_name("curves.png")
+REPEATS, MINUTE = 20, 60.0
+_TABLE = cast("Table", JobRow.__table__)
+_FILTERS = {
+    "newest": {},
+    "by status": {"filters": {"status": "Complete"}},
+    "by date": {"order_by": "-creation_time"},
+    "of a user": {"users": ["alice"]},
+}
+
+
+def monitors(given: Parts) -> list[Row]:
+    """The monitor of few and of many jobs that wait. Their runs in Prefect are not made: that would take hours."""
+    rows: list[Row] = []
+    points: list[tuple[int, float, float]] = []
+    there = 0
+    for number in ACTIVE:
+        active(given, number - there, runs=False)
+        there = number
+        cost = cost_of_watching(MINUTE, polls=10 + number // SLICE)
+        memory = max(cost.memory)
+        points.append((number, median(cost.spent), memory))
+        what = f"Monitor of {number:,} active jobs"
+        told = f"mean {cost.mean:.2f} s, worst {max(cost.spent):.2f} s"
+        rows += [
+            Row(f"{what}: CPU of all its processes for each poll, median", median(cost.spent), target=0.3, detail=told),
+            Row(f"{what}: memory", memory, "MiB", target=350 * 1e6 / 2**20, detail=f"{cost.processes} MiB"),
+            Row(f"{what}: from its start until each was looked at", cost.start, target=30),
+        ]
+    _remove(given)
+    _draw("active", points)
+    return rows
+
+
+def lists(given: Parts) -> list[Row]:
+    """list_jobs() and the first page, among few and many rows."""
+    rows: list[Row] = []
+    points: list[tuple[int, float, float]] = []
+    manager = JobManager(Paged)
+    store = given.runtime.store
+    names = [column.name for column in _TABLE.columns if column.name != "id"]
+    for number in ROWS:
+        with store.database.writing() as connection:
+            connection.execute(delete(JobRow).where(JobRow.label == Paged.package))
+        store.insert_all(_records(min(number, 1_000), _OVER))
+        with store.database.writing() as connection:
+            while (now := manager.count_jobs()) < number:
+                some = min(now, number - now)
+                copied = (
+                    select(*(_TABLE.c[name] for name in names)).where(_TABLE.c.label == "benchmarks_web").limit(some)
+                )
+                connection.execute(insert(_TABLE).from_select(names, copied))
+        listed = 0.0
+        for name, query in _FILTERS.items():
+            taken: list[float] = []
+            for _ in range(REPEATS):
+                began = time.perf_counter()
+                manager.list_jobs(limit=50, **query)  # type: ignore[arg-type]
+                taken.append((time.perf_counter() - began) * 1000)
+            listed = max(listed, median(taken))
+            rows.append(Row(f"list_jobs(limit=50), {name}, among {number:,}", median(taken), "ms", target=20))
+        with served() as url, httpx.Client(trust_env=False) as client:
+            taken = []
+            for _ in range(REPEATS):
+                began = time.perf_counter()
+                client.get(url).raise_for_status()
+                taken.append((time.perf_counter() - began) * 1000)
+        rows.append(Row(f"The page of 50 jobs among {number:,}", median(taken), "ms"))
+        points.append((number, listed, median(taken)))
+    _draw("rows", points)
+    return rows
+
+
+BENCHMARKS = [lists, monitors]
+#: What was measured so far, by the benchmark.
+_points: dict[str, list[tuple[int, float, float]]] = {}
+
+
+def _draw(kind: str, points: list[tuple[int, float, float]]) -> None:
+    """Draws what is known by now."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        print("No picture: pip install matplotlib")
+        return
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    _points[kind] = points
+    names = {
+        "active": ("active jobs", "CPU for each poll, s", "memory, MiB"),
+        "rows": ("jobs in the table", "list_jobs(limit=50), ms", "page of 50, ms"),
+    }
+    figure, axes = plt.subplots(len(_points), 2, figsize=(9, 3.2 * len(_points)), squeeze=False)
+    for row, (name, found) in zip(axes, _points.items(), strict=True):
+        for column, axis in enumerate(row):
+            axis.plot([one[0] for one in found], [one[column + 1] for one in found], marker="o")
+            axis.set_xlabel(names[name][0])
+            axis.set_ylabel(names[name][column + 1])
+            axis.set_ylim(bottom=0)
+            axis.grid(alpha=0.3)
+            if name == "rows":
+                axis.set_xscale("log")
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=80)
+    plt.close(figure)

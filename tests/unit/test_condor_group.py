@@ -1,0 +1,121 @@
+"""Thousands of jobs at one access point: the queue is asked for in slices, and rows are read only for news."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from prefect_jobs.jobs.condor import group as module
+from prefect_jobs.jobs.condor.engine import CondorEngine
+from prefect_jobs.jobs.condor.group import CondorGroup
+from prefect_jobs.jobs.type_hooks import AnyJob
+from prefect_jobs.schedulers.condor.client import CondorClient
+from tests.unit.test_condor_watch import SUBMITTED
+
+IDLE, RUNNING = 1, 2
+MANY = 9
+
+
+class Queue:
+    """A schedd with jobs of one proc; notes what it was asked for."""
+
+    def __init__(self, number: int) -> None:
+        self.states = dict.fromkeys(range(1, number + 1), IDLE)
+        self.asked: list[str] = []
+
+    def query(self, constraint: str, projection: Sequence[str] = (), **_: Any) -> list[dict[str, Any]]:
+        self.asked.append(constraint)
+        if "EnteredCurrentStatus" in constraint:
+            return []  # this schedd does not tell of changes
+        part = re.search(r"ClusterId % (\d+) == (\d+)", constraint)
+        wanted = re.search(r'"([^"]*)"', constraint)
+        tokens = wanted[1].split(",") if wanted else []
+        return [
+            {"ClusterId": cluster, "ProcId": 0, "JobStatus": state, "PrefectJobsToken": f"t{cluster}", "ServerTime": 9}
+            for cluster, state in self.states.items()
+            if (not part or cluster % int(part[1]) == int(part[2])) and (not tokens or f"t{cluster}" in tokens)
+        ]
+
+    def history(self, _constraint: str, **_: Any) -> list[dict[str, Any]]:
+        return []
+
+
+class Rows:
+    """The rows of jobs; notes which ones were read."""
+
+    def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(CondorEngine, "client", lambda _: cast(CondorClient, queue))
+        native = {"total": 1, "procs": [{"proc": 0, "state": "Idle"}]}
+        self.records = {
+            number: replace(
+                SUBMITTED, id=number, remote_id=str(number), submission_token=f"t{number}", version=1, native=native
+            )
+            for number in queue.states
+        }
+        self.read: list[int] = []
+
+    def job(self, number: int) -> AnyJob:
+        handle = SimpleNamespace(
+            record=self.records[number], id=number, backend=SimpleNamespace(site=SimpleNamespace(held_timeout=None))
+        )
+        engine = CondorEngine.__new__(CondorEngine)
+        engine.handle = cast(Any, handle)
+        return cast(AnyJob, SimpleNamespace(handle=handle, engine=engine, polls_itself=lambda: False))
+
+    def load(self, job_ids: Sequence[int]) -> list[AnyJob]:
+        self.read += job_ids
+        return [self.job(number) for number in job_ids]
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue(MANY)
+
+
+@pytest.fixture
+def rows(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    monkeypatch.setattr(module, "SLICE", 3)
+    return Rows(queue, monkeypatch)
+
+
+@pytest.fixture
+def group(rows: Rows) -> CondorGroup:
+    made = CondorGroup()
+    for number in rows.records:
+        made.follow(rows.job(number))
+    return made
+
+
+def test_at_first_the_whole_queue_is_asked_for_in_slices(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    for _ in range(3):
+        assert group.poll_followed(rows.load) == []
+    slices = [text for text in queue.asked if "ClusterId %" in text]
+    assert [text.split(" && ")[0] for text in slices] == [f"ClusterId % 3 == {part}" for part in range(3)]
+    assert set(rows.read) == {1}  # one, for its access point
+    # then there is a pause
+    group.poll_followed(rows.load)
+    assert len([text for text in queue.asked if "ClusterId %" in text]) == 3
+
+
+def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    queue.states[5] = RUNNING
+    del queue.states[7]
+    found = [each for _ in range(3) for each in group.poll_followed(rows.load)]
+    told = {job.handle.record.id: news for job, news in found}
+    assert told[5].status == "Running" and told[7].native["missing_since"]
+    assert set(told) == {5, 7} and set(rows.read) == {1, 5, 7}
+
+
+def test_one_that_is_new_is_asked_for_at_once(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    queue.states[10] = RUNNING
+    rows.records[10] = replace(rows.records[9], id=10, remote_id="10", submission_token="t10", native={"total": 1})
+    group.follow(rows.job(10))
+    found = group.poll_followed(rows.load)
+    assert [(job.handle.record.id, news.status) for job, news in found] == [(10, "Running")]
+    group.drop(10)
+    assert group.poll_followed(rows.load) == []
