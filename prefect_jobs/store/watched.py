@@ -1,4 +1,4 @@
-"""The jobs that are not final. There may be many, and monitors and pages ask for them every few seconds, so what is read
+"""The jobs that are not final. There may be many, and monitors and pages ask for them every few seconds, so the cost
 depends on what has changed: the database sums up parts of the table, and only parts with other sums are read."""
 
 from collections.abc import Iterable
