@@ -119,3 +119,15 @@ def test_one_that_is_new_is_asked_for_at_once(group: CondorGroup, queue: Queue, 
     assert [(job.handle.record.id, news.status) for job, news in found] == [(10, "Running")]
     group.drop(10)
     assert group.poll_followed(rows.load) == []
+
+
+def test_jobs_that_poll_themselves_take_nothing_from_the_others(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    own = cast(AnyJob, SimpleNamespace(
+        handle=SimpleNamespace(record=SUBMITTED),
+        engine=None,
+        hooks=SimpleNamespace(update_status=lambda: None),
+    ))  # fmt: skip
+    queue.states[5] = RUNNING
+    assert group.poll([own]) == {}
+    found = [job.handle.record.id for _ in range(3) for job, _ in group.poll_followed(rows.load)]
+    assert found == [5]

@@ -113,11 +113,13 @@ class CondorGroup(Group):
         self._failed.clear()
         others = [job for job in jobs if self.keeps(job)]
         light = {job.handle.record.id: job for job in jobs if not self.keeps(job)}
-        for job_id in self._followed.keys() - light.keys():
-            self.drop(job_id)
-        for job in light.values():
-            self.follow(job)
-        found = self._poll(lambda ids: [light[job_id] for job_id in ids if job_id in light], stop) if light else []
+        found: list[tuple[AnyJob, Observation]] = []
+        if light:
+            for job_id in self._followed.keys() - light.keys():
+                self.drop(job_id)
+            for job in light.values():
+                self.follow(job)
+            found = self._poll(lambda ids: [light[job_id] for job_id in ids if job_id in light], stop)
         return {**{job.handle.record.id: news for job, news in found}, **self._each(others, stop)}
 
     def poll_followed(self, load: Load, stop: Callable[[], bool] = bool) -> list[tuple[AnyJob, Observation]]:
