@@ -1,7 +1,9 @@
 """Leases: which process has the right to a continuing activity, and until when."""
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +16,9 @@ from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import LeaseRow
 
 log = logging.getLogger(__name__)
+
+#: Seconds after which the thread that renews leases wakes, if there are none.
+_IDLE = 60.0
 
 
 class LeaseStore:
@@ -91,20 +96,81 @@ class LeaseStore:
 
 @contextmanager
 def kept_up(renew: Callable[[], object], interval: float) -> Iterator[None]:
-    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a separate thread."""
-    done = threading.Event()
-
-    def keep() -> None:
-        while not done.wait(interval):
-            try:
-                renew()
-            except PrefectJobsError as error:  # the database fails: tried again; the lease may expire meanwhile
-                log.warning("A lease could not be renewed: %s", error)
-
-    keeper = threading.Thread(target=keep, name="prefect-jobs-lease", daemon=True)
-    keeper.start()
+    """Calls ``renew`` every ``interval`` seconds while the context lasts, in a thread that all leases share."""
+    lease = _Kept(renew, interval)
+    _keeper.add(lease)
     try:
         yield
     finally:
-        done.set()
-        keeper.join()
+        lease.end()
+
+
+class _Kept:
+    """A lease that is renewed until :meth:`end`."""
+
+    def __init__(self, renew: Callable[[], object], interval: float) -> None:
+        self._renew = renew
+        self._interval = interval
+        #: Held while it is renewed.
+        self._lock = threading.Lock()
+        self.over = False
+        #: When it is renewed next (monotonic).
+        self.due = time.monotonic() + interval
+
+    def end(self) -> None:
+        """Returns when it is not renewed any more."""
+        with self._lock:
+            self.over = True
+
+    def renew(self) -> None:
+        """Renews it."""
+        with self._lock:
+            if self.over:
+                return
+            try:
+                self._renew()
+            except PrefectJobsError as error:  # the database fails: tried again; the lease may expire meanwhile
+                log.warning("A lease could not be renewed: %s", error)
+            except Exception:  # the thread goes on for the others
+                log.exception("A lease could not be renewed; trying again")
+            self.due = time.monotonic() + self._interval
+
+
+class _Keeper:
+    """The thread that renews leases. To start one for each lease takes longer than what most leases are for."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._leases: list[_Kept] = []
+        self._thread: threading.Thread | None = None
+        #: When the thread wakes (monotonic).
+        self._wakes = 0.0
+
+    def add(self, lease: _Kept) -> None:
+        """Renews a lease from now on."""
+        with self._changed:
+            self._leases.append(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="prefect-jobs-lease", daemon=True)
+                self._thread.start()
+            elif lease.due < self._wakes:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._leases = [lease for lease in self._leases if not lease.over]
+                self._wakes = min((lease.due for lease in self._leases), default=time.monotonic() + _IDLE)
+                self._changed.wait(max(0.0, self._wakes - time.monotonic()))
+                due = [lease for lease in self._leases if lease.due <= time.monotonic()]
+            for lease in due:
+                lease.renew()
+
+    def forget(self) -> None:
+        """In a forked child: the thread and its leases belong to the parent."""
+        self._changed = threading.Condition()
+        self._leases, self._thread = [], None
+
+
+_keeper = _Keeper()
+os.register_at_fork(after_in_child=_keeper.forget)
