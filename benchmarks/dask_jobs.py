@@ -1,16 +1,17 @@
 """DASK jobs: what execute() adds to Dask and Prefect, how soon a result is there, what 1,000 of them cost."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 
@@ -20,8 +21,9 @@ from benchmarks.results import Row
 from prefect_jobs import DaskJob
 from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.processes import LOOPBACK, free_port
+from prefect_jobs.runtime.wiring import installed, own_runtime
 
-REPEATS, RESULTS, MANY = 20, 30, 1000
+WARM, REPEATS, RESULTS, MANY = 5, 20, 30, int(os.environ.get("BENCH_MANY", "1000"))
 PATIENCE = 120.0
 #: Tells when each result could be read, in another process than the one that waits for it.
 READER = """
@@ -146,6 +148,67 @@ def execute(given: Parts) -> list[Row]:
     ]
 
 
+def added(given: Parts) -> list[Row]:
+    """create_job() and execute(), without the wait for Prefect; bare: compute, publish, and three commits of a row of
+    the same size to the same kind of database."""
+    from dask.delayed import delayed
+
+    whole: list[float] = []
+    plain: list[float] = []
+    runtime = own_runtime()
+    with _cluster(given.folder) as block, installed(runtime), _bare(given.folder, block) as (client, row):
+        for number in range(WARM + REPEATS):
+            began = time.perf_counter()
+            job, tiny = _job(given, block), delayed(pow)(number, 2)
+            job.execute(tiny)
+            whole.append(time.perf_counter() - began)
+            job.wait(PATIENCE)
+            runtime.projector.flush()
+            began = time.perf_counter()
+            future = _plainly(client, row, delayed(pow)(number, 3), f"bare-{number}")
+            plain.append(time.perf_counter() - began)
+            future.result(PATIENCE)
+            runtime.projector.flush()
+    runtime.close()
+    whole, plain = whole[WARM:], plain[WARM:]
+    ratio = median(mine / theirs for mine, theirs in zip(whole, plain, strict=True))
+    what = "create_job() and execute() of a tiny delayed, without the wait for Prefect"
+    return [
+        Row(what, median(whole), bare=median(plain), detail=f"{REPEATS} times"),
+        Row(f"{what} / client.compute, publish and 3 commits: ratio, median", ratio, unit="", target=1.3),
+    ]
+
+
+@contextmanager
+def _bare(folder: Path, block: Any) -> Iterator[tuple[Any, Callable[[str, str], None]]]:
+    """A client as Dask makes it, and what writes a row, and commits, in a new database like ours."""
+    from distributed import Client
+
+    database = sqlite3.connect(folder / f"{uuid4().hex}.db", isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, status TEXT, data BLOB)")
+
+    def write(name: str, status: str) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (name, status, bytes(1000)))
+        database.execute("COMMIT")
+
+    with Client(block.host, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        yield client, write
+    database.close()
+
+
+def _plainly(client: Any, row: Callable[[str, str], None], work: Any, name: str) -> Any:
+    """What is done of a job without us; the future."""
+    row(name, "new")
+    row(name, "being submitted")
+    future = client.compute(work)
+    client.publish_dataset(future, name=name)
+    row(name, "submitted")
+    return future
+
+
 _WHY = "Besides these calls the job and its graph are committed to SQL, and its future is published on the cluster."
 
 
@@ -225,4 +288,4 @@ def many(given: Parts) -> list[Row]:
     ]
 
 
-BENCHMARKS = [execute, results, many]
+BENCHMARKS = [execute, added, results, many]

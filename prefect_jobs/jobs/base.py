@@ -286,9 +286,10 @@ class Job(JobFields, JobType):
             await self.engine.await_change(waiting.pause())
         return self.cached_status
 
-    def submits_together(self) -> bool:
-        """Whether jobs of this type are submitted several at once, by :meth:`Engine.submit_many`."""
-        return self.engine.together and defined_by(type(self), "_execute") is Job
+    def submits_together(self, *args: Any) -> bool:
+        """As :meth:`AnyJob.submits_together`."""
+        alike = len(args) == self.engine.takes and defined_by(type(self), "_execute") is Job
+        return self.engine.together and alike
 
     @classmethod
     def polls_itself(cls) -> bool:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import FOREIGN_TOKEN, Change, HistoryEntry, JobRecord, Message, StatusState, Written
-from prefect_jobs.store.blobs import BlobStore
+from prefect_jobs.store.blobs import BlobStore, write_blobs
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.counts import CountStore
 from prefect_jobs.store.database import Database
@@ -339,6 +339,7 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
         if "groups" in values:
             self._write_groups(connection, record.id, values["groups"])
         write_observed(connection, record.id, nodes)
+        write_blobs(connection, record.id, change.blobs)
         if change.messages:
             said = {"job_id": record.id, "time": clock.now(), "logged": False, "status": None, "who": None}
             rows = [{**said, "level": level, "text": clean(text)} for level, text in change.messages]
@@ -359,7 +360,7 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
 
 
 def _is_empty(change: Change | None) -> bool:
-    return change is None or not (change.values or change.messages or change.nodes)
+    return change is None or not (change.values or change.messages or change.nodes or change.blobs)
 
 
 @lru_cache(256)

@@ -214,6 +214,7 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
 class FakeDaskEngine(DaskEngine):
     """Work on a fake cluster."""
 
+    together: ClassVar[bool] = False
     asks_freely: ClassVar[bool] = True
 
     @property

@@ -280,8 +280,9 @@ def test_versions_that_do_not_fit_are_named(
         )
 
     with monkeypatch.context() as here:
-        here.setattr("prefect_jobs.schedulers.dask.client.mismatches", told)
+        here.setattr("prefect_jobs.schedulers.dask.requests.mismatches", told)
         here.setattr(remote, "look", _CannotBeLoaded())
+        here.setattr(remote, "missing", _CannotBeLoaded())
         # when, then (the first look may share an answer of a moment ago)
         eventually(lambda: job.status in ("Submitted", "Running") and job.status_message, "it says what is wrong")
         assert "python 3.13 (here 3.11) on the scheduler, worker tcp://w1" in job.status_message

@@ -1,4 +1,4 @@
-"""Work on a Dask cluster: submitted, polled, gathered, cancelled."""
+"""Work on a Dask cluster: polled, gathered, cancelled; :mod:`submitting` submits it."""
 
 import logging
 import time
@@ -11,171 +11,35 @@ import anyio
 from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError, SchedulerEngineMismatch
+from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
 from prefect_jobs.jobs.dask import poll
-from prefect_jobs.jobs.dask.state import DaskState, Local, Values, encode
-from prefect_jobs.jobs.engine import Engine
-from prefect_jobs.jobs.observation import (
-    Fetched,
-    Observation,
-    OutputsNotFetched,
-    Submitted,
-    TransientSubmissionError,
-)
+from prefect_jobs.jobs.dask.state import encode
+from prefect_jobs.jobs.dask.submitting import DaskSubmission
+from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched
 from prefect_jobs.noted import REPLACED
-from prefect_jobs.schedulers.connections import dask_client, forget_submission
-from prefect_jobs.schedulers.dask import connection, values, work
-from prefect_jobs.schedulers.dask.client import DaskClient
-from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskError
+from prefect_jobs.schedulers.connections import forget_submission
+from prefect_jobs.schedulers.dask import values, work
+from prefect_jobs.schedulers.dask.connection import DaskError
 from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
-#: Kind of the blob with the work, for submitting it again.
-GRAPH = "graph"
 #: Kind of the blob with what the results function returned.
 _RETURNED = "returned"
-#: A larger graph is not kept, so the job cannot be submitted again by itself.
-GRAPH_LIMIT = 10 * 1024 * 1024
 #: Seconds until the next poll if the work continues after the scheduler reported its end: a result was lost with its
 #: worker, or another process fetches it.
 _AGAIN = 0.2
 #: Seconds between two checks of the flag in memory that is set when the scheduler reports the end.
 _GLANCE = 0.1
-_MAX_ID = 255
 
 
-class DaskEngine(Engine):
+class DaskEngine(DaskSubmission):
     """Delayed work, futures or collections on a cluster."""
 
-    together: ClassVar[bool] = False
     refused: ClassVar[Mapping[str, str]] = {
         "pause": "Dask jobs cannot be paused: Dask has no way to hold work.",
         "resume": "Dask jobs cannot be resumed, since they cannot be paused.",
     }
-
-    @property
-    def state(self) -> DaskState:
-        """The state of the submission."""
-        return DaskState(self.handle.record)
-
-    # -- the cluster ------------------------------------------------------------------------------------
-
-    def client(self) -> DaskClient:
-        """The client for the scheduler.
-
-        Raises:
-            SchedulerConnectionError: its block cannot be read.
-            SchedulerEngineMismatch: the block is not a Dask one.
-        """
-        record = self.handle.record
-        access = DaskAccess()
-        if record.scheduler is not None:
-            block = self.site.scheduler(record.scheduler)
-            found = block.access() if hasattr(block, "access") else None
-            if not isinstance(found, DaskAccess):
-                raise SchedulerEngineMismatch(
-                    f"The scheduler {record.scheduler!r} is not a Dask one; {self.handle.title} needs one."
-                )
-            access = found
-        local = self.state.local
-        if local and not access.host:
-            # The work is on the cluster of the process that submitted it; the cluster of this process has none of it.
-            access = replace(access, host=local.address)
-        return dask_client(access)
-
-    def cluster_ended(self) -> bool:
-        """Whether it was on the cluster of a process on this machine that has ended."""
-        local = self.state.local
-        return local is not None and local.host == self.site.host_name and connection.gone(local.address)
-
-    def reach(self) -> None:
-        """Requests the scheduler's id."""
-        self.client().identity()
-
-    # -- submission -------------------------------------------------------------------------------------
-
-    def submit(self, given: Any) -> Submitted:
-        """Submits work, and keeps its graph so that it can be submitted again."""
-        taken = work.take_apart(given)
-        kept = values.work_to_bytes(taken, GRAPH_LIMIT)
-        self.handle.backend.results.put_blob(self.handle.record.id, GRAPH, kept.data)
-        if kept.problem is not None:
-            text = f"Its work is not kept, so resubmit() cannot run it again: {kept.problem}."
-            self.handle.apply(None, messages=((logging.WARNING, text),))
-        return self.send(taken)
-
-    def send(self, taken: work.Work) -> Submitted:
-        """Submits work."""
-        client = self.client()
-        try:
-            keys, identity = client.submit(taken.leaves, self.handle.token)
-        except SchedulerConnectionError as error:
-            # Only the answer may be lost: the token finds the work.
-            found = self.find()
-            if found is not None:
-                return found
-            raise TransientSubmissionError(str(error)) from error
-        native = encode(
-            keys=keys,
-            shape=taken.shape,
-            scheduler_id=identity,
-            in_queue=True,
-            futures=work.has_futures(taken),
-        )
-        native.update(self._place(client))
-        return Submitted(keys[0][:_MAX_ID], native, f"Submitted to {client.access.title}")
-
-    def _place(self, client: DaskClient) -> dict[str, Any]:
-        """The values that locate the work: other processes find the cluster of this process by its address."""
-        name = self.handle.record.scheduler
-        block = None if name is None else self.site.scheduler(name)
-        found: Values = {"dashboard": getattr(block, "dashboard", None) or client.client.dashboard_link}
-        if not client.access.host:
-            found["local"] = Local(self.site.host_name, client.client.scheduler.address)
-        return encode(**found)
-
-    def find(self) -> Submitted | None:
-        """Finds leaves that are published under the present token."""
-        client, token = self.client(), self.handle.token
-        count = client.find(token)
-        if not count:
-            return None
-        data = self.handle.backend.results.get_blob(self.handle.record.id, GRAPH)
-        shape, futures = values.shape_from_bytes(data) if data is not None else ({"leaf": 0}, False)
-        if count < work.size(shape):
-            client.cancel(token, count, given=False)  # its process died: only a part was submitted
-            return None
-        found = client.look(token, count)
-        native = encode(
-            keys=[str((leaf or {}).get("key", "")) for leaf in found["leaves"]],
-            shape=shape,
-            scheduler_id=found["id"],
-            in_queue=True,
-            futures=futures,
-        )
-        key = str((found["leaves"][0] or {}).get("key", token))
-        native.update(self._place(client))
-        return Submitted(key[:_MAX_ID], native, "Found again; it was submitted before an interruption.")
-
-    def kept(self) -> work.Work | None:
-        """The submitted work; ``None``: it is not kept.
-
-        Raises:
-            DaskError: it cannot be read in this process.
-        """
-        data = self.handle.backend.results.get_blob(self.handle.record.id, GRAPH)
-        return None if data is None else values.work_from_bytes(data)
-
-    def retried(self, kept: work.Work) -> work.Work | None:
-        """The futures, with those that failed being computed again; ``None`` if the cluster no longer has them."""
-        state = self.state
-        if not (state.futures and state.failed):
-            return None
-        client = self.client()
-        if not client.find(self.handle.token):
-            return None
-        return work.Work(client.retry(self.handle.token, state.count), kept.shape)
 
     # -- while it is on the cluster ---------------------------------------------------------------------
 
