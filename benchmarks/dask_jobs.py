@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,6 @@ from benchmarks.meters import requests
 from benchmarks.parts import Parts
 from benchmarks.results import Row
 from prefect_jobs import DaskJob
-from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.runtime.wiring import installed, own_runtime
 
@@ -243,49 +242,73 @@ def results(given: Parts) -> list[Row]:
 
 
 def many(given: Parts) -> list[Row]:
-    """1,000 jobs at work, watched by one process."""
+    """1,000 jobs at work, watched by one process; bare: compute, publish and three commits for each, and each result
+    with a commit."""
     from dask.delayed import delayed
 
     flag = given.folder / "go"
     process = psutil.Process()
-    with _cluster(given.folder) as block:
+    with _cluster(given.folder) as block, _bare(given.folder, block) as (client, row):
         warm = [_job(given, block) for _ in range(20)]
-        for number, job in enumerate(warm):
-            job.execute(delayed(pow)(number, 2))
-        for job in warm:
-            job.wait(PATIENCE)
+        given.manager.execute_jobs(warm, work=[delayed(pow)(number, 2) for number in range(20)])
+        given.manager.wait_jobs(warm, PATIENCE, lambda *_: None)
         memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
         jobs = [_job(given, block, f"many {number}") for number in range(MANY)]
         began = time.perf_counter()
-        for number, job in enumerate(jobs):
-            job.execute(delayed(work)(str(flag), dask_key_name=f"work-{number}"))
+        given.manager.execute_jobs(
+            jobs, work=[delayed(work)(str(flag), dask_key_name=f"work-{n}") for n in range(MANY)]
+        )
         executed = time.perf_counter() - began
-        client = jobs[0].engine.client()
-        for job in jobs:
-            poll_once(job)  # now Prefect shows what has begun
-        polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
-        answer = client.ask()
-        found = [job.engine.judge(answer.of(job.handle.token, 1)).status for job in jobs]
-        if set(found) - {"Submitted", "Running"}:
-            raise RuntimeError(f"The jobs are {set(found)}.")
-        polled, cpu, polls = time.perf_counter() - began, time.process_time() - cpu, client.polls - polls
+        given.settle()
+        polled, cpu, polls = _poll_all(jobs)
         grown = (process.memory_info().rss - memory) / MANY
         flag.touch()
         began = time.perf_counter()
-        for job in jobs:
-            job.wait(PATIENCE)
+        given.manager.wait_jobs(jobs, PATIENCE, lambda *_: None)
         ended = time.perf_counter() - began
         leaked = (process.num_fds() - files, process.num_threads() - threads)
-    what = f"{MANY} Dask jobs at work"
+        given.settle()
+        plain = _many_plainly(client, row)
+    what, each = f"{MANY} Dask jobs", "client.compute, publish and 3 commits for each"
     return [
-        Row(f"{what}: execute(), each", executed / MANY),
-        Row(f"{what}: calls to the scheduler for a poll of all", polls, unit="", target=1),
-        Row(f"{what}: a poll of all", polled, detail=f"{cpu:.2f} s of CPU"),
-        Row(f"{what}: memory of the process, for each", grown / 1024, unit="KiB", target=50),
-        Row(f"{what}: until all results are kept, one after the other", ended),
+        Row(f"{what} by execute_jobs(); bare: {each}", executed, bare=plain[0]),
+        Row(f"{what} by execute_jobs(): ratio", executed / plain[0], unit="", target=1.2),
+        Row(f"{what} at work: calls to the scheduler for a poll of all", polls, unit="", target=1),
+        Row(f"{what} at work: a poll of all", polled, detail=f"{cpu:.2f} s of CPU"),
+        Row(f"{what} at work: memory of the process, for each", grown / 1024, unit="KiB", target=50),
+        Row(f"{what}: until all results are kept, by wait_jobs(); bare: result(), a commit and unpublish of each",
+            ended, bare=plain[1]),
+        Row(f"{what}: until all results are kept: ratio", ended / plain[1], unit="", target=1.2),
         Row(f"{what}: file descriptors left open afterwards", leaked[0], unit="", target=10),
         Row(f"{what}: threads left afterwards", leaked[1], unit="", target=10),
-    ]
+    ]  # fmt: skip
+
+
+def _poll_all(jobs: Sequence[DaskJob]) -> tuple[float, float, int]:
+    """Seconds, seconds of CPU, and requests of a poll of all."""
+    client = jobs[0].engine.client()
+    polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
+    answer = client.ask()
+    found = [job.engine.judge(answer.of(job.handle.token, 1)).status for job in jobs]
+    if set(found) - {"Submitted", "Running"}:
+        raise RuntimeError(f"The jobs are {set(found)}.")
+    return time.perf_counter() - began, time.process_time() - cpu, client.polls - polls
+
+
+def _many_plainly(client: Any, row: Callable[[str, str], None]) -> tuple[float, float]:
+    """Seconds to submit as many without us, and to keep their results when they are there."""
+    from dask.delayed import delayed
+
+    began = time.perf_counter()
+    futures = [_plainly(client, row, delayed(pow)(number, 5), f"bare-{number}") for number in range(MANY)]
+    submitted = time.perf_counter() - began
+    client.gather(futures)
+    began = time.perf_counter()
+    for number, future in enumerate(futures):
+        future.result(PATIENCE)
+        row(f"bare-{number}", "over")
+        client.unpublish_dataset(f"bare-{number}")
+    return submitted, time.perf_counter() - began
 
 
 BENCHMARKS = [execute, added, results, many]

@@ -3,7 +3,7 @@
 :class:`Engine` is also the engine of types without one: it does nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -27,6 +27,8 @@ class Engine:
     together: ClassVar[bool] = True
     #: The number of arguments of :meth:`submit` with which jobs are submitted together.
     takes: ClassVar[int] = 0
+    #: Whether what several jobs left behind may be fetched by :meth:`fetch_many`.
+    fetches_together: ClassVar[bool] = False
     #: Whether a poll costs nothing, so that :attr:`Job.update_status_interval` is not applied.
     asks_freely: ClassVar[bool] = False
 
@@ -221,6 +223,22 @@ class Engine:
             SchedulerConnectionError: the scheduler does not answer; it is tried again later.
         """
         return Fetched()
+
+    @classmethod
+    def fetch_many(cls, engines: Sequence[Any]) -> Iterator[list[tuple[int, Fetched | Exception]]]:
+        """Fetches what several jobs of this engine left behind, in portions that are not large. What is to be kept is
+        in the answers: it is written with the outcomes, and then the next portion is fetched.
+
+        Returns:
+            The index of each engine, with the return value or the exception of :meth:`fetch`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def release_many(cls, engines: Sequence[Any]) -> None:
+        """As :meth:`release`, for several jobs of this engine."""
+        for engine in engines:
+            engine.release()
 
     @property
     def keeps_results(self) -> bool:

@@ -105,6 +105,10 @@ class AnyJob(Protocol):
         :meth:`Engine.submit_many`."""
         ...
 
+    def fetches_together(self) -> bool:
+        """Whether results of jobs of this type are fetched several at once, by :meth:`Engine.fetch_many`."""
+        ...
+
     def check_given(self, *args: Any) -> None:
         """
         Raises:

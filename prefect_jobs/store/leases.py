@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from prefect_jobs import clock
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import LeaseRow
+from prefect_jobs.store.tables import JobRow, LeaseRow
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,38 @@ class LeaseStore:
         """As :meth:`release_lease`, for many."""
         with self.database.writing() as connection:
             connection.execute(delete(LeaseRow).where(LeaseRow.name.in_(names), LeaseRow.owner == owner))
+
+    # -- the results of jobs ----------------------------------------------------------------------------
+
+    def claim_results(self, job_id: int, owner: str, seconds: float) -> bool:
+        """Whether ``owner`` has the lease on the job's results for ``seconds``."""
+        return bool(self.claim_all_results([job_id], owner, seconds))
+
+    def claim_all_results(self, job_ids: Sequence[int], owner: str, seconds: float) -> set[int]:
+        """As :meth:`claim_results`, for many in one transaction; returns those that ``owner`` has."""
+        now = clock.now()
+        free = or_(JobRow.results_owner.is_(None), JobRow.results_owner == owner, JobRow.results_until < now)
+        values = {"results_owner": owner, "results_until": now + timedelta(seconds=seconds)}
+        return self._write_results(job_ids, free, values)
+
+    def release_results(self, job_id: int, owner: str) -> None:
+        """Releases the lease, if ``owner`` still has it."""
+        self.release_all_results([job_id], owner)
+
+    def release_all_results(self, job_ids: Sequence[int], owner: str) -> None:
+        """As :meth:`release_results`, for many."""
+        self._write_results(job_ids, JobRow.results_owner == owner, {"results_owner": None, "results_until": None})
+
+    def _write_results(
+        self, job_ids: Sequence[int], condition: ColumnElement[bool], values: dict[str, Any]
+    ) -> set[int]:
+        with self.database.writing() as connection:
+            # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
+            which = select(JobRow.id).where(JobRow.id.in_(job_ids), condition).order_by(JobRow.id).with_for_update()
+            found = {int(job_id) for job_id in connection.execute(which).scalars()}
+            if found:
+                connection.execute(update(JobRow).where(JobRow.id.in_(found)).values(**values))
+        return found
 
     def others_hold(self, prefix: str, owner: str) -> bool:
         """Whether another owner has a lease whose name begins so."""

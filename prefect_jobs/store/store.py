@@ -9,15 +9,12 @@ from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Table,
     Update,
-    and_,
     bindparam,
     delete,
     insert,
-    or_,
     select,
     update,
 )
@@ -262,24 +259,6 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
                 connection.execute(insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now()))
         return True
 
-    # -- the results' lease ---------------------------------------------------------------------------
-
-    def claim_results(self, job_id: int, owner: str, seconds: float) -> bool:
-        """Whether ``owner`` has the lease on the job's results for ``seconds``."""
-        now = clock.now()
-        free = or_(JobRow.results_owner.is_(None), JobRow.results_owner == owner, JobRow.results_until < now)
-        return self._claim(
-            and_(JobRow.id == job_id, free),
-            {"results_owner": owner, "results_until": now + timedelta(seconds=seconds)},
-        )
-
-    def release_results(self, job_id: int, owner: str) -> None:
-        """Releases the lease, if ``owner`` still has it."""
-        self._claim(
-            and_(JobRow.id == job_id, JobRow.results_owner == owner),
-            {"results_owner": None, "results_until": None},
-        )
-
     def messages(self, job_id: int) -> list[Message]:
         """The messages of a job, oldest first."""
         return self._messages(MessageRow.job_id == job_id)
@@ -347,10 +326,6 @@ class Store(CountStore, FaceStore, NodeStore, BlobStore, LeaseStore, CheckStore,
                 rows[0]["status"], rows[0]["who"] = map(clean, change.told)
             connection.execute(insert(MessageRow), rows)
         return replace(record, version=record.version + 1, **values)
-
-    def _claim(self, condition: ColumnElement[bool], values: dict[str, Any]) -> bool:
-        with self.database.writing() as connection:
-            return connection.execute(update(JobRow).where(condition).values(**values)).rowcount > 0
 
     @staticmethod
     def _write_groups(connection: Connection, job_id: int, groups: Sequence[str]) -> None:

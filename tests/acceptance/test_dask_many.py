@@ -13,14 +13,19 @@ from dask.delayed import delayed
 from distributed import Client
 from sqlalchemy import event
 
-from prefect_jobs import DaskJob, JobManager, SubmissionError
+from prefect_jobs import DaskJob, JobManager, ResultUnavailable, SubmissionError
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.jobs import submission, submission_many
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.jobs.dask import results_many
+from prefect_jobs.monitor import Monitor
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.schedulers.dask.answer import name_of
 from tests.acceptance.conftest import DaskJobs, dask_block
+from tests.acceptance.test_monitor import running
 from tests.dask_cluster import DaskCluster
+from tests.support import eventually
 
 # The workers need not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -224,3 +229,142 @@ def test_a_scheduler_that_is_away_takes_none_and_all_can_be_executed_later(
 def test_one_work_for_each_job(dask_job: DaskJobs, manager: JobManager) -> None:
     with pytest.raises(ValueError, match="1 items and 2 jobs"):
         manager.execute_jobs([dask_job(), dask_job()], work=[delayed(pow)(1, 1)])
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+def ended(jobs: list[DaskJob]) -> None:
+    """Returns when the work of all is over; nothing is noted of it."""
+
+    def over() -> bool:
+        states = jobs[0].engine.client().ask().jobs
+        return all(states[name_of(job.handle.token, 0)]["state"] in ("memory", "erred") for job in jobs)
+
+    eventually(over, "their work is over", LIMIT)
+
+
+def test_fifty_results_are_kept_by_one_call_and_few_commits(
+    dask_job: DaskJobs, manager: JobManager, calls: "Counter[str]"
+) -> None:
+    # given
+    jobs = [dask_job(f"job {number}") for number in range(100)]
+    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(100)])
+    ended(jobs)
+    calls.clear()
+    # when
+    manager.wait_jobs(jobs, LIMIT)
+    # then in all one question and a commit of the answers; for each fifty: lease, outcomes, release, end of the lease
+    assert calls["get_dataset"] == calls["gather"] == calls["unpublish_dataset"] == 2
+    assert calls["run_on_scheduler"] == 3 and calls["commit"] == 9
+    assert {job.cached_status for job in jobs} == {"Complete"}
+    assert [job.result for job in jobs] == [number**2 for number in range(100)]
+    tokens = [job.handle.token for job in jobs]
+    assert not [name for name in jobs[0].client.list_datasets() if any(token in name for token in tokens)]
+    assert all(job.engine.state.released for job in jobs)
+
+
+def doubled(result: int) -> int:
+    """A results function that returns something."""
+    return result * 2
+
+
+def angry(result: int) -> None:
+    """A results function that fails."""
+    raise RuntimeError(f"not {result}")
+
+
+def fails() -> None:
+    """Work that fails."""
+    raise RuntimeError("no luck")
+
+
+def secret() -> Any:
+    """A value that no process but its own can read."""
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return eval, ("1 / 0",)
+
+    return Bomb()
+
+
+def test_results_that_cannot_be_kept_keep_no_other(
+    dask_job: DaskJobs, manager: JobManager, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given results of all kinds
+    work: dict[str, Any] = {
+        "first": delayed(pow)(2, 3),
+        "unreadable": delayed(secret)(),
+        "failed": delayed(fails)(),
+        "doubled": delayed(pow)(2, 4),
+        "angry": delayed(pow)(2, 5),
+        "forgotten": delayed(pow)(2, 6),
+        "large": delayed(bytes)(2_000_000),
+        "last": delayed(pow)(2, 7),
+    }
+    functions = {"doubled": doubled, "angry": angry}
+    jobs = {
+        name: dask_job(name, process_results_function=functions.get(name), forget=name == "forgotten") for name in work
+    }
+    monkeypatch.setattr(runtime.results, "_size_limit", 1_000_000)
+    manager.execute_jobs(jobs.values(), work=work.values())
+    # when
+    manager.wait_jobs(jobs.values(), LIMIT)
+    # then
+    found = {name: job.cached_status for name, job in jobs.items()}
+    bad = {"unreadable": "Error", "failed": "Error", "angry": "Error"}
+    assert found == {name: bad.get(name, "Complete") for name in work}
+    assert "cannot be fetched" in jobs["unreadable"].status_message
+    assert "no luck" in jobs["failed"].status_message and "not 32" in jobs["angry"].status_message
+    assert {name: jobs[name].result for name in ("first", "doubled", "angry", "last")} == {
+        "first": 8,
+        "doubled": 32,
+        "angry": 32,
+        "last": 128,
+    }
+    assert jobs["large"].result == bytes(2_000_000) and jobs["large"].engine.state.result["where"] == "prefect"  # type: ignore[index]
+    with pytest.raises(ResultUnavailable):
+        _ = jobs["forgotten"].result
+
+
+def test_large_results_are_gathered_in_portions(
+    dask_job: DaskJobs, manager: JobManager, monkeypatch: pytest.MonkeyPatch, calls: "Counter[str]"
+) -> None:
+    monkeypatch.setattr(results_many, "BYTES", 250_000)
+    jobs = [dask_job(f"job {number}") for number in range(6)]
+    manager.execute_jobs(jobs, work=[delayed(bytes)(100_000 + number) for number in range(6)])
+    ended(jobs)
+    calls.clear()
+    manager.wait_jobs(jobs, LIMIT)
+    assert calls["gather"] == 3
+    assert [len(job.result) for job in jobs] == [100_000 + number for number in range(6)]
+
+
+def test_killed_before_the_outcomes_results_are_fetched_again(
+    dask_job: DaskJobs, manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [dask_job(f"job {number}") for number in range(5)]
+    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(5)])
+    ended(jobs)
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("prefect_jobs.jobs.results_many._change", die)
+        manager.wait_jobs(jobs, LIMIT)
+    found = [one for one in manager.list_jobs() if one.id in {job.id for job in jobs}]
+    assert {one.cached_status for one in found} == {"Results-Ready"}
+    manager.wait_jobs(found, LIMIT)
+    assert sorted(one.result for one in found if isinstance(one, DaskJob)) == [0, 1, 4, 9, 16]
+
+
+def test_the_monitor_keeps_them_together(dask_job: DaskJobs, manager: JobManager, runtime: Runtime) -> None:
+    jobs = [dask_job(f"job {number}") for number in range(60)]
+    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(60)])
+    ended(jobs)
+    with running(Monitor()):
+        ids = [job.handle.record.id for job in jobs]
+        eventually(lambda: {r.state.status for r in runtime.store.records(ids)} == {"Complete"}, "they end", LIMIT)
+    assert [job.result for job in jobs] == [number**2 for number in range(60)]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
-from prefect_jobs.jobs.dask import poll
+from prefect_jobs.jobs.dask import poll, results_many
 from prefect_jobs.jobs.dask.state import encode
 from prefect_jobs.jobs.dask.submitting import DaskSubmission
 from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched
@@ -36,6 +36,7 @@ _GLANCE = 0.1
 class DaskEngine(DaskSubmission):
     """Delayed work, futures or collections on a cluster."""
 
+    fetches_together: ClassVar[bool] = True
     refused: ClassVar[Mapping[str, str]] = {
         "pause": "Dask jobs cannot be paused: Dask has no way to hold work.",
         "resume": "Dask jobs cannot be resumed, since they cannot be paused.",
@@ -138,10 +139,8 @@ class DaskEngine(DaskSubmission):
             return Fetched(self._read_again())
         state, client = self.state, self.client()
         try:
-            self._check_there(state.done)
-            parts = dict(zip(state.done, client.gather(self.handle.token, state.done), strict=True))
-            missing = ResultUnavailable("This part of the work failed.")
-            result = work.put_together(state.shape, lambda number: parts.get(number, missing))
+            self.check_there(client.look(self.handle.token, state.count))
+            result = self.put_together(client.gather(self.handle.token, state.done))
             if not self.forget:
                 self.keep(result)
         except SchedulerConnectionError as error:
@@ -172,14 +171,20 @@ class DaskEngine(DaskSubmission):
             raise DaskError("The kept result was removed. Call resubmit() to compute it again.")
         return values.result_from_bytes(data)
 
-    def _check_there(self, numbers: list[int]) -> None:
-        """Checks that the results are still on the cluster.
+    def put_together(self, parts: Sequence[Any]) -> Any:
+        """The results of the leaves that have one, in the structure of the submitted work."""
+        known = dict(zip(self.state.done, parts, strict=True))
+        missing = ResultUnavailable("This part of the work failed.")
+        return work.put_together(self.state.shape, lambda number: known.get(number, missing))
+
+    def check_there(self, found: Mapping[str, Any]) -> int:
+        """Checks that the results are still on the cluster, by its answer; returns their bytes.
 
         Raises:
             DaskError: they are gone for good.
-            SchedulerConnectionError: the scheduler does not answer, or they are being computed again.
+            SchedulerConnectionError: they are being computed again.
         """
-        found = self.client().look(self.handle.token, self.state.count)
+        numbers = self.state.done
         if found["id"] != self.state.scheduler_id:
             raise DaskError(poll.FORGOTTEN)
         states = {str((found["leaves"][number] or {}).get("state", "forgotten")) for number in numbers}
@@ -189,20 +194,52 @@ class DaskEngine(DaskSubmission):
             raise DaskError("It was lost with its worker, computed again, and failed. resubmit() runs it again.")
         if states != {"memory"}:
             raise SchedulerConnectionError("A result was lost with its worker and is being computed again.")
+        return sum(max(0, int(found["leaves"][number].get("bytes") or 0)) for number in numbers)
+
+    @classmethod
+    def fetch_many(cls, engines: Sequence["DaskEngine"]) -> Iterator[list[tuple[int, Fetched | Exception]]]:
+        """As :meth:`Engine.fetch_many`: one call for each portion."""
+        return results_many.fetched(engines)
+
+    def fetched(self, parts: Sequence[Any]) -> Fetched:
+        """What is kept of the results of the leaves.
+
+        Raises:
+            DaskError: they cannot be kept.
+            OutputsNotFetched: there is no place for them now.
+        """
+        result = self.put_together(parts)
+        # Only a results function needs it any more.
+        given = result if self.handle.record.process_results_function is not None else None
+        if self.forget:
+            return Fetched(given)
+        place, blobs = self.handle.backend.results.place(self.handle.record.id, values.result_to_bytes(result))
+        return Fetched(given, encode(result=place), blobs=blobs)
+
+    @classmethod
+    def release_many(cls, engines: Sequence["DaskEngine"]) -> None:
+        """As :meth:`Engine.release_many`: one call to each scheduler, and one commit."""
+        for engine in engines:
+            engine.drop_replaced()
+        results_many.release(engines)
 
     def release(self) -> None:
         """Makes the cluster forget the work, after its result is kept and the results function has returned."""
-        self._drop_replaced()
-        given_up = self.state.futures and self.handle.status.text == statuses.ERROR
+        self.drop_replaced()
         try:
             self.client().release(self.handle.token, self.state.count)
         except SchedulerConnectionError as error:
             log.warning("What is left of %s on the cluster could not be released: %s", self.handle.title, error)
             return
-        if not given_up:
+        if not self.given_up:
             self.handle.apply(None, native=encode(released=True))
 
-    def _drop_replaced(self) -> None:
+    @property
+    def given_up(self) -> bool:
+        """Whether futures of a user have failed, which :meth:`retried` computes again."""
+        return self.state.futures and self.handle.status.text == statuses.ERROR
+
+    def drop_replaced(self) -> None:
         """Removes the result of the work, if that of the results function has replaced it."""
         replaced = (self.state.result or {}).get(REPLACED)
         if replaced:
@@ -218,5 +255,5 @@ class DaskEngine(DaskSubmission):
             else:
                 client.cancel(self.handle.token, state.count, given=False)
         if state.result:
-            self._drop_replaced()
+            self.drop_replaced()
             self.handle.backend.results.drop(self.handle.record.id, state.result)

@@ -1,6 +1,7 @@
 """What jobs request of a Dask scheduler: submit, hold, gather, cancel, release; each for one or for many."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from prefect_jobs.schedulers.dask.answer import name_of, names_of
 from prefect_jobs.schedulers.dask.connection import CLIENT_IDS, DaskAccess, DaskConnections, DaskError, asking
 from prefect_jobs.schedulers.dask.requests import DaskRequests
 from prefect_jobs.schedulers.dask.values import first_cause
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two checks that results that are being fetched still exist.
 PATIENCE = 5.0
@@ -169,6 +172,17 @@ class DaskClient(DaskRequests):
                 self._ends.pop(token, None)
         return held
 
+    def hold(self, works: Sequence[tuple[str, int]]) -> None:
+        """Gets the futures of submissions, by one call for those that are not held yet."""
+        new = [(token, count) for token, count in works if token not in self._futures]
+        names = [name for token, count in new for name in names_of(token, count)]
+        found = dict(zip(names, self._published(names), strict=True))
+        for token, count in new:
+            held = [found[name] for name in names_of(token, count)]
+            if None not in held:
+                with self._lock:
+                    self._futures[token] = held
+
     def end(self, token: str, count: int) -> threading.Event:
         """Set as soon as a submission has ended: the scheduler reports it, without polls.
 
@@ -194,9 +208,10 @@ class DaskClient(DaskRequests):
         """
         from distributed.comm.core import CommClosedError
 
-        futures = self._get([name_of(token, number) for number in numbers])
+        names = [name_of(token, number) for number in numbers]
+        futures = self._get(names)
         try:
-            return self._gather(token, numbers, futures)
+            return self._gather(names, futures)
         except (CommClosedError, TimeoutError, CancelledError) as error:
             # A broken connection cancels the futures on this side; those on the cluster are unchanged.
             raise SchedulerConnectionError(
@@ -219,10 +234,37 @@ class DaskClient(DaskRequests):
             for future in futures:  # an error's frames may keep them alive for long
                 future.release()
 
-    def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
+    def gather_many(self, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[list[Any] | Exception]:
+        """As :meth:`gather`, for the leaves of many submissions, which are given by token and numbers, in one call.
+
+        Returns:
+            For each the results, or the exception of :meth:`gather`.
+        """
+        names = [name_of(token, number) for token, numbers in wanted for number in numbers]
+        try:
+            values = iter(self._gather_at_once(names))
+        except Exception as error:  # of one of them: each by itself
+            log.debug("%d results could not be fetched together: %s", len(wanted), error)
+            return [self._gather_one(token, numbers) for token, numbers in wanted]
+        return [[next(values) for _ in numbers] for _, numbers in wanted]
+
+    def _gather_at_once(self, names: Sequence[str]) -> list[Any]:
+        futures = self._get(names)
+        try:
+            return self._gather(names, futures)
+        finally:
+            for future in futures:
+                future.release()
+
+    def _gather_one(self, token: str, numbers: Sequence[int]) -> list[Any] | Exception:
+        try:
+            return self.gather(token, numbers)
+        except Exception as error:
+            return error
+
+    def _gather(self, names: Sequence[str], futures: Sequence[Any]) -> list[Any]:
         """Fetches results. Large ones may take long; Dask waits as long for results that were lost with a worker."""
         client = futures[0].client
-        names = [name_of(token, number) for number in numbers]
         gathering = asyncio.run_coroutine_threadsafe(
             client.gather(futures, asynchronous=True), client.loop.asyncio_loop
         )
@@ -270,8 +312,13 @@ class DaskClient(DaskRequests):
 
     def release(self, token: str, count: int) -> None:
         """Lets the cluster forget results that are kept elsewhere."""
-        self.forget(token)
-        self._unpublish(names_of(token, count))
+        self.release_many([(token, count)])
+
+    def release_many(self, works: Sequence[tuple[str, int]]) -> None:
+        """As :meth:`release`, for many submissions, in one call."""
+        for token, _ in works:
+            self.forget(token)
+        self._unpublish([name for token, count in works for name in names_of(token, count)])
 
     def forget(self, token: str) -> None:
         """Drops what this process keeps of a submission."""
