@@ -1,16 +1,17 @@
 """DASK jobs: what execute() adds to Dask and Prefect, how soon a result is there, what 1,000 of them cost."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 
@@ -18,10 +19,10 @@ from benchmarks.meters import requests
 from benchmarks.parts import Parts
 from benchmarks.results import Row
 from prefect_jobs import DaskJob
-from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.local.processes import LOOPBACK, free_port
+from prefect_jobs.runtime.wiring import installed, own_runtime
 
-REPEATS, RESULTS, MANY = 20, 30, 1000
+WARM, REPEATS, RESULTS, MANY = 5, 20, 30, int(os.environ.get("BENCH_MANY", "1000"))
 PATIENCE = 120.0
 #: Tells when each result could be read, in another process than the one that waits for it.
 READER = """
@@ -146,6 +147,67 @@ def execute(given: Parts) -> list[Row]:
     ]
 
 
+def added(given: Parts) -> list[Row]:
+    """create_job() and execute(), without the wait for Prefect; bare: compute, publish, and three commits of a row of
+    the same size to the same kind of database."""
+    from dask.delayed import delayed
+
+    whole: list[float] = []
+    plain: list[float] = []
+    runtime = own_runtime()
+    with _cluster(given.folder) as block, installed(runtime), _bare(given.folder, block) as (client, row):
+        for number in range(WARM + REPEATS):
+            began = time.perf_counter()
+            job, tiny = _job(given, block), delayed(pow)(number, 2)
+            job.execute(tiny)
+            whole.append(time.perf_counter() - began)
+            job.wait(PATIENCE)
+            runtime.projector.flush()
+            began = time.perf_counter()
+            future = _plainly(client, row, delayed(pow)(number, 3), f"bare-{number}")
+            plain.append(time.perf_counter() - began)
+            future.result(PATIENCE)
+            runtime.projector.flush()
+    runtime.close()
+    whole, plain = whole[WARM:], plain[WARM:]
+    ratio = median(mine / theirs for mine, theirs in zip(whole, plain, strict=True))
+    what = "create_job() and execute() of a tiny delayed, without the wait for Prefect"
+    return [
+        Row(what, median(whole), bare=median(plain), detail=f"{REPEATS} times"),
+        Row(f"{what} / client.compute, publish and 3 commits: ratio, median", ratio, unit="", target=1.3),
+    ]
+
+
+@contextmanager
+def _bare(folder: Path, block: Any) -> Iterator[tuple[Any, Callable[[str, str], None]]]:
+    """A client as Dask makes it, and what writes a row, and commits, in a new database like ours."""
+    from distributed import Client
+
+    database = sqlite3.connect(folder / f"{uuid4().hex}.db", isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, status TEXT, data BLOB)")
+
+    def write(name: str, status: str) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (name, status, bytes(1000)))
+        database.execute("COMMIT")
+
+    with Client(block.host, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        yield client, write
+    database.close()
+
+
+def _plainly(client: Any, row: Callable[[str, str], None], work: Any, name: str) -> Any:
+    """What is done of a job without us; the future."""
+    row(name, "new")
+    row(name, "being submitted")
+    future = client.compute(work)
+    client.publish_dataset(future, name=name)
+    row(name, "submitted")
+    return future
+
+
 _WHY = "Besides these calls the job and its graph are committed to SQL, and its future is published on the cluster."
 
 
@@ -180,49 +242,73 @@ def results(given: Parts) -> list[Row]:
 
 
 def many(given: Parts) -> list[Row]:
-    """1,000 jobs at work, watched by one process."""
+    """1,000 jobs at work, watched by one process; bare: compute, publish and three commits for each, and each result
+    with a commit."""
     from dask.delayed import delayed
 
     flag = given.folder / "go"
     process = psutil.Process()
-    with _cluster(given.folder) as block:
+    with _cluster(given.folder) as block, _bare(given.folder, block) as (client, row):
         warm = [_job(given, block) for _ in range(20)]
-        for number, job in enumerate(warm):
-            job.execute(delayed(pow)(number, 2))
-        for job in warm:
-            job.wait(PATIENCE)
+        given.manager.execute_jobs(warm, work=[delayed(pow)(number, 2) for number in range(20)])
+        given.manager.wait_jobs(warm, PATIENCE, lambda *_: None)
         memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
         jobs = [_job(given, block, f"many {number}") for number in range(MANY)]
         began = time.perf_counter()
-        for number, job in enumerate(jobs):
-            job.execute(delayed(work)(str(flag), dask_key_name=f"work-{number}"))
+        given.manager.execute_jobs(
+            jobs, work=[delayed(work)(str(flag), dask_key_name=f"work-{n}") for n in range(MANY)]
+        )
         executed = time.perf_counter() - began
-        client = jobs[0].engine.client()
-        for job in jobs:
-            poll_once(job)  # now Prefect shows what has begun
-        polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
-        answer = client.ask()
-        found = [job.engine.judge(answer.of(job.handle.token, 1)).status for job in jobs]
-        if set(found) - {"Submitted", "Running"}:
-            raise RuntimeError(f"The jobs are {set(found)}.")
-        polled, cpu, polls = time.perf_counter() - began, time.process_time() - cpu, client.polls - polls
+        given.settle()
+        polled, cpu, polls = _poll_all(jobs)
         grown = (process.memory_info().rss - memory) / MANY
         flag.touch()
         began = time.perf_counter()
-        for job in jobs:
-            job.wait(PATIENCE)
+        given.manager.wait_jobs(jobs, PATIENCE, lambda *_: None)
         ended = time.perf_counter() - began
         leaked = (process.num_fds() - files, process.num_threads() - threads)
-    what = f"{MANY} Dask jobs at work"
+        given.settle()
+        plain = _many_plainly(client, row)
+    what, each = f"{MANY} Dask jobs", "client.compute, publish and 3 commits for each"
     return [
-        Row(f"{what}: execute(), each", executed / MANY),
-        Row(f"{what}: calls to the scheduler for a poll of all", polls, unit="", target=1),
-        Row(f"{what}: a poll of all", polled, detail=f"{cpu:.2f} s of CPU"),
-        Row(f"{what}: memory of the process, for each", grown / 1024, unit="KiB", target=50),
-        Row(f"{what}: until all results are kept, one after the other", ended),
+        Row(f"{what} by execute_jobs(); bare: {each}", executed, bare=plain[0]),
+        Row(f"{what} by execute_jobs(): ratio", executed / plain[0], unit="", target=1.2),
+        Row(f"{what} at work: calls to the scheduler for a poll of all", polls, unit="", target=1),
+        Row(f"{what} at work: a poll of all", polled, detail=f"{cpu:.2f} s of CPU"),
+        Row(f"{what} at work: memory of the process, for each", grown / 1024, unit="KiB", target=50),
+        Row(f"{what}: until all results are kept, by wait_jobs(); bare: result(), a commit and unpublish of each",
+            ended, bare=plain[1]),
+        Row(f"{what}: until all results are kept: ratio", ended / plain[1], unit="", target=1.2),
         Row(f"{what}: file descriptors left open afterwards", leaked[0], unit="", target=10),
         Row(f"{what}: threads left afterwards", leaked[1], unit="", target=10),
-    ]
+    ]  # fmt: skip
 
 
-BENCHMARKS = [execute, results, many]
+def _poll_all(jobs: Sequence[DaskJob]) -> tuple[float, float, int]:
+    """Seconds, seconds of CPU, and requests of a poll of all."""
+    client = jobs[0].engine.client()
+    polls, began, cpu = client.polls, time.perf_counter(), time.process_time()
+    answer = client.ask()
+    found = [job.engine.judge(answer.of(job.handle.token, 1)).status for job in jobs]
+    if set(found) - {"Submitted", "Running"}:
+        raise RuntimeError(f"The jobs are {set(found)}.")
+    return time.perf_counter() - began, time.process_time() - cpu, client.polls - polls
+
+
+def _many_plainly(client: Any, row: Callable[[str, str], None]) -> tuple[float, float]:
+    """Seconds to submit as many without us, and to keep their results when they are there."""
+    from dask.delayed import delayed
+
+    began = time.perf_counter()
+    futures = [_plainly(client, row, delayed(pow)(number, 5), f"bare-{number}") for number in range(MANY)]
+    submitted = time.perf_counter() - began
+    client.gather(futures)
+    began = time.perf_counter()
+    for number, future in enumerate(futures):
+        future.result(PATIENCE)
+        row(f"bare-{number}", "over")
+        client.unpublish_dataset(f"bare-{number}")
+    return submitted, time.perf_counter() - began
+
+
+BENCHMARKS = [execute, added, results, many]

@@ -1,7 +1,6 @@
 """The jobs of one app: create, list, get and count them, execute many at once, schedule them."""
 
 import inspect
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,8 +21,6 @@ from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.runtime.wiring import Runtime, get_runtime
 from prefect_jobs.schedule import Schedule, put, rules, timing
 from prefect_jobs.store.filters import JobQuery
-
-log = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
@@ -161,7 +158,7 @@ class JobManager(Adopting):
     # -- many at once, and on a schedule ----------------------------------------------------------------
 
     def execute_jobs(
-        self, jobs: Iterable[Job], progress: Callable[[Job, Exception | None], None] | None = None
+        self, jobs: Iterable[Job], progress: submission_many.Report | None = None, work: Iterable[Any] | None = None
     ) -> list[Job]:
         """Executes jobs in as few calls to schedulers, SQL and Prefect as possible. If one is refused, it gets the
         status Error with the cause, and the others continue.
@@ -169,23 +166,18 @@ class JobManager(Adopting):
         Args:
             jobs: jobs of this app.
             progress: called for each job when its outcome is known, with the exception if there is one.
+            work: for each job the argument of its ``execute()``: the work of a Dask job; ``None`` for a job without.
 
         Returns:
             The jobs.
 
         Raises:
+            ValueError: there is not one ``work`` for each job.
             DatabaseError: the database cannot be used; jobs that are submitted already are found again, not doubled.
         """
-        every = list(jobs)
-
-        def report(job: Job, problem: Exception | None) -> None:
-            if problem is not None:
-                log.warning("%s", problem)
-            if progress is not None:
-                progress(job, problem)
-
-        submission_many.execute_many(every, report)
-        return every
+        orders = submission_many.orders(jobs, work)
+        submission_many.execute_many(orders, submission_many.logged(progress))
+        return [job for job, _ in orders]
 
     async def aexecute_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
         """As :meth:`execute_jobs`."""

@@ -1,5 +1,6 @@
 """The job as a value: what SQL keeps of it, without SQL. Every module below jobs and store uses these types."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -208,6 +209,8 @@ class Change:
     nodes: tuple[NodeRecord, ...] = ()
     #: The status of which the first message tells, and who has set it; ``None``: it tells of something else.
     told: tuple[str, str] | None = None
+    #: Bytes of the job, by kind; they replace those of that kind.
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

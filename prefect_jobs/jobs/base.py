@@ -45,10 +45,10 @@ class Job(JobFields, JobType):
             if name in cls.__dict__:
                 setattr(cls, name, steered(name)(cls.__dict__[name]))
         cls.abilities = Abilities(
-            polls=cls.polls_itself() or defined_by(cls.engine_type, "poll") is not Engine,
+            polls=cls.polls_itself() or hooks.defined_by(cls.engine_type, "poll") is not Engine,
             refused={
                 **_not_overridden(cls),
-                **{name: why for name, why in cls.engine_type.refused.items() if defined_by(cls, name) is Job},
+                **{name: why for name, why in cls.engine_type.refused.items() if hooks.defined_by(cls, name) is Job},
             },
             held_parts=cls.engine_type.held_parts,
         )
@@ -283,14 +283,19 @@ class Job(JobFields, JobType):
             await self.engine.await_change(waiting.pause())
         return self.cached_status
 
-    def submits_together(self) -> bool:
-        """Whether jobs of this type are submitted several at once, by :meth:`Engine.submit_many`."""
-        return self.engine.together and defined_by(type(self), "_execute") is Job
+    def submits_together(self, *args: Any) -> bool:
+        """As :meth:`AnyJob.submits_together`."""
+        alike = len(args) == self.engine.takes and hooks.defined_by(type(self), "_execute") is Job
+        return self.engine.together and alike
+
+    def fetches_together(self) -> bool:
+        """As :meth:`AnyJob.fetches_together`."""
+        return self.engine.fetches_together and hooks.defined_by(type(self), "_process_results") is Job
 
     @classmethod
     def polls_itself(cls) -> bool:
         """Whether the type polls in its own way, not by its engine."""
-        return defined_by(cls, "_update_status") is not Job
+        return hooks.defined_by(cls, "_update_status") is not Job
 
     # -- hooks: a type overrides them ---------------------------------------------------------------------
 
@@ -377,18 +382,13 @@ class Job(JobFields, JobType):
         self.engine.settle()
 
 
-def defined_by(cls: type, name: str) -> type:
-    """The class among the bases of ``cls`` that defines a method."""
-    return next(each for each in cls.__mro__ if name in each.__dict__)
-
-
 def _not_overridden(cls: type[Job]) -> dict[str, str]:
     """Action → why no job of a class can do it: neither the class nor its engine implements it."""
     verbs = {"stop": "stopped", "pause": "paused", "resume": "resumed"}
     return {
         name: f"Jobs of the type {cls.__name__} cannot be {verb}."
         for name, verb in verbs.items()
-        if defined_by(cls, name) is Job and defined_by(cls.engine_type, name) is Engine
+        if hooks.defined_by(cls, name) is Job and hooks.defined_by(cls.engine_type, name) is Engine
     }
 
 

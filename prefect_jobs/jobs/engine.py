@@ -3,7 +3,7 @@
 :class:`Engine` is also the engine of types without one: it does nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from prefect_jobs.errors import DatabaseError
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import Fetched, Observation, Submitted
 from prefect_jobs.jobs.ports import Site
-from prefect_jobs.records import JobRecord
+from prefect_jobs.records import Change, JobRecord
 
 
 class Engine:
@@ -25,6 +25,10 @@ class Engine:
     refused: ClassVar[Mapping[str, str]] = {}
     #: Whether several jobs may be submitted by :meth:`submit_many`.
     together: ClassVar[bool] = True
+    #: The number of arguments of :meth:`submit` with which jobs are submitted together.
+    takes: ClassVar[int] = 0
+    #: Whether what several jobs left behind may be fetched by :meth:`fetch_many`.
+    fetches_together: ClassVar[bool] = False
     #: Whether a poll costs nothing, so that :attr:`Job.update_status_interval` is not applied.
     asks_freely: ClassVar[bool] = False
 
@@ -60,12 +64,20 @@ class Engine:
         """What is noted of this machine with the intent to submit."""
         return {}
 
-    def prepare(self) -> None:
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Does what needs no scheduler; the attributes that it sets are written with the intent to submit.
+
+        Args:
+            *args: the arguments with which the job is executed.
+            **kwargs: as ``args``.
 
         Raises:
             OSError: it failed; :meth:`submit` raises the same again, and the job is refused.
         """
+
+    def beside_intent(self) -> Change:
+        """Bytes to keep, and lines for people, that are written with the intent to submit."""
+        return Change()
 
     def unprepare(self) -> None:
         """Undoes :meth:`prepare`: the job is not submitted."""
@@ -88,7 +100,8 @@ class Engine:
 
     @classmethod
     def submit_many(cls, engines: Sequence[Any]) -> list[Submitted | Exception]:
-        """Submits several jobs of this engine at once, each as :meth:`submit` without arguments does.
+        """Submits several jobs of this engine at once, each as :meth:`submit` does with the arguments that
+        :meth:`prepare` was given.
 
         Returns:
             For each the return value or the exception of :meth:`submit`.
@@ -210,6 +223,22 @@ class Engine:
             SchedulerConnectionError: the scheduler does not answer; it is tried again later.
         """
         return Fetched()
+
+    @classmethod
+    def fetch_many(cls, engines: Sequence[Any]) -> Iterator[list[tuple[int, Fetched | Exception]]]:
+        """Fetches what several jobs of this engine left behind, in portions that are not large. What is to be kept is
+        in the answers: it is written with the outcomes, and then the next portion is fetched.
+
+        Returns:
+            The index of each engine, with the return value or the exception of :meth:`fetch`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def release_many(cls, engines: Sequence[Any]) -> None:
+        """As :meth:`release`, for several jobs of this engine."""
+        for engine in engines:
+            engine.release()
 
     @property
     def keeps_results(self) -> bool:

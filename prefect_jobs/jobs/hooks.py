@@ -105,3 +105,8 @@ def import_function(path: str) -> Callable[..., Any]:
             return found  # type: ignore[no-any-return]
         break
     raise ValueError(f"There is no function at {path!r}.")
+
+
+def defined_by(cls: type, name: str) -> type:
+    """The class among the bases of ``cls`` that defines a method."""
+    return next(each for each in cls.__mro__ if name in each.__dict__)

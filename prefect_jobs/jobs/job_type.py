@@ -77,6 +77,13 @@ class JobType:
         """
         return ()
 
+    def check_given(self, *args: Any) -> None:
+        """Checks the arguments of :meth:`prefect_jobs.Job.execute`.
+
+        Raises:
+            ValueError: the job cannot be executed with them.
+        """
+
     @classmethod
     def portable(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments of ``create_job`` with the same meaning for a process in another folder."""

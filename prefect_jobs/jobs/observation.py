@@ -1,5 +1,6 @@
 """What an engine, or a hook of a job type, returns: a submission, an observation, fetched outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -74,6 +75,8 @@ class Fetched:
     nodes: tuple[NodeRecord, ...] = ()
     #: For people: appended to the message of the outcome.
     note: str = ""
+    #: Bytes that are written with the outcome, by kind.
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class OutputsNotFetched(Exception):

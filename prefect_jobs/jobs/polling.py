@@ -1,6 +1,7 @@
 """Polls: one request to the scheduler, and the changes that follow from the answer."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
@@ -13,6 +14,8 @@ from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import ASKED, UNREACHABLE_SINCE
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.transition import News, Source
+
+log = logging.getLogger(__name__)
 
 
 def update(job: AnyJob, interval: timedelta) -> None:
@@ -144,6 +147,23 @@ def observed(
         except SchedulerConnectionError as error:
             note_unreachable(job, error)
     return True
+
+
+def observed_many(found: Sequence[tuple[AnyJob, Observation]]) -> bool:
+    """As :func:`observed`, without fetching, for many jobs of one backend in one transaction; returns whether all
+    observations were still valid. Prefect shows them in the background."""
+    if not found:
+        return True
+    jobs = found[0][0].handle.backend.jobs
+    wanted = [(job.handle.record.id, job.handle.with_noted(change_by(news, job.handle.record))) for job, news in found]
+    valid = True
+    for (job, news), written in zip(found, jobs.update_all(wanted), strict=True):
+        if isinstance(written, Exception):
+            log.info("%s", written)  # deleted meanwhile
+            continue
+        job.handle.take(written.after)
+        valid = valid and news.version in (None, written.before.version)
+    return valid
 
 
 # -- no answer --------------------------------------------------------------------------------------------------

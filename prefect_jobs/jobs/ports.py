@@ -26,6 +26,10 @@ class Jobs(Protocol):
         """The present record of the job."""
         ...
 
+    def get_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """The present records of jobs, without those that were deleted."""
+        ...
+
     def update(self, job_id: int, change: ChangeOf, known: JobRecord | None = None) -> Written:
         """Writes a change, and shows it in Prefect if it is visible there.
 
@@ -85,6 +89,18 @@ class Results(Protocol):
 
     def lease(self, job_id: int) -> AbstractContextManager[bool]:
         """A lease that is renewed while the context lasts: true if no other process handles the job's results."""
+        ...
+
+    def lease_all(self, job_ids: Sequence[int]) -> AbstractContextManager[set[int]]:
+        """As :meth:`lease`, for many jobs: those whose results no other process handles."""
+        ...
+
+    def place(self, job_id: int, data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """As :meth:`keep`, but a result that goes to SQL is not written yet.
+
+        Returns:
+            Its place, and the bytes to write, by kind.
+        """
         ...
 
     def keep(self, job_id: int, data: bytes, kind: str = "result") -> dict[str, Any]:

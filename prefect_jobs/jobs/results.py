@@ -5,8 +5,9 @@ import traceback
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
-from prefect_jobs.jobs import hooks
+from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.observation import Fetched, OutputsNotFetched
+from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import Outcome
 from prefect_jobs.transition import News, Source
@@ -54,24 +55,49 @@ def fetch_and_end(job: AnyJob) -> None:
         try:
             fetched = job.hooks.process_results()
         except OutputsNotFetched as error:
-            if not handle.record.state.status_message.startswith(_NOT_FETCHED):  # written once
-                handle.apply(News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}"))
+            change = not_fetched(job, error)
+            if change is not None:
+                handle.update(handle.with_noted(change))
             return
         except (SchedulerConnectionError, DatabaseError):
             raise  # the status stays; it is tried again
         except Exception as error:  # of the type's hook, which is user code
-            text = _with_traceback("The results could not be processed", error)
-            handle.apply(News(Source.RESULTS, statuses.ERROR, text))
+            handle.update(handle.with_noted(failed(error)))
         else:
-            _end(job, fetched)
+            end(job, fetched)
         _release(job)
 
 
-def _end(job: AnyJob, fetched: Fetched) -> None:
+def not_fetched(job: AnyJob, error: OutputsNotFetched) -> ChangeOf | None:
+    """The change that notes why outputs were not fetched; ``None``: that is noted already."""
+    if job.handle.record.state.status_message.startswith(_NOT_FETCHED):
+        return None
+    event = News(Source.RESULTS, None, f"{_NOT_FETCHED}: {error}")
+    return lambda fresh: changes.change_for(fresh, event)
+
+
+def failed(error: Exception) -> ChangeOf:
+    """The change that ends a job whose results could not be processed."""
+    event = News(Source.RESULTS, statuses.ERROR, _with_traceback("The results could not be processed", error))
+    return lambda fresh: changes.change_for(fresh, event)
+
+
+def outcome(job: AnyJob, fetched: Fetched, event: News | None = None) -> ChangeOf:
+    """The change that gives a job without a results function its outcome, with what was fetched; or another event."""
+    record = job.handle.record
+    known = record.noted.outcome or Outcome(statuses.COMPLETE)
+    message = " ".join(filter(None, (known.message, fetched.note)))
+    ended = News(Source.RESULTS, known.status, message, attempt=record.state.attempt, ended=known.ended)
+    return lambda fresh: changes.change_for(
+        fresh, event or ended, native=fetched.native, messages=fetched.messages, nodes=fetched.nodes
+    )
+
+
+def end(job: AnyJob, fetched: Fetched) -> None:
     """Calls the user's function, and gives the job its outcome."""
     handle = job.handle
-    outcome = handle.record.noted.outcome or Outcome(statuses.COMPLETE)
-    status, message, native, note = outcome.status, outcome.message, fetched.native, ""
+    known = handle.record.noted.outcome or Outcome(statuses.COMPLETE)
+    status, message, native, note = known.status, known.message, fetched.native, ""
     path = handle.record.process_results_function
     if path and status in (statuses.COMPLETE, statuses.VARIOUS_COMPLETE):
         peer = _as_made(job)
@@ -91,7 +117,7 @@ def _end(job: AnyJob, fetched: Fetched) -> None:
                 what = f"What the results function {path} returned could not be stored; {kept}"
                 status, message = statuses.ERROR, _with_traceback(what, error)
     message = " ".join(filter(None, (message, fetched.note, note)))
-    event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=outcome.ended)
+    event = News(Source.RESULTS, status, message, attempt=handle.record.state.attempt, ended=known.ended)
     handle.apply(event, native=native, messages=fetched.messages, nodes=fetched.nodes)
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect_jobs import clock
@@ -39,7 +40,7 @@ def execute(job: AnyJob, args: tuple[Any, ...], kwargs: dict[str, Any], *, again
     check(job, again=again)
     job.handle.save()
     job.engine.save_parts()
-    _submit(job, lambda: job.hooks.execute(*args, **kwargs))
+    _submit(job, job.hooks.execute, *args, **kwargs)
 
 
 def check(job: AnyJob, *, again: bool = False) -> None:
@@ -71,7 +72,7 @@ def resubmit(job: AnyJob, **options: Any) -> None:
     job.check_fields()
     job.handle.save()
     job.engine.save_parts()
-    _submit(job, lambda: job.hooks.resubmit(**options))
+    _submit(job, partial(job.hooks.resubmit, **options))
 
 
 def submit_again(job: AnyJob) -> None:
@@ -92,7 +93,7 @@ def _check_not_there(job: AnyJob, record: JobRecord) -> None:
         raise JobStateError(f"{job.handle.title} {why}")
 
 
-def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
+def _submit(job: AnyJob, submit: Callable[..., Submitted], *args: Any, **kwargs: Any) -> None:
     """Intent, submission and outcome, each committed."""
     handle = job.handle
     if handle.record.submission_unknown:
@@ -109,7 +110,7 @@ def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
             job.hooks.clean_up()
         except SchedulerConnectionError as error:
             raise SubmissionError(f"{handle.title} was not submitted: {error} Nothing was changed.") from error
-    prepare(job)
+    prepare(job, *args, **kwargs)
     try:
         handle.update(intention(job, token))
     except JobStateError:
@@ -117,7 +118,7 @@ def _submit(job: AnyJob, submit: Callable[[], Submitted]) -> None:
         raise
     try:
         with handle.backend.jobs.submission_lease({handle.record.id: token}):
-            submitted = submit()
+            submitted = submit(*args, **kwargs)
     except DatabaseError:
         raise  # the work may be at the scheduler; the token finds it later
     except Exception as error:
@@ -134,16 +135,17 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def prepare(job: AnyJob) -> None:
+def prepare(job: AnyJob, *args: Any, **kwargs: Any) -> None:
     """Does what can be done before the intent is committed; if that fails, the submission raises the error."""
     with suppress(OSError):
-        job.engine.prepare()
+        job.engine.prepare(*args, **kwargs)
 
 
 def intention(job: AnyJob, token: str) -> ChangeOf:
     """The change that commits the intent to submit a job under a token."""
     handle = job.handle
     attempt, over = handle.record.state.attempt, handle.record.final
+    beside = job.engine.beside_intent()
 
     def intend(fresh: JobRecord) -> Change | None:
         _check_not_submitting(job, fresh)
@@ -173,7 +175,7 @@ def intention(job: AnyJob, token: str) -> ChangeOf:
             values = {**wanted.values, **values}
         if visible_change(fresh.state, state):
             values["face_seq"] = fresh.face_seq + 1
-        return Change(values)
+        return Change(values, beside.messages, blobs=beside.blobs)
 
     return intend
 

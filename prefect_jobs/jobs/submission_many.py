@@ -1,8 +1,9 @@
 """Many submissions at once: the same steps as for one, each step for many jobs in one transaction or request."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs import submission
@@ -11,56 +12,93 @@ from prefect_jobs.jobs.ports import ChangeOf, Jobs
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.records import Written
 
+log = logging.getLogger(__name__)
+
 #: Number of jobs whose intents, and whose outcomes, are committed together.
 CHUNK = 50
-#: Errors of one job that do not affect the others.
-_PROBLEMS = (PrefectJobsError, NotImplementedError, ValueError)
+#: Number of bytes of work that are held in memory together: fewer jobs go together if their work is large.
+BYTES = 16 * 2**20
+#: Errors of one job that do not affect the others. (TypeError: it is executed with the wrong number of arguments.)
+_PROBLEMS = (PrefectJobsError, NotImplementedError, ValueError, TypeError)
 
 Report = Callable[[Any, Exception | None], None]
+J = TypeVar("J", bound=AnyJob)
+#: A job, and the arguments of its :meth:`Job.execute`.
+Order = tuple[AnyJob, tuple[Any, ...]]
 
 
-def execute_many(jobs: Sequence[AnyJob], report: Report) -> None:
-    """Executes jobs as :meth:`Job.execute` without arguments does; one that fails does not affect the others.
+def orders(jobs: Iterable[J], work: Iterable[Any] | None) -> list[tuple[J, tuple[Any, ...]]]:
+    """Jobs, each with the argument of its :meth:`Job.execute`; ``None`` is no argument.
+
+    Raises:
+        ValueError: there is not one ``work`` for each job.
+    """
+    every = list(jobs)
+    given = [None] * len(every) if work is None else list(work)
+    if len(given) != len(every):
+        raise ValueError(f"work needs one item for each job; there are {len(given)} items and {len(every)} jobs.")
+    return [(job, () if one is None else (one,)) for job, one in zip(every, given, strict=True)]
+
+
+def logged(report: Report | None) -> Report:
+    """The report, with each error in the log."""
+
+    def tell(job: Any, problem: Exception | None) -> None:
+        if problem is not None:
+            log.warning("%s", problem)
+        if report is not None:
+            report(job, problem)
+
+    return tell
+
+
+def execute_many(orders: Sequence[Order], report: Report) -> None:
+    """Executes jobs as :meth:`Job.execute` does; one that fails does not affect the others.
 
     Args:
-        jobs: the jobs.
+        orders: the jobs, each with its arguments.
         report: called for each once its outcome is committed, with the error if there is one.
 
     Raises:
         DatabaseError: the database cannot be used; the token finds what was submitted.
     """
-    for chunk in _chunks(jobs):
-        if not chunk[0].submits_together():
-            report(chunk[0], _alone(chunk[0]))
+    for chunk in _chunks(orders):
+        if not _together(chunk[0]):
+            report(chunk[0][0], _alone(chunk[0]))
             continue
         batch = _Batch(chunk)
         batch.run()
-        for number, job in enumerate(chunk):
+        for number, (job, _) in enumerate(chunk):
             report(job, batch.problems.get(number))
 
 
-def _chunks(jobs: Sequence[AnyJob]) -> Iterator[list[AnyJob]]:
+def _chunks(orders: Sequence[Order]) -> Iterator[list[Order]]:
     """Jobs, in their order, in groups that take their steps together. A job whose type submits one by one is alone in
     its group, so that its outcome is noted before the next job is submitted."""
-    chunk: list[AnyJob] = []
-    for job in jobs:
-        if chunk and not (_go_together(chunk[0], job) and len(chunk) < CHUNK):
+    chunk: list[Order] = []
+    for order in orders:
+        if chunk and not (_go_together(chunk[0], order) and len(chunk) < CHUNK):
             yield chunk
             chunk = []
-        chunk.append(job)
+        chunk.append(order)
     if chunk:
         yield chunk
 
 
-def _go_together(first: AnyJob, other: AnyJob) -> bool:
-    together = first.submits_together() and other.submits_together()
-    return together and first.handle.backend is other.handle.backend
+def _together(order: Order) -> bool:
+    job, args = order
+    return job.submits_together(*args)
 
 
-def _alone(job: AnyJob) -> Exception | None:
+def _go_together(first: Order, other: Order) -> bool:
+    return _together(first) and _together(other) and first[0].handle.backend is other[0].handle.backend
+
+
+def _alone(order: Order) -> Exception | None:
     """Executes a job; returns the error if there is one."""
+    job, args = order
     try:
-        job.execute()
+        job.execute(*args)
     except DatabaseError:
         raise
     except _PROBLEMS as error:
@@ -71,11 +109,13 @@ def _alone(job: AnyJob) -> Exception | None:
 class _Batch:
     """Jobs that take each step together; one that fails takes no further step."""
 
-    def __init__(self, jobs: Sequence[AnyJob]) -> None:
-        self._jobs = jobs
-        self._keeper: Jobs = jobs[0].handle.backend.jobs
-        #: Errors, by index in ``jobs``.
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._orders = orders
+        self._keeper: Jobs = orders[0][0].handle.backend.jobs
+        #: Errors, by index in ``orders``.
         self.problems: dict[int, Exception] = {}
+        #: The jobs that were submitted together.
+        self.ready: list[AnyJob] = []
         self._going: dict[int, AnyJob] = {}
 
     def run(self) -> None:
@@ -83,10 +123,14 @@ class _Batch:
         alone = self._choose()
         if self._going:
             self._save()
-        if self._going:
-            self._submit()
+        for portion in self._portions():
+            self._going = portion
+            if self._going:
+                self._submit()
+            self.ready += self._going.values()
         for number in alone:
-            self._try(number, self._jobs[number].execute)
+            job, args = self._orders[number]
+            self._try(number, partial(job.execute, *args))
 
     def _choose(self) -> list[int]:
         """Selects the jobs that can be submitted together.
@@ -96,12 +140,12 @@ class _Batch:
         """
         alone: list[int] = []
         known: set[int] = set()
-        for number, job in enumerate(self._jobs):
+        for number, (job, args) in enumerate(self._orders):
             if id(job) in known:
                 alone.append(number)  # listed twice: refused as active, like any other job
                 continue
             known.add(id(job))
-            if self._try(number, partial(submission.check, job)):
+            if self._try(number, partial(job.check_given, *args)) and self._try(number, partial(submission.check, job)):
                 if submission.has_past(job):
                     alone.append(number)
                 else:
@@ -125,9 +169,20 @@ class _Batch:
         for number, job in list(self._going.items()):
             self._try(number, job.engine.save_parts)
 
+    def _portions(self) -> Iterator[dict[int, AnyJob]]:
+        """The jobs that go on, with their work prepared, in portions that are not large."""
+        waiting, size = dict(self._going), 0
+        portion: dict[int, AnyJob] = {}
+        for number, job in waiting.items():
+            if self._try(number, partial(submission.prepare, job, *self._orders[number][1])):
+                portion[number] = job
+                size += sum(map(len, job.engine.beside_intent().blobs.values()))
+            if size > BYTES:
+                yield portion
+                portion, size = {}, 0
+        yield portion
+
     def _submit(self) -> None:
-        for number, job in list(self._going.items()):
-            self._try(number, partial(submission.prepare, job))
         tokens = {number: submission.new_token() for number in self._going}
         intents = {number: submission.intention(job, tokens[number]) for number, job in self._going.items()}
         self._write(self._going, intents)
@@ -170,6 +225,8 @@ class _Batch:
                 self.problems[number] = error
 
     def _write(self, jobs: dict[int, AnyJob], changes: dict[int, ChangeOf], *, keep: bool = True) -> None:
+        if not jobs:
+            return
         answers = self._keeper.update_all([(job.handle.record.id, changes[number]) for number, job in jobs.items()])
         for (number, job), answer in zip(list(jobs.items()), answers, strict=True):
             if isinstance(answer, Written):

@@ -100,8 +100,20 @@ class AnyJob(Protocol):
         """What jobs of its type can do."""
         ...
 
-    def submits_together(self) -> bool:
-        """Whether jobs of this type are submitted several at once, by :meth:`Engine.submit_many`."""
+    def submits_together(self, *args: Any) -> bool:
+        """Whether jobs of this type that are executed with such arguments are submitted several at once, by
+        :meth:`Engine.submit_many`."""
+        ...
+
+    def fetches_together(self) -> bool:
+        """Whether results of jobs of this type are fetched several at once, by :meth:`Engine.fetch_many`."""
+        ...
+
+    def check_given(self, *args: Any) -> None:
+        """
+        Raises:
+            ValueError: the job cannot be executed with these arguments.
+        """
         ...
 
     @classmethod

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.jobs import polling, registry
+from prefect_jobs.jobs import polling, registry, results_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.group import Group
-from prefect_jobs.jobs.observation import NOTHING_NEW
+from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
 from prefect_jobs.records import JobRecord
 
 log = logging.getLogger(__name__)
@@ -74,19 +74,23 @@ class WaitingForAll:
         already = self.done
         found = {record.id: record for record in self._read(list(self._left))}
         at: dict[Place, list[Job]] = {}
+        ready: list[Job] = []
         for job_id, job in list(self._left.items()):
             if job_id not in found:  # it was deleted: nothing more happens to it
                 del self._left[job_id]
                 continue
             for each in self._objects[job_id]:
                 each.handle.take(found[job_id])
-            if not job.handle.record.final and _is_at_scheduler(job):
+            if job.handle.status.text == statuses.RESULTS_READY:
+                ready.append(job)
+            elif not job.handle.record.final and _is_at_scheduler(job):
                 at.setdefault(_place(job), []).append(job)
             elif not job.handle.record.final and not self._ends():
                 with _alone(job):
                     polling.poll(job)
         for place, jobs in at.items():
-            self._ask(place, jobs)
+            ready += self._ask(place, jobs)
+        self._fetch(ready)
         for job in before:
             if job.handle.record.final:
                 self._over(job)
@@ -135,9 +139,10 @@ class WaitingForAll:
     def _ends(self) -> bool:
         return self.cancelled or (self._deadline is not None and time.monotonic() >= self._deadline)
 
-    def _ask(self, place: Place, jobs: list[Job]) -> None:
+    def _ask(self, place: Place, jobs: list[Job]) -> list[Job]:
+        """Asks a scheduler for its jobs; returns those whose results can be fetched."""
         if time.monotonic() < self._away.get(place, 0.0) or self._ends():
-            return
+            return []
         if place not in self._groups:
             self._groups[place] = registry.group_type(place[0])()
         group = self._groups[place]
@@ -149,18 +154,29 @@ class WaitingForAll:
                 if job.handle.record.noted.unreachable_since is None:
                     with _alone(job):
                         polling.note_unreachable(job, error)
-            return
+            return []
+        told: list[tuple[Job, Observation]] = []
         for job in jobs:
             found = news.get(job.handle.record.id)
             if found is None and job.handle.record.noted.unreachable_since is not None and not group.failed(job):
                 found = NOTHING_NEW
-            if found is None:
-                continue
-            with _alone(job):
-                if not polling.observed(job, found):
-                    group.look_again()  # another process has written it meanwhile
+            if found is not None:
+                told.append((job, found))
+        if not polling.observed_many(told):
+            group.look_again()  # another process has written one of them meanwhile
+        for job, _ in told:
             if job.handle.record.final:
                 group.forget(job)
+        return [job for job, _ in told if job.handle.status.text == statuses.RESULTS_READY]
+
+    def _fetch(self, jobs: list[Job]) -> None:
+        for job_id, error in results_many.fetch_many(jobs, self._ends).items():
+            job = self._left[job_id]
+            with _alone(job):
+                if isinstance(error, SchedulerConnectionError):
+                    polling.note_unreachable(job, error)
+                else:
+                    log.warning("Outputs of %s: %s", job.handle.title, error)
 
     def _over(self, job: Job) -> None:
         self._left.pop(job.handle.record.id, None)

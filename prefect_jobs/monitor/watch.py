@@ -12,7 +12,7 @@ from typing import Any
 from prefect_jobs import clock, statuses
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
-from prefect_jobs.jobs import polling, registry, results
+from prefect_jobs.jobs import polling, registry, results_many
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.monitor.late import LateSearch, is_late
@@ -82,8 +82,8 @@ class Watch:
         self._said: bool | None = None
         self._keeper = threading.Thread(target=self._keep, name=f"prefect-jobs-lease-{self.name}", daemon=True)
         self._thread = threading.Thread(target=self._run, name=f"prefect-jobs-watch-{self.name}", daemon=True)
-        #: Jobs whose outputs are being fetched.
-        self._fetching: set[int] = set()
+        #: Jobs whose outputs are being fetched, as they are fetched together.
+        self._fetching: set[tuple[int, ...]] = set()
         #: Job → when fetching its outputs is tried again, and the pauses between tries.
         self._again: dict[int, tuple[float, Backoff]] = {}
         self._backoff = Backoff(*_BACKOFF)
@@ -186,8 +186,7 @@ class Watch:
         for job_id in self._roster.load():
             self._again.pop(job_id, None)
             self._next_release.pop(job_id, None)
-        for job_id in sorted(self._roster.ready):
-            self._fetch(job_id)
+        self._fetch()
         if self._roster.active:
             self._poll()
         unknown = self._roster.read(_some(self._roster.unknown, _UNKNOWN))
@@ -222,6 +221,7 @@ class Watch:
                 return
             if not self._released(job, each):
                 self._observed(job, each)
+        self._fetch()
         self._note_late()
         for job, text in self._reasons.found(self._roster.waiting, self._roster.jobs):
             if self._ends():
@@ -238,8 +238,6 @@ class Watch:
         with self._alone(job):
             if not polling.observed(job, news, fetch=False, change=change):
                 self._group.look_again()  # another process has written the job meanwhile
-            if job.handle.status.text == statuses.RESULTS_READY:
-                self._fetch(record.id)
 
     def _note_unreachable(self, error: SchedulerConnectionError) -> None:
         """Notes for each job, once, that its scheduler does not answer."""
@@ -306,32 +304,48 @@ class Watch:
 
     # -- outputs ----------------------------------------------------------------------------------------
 
-    def _fetch(self, job_id: int) -> None:
-        due = self._again[job_id][0] if job_id in self._again else 0.0
-        if job_id in self._fetching or len(self._fetching) >= _FETCHES or time.monotonic() < due:
-            return
-        self._fetching.add(job_id)
-        self._submit(self._fetch_now, job_id)
+    def _fetch(self) -> None:
+        """Begins to fetch outputs of jobs: together where their type can."""
+        busy = {job_id for batch in self._fetching.copy() for job_id in batch}
+        now = time.monotonic()
+        due = [each for each in sorted(self._roster.ready - busy) if now >= self._again.get(each, (0.0,))[0]]
+        kept = self._roster.kept
+        together = [job_id for job_id in due if job_id in kept and kept[job_id].fetches_together()]
+        chunks = [together[start : start + results_many.CHUNK] for start in range(0, len(together), results_many.CHUNK)]
+        for batch in [*chunks, *([job_id] for job_id in due if job_id not in together)]:
+            if len(self._fetching) >= _FETCHES:
+                return
+            self._fetching.add(tuple(batch))
+            self._submit(self._fetch_now, tuple(batch))
 
-    def _fetch_now(self, job_id: int) -> None:
+    def _fetch_now(self, batch: tuple[int, ...]) -> None:
         """Fetches outputs, in a thread of the pool."""
-        over = False
+        over = set(batch)
         try:
             if self._stop.is_set():
                 return
-            record = self._runtime.jobs.get(job_id)
-            over = record is None or results.fetch(self._runtime.job(record))
+            jobs = [self._runtime.job(record) for record in self._runtime.store.records(batch)]
+            over -= {job.handle.record.id for job in jobs}  # deleted meanwhile
+            ready = [job for job in jobs if job.handle.status.text == statuses.RESULTS_READY]
+            for job_id, error in results_many.fetch_many(ready, self._stop.is_set).items():
+                log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
+            over.update(job.handle.record.id for job in jobs if job.handle.record.final)
         except PrefectJobsError as error:
-            log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
+            log.warning("%s: outputs of jobs %s: %s", self.name, _listed(batch), error)
         except Exception:
-            log.exception("%s: outputs of job %s could not be fetched; trying again", self.name, job_id)
+            log.exception("%s: outputs of jobs %s could not be fetched; trying again", self.name, _listed(batch))
         finally:
-            if over or job_id not in self._roster.versions:
-                self._again.pop(job_id, None)
-            else:
-                backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
-                self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
-            self._fetching.discard(job_id)
+            for job_id in batch:
+                if job_id in over or job_id not in self._roster.versions:
+                    self._again.pop(job_id, None)
+                else:
+                    backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
+                    self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
+            self._fetching.discard(batch)
+
+
+def _listed(batch: tuple[int, ...]) -> str:
+    return ", ".join(map(str, batch))
 
 
 def _emit(event: dict[str, Any]) -> None:

@@ -221,9 +221,10 @@ class PickUp:
             def report(job: Job, problem: Exception | None) -> None:
                 self._submitted(by_id[id(job)], problem)
 
-            submission_many.execute_many([each.job for each in going if not each.work], report)
+            many = [each for each in going if not each.work or each.job.submits_together(*each.work)]
+            submission_many.execute_many([(each.job, each.work) for each in many], report)
             for each in going:
-                if each.work:
+                if each not in many:
                     self._submitted(each, each.executed())
         finally:
             # Where the database fails, the leases expire, and go_on() finds out how far this was.

@@ -49,6 +49,10 @@ class JobKeeper:
         """The present record of the job."""
         return self._store.get(job_id)
 
+    def get_all(self, job_ids: Sequence[int]) -> list[JobRecord]:
+        """The present records of jobs."""
+        return self._store.records(job_ids)
+
     def update(self, job_id: int, change: ChangeOf, known: JobRecord | None = None) -> Written:
         """Writes a change, and begins to show it in Prefect if it is visible there."""
         written = self._store.update(job_id, change, known)

@@ -2,7 +2,7 @@
 :class:`prefect_jobs.jobs.ports.Results`."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -38,15 +38,22 @@ class ResultKeeper:
     @contextmanager
     def lease(self, job_id: int) -> Iterator[bool]:
         """A lease that a thread renews while the context lasts. It expires if the process dies."""
+        with self.lease_all([job_id]) as mine:
+            yield bool(mine)
+
+    @contextmanager
+    def lease_all(self, job_ids: Sequence[int]) -> Iterator[set[int]]:
+        """As :meth:`lease`, for many jobs; those of which this process has the lease."""
         owner = uuid.uuid4().hex
-        if not self._store.claim_results(job_id, owner, LEASE):
-            yield False
+        mine = self._store.claim_all_results(job_ids, owner, LEASE)
+        if not mine:
+            yield mine
             return
         try:
-            with kept_up(lambda: self._store.claim_results(job_id, owner, LEASE), LEASE / 3):
-                yield True
+            with kept_up(lambda: self._store.claim_all_results(sorted(mine), owner, LEASE), LEASE / 3):
+                yield mine
         finally:
-            self._store.release_results(job_id, owner)
+            self._store.release_all_results(sorted(mine), owner)
 
     def keep(self, job_id: int, data: bytes, kind: str = RESULT) -> dict[str, Any]:
         """Stores a result, and replaces one of that kind; returns its place.
@@ -54,9 +61,15 @@ class ResultKeeper:
         Raises:
             OutputsNotFetched: the storage does not accept it now.
         """
+        place, blobs = self.place(job_id, data, kind)
+        for name, small in blobs.items():
+            self._store.put_blob(job_id, name, small)
+        return place
+
+    def place(self, job_id: int, data: bytes, kind: str = RESULT) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """As :meth:`keep`, but a result that goes to SQL is not written yet: the bytes are returned, too."""
         if len(data) <= self._size_limit:
-            self._store.put_blob(job_id, kind, data)
-            return {"where": "sql", "kind": kind, "bytes": len(data)}
+            return {"where": "sql", "kind": kind, "bytes": len(data)}, {kind: data}
         # One name for each job and kind: the result of an earlier try or submission is overwritten.
         path = f"prefect-jobs-{self._store.identity}-{job_id}" + ("" if kind == RESULT else f"-{kind}")
         try:
@@ -65,7 +78,7 @@ class ResultKeeper:
             _without_loop(lambda: result_storage.write(storage, path, data))
         except Exception as error:  # a storage may raise anything, as may finding it
             raise OutputsNotFetched(f"Prefect's result storage does not accept it: {error}") from error
-        return {"where": "prefect", "storage": storage, "path": path, "bytes": len(data)}
+        return {"where": "prefect", "storage": storage, "path": path, "bytes": len(data)}, {}
 
     def read(self, job_id: int, kept: Mapping[str, Any]) -> bytes | None:
         """The result; ``None`` if it no longer exists.

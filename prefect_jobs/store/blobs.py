@@ -1,11 +1,18 @@
 """Bytes that belong to a job: its result, and the work for submitting it again."""
 
-from sqlalchemy import delete, select
+from collections.abc import Mapping
+from typing import cast
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from prefect_jobs import clock
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import job_gone
 from prefect_jobs.store.tables import BlobRow, JobRow
+
+_TABLE = cast("Table", BlobRow.__table__)
+_DELETE = delete(_TABLE).where(_TABLE.c.job_id == bindparam("the_id"), _TABLE.c.kind == bindparam("the_kind"))
+_INSERT = insert(_TABLE)
 
 
 class BlobStore:
@@ -22,10 +29,7 @@ class BlobStore:
         with self.database.writing() as connection:
             if connection.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update()).first() is None:
                 raise job_gone(job_id)
-            connection.execute(delete(BlobRow).where(BlobRow.job_id == job_id, BlobRow.kind == kind))
-            connection.execute(
-                BlobRow.__table__.insert().values(job_id=job_id, kind=kind, data=data, time=clock.now())  # type: ignore[attr-defined]
-            )
+            write_blobs(connection, job_id, {kind: data})
 
     def get_blob(self, job_id: int, kind: str) -> bytes | None:
         """The bytes of a kind; ``None`` if there are none."""
@@ -39,3 +43,10 @@ class BlobStore:
         """Removes the bytes of a kind, if there are any."""
         with self.database.writing() as connection:
             connection.execute(delete(BlobRow).where(BlobRow.job_id == job_id, BlobRow.kind == kind))
+
+
+def write_blobs(connection: Connection, job_id: int, blobs: Mapping[str, bytes]) -> None:
+    """Writes bytes of a job by their kinds, and replaces those of these kinds."""
+    for kind, data in blobs.items():
+        connection.execute(_DELETE, {"the_id": job_id, "the_kind": kind})
+        connection.execute(_INSERT, {"job_id": job_id, "kind": kind, "data": data, "time": clock.now()})

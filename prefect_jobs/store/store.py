@@ -9,15 +9,12 @@ from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Table,
     Update,
-    and_,
     bindparam,
     delete,
     insert,
-    or_,
     select,
     update,
 )
@@ -26,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.records import FOREIGN_TOKEN, Change, HistoryEntry, JobRecord, Message, StatusState, Written
-from prefect_jobs.store.blobs import BlobStore
+from prefect_jobs.store.blobs import BlobStore, write_blobs
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.counts import CountStore
 from prefect_jobs.store.database import Database
@@ -259,24 +256,6 @@ class Store(
                 connection.execute(insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now()))
         return True
 
-    # -- the results' lease ---------------------------------------------------------------------------
-
-    def claim_results(self, job_id: int, owner: str, seconds: float) -> bool:
-        """Whether ``owner`` has the lease on the job's results for ``seconds``."""
-        now = clock.now()
-        free = or_(JobRow.results_owner.is_(None), JobRow.results_owner == owner, JobRow.results_until < now)
-        return self._claim(
-            and_(JobRow.id == job_id, free),
-            {"results_owner": owner, "results_until": now + timedelta(seconds=seconds)},
-        )
-
-    def release_results(self, job_id: int, owner: str) -> None:
-        """Releases the lease, if ``owner`` still has it."""
-        self._claim(
-            and_(JobRow.id == job_id, JobRow.results_owner == owner),
-            {"results_owner": None, "results_until": None},
-        )
-
     def messages(self, job_id: int) -> list[Message]:
         """The messages of a job, oldest first."""
         return self._messages(MessageRow.job_id == job_id)
@@ -336,6 +315,7 @@ class Store(
         if "groups" in values:
             self._write_groups(connection, record.id, values["groups"])
         write_observed(connection, record.id, nodes)
+        write_blobs(connection, record.id, change.blobs)
         if change.messages:
             said = {"job_id": record.id, "time": clock.now(), "logged": False, "status": None, "who": None}
             rows = [{**said, "level": level, "text": clean(text)} for level, text in change.messages]
@@ -343,10 +323,6 @@ class Store(
                 rows[0]["status"], rows[0]["who"] = map(clean, change.told)
             connection.execute(insert(MessageRow), rows)
         return replace(record, version=record.version + 1, **values)
-
-    def _claim(self, condition: ColumnElement[bool], values: dict[str, Any]) -> bool:
-        with self.database.writing() as connection:
-            return connection.execute(update(JobRow).where(condition).values(**values)).rowcount > 0
 
     @staticmethod
     def _write_groups(connection: Connection, job_id: int, groups: Sequence[str]) -> None:
@@ -356,7 +332,7 @@ class Store(
 
 
 def _is_empty(change: Change | None) -> bool:
-    return change is None or not (change.values or change.messages or change.nodes)
+    return change is None or not (change.values or change.messages or change.nodes or change.blobs)
 
 
 @lru_cache(256)

@@ -214,6 +214,8 @@ class FakeWorkflowEngine(_AtFakeAccess, WorkflowEngine):
 class FakeDaskEngine(DaskEngine):
     """Work on a fake cluster."""
 
+    together: ClassVar[bool] = False
+    fetches_together: ClassVar[bool] = False
     asks_freely: ClassVar[bool] = True
 
     @property
@@ -272,7 +274,7 @@ class FakeDaskEngine(DaskEngine):
 
     def release(self) -> None:
         """Forgets the result."""
-        self._drop_replaced()
+        self.drop_replaced()
         self.handle.apply(None, native=encode_dask(released=True))
 
     def stop(self) -> str:
@@ -294,7 +296,7 @@ class FakeDaskEngine(DaskEngine):
     def clean_up(self) -> None:
         """Forgets the work."""
         self.stage.forget(self)
-        self._drop_replaced()
+        self.drop_replaced()
         if self.state.result:
             self.handle.backend.results.drop(self.handle.record.id, self.state.result)
 

@@ -15,7 +15,7 @@ from prefect_jobs import DaskJob, JobManager, JobStateError, SchedulerConnection
 from prefect_jobs.jobs import submission
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
-from prefect_jobs.schedulers.dask.client import PREFIX
+from prefect_jobs.schedulers.dask.answer import PREFIX
 from tests.acceptance.conftest import DaskJobs, PrefectView, dask_block
 from tests.dask_cluster import DaskCluster
 from tests.forks import run_program
@@ -270,7 +270,7 @@ def test_work_that_cannot_be_pickled_is_refused(dask_job: DaskJobs) -> None:
 def test_work_that_is_too_large_to_be_kept_says_so_in_the_log(
     dask_job: DaskJobs, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_jobs.jobs.dask.engine.GRAPH_LIMIT", 1000)
+    monkeypatch.setattr("prefect_jobs.jobs.dask.submitting.GRAPH_LIMIT", 1000)
     job = dask_job()
     job.execute(delayed(len)(b"x" * 2000))
     assert job.wait(LIMIT) == "Complete"

@@ -141,12 +141,12 @@ def test_a_connection_that_breaks_while_fetching_is_no_verdict(
     gather = DaskClient._gather
     broken: list[str] = []
 
-    def broken_off(self: DaskClient, token: str, numbers: Any, futures: Any) -> Any:
+    def broken_off(self: DaskClient, names: Any, futures: Any) -> Any:
         if not broken:
-            broken.append(token)
+            broken.append(names[0])
             self.client.loop.add_callback(self.client.scheduler_comm.comm.abort)
             eventually(lambda: all(future.cancelled() for future in futures), "they are cancelled")
-        return gather(self, token, numbers, futures)
+        return gather(self, names, futures)
 
     def fetched() -> bool:
         job.update_status()  # its answer may be a moment old, and older than the end
@@ -280,8 +280,9 @@ def test_versions_that_do_not_fit_are_named(
         )
 
     with monkeypatch.context() as here:
-        here.setattr("prefect_jobs.schedulers.dask.client.mismatches", told)
+        here.setattr("prefect_jobs.schedulers.dask.requests.mismatches", told)
         here.setattr(remote, "look", _CannotBeLoaded())
+        here.setattr(remote, "missing", _CannotBeLoaded())
         # when, then (the first look may share an answer of a moment ago)
         eventually(lambda: job.status in ("Submitted", "Running") and job.status_message, "it says what is wrong")
         assert "python 3.13 (here 3.11) on the scheduler, worker tcp://w1" in job.status_message

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import func, select
 
+from prefect_jobs.records import Change, Written
 from prefect_jobs.store import Store
 from prefect_jobs.store.errors import JobGone
 from prefect_jobs.store.tables import BlobRow
@@ -54,3 +55,16 @@ def test_five_megabytes_come_back_as_they_were(store: Store) -> None:
     data = bytes(range(256)) * 20_480
     store.put_blob(job.id, "result", data)
     assert store.get_blob(job.id, "result") == data
+
+
+def test_they_are_written_with_a_change_or_not_at_all(store: Store) -> None:
+    job, other = store.insert(draft()), store.insert(draft())
+    store.put_blob(job.id, "graph", b"old")
+    # when one change is refused, in the transaction of another
+    bad = Change({"spec": {"key": object()}}, blobs={"graph": b"never"})
+    changes = [(job.id, lambda _: Change(blobs={"graph": b"new"})), (other.id, lambda _: bad)]
+    written, refused = store.update_all(changes)
+    # then
+    assert isinstance(written, Written) and written.after.version == 2
+    assert isinstance(refused, ValueError)
+    assert store.get_blob(job.id, "graph") == b"new" and store.get_blob(other.id, "graph") is None

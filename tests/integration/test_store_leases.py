@@ -1,5 +1,6 @@
 """Who may do what for how long: the results' lease and the faces that Prefect must still show, on both databases."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from prefect_jobs import clock
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.store import Store
-from tests.support import draft
+from prefect_jobs.store.leases import kept_up
+from tests.support import draft, eventually
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -256,3 +258,18 @@ def test_flow_runs_are_told_by_job(store: Store) -> None:
 
     assert store.runs_of([job.id for job in jobs]) == {jobs[0].id: "run-1", jobs[2].id: "run-3"}
     assert store.runs_of([]) == {}
+
+
+def test_leases_are_renewed_until_they_end_whatever_becomes_of_others() -> None:
+    renewed: Counter[str] = Counter()
+
+    def fails() -> None:
+        renewed["bad"] += 1
+        raise RuntimeError("of this lease")
+
+    with kept_up(fails, 0.01):
+        with kept_up(lambda: renewed.update(["good"]), 0.01):
+            eventually(lambda: min(renewed["good"], renewed["bad"]) > 2, "both are renewed", interval=0.01)
+        ended, bad = renewed["good"], renewed["bad"]
+        eventually(lambda: renewed["bad"] > bad + 2, "the other one goes on", interval=0.01)
+        assert renewed["good"] == ended

@@ -120,7 +120,7 @@ class AccessPointEngine(Engine):
         name = slug(self.handle.name)
         return f"{name}-{self.handle.id}" if self.handle.id else name
 
-    def prepare(self) -> None:
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Makes the directory."""
         self._made = None if self.directory else self.make_directory(keep=False)
 

@@ -1,8 +1,8 @@
-"""Work on a Dask cluster: submitted, polled, gathered, cancelled."""
+"""Work on a Dask cluster: polled, gathered, cancelled; :mod:`submitting` submits it."""
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any, ClassVar
@@ -11,171 +11,36 @@ import anyio
 from anyio.to_thread import run_sync
 
 from prefect_jobs import statuses
-from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError, SchedulerEngineMismatch
-from prefect_jobs.jobs.dask import poll
-from prefect_jobs.jobs.dask.state import DaskState, Local, Values, encode
-from prefect_jobs.jobs.engine import Engine
-from prefect_jobs.jobs.observation import (
-    Fetched,
-    Observation,
-    OutputsNotFetched,
-    Submitted,
-    TransientSubmissionError,
-)
+from prefect_jobs.errors import ResultUnavailable, SchedulerConnectionError
+from prefect_jobs.jobs.dask import poll, results_many
+from prefect_jobs.jobs.dask.state import encode
+from prefect_jobs.jobs.dask.submitting import DaskSubmission
+from prefect_jobs.jobs.observation import Fetched, Observation, OutputsNotFetched
 from prefect_jobs.noted import REPLACED
-from prefect_jobs.schedulers.connections import dask_client, forget_submission
-from prefect_jobs.schedulers.dask import connection, values, work
-from prefect_jobs.schedulers.dask.client import DaskClient
-from prefect_jobs.schedulers.dask.connection import DaskAccess, DaskError
+from prefect_jobs.schedulers.connections import forget_submission
+from prefect_jobs.schedulers.dask import values, work
+from prefect_jobs.schedulers.dask.connection import DaskError
 from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)
 
-#: Kind of the blob with the work, for submitting it again.
-GRAPH = "graph"
 #: Kind of the blob with what the results function returned.
 _RETURNED = "returned"
-#: A larger graph is not kept, so the job cannot be submitted again by itself.
-GRAPH_LIMIT = 10 * 1024 * 1024
 #: Seconds until the next poll if the work continues after the scheduler reported its end: a result was lost with its
 #: worker, or another process fetches it.
 _AGAIN = 0.2
 #: Seconds between two checks of the flag in memory that is set when the scheduler reports the end.
 _GLANCE = 0.1
-_MAX_ID = 255
 
 
-class DaskEngine(Engine):
+class DaskEngine(DaskSubmission):
     """Delayed work, futures or collections on a cluster."""
 
-    together: ClassVar[bool] = False
+    fetches_together: ClassVar[bool] = True
     refused: ClassVar[Mapping[str, str]] = {
         "pause": "Dask jobs cannot be paused: Dask has no way to hold work.",
         "resume": "Dask jobs cannot be resumed, since they cannot be paused.",
     }
-
-    @property
-    def state(self) -> DaskState:
-        """The state of the submission."""
-        return DaskState(self.handle.record)
-
-    # -- the cluster ------------------------------------------------------------------------------------
-
-    def client(self) -> DaskClient:
-        """The client for the scheduler.
-
-        Raises:
-            SchedulerConnectionError: its block cannot be read.
-            SchedulerEngineMismatch: the block is not a Dask one.
-        """
-        record = self.handle.record
-        access = DaskAccess()
-        if record.scheduler is not None:
-            block = self.site.scheduler(record.scheduler)
-            found = block.access() if hasattr(block, "access") else None
-            if not isinstance(found, DaskAccess):
-                raise SchedulerEngineMismatch(
-                    f"The scheduler {record.scheduler!r} is not a Dask one; {self.handle.title} needs one."
-                )
-            access = found
-        local = self.state.local
-        if local and not access.host:
-            # The work is on the cluster of the process that submitted it; the cluster of this process has none of it.
-            access = replace(access, host=local.address)
-        return dask_client(access)
-
-    def cluster_ended(self) -> bool:
-        """Whether it was on the cluster of a process on this machine that has ended."""
-        local = self.state.local
-        return local is not None and local.host == self.site.host_name and connection.gone(local.address)
-
-    def reach(self) -> None:
-        """Requests the scheduler's id."""
-        self.client().identity()
-
-    # -- submission -------------------------------------------------------------------------------------
-
-    def submit(self, given: Any) -> Submitted:
-        """Submits work, and keeps its graph so that it can be submitted again."""
-        taken = work.take_apart(given)
-        kept = values.work_to_bytes(taken, GRAPH_LIMIT)
-        self.handle.backend.results.put_blob(self.handle.record.id, GRAPH, kept.data)
-        if kept.problem is not None:
-            text = f"Its work is not kept, so resubmit() cannot run it again: {kept.problem}."
-            self.handle.apply(None, messages=((logging.WARNING, text),))
-        return self.send(taken)
-
-    def send(self, taken: work.Work) -> Submitted:
-        """Submits work."""
-        client = self.client()
-        try:
-            keys, identity = client.submit(taken.leaves, self.handle.token)
-        except SchedulerConnectionError as error:
-            # Only the answer may be lost: the token finds the work.
-            found = self.find()
-            if found is not None:
-                return found
-            raise TransientSubmissionError(str(error)) from error
-        native = encode(
-            keys=keys,
-            shape=taken.shape,
-            scheduler_id=identity,
-            in_queue=True,
-            futures=work.has_futures(taken),
-        )
-        native.update(self._place(client))
-        return Submitted(keys[0][:_MAX_ID], native, f"Submitted to {client.access.title}")
-
-    def _place(self, client: DaskClient) -> dict[str, Any]:
-        """The values that locate the work: other processes find the cluster of this process by its address."""
-        name = self.handle.record.scheduler
-        block = None if name is None else self.site.scheduler(name)
-        found: Values = {"dashboard": getattr(block, "dashboard", None) or client.client.dashboard_link}
-        if not client.access.host:
-            found["local"] = Local(self.site.host_name, client.client.scheduler.address)
-        return encode(**found)
-
-    def find(self) -> Submitted | None:
-        """Finds leaves that are published under the present token."""
-        client, token = self.client(), self.handle.token
-        count = client.find(token)
-        if not count:
-            return None
-        data = self.handle.backend.results.get_blob(self.handle.record.id, GRAPH)
-        shape, futures = values.shape_from_bytes(data) if data is not None else ({"leaf": 0}, False)
-        if count < work.size(shape):
-            client.cancel(token, count, given=False)  # its process died: only a part was submitted
-            return None
-        found = client.look(token, count)
-        native = encode(
-            keys=[str((leaf or {}).get("key", "")) for leaf in found["leaves"]],
-            shape=shape,
-            scheduler_id=found["id"],
-            in_queue=True,
-            futures=futures,
-        )
-        key = str((found["leaves"][0] or {}).get("key", token))
-        native.update(self._place(client))
-        return Submitted(key[:_MAX_ID], native, "Found again; it was submitted before an interruption.")
-
-    def kept(self) -> work.Work | None:
-        """The submitted work; ``None``: it is not kept.
-
-        Raises:
-            DaskError: it cannot be read in this process.
-        """
-        data = self.handle.backend.results.get_blob(self.handle.record.id, GRAPH)
-        return None if data is None else values.work_from_bytes(data)
-
-    def retried(self, kept: work.Work) -> work.Work | None:
-        """The futures, with those that failed being computed again; ``None`` if the cluster no longer has them."""
-        state = self.state
-        if not (state.futures and state.failed):
-            return None
-        client = self.client()
-        if not client.find(self.handle.token):
-            return None
-        return work.Work(client.retry(self.handle.token, state.count), kept.shape)
 
     # -- while it is on the cluster ---------------------------------------------------------------------
 
@@ -274,10 +139,8 @@ class DaskEngine(Engine):
             return Fetched(self._read_again())
         state, client = self.state, self.client()
         try:
-            self._check_there(state.done)
-            parts = dict(zip(state.done, client.gather(self.handle.token, state.done), strict=True))
-            missing = ResultUnavailable("This part of the work failed.")
-            result = work.put_together(state.shape, lambda number: parts.get(number, missing))
+            self.check_there(client.look(self.handle.token, state.count))
+            result = self.put_together(client.gather(self.handle.token, state.done))
             if not self.forget:
                 self.keep(result)
         except SchedulerConnectionError as error:
@@ -308,14 +171,20 @@ class DaskEngine(Engine):
             raise DaskError("The kept result was removed. Call resubmit() to compute it again.")
         return values.result_from_bytes(data)
 
-    def _check_there(self, numbers: list[int]) -> None:
-        """Checks that the results are still on the cluster.
+    def put_together(self, parts: Sequence[Any]) -> Any:
+        """The results of the leaves that have one, in the structure of the submitted work."""
+        known = dict(zip(self.state.done, parts, strict=True))
+        missing = ResultUnavailable("This part of the work failed.")
+        return work.put_together(self.state.shape, lambda number: known.get(number, missing))
+
+    def check_there(self, found: Mapping[str, Any]) -> int:
+        """Checks that the results are still on the cluster, by its answer; returns their bytes.
 
         Raises:
             DaskError: they are gone for good.
-            SchedulerConnectionError: the scheduler does not answer, or they are being computed again.
+            SchedulerConnectionError: they are being computed again.
         """
-        found = self.client().look(self.handle.token, self.state.count)
+        numbers = self.state.done
         if found["id"] != self.state.scheduler_id:
             raise DaskError(poll.FORGOTTEN)
         states = {str((found["leaves"][number] or {}).get("state", "forgotten")) for number in numbers}
@@ -325,20 +194,52 @@ class DaskEngine(Engine):
             raise DaskError("It was lost with its worker, computed again, and failed. resubmit() runs it again.")
         if states != {"memory"}:
             raise SchedulerConnectionError("A result was lost with its worker and is being computed again.")
+        return sum(max(0, int(found["leaves"][number].get("bytes") or 0)) for number in numbers)
+
+    @classmethod
+    def fetch_many(cls, engines: Sequence["DaskEngine"]) -> Iterator[list[tuple[int, Fetched | Exception]]]:
+        """As :meth:`Engine.fetch_many`: one call for each portion."""
+        return results_many.fetched(engines)
+
+    def fetched(self, parts: Sequence[Any]) -> Fetched:
+        """What is kept of the results of the leaves.
+
+        Raises:
+            DaskError: they cannot be kept.
+            OutputsNotFetched: there is no place for them now.
+        """
+        result = self.put_together(parts)
+        # Only a results function needs it any more.
+        given = result if self.handle.record.process_results_function is not None else None
+        if self.forget:
+            return Fetched(given)
+        place, blobs = self.handle.backend.results.place(self.handle.record.id, values.result_to_bytes(result))
+        return Fetched(given, encode(result=place), blobs=blobs)
+
+    @classmethod
+    def release_many(cls, engines: Sequence["DaskEngine"]) -> None:
+        """As :meth:`Engine.release_many`: one call to each scheduler, and one commit."""
+        for engine in engines:
+            engine.drop_replaced()
+        results_many.release(engines)
 
     def release(self) -> None:
         """Makes the cluster forget the work, after its result is kept and the results function has returned."""
-        self._drop_replaced()
-        given_up = self.state.futures and self.handle.status.text == statuses.ERROR
+        self.drop_replaced()
         try:
             self.client().release(self.handle.token, self.state.count)
         except SchedulerConnectionError as error:
             log.warning("What is left of %s on the cluster could not be released: %s", self.handle.title, error)
             return
-        if not given_up:
+        if not self.given_up:
             self.handle.apply(None, native=encode(released=True))
 
-    def _drop_replaced(self) -> None:
+    @property
+    def given_up(self) -> bool:
+        """Whether futures of a user have failed, which :meth:`retried` computes again."""
+        return self.state.futures and self.handle.status.text == statuses.ERROR
+
+    def drop_replaced(self) -> None:
         """Removes the result of the work, if that of the results function has replaced it."""
         replaced = (self.state.result or {}).get(REPLACED)
         if replaced:
@@ -354,5 +255,5 @@ class DaskEngine(Engine):
             else:
                 client.cancel(self.handle.token, state.count, given=False)
         if state.result:
-            self._drop_replaced()
+            self.drop_replaced()
             self.handle.backend.results.drop(self.handle.record.id, state.result)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import SchedulerConnectionError
@@ -46,11 +47,16 @@ class DaskGroup(Group):
                 # Each job knows whether the process with its cluster has ended.
                 found.update(self._each([job for job, _ in ours], stop))
                 continue
+            going: list[DaskEngine] = []
             for _, engine in ours:
                 handle = engine.handle
                 news = found[handle.record.id] = engine.judge(answer.of(handle.token, engine.state.count))
                 if not statuses.parse(news.status or statuses.RUNNING).kind.terminal:
-                    engine.end()  # from now on the scheduler reports its end
+                    going.append(engine)
+            with suppress(SchedulerConnectionError):
+                client.hold([(engine.handle.token, engine.state.count) for engine in going])
+            for engine in going:
+                engine.end()  # from now on the scheduler reports its end
         return found
 
     def forget(self, job: AnyJob) -> None:

@@ -11,7 +11,8 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import JobStateError, ResultUnavailable, SchedulerConnectionError, SubmissionError
 from prefect_jobs.jobs import hooks, polling
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.dask.engine import GRAPH_LIMIT, DaskEngine
+from prefect_jobs.jobs.dask.engine import DaskEngine
+from prefect_jobs.jobs.dask.submitting import GRAPH_LIMIT
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.type_hooks import SUBMISSION
 from prefect_jobs.schedulers.dask import calls, values, work
@@ -161,9 +162,13 @@ class DaskJob(Job):
             SubmissionError: the scheduler refused it (the job is Error) or was not reached (the job stays Pending).
             JobStateError: the job is active already, or over: call resubmit().
         """
-        taken = work.take_apart(future_or_delayed)
-        work.check_callable_here(taken)
+        self.check_given(future_or_delayed)
         super().execute(future_or_delayed)
+
+    def check_given(self, *args: Any) -> None:
+        """As :meth:`AnyJob.check_given`."""
+        for given in args:
+            work.check_callable_here(work.take_apart(given))
 
     def resubmit(self) -> None:
         """Computes the work again: the graph that was kept at the submission, or, for futures, those that failed if
@@ -196,9 +201,6 @@ class DaskJob(Job):
             self.engine.reach()
         except SchedulerConnectionError as error:
             raise SubmissionError(f"{self.handle.title} was not submitted: {error} Nothing was changed.") from error
-
-    def _execute(self, given: Any) -> Any:
-        return self.handle.from_engine(SUBMISSION, self.engine.submit(given))
 
     def _resubmit(self) -> Any:
         again, self._again = self._again, None

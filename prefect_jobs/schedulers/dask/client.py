@@ -1,75 +1,97 @@
-"""The requests of jobs to a Dask scheduler: submit, look, gather, cancel, release."""
+"""What jobs request of a Dask scheduler: submit, hold, gather, cancel, release; each for one or for many."""
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.schedulers.dask import remote
-from prefect_jobs.schedulers.dask.answer import PREFIX, Answer, name_of, names_of
-from prefect_jobs.schedulers.dask.connection import (
-    CLIENT_IDS,
-    DaskAccess,
-    DaskConnections,
-    DaskError,
-    asking,
-    call_in_loop,
-    mismatches,
-)
+from prefect_jobs.schedulers.dask.answer import name_of, names_of
+from prefect_jobs.schedulers.dask.connection import CLIENT_IDS, DaskAccess, DaskConnections, DaskError, asking
+from prefect_jobs.schedulers.dask.requests import DaskRequests
 from prefect_jobs.schedulers.dask.values import first_cause
 
-#: Seconds for which an answer about all jobs is used again.
-FRESH = 0.2
+log = logging.getLogger(__name__)
+
 #: Seconds between two checks that results that are being fetched still exist.
 PATIENCE = 5.0
-#: Least number of seconds in which a connected scheduler must answer: it may be busy.
-LEAST = 5.0
 
 
-class DaskClient:
-    """A scheduler, for jobs. One call returns the states of all jobs that it has."""
+class Accepted(NamedTuple):
+    """Work that a scheduler has accepted."""
+
+    #: Keys of the leaves.
+    keys: list[str]
+    #: Id of the scheduler.
+    scheduler_id: str
+
+
+class DaskClient(DaskRequests):
+    """A scheduler, for jobs."""
 
     def __init__(self, access: DaskAccess, connections: DaskConnections) -> None:
-        self.access = access
-        self._connections = connections
-        self._lock = threading.Lock()
-        self._answer: Answer | None = None
+        super().__init__(access, connections)
         #: Token → our futures, which report when they have ended.
         self._futures: dict[str, list[Any]] = {}
         #: Token → event that is set when they all have ended.
         self._ends: dict[str, threading.Event] = {}
-        #: Number of requests for the states of jobs.
-        self.polls = 0
         #: Set whenever a submission ends that :meth:`end` has an event for.
         self.ended = threading.Event()
 
-    @property
-    def client(self) -> Any:
-        """The ``distributed.Client``.
-
-        Raises:
-            SchedulerConnectionError: the scheduler was not reached in time.
-        """
-        return self._connections.client(self.access)
-
     # -- submission -------------------------------------------------------------------------------------
 
-    def submit(self, leaves: Sequence[Any], token: str) -> tuple[list[str], str]:
-        """Has leaves computed, and keeps them on the scheduler under the token, even if all clients disconnect.
+    def submit(self, works: Sequence[tuple[Sequence[Any], str]]) -> list[Accepted | Exception]:
+        """Has leaves computed, and keeps them on the scheduler, even if all clients disconnect. Each work is sent as a
+        graph of its own, and all are published by one call.
+
+        Args:
+            works: the leaves of each, and the token under which they are kept.
 
         Returns:
-            Their keys, and the scheduler's id.
+            For each what was accepted; or SchedulerConnectionError: the scheduler does not answer; or DaskError: a
+            future of another scheduler, one that is cancelled or lost, a graph that cannot be sent or read.
 
         Raises:
             SchedulerConnectionError: the scheduler was not reached: nothing was submitted.
-            DaskError: a future of another scheduler, one that is cancelled or lost, a graph that cannot be sent.
         """
+        client = self.client
+        found: dict[int, Accepted | Exception] = {}
+        sent: dict[int, list[Any]] = {}
+        for number, (leaves, _) in enumerate(works):
+            try:
+                sent[number] = self._compute(leaves, client)
+            except Exception as error:  # of this one work, or of a client of the user's
+                found[number] = error
+        names = {number: names_of(works[number][1], len(futures)) for number, futures in sent.items()}
+        ours: dict[str, Any] = {}
+        for number, futures in list(sent.items()):
+            try:
+                ours.update(self._publish_others(dict(zip(names[number], futures, strict=True)), client))
+            except Exception as error:  # a client of the user's may raise anything
+                found[number] = error
+                del sent[number]
+        try:
+            every = [name for number in sent for name in names[number]]
+            answer = self._run(remote.missing, every, publish=ours) if sent else {}
+        except (DaskError, SchedulerConnectionError) as error:
+            found.update(dict.fromkeys(sent, error))
+            sent = {}
+        lacking = set(answer["names"]) if sent else set()
+        for number, futures in sent.items():
+            if lacking.isdisjoint(names[number]):
+                found[number] = Accepted([str(future.key) for future in futures], answer["id"])
+            else:
+                found[number] = self._refused(works[number][1], futures)
+        return [found[number] for number in range(len(works))]
+
+    def _compute(self, leaves: Sequence[Any], client: Any) -> list[Any]:
+        """The futures of leaves, which are sent to the scheduler."""
         from distributed import Future
 
-        client = self.client
         futures = [leaf if isinstance(leaf, Future) else None for leaf in leaves]
         for future in futures:
             if future is not None:
@@ -88,19 +110,31 @@ class DaskClient:
                     f"The work cannot be sent to the cluster: {first_cause(error)}. "
                     "All that it uses must be something that can be pickled."
                 ) from error
-        names = names_of(token, len(whole))
-        for name, future in zip(names, whole, strict=True):
-            # By the client that has it: the scheduler receives that client's earlier messages first.
-            self._call(future.client, future.client.publish_dataset, future, name=name, override=True)
-        answer = self.ask()
-        if any((answer.jobs.get(name) or {"state": "forgotten"})["state"] == "forgotten" for name in names):
-            why = self._refusal(whole)
-            self.cancel(token, len(whole), given=False)
-            raise DaskError(
-                f"The scheduler did not accept the work: {why}. It needs the modules of the work in matching versions: "
-                "install them where the scheduler and the workers run."
-            )
-        return [str(future.key) for future in whole], answer.id
+        return whole
+
+    def _publish_others(self, futures: Mapping[str, Any], client: Any) -> dict[str, Any]:
+        """Publishes the futures of other clients than ours; returns ours, by their names.
+
+        By the client that has them: the scheduler receives that client's earlier messages first.
+        """
+        ours: dict[str, Any] = {}
+        for name, future in futures.items():
+            if future.client is client:
+                ours[name] = future
+            else:
+                self._call(future.client, future.client.publish_dataset, override=True, **{name: future})
+        return ours
+
+    def _refused(self, token: str, futures: Sequence[Any]) -> DaskError | SchedulerConnectionError:
+        try:
+            why = self._refusal(futures)
+            self.cancel(token, len(futures), given=False)
+        except SchedulerConnectionError as error:
+            return error
+        return DaskError(
+            f"The scheduler did not accept the work: {why}. It needs the modules of the work in matching versions: "
+            "install them where the scheduler and the workers run."
+        )
 
     def _refusal(self, futures: Sequence[Any]) -> str:
         """Why the scheduler has no tasks for futures: what it reports to their client, perhaps only a moment later."""
@@ -124,45 +158,6 @@ class DaskClient:
                 f"The future {future.key} belongs to the scheduler {theirs}, but the job's is {self.access.title}."
             )
 
-    def find(self, token: str) -> int:
-        """The number of leaves that are published under a token; 0: nothing was submitted."""
-        names = self.ask().jobs.keys()
-        count = 0
-        while name_of(token, count) in names:
-            count += 1
-        return count
-
-    # -- polls ------------------------------------------------------------------------------------------
-
-    def identity(self) -> str:
-        """The scheduler's id, which is another one after a restart."""
-        return self.ask().id
-
-    def look(self, token: str, count: int) -> dict[str, Any]:
-        """The state of a submission: ``id`` of the scheduler, ``workers``, ``leaves`` (``None`` for each that it does
-        not know). All callers share an answer that is not older than :data:`FRESH`.
-
-        Raises:
-            SchedulerConnectionError: the scheduler does not answer.
-        """
-        with self._lock:
-            answer = self._answer
-        if answer is None or answer.age > FRESH or any(name not in answer.jobs for name in names_of(token, count)):
-            answer = self.ask()
-        return answer.of(token, count)
-
-    def ask(self) -> Answer:
-        """The states of all jobs that the scheduler has.
-
-        Raises:
-            SchedulerConnectionError: the scheduler does not answer.
-        """
-        self.polls += 1
-        answer = Answer(**self._run(remote.look, PREFIX), asked=time.monotonic())
-        with self._lock:
-            self._answer = answer
-        return answer
-
     def futures(self, token: str, count: int) -> list[Any]:
         """The futures of a submission, bound to our client."""
         return self._hold(token, count)
@@ -171,11 +166,22 @@ class DaskClient:
         held = self._futures.get(token)
         # After the connection broke, our old futures report nothing any more.
         if held is None or any(future.client is not self.client or future.cancelled() for future in held):
-            held = self._get(token, range(count))
+            held = self._get(names_of(token, count))
             with self._lock:
                 self._futures[token] = held
                 self._ends.pop(token, None)
         return held
+
+    def hold(self, works: Sequence[tuple[str, int]]) -> None:
+        """Gets the futures of submissions, by one call for those that are not held yet."""
+        new = [(token, count) for token, count in works if token not in self._futures]
+        names = [name for token, count in new for name in names_of(token, count)]
+        found = dict(zip(names, self._published(names), strict=True))
+        for token, count in new:
+            held = [found[name] for name in names_of(token, count)]
+            if None not in held:
+                with self._lock:
+                    self._futures[token] = held
 
     def end(self, token: str, count: int) -> threading.Event:
         """Set as soon as a submission has ended: the scheduler reports it, without polls.
@@ -202,9 +208,10 @@ class DaskClient:
         """
         from distributed.comm.core import CommClosedError
 
-        futures = self._get(token, numbers)
+        names = [name_of(token, number) for number in numbers]
+        futures = self._get(names)
         try:
-            return self._gather(token, numbers, futures)
+            return self._gather(names, futures)
         except (CommClosedError, TimeoutError, CancelledError) as error:
             # A broken connection cancels the futures on this side; those on the cluster are unchanged.
             raise SchedulerConnectionError(
@@ -227,10 +234,37 @@ class DaskClient:
             for future in futures:  # an error's frames may keep them alive for long
                 future.release()
 
-    def _gather(self, token: str, numbers: Sequence[int], futures: Sequence[Any]) -> list[Any]:
+    def gather_many(self, wanted: Sequence[tuple[str, Sequence[int]]]) -> list[list[Any] | Exception]:
+        """As :meth:`gather`, for the leaves of many submissions, which are given by token and numbers, in one call.
+
+        Returns:
+            For each the results, or the exception of :meth:`gather`.
+        """
+        names = [name_of(token, number) for token, numbers in wanted for number in numbers]
+        try:
+            values = iter(self._gather_at_once(names))
+        except Exception as error:  # of one of them: each by itself
+            log.debug("%d results could not be fetched together: %s", len(wanted), error)
+            return [self._gather_one(token, numbers) for token, numbers in wanted]
+        return [[next(values) for _ in numbers] for _, numbers in wanted]
+
+    def _gather_at_once(self, names: Sequence[str]) -> list[Any]:
+        futures = self._get(names)
+        try:
+            return self._gather(names, futures)
+        finally:
+            for future in futures:
+                future.release()
+
+    def _gather_one(self, token: str, numbers: Sequence[int]) -> list[Any] | Exception:
+        try:
+            return self.gather(token, numbers)
+        except Exception as error:
+            return error
+
+    def _gather(self, names: Sequence[str], futures: Sequence[Any]) -> list[Any]:
         """Fetches results. Large ones may take long; Dask waits as long for results that were lost with a worker."""
         client = futures[0].client
-        names = [name_of(token, number) for number in numbers]
         gathering = asyncio.run_coroutine_threadsafe(
             client.gather(futures, asynchronous=True), client.loop.asyncio_loop
         )
@@ -243,15 +277,6 @@ class DaskClient:
         finally:
             gathering.cancel()
 
-    def _get(self, token: str, numbers: Sequence[int]) -> list[Any]:
-        client = self.client
-        try:
-            return [self._call(client, client.get_dataset, name_of(token, number)) for number in numbers]
-        except KeyError as error:
-            raise SchedulerConnectionError(
-                f"The Dask scheduler no longer has the result {error}, or never had it."
-            ) from error
-
     # -- the end ----------------------------------------------------------------------------------------
 
     def cancel(self, token: str, count: int, *, given: bool) -> None:
@@ -263,7 +288,7 @@ class DaskClient:
             given: whether they are a user's futures, which are cancelled although the user's client holds them.
         """
         try:
-            futures = self._get(token, range(count))
+            futures = self._get(names_of(token, count))
         except SchedulerConnectionError:
             futures = []
         if futures:
@@ -281,69 +306,25 @@ class DaskClient:
         Raises:
             SchedulerConnectionError: the scheduler was not reached, or no longer has them.
         """
-        futures, client = self._get(token, range(count)), self.client
+        futures, client = self._get(names_of(token, count)), self.client
         self._call(client, client.retry, [future for future in futures if future.status == "error"])
         return futures
 
     def release(self, token: str, count: int) -> None:
         """Lets the cluster forget results that are kept elsewhere."""
-        self.forget(token)
-        client = self.client
-        for name in names_of(token, count):
-            self._call(client, client.unpublish_dataset, name)
+        self.release_many([(token, count)])
+
+    def release_many(self, works: Sequence[tuple[str, int]]) -> None:
+        """As :meth:`release`, for many submissions, in one call."""
+        for token, _ in works:
+            self.forget(token)
+        self._unpublish([name for token, count in works for name in names_of(token, count)])
 
     def forget(self, token: str) -> None:
         """Drops what this process keeps of a submission."""
         with self._lock:
             self._futures.pop(token, None)
             self._ends.pop(token, None)
-
-    # -- the cluster ------------------------------------------------------------------------------------
-
-    def logs(self) -> dict[str, Any]:
-        """The newest lines of the scheduler's and of each worker's log."""
-        client = self.client
-        scheduler = self._call(client, client.get_scheduler_logs, n=200)
-        workers = self._call(client, client.get_worker_logs, n=200)
-        return {
-            "scheduler": _text(scheduler),
-            "workers": {str(address): _text(lines) for address, lines in workers.items()},
-        }
-
-    # -- inside -----------------------------------------------------------------------------------------
-
-    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The return value of a function that runs inside the scheduler.
-
-        Raises:
-            SchedulerConnectionError: there was no answer in time.
-            DaskError: it cannot run there: the versions do not fit.
-        """
-        import cloudpickle
-
-        # By value: the scheduler need not have this package.
-        cloudpickle.register_pickle_by_value(remote)
-        client = self.client
-        try:
-            return self._call(client, client.run_on_scheduler, function, *args)
-        except SchedulerConnectionError:
-            raise
-        except Exception as error:  # an interpreter may raise anything for another one's code
-            raise DaskError(f"The Dask scheduler {self.access.title} cannot answer: {self._why(error)}") from error
-
-    def _why(self, error: Exception) -> str:
-        try:
-            differences = mismatches(self.client)
-        except SchedulerConnectionError:
-            differences = []
-        if not differences:
-            return f"{type(error).__name__}: {error}"
-        return f"its versions differ from ours: {'; '.join(differences)}. Install the same ones ({error})"
-
-    def _call(self, client: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Calls a method of a client, in the client's loop if it is a coroutine, and waits up to the timeout."""
-        with asking(self.access):
-            return call_in_loop(client, max(self.access.seconds, LEAST), function, *args, **options)
 
 
 def _alike(leaves: Sequence[Any], futures: Sequence[Any]) -> list[list[int]]:
@@ -373,7 +354,3 @@ def _end_of(futures: Sequence[Any], others: threading.Event) -> threading.Event:
     for future in futures:
         future.add_done_callback(noted)
     return ended
-
-
-def _text(lines: Any) -> str:
-    return "\n".join(str(line[1]) for line in reversed(list(lines)))

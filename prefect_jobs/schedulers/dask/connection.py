@@ -16,6 +16,8 @@ from prefect_jobs.errors import PrefectJobsError, SchedulerConnectionError
 
 DEFAULT_TIMEOUT = 10.0
 _NAME = "prefect-jobs"
+#: Seconds between two messages of a client. Dask's 10 ms are a third of a submission, which waits for two messages.
+_PAUSE = 0.001
 #: Prefix of the ids of our clients, in all processes.
 CLIENT_IDS = f"CleanClient-{_NAME}-"
 LOOPBACK = "127.0.0.1"
@@ -174,7 +176,7 @@ class DaskConnections:
         try:
             # Never the default client of the process: that one belongs to the user.
             address = access.host or self._local_cluster().scheduler_address
-            return _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
+            client = _client_class()(address, timeout=access.seconds, set_as_default=False, name=_NAME, **more)
         except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
             why = str(error) or type(error).__name__
             hint = "Check the address and that 'dask scheduler' runs there." if access.host else ""
@@ -187,6 +189,8 @@ class DaskConnections:
             raise SchedulerConnectionError(
                 f"Cannot reach the Dask scheduler {access.title} within {access.seconds:g} s: {why}. {hint}".rstrip()
             ) from error
+        client.scheduler_comm.interval = _PAUSE
+        return client
 
     def _local_cluster(self) -> Any:
         """The cluster on this machine: worker processes, so that work does not block the program."""

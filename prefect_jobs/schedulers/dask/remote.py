@@ -24,6 +24,21 @@ def look(prefix: str, dask_scheduler: Any = None) -> dict[str, Any]:
     return {"id": dask_scheduler.id, "workers": len(dask_scheduler.workers), "jobs": found}
 
 
+def missing(names: list[str], dask_scheduler: Any = None) -> dict[str, Any]:
+    """The names under which no task is published: the scheduler has refused the work.
+
+    Args:
+        names: the names; each has one future.
+        dask_scheduler: passed by Dask.
+
+    Returns:
+        ``id`` of the scheduler, and ``names``.
+    """
+    published, tasks = dask_scheduler.extensions["publish"].datasets, dask_scheduler.tasks
+    lacking = [name for name in names if name not in published or published[name]["keys"][0] not in tasks]
+    return {"id": dask_scheduler.id, "names": lacking}
+
+
 def unshared(names: list[str], ours: str, dask_scheduler: Any = None) -> list[Any]:
     """The keys of published futures that nothing else needs. The same work may belong to two jobs, be a part of another
     client's work, or be held by a client.
