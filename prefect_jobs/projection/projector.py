@@ -105,7 +105,7 @@ class Projector:
 
     def sweep_soon(self) -> None:
         """Requests that everything that is behind is shown, and runs are deleted, in the background."""
-        self._queue.sweep_again()
+        self._queue.ask_sweep()
         self._ensure_thread()
 
     def sweep(self, patience: float = PATIENCE) -> bool:
@@ -135,7 +135,7 @@ class Projector:
                 return
             loading.begin(delay)
             self._pid = os.getpid()
-            self._queue.open(delay)
+            self._queue.open()
             self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)
             self._thread.start()
             atexit.unregister(self.close)

@@ -10,6 +10,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two sweeps.
 SWEEP = 15.0
+#: Seconds until the first sweep: the jobs that the first calls submit are shown first, many in one call.
+_FIRST = 5.0
 #: Seconds that log lines may wait, so that several are sent in one call.
 LOG_DELAY = 4.0
 #: Seconds until a job is shown again that has changed meanwhile, or that another process is showing.
@@ -131,11 +133,12 @@ class WorkQueue:
     def _empty(self) -> bool:
         return not (self._all() or self._sweep_asked)
 
-    def open(self, delay: float = 0.0) -> None:
-        """Notes that a thread takes work from now on; its first sweep is due in ``delay`` seconds."""
+    def open(self) -> None:
+        """Notes that a thread takes work from now on."""
         with self._changed:
             self._closing = False
-            self._next_sweep = max(self._next_sweep, time.monotonic() + delay)
+            if not self._sweep_asked:
+                self._next_sweep = time.monotonic() + _FIRST
 
     def close(self) -> None:
         """Ends the waits of the thread that takes work; it gets nothing more."""
@@ -205,7 +208,6 @@ class WorkQueue:
         """Makes the next sweep due now."""
         with self._changed:
             self._next_sweep = 0.0
-            self._changed.notify_all()
 
     def lost(self, error: Exception) -> None:
         """Notes that Prefect cannot be reached: no call waits for it until it has answered again."""

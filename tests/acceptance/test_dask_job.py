@@ -74,8 +74,10 @@ def test_delayed_work_runs_and_prefect_shows_every_status(
     # when
     job.execute(delayed(slow)(delayed(slow)(20, 1) + 1, 1))
     assert job.cached_status == "Submitted" and job.key and job.remote_id == job.key
+    prefect_view.run(job)
     leave(job, "Submitted")
     assert job.cached_status == "Running"
+    prefect_view.run(job)
     assert job.future.key == job.key and job.client is dask.client
     with pytest.raises(ResultUnavailable, match="Running"):
         _ = job.result

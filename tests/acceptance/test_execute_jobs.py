@@ -72,7 +72,9 @@ def test_many_jobs_need_few_calls(
     shell_job: ShellJob, manager: JobManager, prefect_view: PrefectView, runtime: Runtime, requests: Counter[str]
 ) -> None:
     # given the deployment is known
-    shell_job("true").save()
+    first = shell_job("true")
+    first.save()
+    prefect_view.run(first)
     requests.clear()
     lines = ["true", "test $0 = 1", *["sleep 600"] * 53]
     jobs = [shell_job(line, name=f"job {number}", num_jobs=1 + number % 2) for number, line in enumerate(lines)]
