@@ -93,7 +93,11 @@ NodeJson = Json.with_variant(_NodeJson(), "sqlite")
 
 
 class Base(DeclarativeBase):
-    """Root of the tables; constraint names are fixed, so that migrations can name them."""
+    """Root of the tables; constraint names are fixed, so that migrations can name them.
+
+    The conditions of indexes are SQLite's alone here: those of PostgreSQL are in the migrations, which make the tables,
+    and would load its dialect for each database.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -175,14 +179,12 @@ class JobRow(Base):
             "ix_jobs_behind",
             "id",
             sqlite_where=sql("face_done < face_seq"),
-            postgresql_where=sql("face_done < face_seq"),
         ),
         Index(
             "ix_jobs_watched",
             "scheduler",
             "id",
             sqlite_where=sql("watched"),
-            postgresql_where=sql("watched"),
         ),
         # Ids are never used again: a flow run's idempotency key contains one.
         {"sqlite_autoincrement": True},
@@ -244,7 +246,6 @@ class NodeRow(Base):
             "ix_job_nodes_behind",
             "job_id",
             sqlite_where=sql("shown < seq"),
-            postgresql_where=sql("shown < seq"),
         ),
     )
 
@@ -280,7 +281,6 @@ class MessageRow(Base):
             "ix_job_messages_unlogged",
             "job_id",
             sqlite_where=sql("NOT logged"),
-            postgresql_where=sql("NOT logged"),
         ),
         {"sqlite_autoincrement": True},
     )
