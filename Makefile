@@ -1,7 +1,7 @@
 # The two commands of a fresh machine: `make demo` and `make test`. CONTRIBUTING.md tells about the others.
 
 # PYTHON=…: the Python to use; ARGS=…: more arguments for pytest, such as ARGS="-k dask -x", or for the benchmarks: modules
-# (submissions, monitoring, dask_jobs, workflows), or words in the names of those that are wanted.
+# (start_up, submissions, monitoring, dask_jobs, workflows), or words in the names of those that are wanted.
 export PYTHON
 ARGS =
 # SEED=…: of `make soak`, as it was printed by the one that is to be done again.

@@ -13,7 +13,9 @@ from benchmarks.parts import Parts, parts
 from benchmarks.results import Row, section, table
 
 #: Each has a list BENCHMARKS.
-MODULES = ("submissions", "monitoring", "pickup", "dask_jobs", "workflows", "bring", "web", "curves")
+MODULES = (
+    "start_up", "submissions", "monitoring", "pickup", "dask_jobs", "workflows", "bring", "web", "model", "curves",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = (
     "# Results of the benchmarks\n\nWritten by `make bench`; pool, Prefect server and benchmarks share the machine.\n"

@@ -31,8 +31,8 @@ MEMORY_RAISED, LATE_MATCH, ADOPTED = "memory-raised", "late-match", "adopted"
 LATE = "late"
 #: Why the job waits for a machine: ``attempt``, ``text``.
 WAITS = "waits"
-#: A part of the work is at the scheduler.
-IN_QUEUE = "in_queue"
+#: A part of the work is at the scheduler, or was, until it was released there.
+IN_QUEUE, RELEASED = "in_queue", "released"
 #: The machine whose local HTCondor has the job.
 HOST = "host"
 #: For a job on the Dask cluster of a process: ``host``, the machine, and ``address``, the scheduler's.
@@ -159,6 +159,11 @@ class Noted:
     def in_queue(self) -> bool:
         """Whether a part of the work is at the scheduler."""
         return bool(self._native.get(IN_QUEUE))
+
+    @property
+    def left(self) -> bool:
+        """Whether a part of the work may be left at the scheduler once the job is over."""
+        return self.in_queue and not self._native.get(RELEASED)
 
     @property
     def host(self) -> str | None:

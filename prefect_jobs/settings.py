@@ -1,6 +1,8 @@
 """Settings, read from ``PREFECT_JOBS_…`` in the environment or a ``.env`` file in the working directory."""
 
+import re
 import socket
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,11 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from prefect_jobs.errors import PrefectJobsError
+
+#: A number and a unit, and the seconds of each.
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?) ?([smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST = 36500 * _SECONDS["d"]
 
 
 class Settings(BaseSettings):
@@ -32,6 +39,8 @@ class Settings(BaseSettings):
     held_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     #: Seconds after which a job that HTCondor has matched with no machine counts as late; 0: never.
     late_match: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
+    #: For how long a job that is over is kept: seconds, or a number with a unit, ``30d``; none: until it is deleted.
+    retention: timedelta | None = None
     #: Number of processes of one HTCondor job, at most: a slip should not fill a pool.
     max_processes: Annotated[int, Field(gt=0)] = 100_000
     #: This machine's name. It identifies the machine whose local HTCondor or Dask cluster runs jobs without a
@@ -56,6 +65,20 @@ class Settings(BaseSettings):
             # Each thread would have its own database in memory.
             raise ValueError("use sqlite:///path or postgresql+psycopg://user:password@host/name")
         return value
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _duration(cls, value: str | float | timedelta | None) -> timedelta | None:
+        if value is None:
+            return None
+        seconds = 0.0
+        if isinstance(value, timedelta):
+            seconds = value.total_seconds()
+        elif parts := _DURATION.fullmatch(str(value).strip().lower()):
+            seconds = float(parts[1]) * _SECONDS[parts[2]]
+        if not 0 < seconds <= _LONGEST:
+            raise ValueError("use seconds, or a number with one of the units s, m, h, d, w: 30d; 100 years at most")
+        return timedelta(seconds=seconds)
 
     @field_validator("public_url")
     @classmethod

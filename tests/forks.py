@@ -26,7 +26,7 @@ class Imports(Enum):
     #: Prefect's client, worker and engine, and this product.
     PRODUCT = (
         "import prefect.cli.worker, prefect.context, prefect.flow_engine, prefect_jobs.blocks, prefect_jobs.cli.root, "
-        "prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web"
+        "prefect_jobs.cli.adopt, prefect_jobs.cli.serve, prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web"
     )
     PREFECT_SERVER = "import prefect.cli, prefect.server.api.server"
     DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"

@@ -12,6 +12,12 @@ from prefect_jobs.local.condor_pool import PersonalPool
 
 app = typer.Typer(help="A personal HTCondor pool on this machine: real daemons, no root needed.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    """Adds the commands."""
+    root.add_typer(app, name="condor")
+
+
 NameOption = Annotated[str, typer.Option(help="Name of the pool; several can run side by side.")]
 
 

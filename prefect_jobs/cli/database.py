@@ -10,6 +10,11 @@ from prefect_jobs.store import Database
 app = typer.Typer(help="The database of jobs.", no_args_is_help=True)
 
 
+def register(root: typer.Typer) -> None:
+    """Adds the commands."""
+    root.add_typer(app, name="db")
+
+
 @app.command()
 @command
 def upgrade() -> None:

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from prefect_jobs.cli.demo_jobs import Act, make_jobs
 from prefect_jobs.cli.output import say, table_of
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
 
 #: Seconds within which every job must have ended.
 DEADLINE = 180.0
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(demo)
+
+
+def demo(
+    keep: Annotated[
+        float, typer.Option(help="Seconds to stay up after the jobs have ended, to explore the Prefect UI.")
+    ] = 0.0,
+) -> None:
+    """Run real jobs of each type on services of its own, with a live table; ends by itself."""
+    raise typer.Exit(run_demo(keep=keep))
 
 
 def run_demo(keep: float = 0.0) -> int:

@@ -10,15 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from prefect_jobs import statuses
-from prefect_jobs.cli import live
 from prefect_jobs.cli.output import EXPECTED, JsonOption, command, fail, print_data, say, table_of
 from prefect_jobs.errors import JobStateError, PrefectJobsError
 from prefect_jobs.jobs.base import Job
-from prefect_jobs.jobs.condor import logs as condor_logs
-from prefect_jobs.jobs.condor.access_point import AccessPointJob
 from prefect_jobs.jobs.polling import poll_once
 from prefect_jobs.jobs.summary import amounts, details, summary
-from prefect_jobs.jobs.workflow.job import CondorWorkflow
 from prefect_jobs.records import HistoryEntry, Message
 from prefect_jobs.runtime.wiring import get_runtime
 from prefect_jobs.store.filters import JobQuery
@@ -115,6 +111,10 @@ def show(id: IdArgument, as_json: JsonOption = False) -> None:
 def _why_waiting(job: Job) -> str:
     """Why it waits for a machine, asked now, or as last noted, if its scheduler does not answer; empty: it does not."""
     record = job.handle.record
+    if record.final:
+        return ""
+    from prefect_jobs.jobs.condor.access_point import AccessPointJob
+
     if not isinstance(job, AccessPointJob) or not job.engine.may_wait(record):
         return ""
     with suppress(PrefectJobsError):
@@ -142,6 +142,8 @@ def wait(
 def wait_for(job: Job, timeout: float | None = None, *, until_held: bool = False, as_json: bool = False) -> None:
     """Waits for a job, shows it in a live table or tells each change, and prints how it ended; ends the command with an
     error if that is not Complete."""
+    from prefect_jobs.cli import live  # what it needs is not loaded for other commands
+
     with live.shown(job) as seen:
         job.wait(timeout, progress=_nothing if seen else _tell, until_held=until_held)
     print_data(summary(job) if as_json else job.cached_status, as_json=as_json)
@@ -167,6 +169,8 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Print the messages of a job, then its logs (standard output and error, HTCondor's log)."""
+    from prefect_jobs.jobs.condor.logs import is_tail
+
     job = job_of(id)
     if as_json and not follow:
         said = [{"time": m.time, "level": m.level, "text": m.text} for m in job.handle.backend.jobs.messages(id)]
@@ -179,7 +183,7 @@ def logs(
         for message in job.handle.backend.jobs.messages(id):
             if message.id > seen:
                 seen = message.id
-                ends.append(message) if condor_logs.is_tail(message.text) else _write_message(message)
+                ends.append(message) if is_tail(message.text) else _write_message(message)
         sys.stdout.flush()
         if over:
             break
@@ -226,6 +230,8 @@ def resubmit(
 
 
 def _resubmit(job: Job, fresh: bool) -> None:
+    from prefect_jobs.jobs.workflow.job import CondorWorkflow
+
     if not fresh:
         job.resubmit()
     elif isinstance(job, CondorWorkflow):

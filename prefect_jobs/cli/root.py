@@ -7,26 +7,16 @@ from typing import Annotated
 import typer
 
 from prefect_jobs import __version__
-from prefect_jobs.cli import adopt, condor, database, deploy, jobs, monitor, schedulers, schedules, serve, submit, watch
+from prefect_jobs.cli.lazy import LazyGroup
 
 app = typer.Typer(
     name="prefect-jobs",
+    cls=LazyGroup,
     help="Long-running jobs on HTCondor and Dask, watched and steered in the Prefect UI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(condor.app, name="condor")
-app.add_typer(database.app, name="db")
-app.add_typer(schedules.app, name="schedules")
-jobs.register(app)
-schedulers.register(app)
-deploy.register(app)
-monitor.register(app)
-serve.register(app)
-submit.register(app)
-adopt.register(app)
-watch.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -47,18 +37,6 @@ def root(
     for name in ("prefect", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-
-
-@app.command()
-def demo(
-    keep: Annotated[
-        float, typer.Option(help="Seconds to stay up after the jobs have ended, to explore the Prefect UI.")
-    ] = 0.0,
-) -> None:
-    """Run real jobs of each type on services of its own, with a live table; ends by itself."""
-    from prefect_jobs.cli.demo import run_demo
-
-    raise typer.Exit(run_demo(keep=keep))
 
 
 def main() -> None:

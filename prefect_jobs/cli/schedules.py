@@ -13,6 +13,12 @@ from prefect_jobs.schedule import Schedule
 
 app = typer.Typer(help="List schedules, and start, pause or delete them.")
 
+
+def register(root: typer.Typer) -> None:
+    """Adds the commands."""
+    root.add_typer(app, name="schedules")
+
+
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 AppOption = Annotated[str | None, typer.Option("--app", help="Only schedules of the app with this package.")]
 UserOption = Annotated[str | None, typer.Option("--user", help="Only schedules of this user.")]

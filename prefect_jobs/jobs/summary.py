@@ -47,8 +47,14 @@ def details(job: Job) -> dict[str, Any]:
         "waits": job.handle.record.noted.waits(job.handle.record.state.attempt),
         "nodes": _nodes(job),
         "history": [dict(zip(HISTORY, entry, strict=True)) for entry in job.history],
-        "flow_run_url": job.flow_run_url,
+        "flow_run_url": _known_url(job),
     }
+
+
+def _known_url(job: Job) -> str | None:
+    """The URL of the flow run that is noted: to print a job must not wait until there is one."""
+    run = job.handle.record.flow_run_id
+    return job.handle.backend.site.flow_run_url(run) if run else None
 
 
 def resources(job: Job) -> dict[Any, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from prefect_jobs.local.processes import LOOPBACK
 
@@ -35,6 +35,9 @@ class Metrics:
         self._backlog = Gauge(
             "prefect_jobs_projection_backlog", "Jobs that are behind in Prefect.", registry=self.registry
         )
+        self._removed = Counter(
+            "prefect_jobs_removed", "Jobs that were removed since they had been over for long.", registry=self.registry
+        )
         self._prefect = Gauge("prefect_jobs_prefect_up", "Whether Prefect's API answers.", registry=self.registry)
 
     def serve(self, port: int, host: str = LOOPBACK) -> Any:
@@ -56,6 +59,10 @@ class Metrics:
         self._up.labels(scheduler).set(1 if up else 0)
         if up:
             self._answered.labels(scheduler).set_to_current_time()
+
+    def removed(self, number: int) -> None:
+        """Notes that jobs were removed since they had been over for long."""
+        self._removed.inc(number)
 
     def left(self, scheduler: str) -> None:
         """Removes a scheduler that another monitor watches now."""

@@ -15,6 +15,7 @@ from prefect_jobs.monitor.adoptions import Adoptions
 from prefect_jobs.monitor.commands import Commands
 from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.monitor.retention import Retention
 from prefect_jobs.monitor.serving import Serving
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
@@ -55,6 +56,8 @@ class Monitor:
         self._commands = Commands(self._runtime)
         self._serving = Serving(self._runtime)
         self._adoptions = Adoptions(self._runtime)
+        kept = self._runtime.settings.retention
+        self._retention = [] if kept is None else [Retention(self._runtime, kept, self.metrics)]
         self._unknown: set[str] = set()
         self._jobs = WatchedJobs(self._runtime.store)
         self._next_count = 0.0
@@ -76,6 +79,8 @@ class Monitor:
         self._commands.start()
         self._serving.start()
         self._adoptions.start()
+        for part in self._retention:
+            part.start()
         try:
             while not self._stop.is_set():
                 began, pause = time.monotonic(), interval
@@ -149,7 +154,7 @@ class Monitor:
     def _end(self) -> None:
         began = time.monotonic()
         parts: list[Watch | LeasedThread] = [
-            *self._watches.values(), self._commands, self._serving, self._adoptions,
+            *self._watches.values(), self._commands, self._serving, self._adoptions, *self._retention,
         ]  # fmt: skip
         for part in parts:
             part.stop()

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-import httpx
-
 from prefect_jobs.projection.offers import OfferedRuns
 from prefect_jobs.projection.prefect_connection import RunGone
 from prefect_jobs.projection.run_states import NO_SUCH_CALL, plain
@@ -215,11 +213,13 @@ class FlowRuns(ScheduledDeployments, OfferedRuns):
 
     def delete_runs(self, run_ids: Sequence[str]) -> None:
         """Deletes flow runs, at most :data:`DELETED_AT_ONCE`; runs that do not exist count as deleted."""
+        from httpx import HTTPStatusError
+
         body = {"flow_runs": {"id": {"any_": list(run_ids)}}, "limit": DELETED_AT_ONCE}
         with self._calling() as client:
             try:
                 client.request("POST", _BULK_DELETE, json=body)
-            except httpx.HTTPStatusError as error:
+            except HTTPStatusError as error:
                 if error.response.status_code not in NO_SUCH_CALL:
                     raise
             else:

@@ -4,9 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from prefect_jobs.projection.prefect_connection import RunGone
 from prefect_jobs.projection.run_states import NO_SUCH_CALL, Claim, RunStates, accepted, plain
@@ -209,12 +208,14 @@ class OfferedRuns(RunStates):
 
     def renew_lease(self, lease: str, seconds: float) -> bool:
         """Keeps a place in a concurrency limit; returns whether the lease still exists."""
+        from httpx import HTTPStatusError
+
         with self._calling() as client:
             body = {"lease_duration": seconds}
             try:
                 client.request("POST", _RENEW, path_params={"id": lease}, json=body)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code not in (*NO_SUCH_CALL, httpx.codes.GONE):
+            except HTTPStatusError as error:
+                if error.response.status_code not in (*NO_SUCH_CALL, HTTPStatus.GONE):
                     raise
                 return False
         return True

@@ -1,9 +1,8 @@
 """The calls to Prefect's API that showing jobs needs, typed."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from prefect_jobs.projection.flow_runs import DELETED_AT_ONCE, KEY, FlowRuns, NewRun, RunSeen
 from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone, retried
@@ -67,6 +66,8 @@ class PrefectApi(FlowRuns):
         Raises:
             RunGone: the flow run was deleted.
         """
+        from httpx import HTTPStatusError
+
         wanted = {
             "id": task_run_id,
             "flow_run_id": run_id,
@@ -79,8 +80,8 @@ class PrefectApi(FlowRuns):
         with self._calling() as client:
             try:
                 made = client.request("POST", "/task_runs/", json=wanted).json()
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code == httpx.codes.CONFLICT:
+            except HTTPStatusError as error:
+                if error.response.status_code == HTTPStatus.CONFLICT:
                     # There is no other conflict: no flow run has that id.
                     raise RunGone(f"The flow run {run_id} was deleted.") from error
                 raise

@@ -4,9 +4,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
-
-import httpx
 
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import LocalPartError, PrefectJobsError
@@ -14,6 +13,7 @@ from prefect_jobs.local import temporary_server
 from prefect_jobs.prefect_settings import tls_context, without_retries
 
 if TYPE_CHECKING:
+    import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ class PrefectConnection:
 
     @contextmanager
     def _calling(self) -> Iterator["SyncPrefectClient"]:
+        import httpx  # takes longer to load than our own modules, so those load it who call
         from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
         with without_retries():
@@ -82,7 +83,7 @@ class PrefectConnection:
                 raise RunGone(f"Prefect no longer has this object: {_reason(error)}") from error
             except (PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
                 code = error.response.status_code
-                if code == httpx.codes.NOT_FOUND:
+                if code == HTTPStatus.NOT_FOUND:
                     raise RunGone(f"Prefect no longer has this object: {_reason(error)}") from error
                 if code in (408, 425, 429) or code >= 500:
                     raise PrefectAway(f"Prefect's API answers with {code}.", busy=code in _BUSY) from error
@@ -107,7 +108,7 @@ class PrefectConnection:
         return self._client
 
 
-def _at_once(response: httpx.Response) -> None:
+def _at_once(response: "httpx.Response") -> None:
     """Keeps Prefect's client from sleeping for seconds after a busy answer: we try again sooner."""
     if response.status_code in _BUSY:
         response.headers.setdefault("Retry-After", "0")

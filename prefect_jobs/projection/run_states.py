@@ -3,10 +3,9 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
-
-import httpx
 
 from prefect_jobs.projection.prefect_connection import PrefectConnection
 from prefect_jobs.projection.states import AWAITS_RETRY, Face
@@ -29,7 +28,7 @@ _LOOKS = 3
 #: The state of a run whose retry the monitor has claimed; workers use the same name.
 _CLAIMED = Face("PENDING", "Pending", "Retry: the job is being submitted again.")
 #: Codes of an older server for a call that it does not have.
-NO_SUCH_CALL = (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
+NO_SUCH_CALL = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 def plain(face: Face) -> dict[str, str | None]:
@@ -224,10 +223,12 @@ class RunStates(PrefectConnection):
 
     def _bulk_set_state(self, body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         """Sets the states of the runs that match a filter; ``None``: the server is an older one without this call."""
+        from httpx import HTTPStatusError
+
         with self._calling() as client:
             try:
                 found: list[dict[str, Any]] = client.request("POST", _BULK_SET_STATE, json=body).json()["results"]
-            except httpx.HTTPStatusError as error:
+            except HTTPStatusError as error:
                 if error.response.status_code not in NO_SUCH_CALL:
                     raise
                 self._unconditional_until = time.monotonic() + _OLDER

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 
-def time_of(answer: httpx.Response) -> datetime | None:
+def time_of(answer: "httpx.Response") -> datetime | None:
     """When the server answered, in whole seconds; ``None``: it does not say."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)

@@ -1,9 +1,13 @@
 """Calls to Prefect besides showing jobs there: blocks, variables, addresses."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
+from prefect_jobs import folders
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
@@ -83,11 +87,32 @@ class PrefectAccess:
 
     @staticmethod
     def _url(path: str) -> str | None:
+        base = None if "prefect.settings" in sys.modules else _plain_ui_url()
         try:
-            base = loading.answer(_ui_url, strict=True)
+            base = base or loading.answer(_ui_url, strict=True)
         except TimeoutError:
             return None
         return f"{base.rstrip('/')}/{path}" if base else None
+
+
+def _plain_ui_url() -> str | None:
+    """The address of the UI, where the environment alone tells it: to load Prefect for it takes a second. ``None``:
+    only Prefect knows it."""
+    if url := os.environ.get("PREFECT_UI_URL"):
+        return url
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url.endswith("/api") or "prefect.cloud" in url:
+        return None
+    profiles = os.environ.get("PREFECT_PROFILES_PATH") or folders.prefect_home() / "profiles.toml"
+    for file in (Path(profiles), *map(Path, (".env", "prefect.toml", "pyproject.toml"))):
+        try:
+            if "ui_url" in file.read_text(errors="replace").lower():
+                return None
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return url.removesuffix("/api")
 
 
 def _ui_url() -> str:

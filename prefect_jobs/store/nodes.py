@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import job_gone
 from prefect_jobs.store.tables import JobRow, NodeRow
 from prefect_jobs.store.values import clean, storable
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 _FIELDS = tuple(item.name for item in fields(NodeRecord))
 _COLUMNS = [getattr(NodeRow, name) for name in _FIELDS]
@@ -108,11 +110,15 @@ def _lock_job(connection: Connection, job_id: int) -> bool:
     return connection.execute(job).first() is not None
 
 
-def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+def _upsert(dialect: str) -> "sqlite.Insert | postgresql.Insert":
     key = [NodeRow.job_id, NodeRow.name]
     if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
         lite = sqlite.insert(NodeRow)
         return lite.on_conflict_do_update(index_elements=key, set_={name: lite.excluded[name] for name in _WANTED})
+    from sqlalchemy.dialects import postgresql
+
     full = postgresql.insert(NodeRow)
     return full.on_conflict_do_update(index_elements=key, set_={name: full.excluded[name] for name in _WANTED})
 

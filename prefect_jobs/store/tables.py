@@ -21,7 +21,6 @@ from sqlalchemy import (
 from sqlalchemy import (
     text as sql,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -57,7 +56,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+class _Json(TypeDecorator[Any]):
+    """JSON; on PostgreSQL its JSONB, whose dialect is not loaded for a database in SQLite."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        if dialect.name != "postgresql":
+            return super().load_dialect_impl(dialect)
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return dialect.type_descriptor(JSONB(none_as_null=True))
+
+
+Json = _Json()
 
 
 class _NodeJson(UserDefinedType[dict[str, Any]]):
@@ -80,7 +93,11 @@ NodeJson = Json.with_variant(_NodeJson(), "sqlite")
 
 
 class Base(DeclarativeBase):
-    """Root of the tables; constraint names are fixed, so that migrations can name them."""
+    """Root of the tables; constraint names are fixed, so that migrations can name them.
+
+    The conditions of indexes are SQLite's alone here: those of PostgreSQL are in the migrations, which make the tables,
+    and would load its dialect for each database.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -162,7 +179,6 @@ class JobRow(Base):
             "ix_jobs_behind",
             "id",
             sqlite_where=sql("face_done < face_seq"),
-            postgresql_where=sql("face_done < face_seq"),
         ),
         Index(
             "ix_jobs_watched",
@@ -173,7 +189,6 @@ class JobRow(Base):
             "status",
             "watched",
             sqlite_where=sql("watched"),
-            postgresql_where=sql("watched"),
         ),
         # Ids are never used again: a flow run's idempotency key contains one.
         {"sqlite_autoincrement": True},
@@ -235,7 +250,6 @@ class NodeRow(Base):
             "ix_job_nodes_behind",
             "job_id",
             sqlite_where=sql("shown < seq"),
-            postgresql_where=sql("shown < seq"),
         ),
     )
 
@@ -271,7 +285,6 @@ class MessageRow(Base):
             "ix_job_messages_unlogged",
             "job_id",
             sqlite_where=sql("NOT logged"),
-            postgresql_where=sql("NOT logged"),
         ),
         {"sqlite_autoincrement": True},
     )

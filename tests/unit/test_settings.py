@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from traceback import format_exception
 
@@ -49,6 +50,7 @@ def test_without_any_setting_there_are_defaults() -> None:
     assert settings.public_url is None
     assert settings.poll_interval == 2
     assert settings.held_timeout is None
+    assert settings.retention is None
     assert settings.result_size_limit == 10 * 1024 * 1024
     assert settings.callback_secret is None
     assert settings.secret_key is None
@@ -65,6 +67,9 @@ def test_without_any_setting_there_are_defaults() -> None:
         ("POLL_INTERVAL", "0.5", 0.5),
         ("HELD_TIMEOUT", "3600", 3600),
         ("RESULT_SIZE_LIMIT", "1024", 1024),
+        ("RETENTION", "30d", timedelta(days=30)),
+        ("RETENTION", "1.5 h", timedelta(minutes=90)),
+        ("RETENTION", "604800", timedelta(weeks=1)),
     ],
 )
 def test_a_setting_comes_from_the_environment_or_a_file(
@@ -144,6 +149,12 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RESULT_SIZE_LIMIT", "10 MiB"),
         ("RESULT_SIZE_LIMIT", "1.5"),
         ("RESULT_SIZE_LIMIT", "s3cr3t"),
+        ("RETENTION", "s3cr3t"),
+        ("RETENTION", "0"),
+        ("RETENTION", "-1d"),
+        ("RETENTION", "30 years"),
+        ("RETENTION", "nan"),
+        ("RETENTION", "999999999w"),
     ],
 )
 def test_a_bad_value_names_its_variable_and_is_not_repeated(

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict, Unpack
 
-from prefect_jobs.noted import DASHBOARD, IN_QUEUE, LOCAL, OUTCOME, RESULT, Noted, Outcome
+from prefect_jobs.noted import DASHBOARD, IN_QUEUE, LOCAL, OUTCOME, RELEASED, RESULT, Noted, Outcome
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.dask.work import Shape
 
@@ -72,7 +72,7 @@ class DaskState(Noted):
     @property
     def released(self) -> bool:
         """Whether the cluster has forgotten the work."""
-        return bool(self._native.get("released"))
+        return bool(self._native.get(RELEASED))
 
 
 class Values(TypedDict, total=False):

@@ -1,0 +1,74 @@
+"""Jobs that have been over for long: which they are, and their removal with all of their rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+
+from prefect_jobs import clock, statuses
+from prefect_jobs.store.database import Database
+from prefect_jobs.store.tables import JobRow, RunDeletionRow
+
+#: Jobs in one answer, whether they are old or not. Ids are read in their order, which is that of creation: no index is
+#: needed, and younger jobs are not read.
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, in the order of their ids."""
+
+    #: Those of them that have been over for long.
+    old: list[int]
+    #: The last id; ``None``: what follows is too young.
+    last: int | None
+
+
+class OldJobs:
+    """The jobs of one database that may be removed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, before: datetime, after: int) -> Page:
+        """The first jobs after an id.
+
+        Args:
+            before: jobs are old that were over at that time.
+            after: the last id that is known; 0: none.
+        """
+        old = and_(*_old(before)).label("old")
+        wanted = select(JobRow.id, JobRow.creation_time, old).where(JobRow.id > after).order_by(JobRow.id).limit(PAGE)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        more = len(rows) == PAGE and rows[-1].creation_time < before
+        return Page([int(row.id) for row in rows if row.old], int(rows[-1].id) if more else None)
+
+    def remove(self, job_ids: Sequence[int], before: datetime) -> int:
+        """Removes jobs with their history, log lines, nodes and results, if they are still old; in the same
+        transaction, their flow runs are noted for deletion.
+
+        Returns:
+            The number of those that were removed.
+        """
+        # One statement, as in Store.delete: it waits for those who write one of the jobs, and reads it again.
+        gone = delete(JobRow).where(JobRow.id.in_(job_ids), *_old(before)).returning(JobRow.flow_run_id)
+        with self._database.writing() as connection:
+            runs = list(connection.execute(gone).scalars())
+            noted = [{"flow_run_id": run, "asked": clock.now()} for run in runs if run is not None]
+            if noted:
+                connection.execute(insert(RunDeletionRow), noted)
+        return len(runs)
+
+
+def _old(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The job was over at a time, nobody fetches its results, and the monitor will not submit it again."""
+    ended = func.coalesce(JobRow.completion_time, JobRow.last_status_update, JobRow.creation_time)
+    well = JobRow.status.in_((statuses.COMPLETE, statuses.ABORTED))
+    return (
+        JobRow.watched.is_(False),
+        ended < before,
+        or_(JobRow.results_until.is_(None), JobRow.results_until < clock.now()),
+        or_(JobRow.retries.is_(None), JobRow.attempt > JobRow.retries, well),
+    )
