@@ -101,7 +101,7 @@ class RunFaces:
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             self._tell(api, record, (before.get("state") or ("", ""))[1], face)
-            if record.state.status not in (statuses.PENDING, statuses.SUBMITTED) and _show_dashboard(api, record):
+            if _may_have_dashboard(record) and _show_dashboard(api, record):
                 shown["dashboard"] = True
             if face.terminal:
                 _show_job(api, record, self._page(record))
@@ -236,9 +236,15 @@ class RunFaces:
         run, state, current = made
         face = face_of(record)
         shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
-        _show_waits(api, replace(record, flow_run_id=run, face_shown={}))
-        if record.noted.happened:  # while there was no run
-            self._tell(api, replace(record, flow_run_id=run), face.name, face)
+        with_run = replace(record, flow_run_id=run, face_shown={})
+        # While there was no run, the job may have begun, and even ended.
+        _show_waits(api, with_run)
+        if _may_have_dashboard(record) and _show_dashboard(api, with_run):
+            shown["dashboard"] = True
+        if face.terminal:
+            _show_job(api, with_run, self._page(record))
+        if record.noted.happened or face.name == statuses.HELD:
+            self._tell(api, replace(record, flow_run_id=run), "", face)
         if current in COMMANDED and not face.terminal:
             # The run existed already, and a person has pressed a button since: that state stays, and is not ours.
             return Shown(noted(record), run, None, shown)
@@ -268,6 +274,10 @@ class RunFaces:
             )
             self._store.mark_logged(message.id for message in chunk)
         return bool(lines)
+
+
+def _may_have_dashboard(record: JobRecord) -> bool:
+    return record.state.status not in (statuses.PENDING, statuses.SUBMITTED)
 
 
 def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:

@@ -122,7 +122,7 @@ def test_killed_at_any_step_it_is_submitted_once(
         jobs[-1].save()
         if not executor.execute(jobs[-1], step):
             break
-    assert 10 < len(jobs) < STEPS - 1, "there are so many steps"
+    assert 6 < len(jobs) < STEPS - 1, "there are so many steps"
     # when a monitor, which need not wait to know that they have died, finds what got through
     with monkeypatch.context() as known, running(Monitor()):
         known.setattr(records, "GRACE", timedelta(0))
