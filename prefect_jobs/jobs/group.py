@@ -39,6 +39,9 @@ class Group:
     def follow(self, job: AnyJob) -> None:
         """Notes an active job that is not kept, or that it was written."""
 
+    def seen(self, job: AnyJob, news: Observation) -> None:
+        """Notes what was observed of a followed job and is not written, since the row says as much."""
+
     def drop(self, job_id: int) -> None:
         """Follows a job no longer."""
 

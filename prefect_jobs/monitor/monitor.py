@@ -20,7 +20,7 @@ from prefect_jobs.monitor.serving import Serving
 from prefect_jobs.monitor.watch import Watch
 from prefect_jobs.monitor.workers import Workers
 from prefect_jobs.runtime.wiring import Runtime, own_runtime
-from prefect_jobs.store.watched import WatchedJobs
+from prefect_jobs.store.watched import Watched, WatchedJobs
 from prefect_jobs.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,10 @@ class Monitor:
         kept = self._runtime.settings.retention
         self._retention = [] if kept is None else [Retention(self._runtime, kept, self.metrics)]
         self._unknown: set[str] = set()
+        #: Scheduler → jobs that were written, with their versions, and jobs that are no longer active; not given yet.
+        self._news: dict[tuple[str | None, str | None], tuple[dict[int, int], list[int]]] = {}
+        #: Jobs of types that could not be loaded.
+        self._skipped: dict[int, Watched] = {}
         self._jobs = WatchedJobs(self._runtime.store)
         self._next_count = 0.0
 
@@ -114,23 +118,26 @@ class Monitor:
     def _look(self) -> None:
         """Reads the active jobs that have changed, and assigns each to the watch of its scheduler."""
         changed, gone = self._jobs.read()
-        places = {job.type: self._class_of(job.type) for job in (*changed, *gone)}
-        news: dict[tuple[str | None, str | None], tuple[dict[int, int], list[int]]] = {}
-        for jobs in (gone, changed):
-            for job in jobs:
-                cls = places[job.type]
-                if cls is None:
-                    continue
-                written, over = news.setdefault((cls.scheduler_engine, job.scheduler), ({}, []))
-                if jobs is gone:
-                    over.append(job.id)
-                else:
-                    written[job.id] = job.version
-        for key, (written, over) in news.items():
+        left = {job.id for job in gone} - {job.id for job in changed}
+        # Types that could not be loaded are tried again.
+        tried = {**self._skipped, **{job.id: job for job in changed}}
+        tried = {job_id: job for job_id, job in tried.items() if job_id not in left}
+        types = {name: self._class_of(name) for name in {job.type for job in (*gone, *tried.values())}}
+        self._skipped = {job_id: job for job_id, job in tried.items() if types[job.type] is None}
+        news = self._news  # with what could not be given in the last round
+        for job in gone:
+            if (cls := types[job.type]) is not None:
+                news.setdefault((cls.scheduler_engine, job.scheduler), ({}, []))[1].append(job.id)
+        for job in tried.values():
+            if (cls := types[job.type]) is not None:
+                news.setdefault((cls.scheduler_engine, job.scheduler), ({}, []))[0][job.id] = job.version
+        for key, (written, over) in list(news.items()):
             if key not in self._watches:
-                self._watches[key] = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
-                self._watches[key].start()
+                watch = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
+                watch.start()
+                self._watches[key] = watch
             self._watches[key].give(written, over)
+            del news[key]
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + _COUNTED
             statuses = Counter(job.status for job in self._jobs.all())

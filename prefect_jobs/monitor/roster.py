@@ -123,7 +123,11 @@ class Roster:
                 for record in self._runtime.store.records(stale[start : start + _READ]):
                     self._take(record)
         except BaseException:
-            self.give(changed, gone)
+            with self._lock:  # what was given meanwhile is newer
+                for job_id, version in changed.items():
+                    if job_id not in self._gone:
+                        self._changed.setdefault(job_id, version)
+                self._gone |= {job_id for job_id in gone if job_id not in self._changed}
             raise
         return gone
 

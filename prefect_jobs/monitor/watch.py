@@ -234,6 +234,7 @@ class Watch:
         record = job.handle.record
         change = polling.change_by(news, record)
         if not (job.handle.has_noted or polling.is_news(record, change(record))):
+            self._group.seen(job, news)
             return
         with self._alone(job):
             if not polling.observed(job, news, fetch=False, change=change):
@@ -306,13 +307,16 @@ class Watch:
 
     def _fetch(self) -> None:
         """Begins to fetch outputs of jobs: together where their type can."""
+        if len(self._fetching) >= _FETCHES:
+            return
         busy = {job_id for batch in self._fetching.copy() for job_id in batch}
         now = time.monotonic()
         due = [each for each in sorted(self._roster.ready - busy) if now >= self._again.get(each, (0.0,))[0]]
         kept = self._roster.kept
         together = [job_id for job_id in due if job_id in kept and kept[job_id].fetches_together()]
+        alone = sorted(set(due).difference(together))
         chunks = [together[start : start + results_many.CHUNK] for start in range(0, len(together), results_many.CHUNK)]
-        for batch in [*chunks, *([job_id] for job_id in due if job_id not in together)]:
+        for batch in [*chunks, *([job_id] for job_id in alone)]:
             if len(self._fetching) >= _FETCHES:
                 return
             self._fetching.add(tuple(batch))
@@ -320,12 +324,12 @@ class Watch:
 
     def _fetch_now(self, batch: tuple[int, ...]) -> None:
         """Fetches outputs, in a thread of the pool."""
-        over = set(batch)
+        over: set[int] = set()
         try:
             if self._stop.is_set():
                 return
             jobs = [self._runtime.job(record) for record in self._runtime.store.records(batch)]
-            over -= {job.handle.record.id for job in jobs}  # deleted meanwhile
+            over = set(batch) - {job.handle.record.id for job in jobs}  # deleted meanwhile
             ready = [job for job in jobs if job.handle.status.text == statuses.RESULTS_READY]
             for job_id, error in results_many.fetch_many(ready, self._stop.is_set).items():
                 log.warning("%s: outputs of job %s: %s", self.name, job_id, error)

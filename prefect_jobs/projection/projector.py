@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: Seconds for which a claim on showing a job holds.
 _CLAIM = 60.0
 _BATCH = 100
+#: The longest delay in seconds of Prefect's import, which a program that ends waits for.
+_LOAD = 0.5
 #: Seconds in which a program that ends shows what is left, if Prefect answers.
 _AT_THE_END = 10.0
 #: Seconds until the next call to Prefect after it did not answer: the first and the longest pause.
@@ -133,7 +135,7 @@ class Projector:
         with self._lock:
             if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
                 return
-            loading.begin(delay)
+            loading.begin(min(delay, _LOAD))
             self._pid = os.getpid()
             self._queue.open()
             self._thread = threading.Thread(target=self._run, name="prefect-jobs-projector", daemon=True)

@@ -26,6 +26,8 @@ class _Due:
     when: float
     #: Whether the last try failed on our side: no call waits for the next one.
     failed: bool = False
+    #: Whether it was just done, and is to be done again after a pause: another process may be doing it.
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class WorkQueue:
         self._next_sweep = 0.0
         self._sweep_asked = False
         self._closing = False
+        #: The number of calls that wait until nothing is left: everything is due at once.
+        self._flushing = 0
         #: Whether a call has waited without success since Prefect answered last.
         self._spent = False
         #: How often Prefect has answered.
@@ -112,16 +116,18 @@ class WorkQueue:
         ``False`` at once if Prefect is unreachable. What could not be shown is not waited for.
         """
         with self._changed:
-            if self._logs is not None and not self._logs.failed:
-                self._logs.when = 0.0
             for due in self._nodes.values():
                 if not due.failed:
                     due.when = 0.0
-            self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self.away is not None or self._only_failures_left(),
-                timeout=patience,
-            )
+            self._flushing += 1
+            try:
+                self._changed.notify_all()
+                self._changed.wait_for(
+                    lambda: self.away is not None or self._only_failures_left(),
+                    timeout=patience,
+                )
+            finally:
+                self._flushing -= 1
             return self._empty() and self.away is None
 
     def _all(self) -> list[_Due]:
@@ -155,8 +161,8 @@ class WorkQueue:
             if self._closing:
                 return None
             moment = time.monotonic()
-            jobs = [job_id for job_id, due in self._jobs.items() if due.when <= moment][:_BATCH]
-            logs = self._logs is not None and self._logs.when <= moment
+            jobs = [job_id for job_id, due in self._jobs.items() if self._is_due(due, moment)][:_BATCH]
+            logs = self._logs is not None and self._is_due(self._logs, moment)
             sweep = moment >= self._next_sweep
             if sweep:
                 self._next_sweep = moment + SWEEP
@@ -172,8 +178,16 @@ class WorkQueue:
             self._changed.wait(pause)  # an addition may have changed the pause
 
     def _pause(self) -> float:
+        if self._flushing and any(not due.failed and not due.again for due in self._jobs_and_logs()):
+            return 0.0
         moments = [self._next_sweep, *(due.when for due in self._all())]
         return max(0.0, min(moments) - time.monotonic())
+
+    def _is_due(self, due: _Due, moment: float) -> bool:
+        return due.when <= moment or (self._flushing > 0 and not due.failed and not due.again)
+
+    def _jobs_and_logs(self) -> list[_Due]:
+        return [*self._jobs.values(), *([self._logs] if self._logs is not None else [])]
 
     def pause(self, seconds: float) -> None:
         """Waits for the whole time, even if work is due; less if the queue is closed."""
@@ -185,7 +199,7 @@ class WorkQueue:
         with self._changed:
             for job_id in job_ids:
                 if job_id in behind:
-                    self._jobs[job_id] = _Due(time.monotonic() + _SOON)
+                    self._jobs[job_id] = _Due(time.monotonic() + _SOON, again=True)
                 else:
                     self._jobs.pop(job_id, None)
             self._changed.notify_all()

@@ -354,7 +354,8 @@ class CondorEngine(AccessPointEngine):
         """Removes the cluster from the queue."""
         record = self.handle.record
         if record.remote_id and self.state.in_queue and not record.noted.foreign:
-            self.client().act("Remove", self.mine, "no longer wanted by prefect-jobs")
+            client = self.client()
+            client.act("Remove", late.whole(record, client) or self.mine, "no longer wanted by prefect-jobs")
 
 
 def _links(stack: ExitStack) -> Callable[[], Path]:

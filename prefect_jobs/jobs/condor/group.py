@@ -63,6 +63,8 @@ class CondorGroup(Group):
         #: The whole queue is asked for in slices: the next one, and when it is due.
         self._slice = 0
         self._next_slice = 0.0
+        #: Jobs that are to be searched in the history.
+        self._left: list[int] = []
         #: How many slices are due without a pause between them.
         self._hurry = 0
         self._next_usage = time.monotonic() + USAGE
@@ -87,9 +89,8 @@ class CondorGroup(Group):
         if before is None or before.key != one.key:
             self.drop(record.id)
             self._new.add(record.id)
-        self._followed[record.id] = one
+        self._note(one)
         self._by_key[one.key] = record.id
-        (self._special.add if one.held_since or one.waits_for_inputs else self._special.discard)(record.id)
         if one.foreign and one.key not in self._foreign:
             self._foreign.add(one.key)
             self._ours = f"({_OURS} || {of_keys(sorted(self._foreign))})"
@@ -98,6 +99,7 @@ class CondorGroup(Group):
         """As :meth:`Group.drop`."""
         one = self._followed.pop(job_id, None)
         self._new.discard(job_id)
+        self._failed.discard(job_id)
         self._special.discard(job_id)
         if one is None:
             return
@@ -124,7 +126,18 @@ class CondorGroup(Group):
 
     def poll_followed(self, load: Load, stop: Callable[[], bool] = bool) -> list[tuple[AnyJob, Observation]]:
         """As :meth:`Group.poll_followed`: one request for changes, and, now and then, one for a slice of the queue."""
+        self._failed -= self._followed.keys()
         return self._poll(load, stop) if self._followed else []
+
+    def seen(self, job: AnyJob, news: Observation) -> None:
+        """As :meth:`Group.seen`."""
+        record = job.handle.record
+        if record.id in self._followed:
+            self._note(Followed.of(replace(record, native={**record.native, **news.native})))
+
+    def _note(self, one: Followed) -> None:
+        self._followed[one.job_id] = one
+        (self._special.add if one.held_since or one.waits_for_inputs else self._special.discard)(one.job_id)
 
     def unmatched(self, jobs: Sequence[AnyJob]) -> dict[int, float]:
         """As :meth:`Group.unmatched`, for jobs of which each proc is idle and has never run."""
@@ -166,26 +179,24 @@ class CondorGroup(Group):
         if first is None:
             return []
         client, timeout = first.client(), first.site.held_timeout
-        seen, lost = self._ask_for_news(client, jobs)
-        lost = list(dict.fromkeys([*lost, *self._due(jobs, timeout)]))
-        known = {key: procs for key, procs in seen.items() if key in self._by_key}
-        jobs.read([*(self._by_key[key] for key in known), *lost[:_LOST]])
+        seen, missing = self._ask_for_news(client, jobs)
+        # Jobs missing in the queue are searched in the history, one by one; if there are many, some in each poll.
+        lost = [
+            each for each in dict.fromkeys([*self._left, *missing, *self._due(jobs, timeout)]) if each in self._followed
+        ]
+        lost, self._left = lost[:_LOST], lost[_LOST:]
+        # What is lost is searched in the history, too: a part of it may be over.
+        known = {key: procs for key, procs in seen.items() if self._by_key.get(key) not in (None, *lost)}
+        jobs.read([*(self._by_key[key] for key in known), *lost])
         found: list[tuple[AnyJob, Observation]] = []
-        polled: set[int] = set()
         for key, procs in known.items():
             job = jobs.get(self._by_key[key])
             if job is not None and not stop():
-                polled.add(job.handle.record.id)
                 found += self._one(job, client, procs, timeout)
-        # Jobs missing in the queue are searched in the history, one by one; if there are many, some in each poll.
-        for job_id in lost[:_LOST]:
+        for job_id in lost:
             job = jobs.get(job_id)
-            # Not twice: a held job that was just given up would now be a removed one.
-            if job is not None and job_id not in polled and not stop():
+            if job is not None and not stop():
                 found += self._one(job, client, None, timeout)
-        if len(lost) > _LOST:
-            self._hurry = max(self._hurry, 1)
-            self._slice -= 1  # the same one again
         return found
 
     def _due(self, jobs: "_Loaded", timeout: float | None) -> list[int]:

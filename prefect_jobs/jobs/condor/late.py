@@ -18,6 +18,7 @@ MARK = "JobMaterializeDigestFile"
 _PROJECTION = ("ClusterId", "JobMaterializePaused", "JobMaterializePauseReason")
 #: JobMaterializePaused: by a user. Below 0: an error of the schedd when it made a proc.
 _HELD = 1
+_NOT_RUN = (observation.IDLE, observation.HELD)
 _NEVER = "it was not made before its cluster was removed"
 
 
@@ -26,16 +27,28 @@ def is_late(ad: Mapping[str, Any]) -> bool:
     return ad.get(MARK) is not None
 
 
-def not_made(record: JobRecord, client: CondorClient, numbers: Iterable[int]) -> dict[int, Proc]:
-    """What is known of procs that are in neither queue nor history.
+def not_made(
+    record: JobRecord, client: CondorClient, numbers: Iterable[int], others: Mapping[int, Proc]
+) -> dict[int, Proc]:
+    """What is known of procs that are in neither queue nor history; empty: nothing, they are missing.
+
+    Args:
+        record: the job before the poll.
+        client: of the access point.
+        numbers: the procs.
+        others: those that were found.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
     """
-    numbers = list(numbers)
+    known = CondorState(record).procs
+    # One that has run was made: the schedd may report it in neither place for a while.
+    numbers = [number for number in numbers if number not in known or known[number].state in _NOT_RUN]
     if not numbers or not CondorState(record).late:
         return {}
     cluster = _cluster(record, client)
+    if cluster is None and not any(proc.state == observation.REMOVED for proc in others.values()):
+        return {}
     if cluster is None:
         return {number: Proc(number, observation.REMOVED, reason=_NEVER, queued=False) for number in numbers}
     paused, why = int(cluster.get("JobMaterializePaused") or 0), cluster.get("JobMaterializePauseReason")

@@ -41,7 +41,7 @@ def observe(record: JobRecord, client: CondorClient, held_timeout: float | None)
         for ad in left:
             proc = observation.read_ad(ad, queued=False)
             seen.setdefault(proc.proc, proc)
-        seen.update(late.not_made(record, client, [number for number in gone if number not in seen]))
+        seen.update(late.not_made(record, client, [number for number in gone if number not in seen], seen))
     settled = {number: proc for number, proc in known.items() if _settled(proc)}
     return carry_out(record, conclude(record, {**settled, **seen}, held_timeout), client)
 
@@ -68,7 +68,8 @@ def carry_out(record: JobRecord, found: Observation, client: CondorClient) -> Ob
         SchedulerConnectionError: the schedd does not answer.
     """
     if Todo.GIVE_UP in found.todo:
-        client.act("Remove", f"{constraint(record)} && JobStatus == 5", "held for too long")
+        which = late.whole(record, client) or f"{constraint(record)} && JobStatus == 5"
+        client.act("Remove", which, "held for too long")
     return spooling.release(record, found, client)
 
 
