@@ -131,3 +131,25 @@ def test_jobs_that_poll_themselves_take_nothing_from_the_others(group: CondorGro
     assert group.poll([own]) == {}
     found = [job.handle.record.id for _ in range(3) for job, _ in group.poll_followed(rows.load)]
     assert found == [5]
+
+
+def test_what_is_no_news_is_not_read_again(group: CondorGroup, rows: Rows) -> None:
+    # given a job that was never polled: its row says as much as the queue, but for its process
+    rows.records[4] = replace(rows.records[4], version=2, native={"total": 1})
+    group.follow(rows.job(4))
+    found = [each for _ in range(3) for each in group.poll_followed(rows.load)]
+    assert [job.handle.record.id for job, _ in found] == [4]
+    # when
+    group.seen(*found[0])
+    group.look_again()
+    # then
+    assert [each for _ in range(3) for each in group.poll_followed(rows.load)] == []
+
+
+def test_of_many_that_are_lost_each_has_its_turn(
+    group: CondorGroup, queue: Queue, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOST", 2)
+    queue.states.clear()
+    told = [job.handle.record.id for _ in range(5) for job, _ in group.poll_followed(rows.load)]
+    assert sorted(set(told)) == list(range(1, MANY + 1))
