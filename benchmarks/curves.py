@@ -18,7 +18,7 @@ from prefect_jobs import JobManager
 from prefect_jobs.jobs.condor.group import SLICE
 from prefect_jobs.store.tables import JobRow
 
-ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000,50000").split(",")))
+ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000").split(",")))
 ROWS = tuple(map(int, os.environ.get("BENCH_CURVE_ROWS", "10000,100000,1000000").split(",")))
 PICTURE = Path(__file__).with_name("curves.png")
 REPEATS, MINUTE = 20, 40.0
