@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from prefect_jobs import statuses
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import DeploymentRow, JobRow, ScheduleRow
+from prefect_jobs.store.watched import WATCHED
 
 _TABLE = cast("Table", DeploymentRow.__table__)
 
@@ -50,16 +51,14 @@ class PickedUpStore:
     def timed(self) -> list[tuple[int, datetime, float]]:
         """The active jobs with a timeout: id, time of the submission, seconds."""
         wanted = select(JobRow.id, JobRow.execute_time, JobRow.timeout).where(
-            JobRow.watched, JobRow.timeout.is_not(None), JobRow.execute_time.is_not(None)
+            WATCHED, JobRow.timeout.is_not(None), JobRow.execute_time.is_not(None)
         )
         with self.database.reading() as connection:
             return [(job_id, began, limit) for job_id, began, limit in connection.execute(wanted) if began and limit]
 
     def limited(self) -> list[tuple[int, str]]:
         """The active jobs with a place in a concurrency limit: id, and the place's lease in Prefect."""
-        wanted = select(JobRow.id, JobRow.concurrency_lease).where(
-            JobRow.watched, JobRow.concurrency_lease.is_not(None)
-        )
+        wanted = select(JobRow.id, JobRow.concurrency_lease).where(WATCHED, JobRow.concurrency_lease.is_not(None))
         with self.database.reading() as connection:
             return [(int(row[0]), str(row[1])) for row in connection.execute(wanted)]
 
@@ -76,6 +75,6 @@ class PickedUpStore:
 
     def count_of_worker(self, worker: str) -> int:
         """The number of active jobs whose runs a worker has picked up."""
-        wanted = select(func.count()).select_from(JobRow).where(JobRow.watched, JobRow.worker == worker)
+        wanted = select(func.count()).select_from(JobRow).where(WATCHED, JobRow.worker == worker)
         with self.database.reading() as connection:
             return int(connection.execute(wanted).scalar_one())

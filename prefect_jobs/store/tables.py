@@ -190,6 +190,8 @@ class JobRow(Base):
             "watched",
             sqlite_where=sql("watched"),
         ),
+        Index("ix_jobs_timed", "id", sqlite_where=sql("watched AND timeout IS NOT NULL")),
+        Index("ix_jobs_limited", "id", sqlite_where=sql("watched AND concurrency_lease IS NOT NULL")),
         # Ids are never used again: a flow run's idempotency key contains one.
         {"sqlite_autoincrement": True},
     )

@@ -13,17 +13,17 @@ from prefect_jobs.store.tables import JobRow
 #: Number of ids in a part, and of parts in one statement.
 _PART, _AT_ONCE = 256, 400
 #: As in the condition of the index, which has all of these columns.
-_WATCHED = sql("watched")
+WATCHED = sql("watched")
 _COLUMNS = (JobRow.id, JobRow.version, JobRow.type, JobRow.scheduler, JobRow.status)
 _PARTS = (JobRow.id // _PART).label("part")
 _SUMS = (
     select(_PARTS, func.count(), func.sum(JobRow.version), func.sum(JobRow.id))
     .select_from(JobRow)
-    .where(_WATCHED)
+    .where(WATCHED)
     .group_by(_PARTS)
 )
-_ALL = select(*_COLUMNS).where(_WATCHED).order_by(JobRow.id)
-_SOME = select(*_COLUMNS).where(_WATCHED, (JobRow.id // _PART).in_(bindparam("parts", expanding=True)))
+_ALL = select(*_COLUMNS).where(WATCHED).order_by(JobRow.id)
+_SOME = select(*_COLUMNS).where(WATCHED, (JobRow.id // _PART).in_(bindparam("parts", expanding=True)))
 
 
 class Watched(NamedTuple):

@@ -1,4 +1,4 @@
-"""The index of jobs that are not final has all that is asked of them every few seconds."""
+"""The indexes of jobs that are not final have all that is asked of them every few seconds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,9 +13,14 @@ _WATCHED = sa.text("watched")
 
 def upgrade() -> None:
     _replace(["id", "version", "type", "scheduler", "status", "watched"])
+    for name, column in (("ix_jobs_timed", "timeout"), ("ix_jobs_limited", "concurrency_lease")):
+        which = sa.text(f"watched AND {column} IS NOT NULL")
+        op.create_index(name, "jobs", ["id"], sqlite_where=which, postgresql_where=which)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_limited", table_name="jobs")
+    op.drop_index("ix_jobs_timed", table_name="jobs")
     _replace(["scheduler", "id"])
 
 
