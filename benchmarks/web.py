@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import anyio
@@ -75,7 +76,7 @@ def served() -> Iterator[str]:
 def _records(number: int, state: StatusState, user: str = "alice", kind: str = "CONDOR") -> list[JobRecord]:
     now = clock.now()
     cls = {"CONDOR": "CondorJob", "CONDORWORKFLOW": "CondorWorkflow"}[kind]
-    there = {"state": state, "scheduler": "pool", "workspace": "/work/benchmarks_web/alice"}
+    there = {"state": state, "scheduler": "pool", "workspace": f"{Path.home()}/benchmarks_web/alice"}
     return [
         JobRecord(0, 0, "benchmarks_web", kind, cls, f"job {one}", user, now, remote_id=str(one), **there)  # type: ignore[arg-type]
         for one in range(number)
