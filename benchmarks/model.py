@@ -72,7 +72,8 @@ _CALLED = {
 }
 _OF_JOB, _OF_SECOND = "Each job", "Each second without jobs"
 #: Rows of other benchmarks.
-_MANY = "1000 Condor jobs by execute_jobs(); bare: submit and spool of each"
+#: The beginning of the row: what is bare has changed.
+_MANY = "1000 Condor jobs by execute_jobs(); bare: "
 _WATCHED = "Monitor of 5,000 active jobs: CPU of all its processes for each poll, median"
 
 
@@ -100,7 +101,10 @@ class Model:
             Load(*(known[f"{what}: {_CALLED[part.name][0]}"] for part in fields(Load)))
             for what in (_OF_JOB, _OF_SECOND)
         )
-        return cls(job, second, 1000 / known[_MANY], known[_WATCHED] / 5_000)
+        many = next((number for what, number in known.items() if what.startswith(_MANY)), None)
+        if many is None:
+            raise KeyError(_MANY)
+        return cls(job, second, 1000 / many, known[_WATCHED] / 5_000)
 
     def predict(self, jobs: float, seconds: float) -> Load:
         """What so many jobs need that are submitted and end in so many seconds."""
