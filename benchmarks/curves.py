@@ -1,5 +1,6 @@
 """How cost grows: the monitor with the number of active jobs, lists and pages with that of all; drawn in curves.png."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def monitors(given: Parts) -> list[Row]:
     for number in ACTIVE:
         active(given, number - there, runs=False)
         there = number
-        cost = cost_of_watching(MINUTE, polls=10 + number // SLICE)
+        cost = cost_of_watching(MINUTE, polls=1 + math.ceil(number / SLICE))
         memory = max(cost.memory)
         points.append((number, median(cost.spent), memory))
         what = f"Monitor of {number:,} active jobs"

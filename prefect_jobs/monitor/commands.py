@@ -39,6 +39,8 @@ _REMEMBERED = 10_000
 _FIRST = timedelta(hours=24)
 #: Overlap of two searches for cancelled runs: the clocks of server and monitor may disagree.
 _OVERLAP = timedelta(minutes=2)
+#: Seconds between two searches for cancelled runs while the runs of all active jobs are read in each round.
+_SEARCHED = 5.0
 #: Number of runs that one call checks: whether they exist, and are unchanged.
 _CHUNK = 200
 _BACKOFF = (2.0, 30.0)
@@ -61,6 +63,8 @@ class Commands(LeasedThread):
         self._retries = Retries(runtime, self._apis)
         self._workers = Workers(_WORKERS, "prefect-jobs-command", self._apis.close)
         self._since: datetime | None = None
+        #: When cancelled runs are searched next (monotonic).
+        self._next_search = 0.0
         self._jobs = WatchedJobs(runtime.store)
         #: The last job whose run was read in its turn.
         self._last = 0
@@ -103,14 +107,16 @@ class Commands(LeasedThread):
         """Reads the runs of jobs, and begins what people have asked for."""
         # By the server's clock, since it is compared with the server's times.
         began = self._apis.get().time or datetime.now(UTC)
-        since = (self._since or began - _FIRST) - _OVERLAP
         self._jobs.read()
         active = sorted(job.id for job in self._jobs.all())
         ours = {"tags": {"all_": ["prefect-jobs"]}}
         seen = self._apis.get().runs({**ours, "state": {"name": {"any_": [*RETRIES, "Cancelling"]}}})
-        seen += self._apis.get().runs(
-            {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
-        )
+        searched = len(active) > _CHUNK or time.monotonic() >= self._next_search
+        if searched:
+            since = (self._since or began - _FIRST) - _OVERLAP
+            seen += self._apis.get().runs(
+                {**ours, "state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since.isoformat()}}
+            )
         turn = active
         if len(active) > _CHUNK:
             seen += self._apis.get().runs({**ours, "state": {"type": {"any_": ["CANCELLING"]}}})
@@ -134,7 +140,8 @@ class Commands(LeasedThread):
             run = runs.get(str(record.flow_run_id))
             if run is not None or record.id in missing:
                 self._consider(record, run, now)
-        self._since = began
+        if searched:
+            self._since, self._next_search = began, time.monotonic() + _SEARCHED
         for job_id, name, owner in self._retries.interrupted():
             self._begin(job_id, self._go_on, name, owner)
 

@@ -10,8 +10,8 @@ from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 
-#: Number of jobs that are read at once.
-_READ = 1_000
+#: Number of jobs that are read at once, and in one turn.
+_READ, _TURN = 1_000, 5_000
 #: Statuses of jobs of which a part may wait for a machine.
 _WAITING = (statuses.SUBMITTED, statuses.VARIOUS)
 
@@ -108,6 +108,8 @@ class Roster:
     def load(self) -> set[int]:
         """Reads the jobs again that other processes have written; returns those that are no longer active.
 
+        Of many, the next calls read the rest: between them, the jobs that are known are polled.
+
         Raises:
             DatabaseError: the database does not answer; the next call does what is left.
         """
@@ -119,17 +121,22 @@ class Roster:
                 self.drop(job_id)
                 self._elsewhere.pop(job_id, None)
             stale = sorted(job_id for job_id, version in changed.items() if self._version(job_id) < version)
-            for start in range(0, len(stale), _READ):
+            for start in range(0, min(len(stale), _TURN), _READ):
                 for record in self._runtime.store.records(stale[start : start + _READ]):
                     self._take(record)
         except BaseException:
-            with self._lock:  # what was given meanwhile is newer
-                for job_id, version in changed.items():
-                    if job_id not in self._gone:
-                        self._changed.setdefault(job_id, version)
-                self._gone |= {job_id for job_id in gone if job_id not in self._changed}
+            self._give_back(changed, gone)
             raise
+        self._give_back({job_id: changed[job_id] for job_id in stale[_TURN:]}, ())
         return gone
+
+    def _give_back(self, changed: Mapping[int, int], gone: Iterable[int]) -> None:
+        """Notes what is not done yet; what was given meanwhile is newer."""
+        with self._lock:
+            for job_id, version in changed.items():
+                if job_id not in self._gone:
+                    self._changed.setdefault(job_id, version)
+            self._gone |= {job_id for job_id in gone if job_id not in self._changed}
 
     def _version(self, job_id: int) -> int:
         return self._elsewhere.get(job_id, 0) or self.versions.get(job_id, 0)

@@ -100,6 +100,17 @@ def test_at_first_the_whole_queue_is_asked_for_in_slices(group: CondorGroup, que
     assert len([text for text in queue.asked if "ClusterId %" in text]) == 3
 
 
+def test_a_large_queue_is_read_soon_and_then_as_often_as_always(group: CondorGroup, rows: Rows) -> None:
+    pauses: list[float] = []
+    wait = cast(Any, SimpleNamespace(wait=pauses.append))
+    for _ in range(4):
+        group.wait(2.0, wait)
+        group.poll_followed(rows.load)
+    group.look_again()
+    group.wait(2.0, wait)
+    assert pauses == [2.0, 0.5, 0.5, 2.0, 0.5]
+
+
 def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:
     queue.states[5] = RUNNING
     del queue.states[7]
