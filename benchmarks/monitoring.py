@@ -250,12 +250,16 @@ BENCHMARKS: list[Callable[[Parts], list[Row]]] = [lists, polls, watching, ends]
 def active(given: Parts, number: int, *, runs: bool = True) -> list[Job]:
     """Jobs that wait in the queue, as if each had been submitted by execute(); with or without flow runs."""
     warm = given.manager.create_job("warm", "alice", job_type="CONDOR", scheduler=given.scheduler,
-        attributes={"executable": "/bin/true", "transfer_executable": False, "requirements": "False"})  # fmt: skip
+        attributes={"executable": "/bin/sleep", "transfer_executable": False, "requirements": "False",
+                    "request_memory": "16MB", "request_disk": "1MB"})  # fmt: skip
     if not isinstance(warm, CondorJob):
         raise TypeError(warm)
     warm.execute()
     deployment = _deployment(given, warm) if runs else ""
-    polling.poll_once(warm)
+    deadline = time.monotonic() + PATIENCE
+    while [proc["state"] for proc in warm.handle.record.native.get("procs", ())] != ["Idle"]:  # as the others are
+        check(time.monotonic() < deadline, "a job waits in the queue")
+        polling.poll_once(warm)
     with bare(given) as engine:
         made = engine.ask("idle", count=number, deployment=deployment)
     _remove_one(given, warm)

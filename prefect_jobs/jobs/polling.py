@@ -1,9 +1,10 @@
 """Polls: one request to the scheduler, and the changes that follow from the answer."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from prefect_jobs import clock, statuses
@@ -149,13 +150,27 @@ def observed(
     return True
 
 
-def observed_many(found: Sequence[tuple[AnyJob, Observation]]) -> bool:
-    """As :func:`observed`, without fetching, for many jobs of one backend in one transaction; returns whether all
-    observations were still valid. Prefect shows them in the background."""
+def observed_many(
+    found: Sequence[tuple[AnyJob, Observation]],
+    changes: Mapping[int, Callable[[JobRecord], Change | None]] = MappingProxyType({}),
+) -> bool:
+    """As :func:`observed`, without fetching, for many jobs of one backend in one transaction.
+
+    Args:
+        found: the jobs, and what was observed of each.
+        changes: results of :func:`change_by` that there are already, by job.
+
+    Returns:
+        Whether all observations were still valid.
+    """
     if not found:
         return True
     jobs = found[0][0].handle.backend.jobs
-    wanted = [(job.handle.record.id, job.handle.with_noted(change_by(news, job.handle.record))) for job, news in found]
+    wanted = [
+        (record.id, job.handle.with_noted(changes.get(record.id) or change_by(news, record)))
+        for job, news in found
+        for record in (job.handle.record,)
+    ]
     valid = True
     for (job, news), written in zip(found, jobs.update_all(wanted), strict=True):
         if isinstance(written, Exception):

@@ -14,6 +14,7 @@ from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import polling, registry, results_many
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
+from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.live import LiveOutput
@@ -39,6 +40,8 @@ _FETCHES = 2
 _RETRY = (2.0, 60.0)
 #: Seconds until it is tried again to let held work go on that could not.
 _RELEASED = 60.0
+#: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner.
+_TOGETHER, _FEW = 50, 3
 #: Seconds for which an event is sent again while Prefect is busy.
 _PATIENCE = 10.0
 
@@ -216,11 +219,8 @@ class Watch:
             answers = job.handle.record.noted.unreachable_since is not None and not self._group.failed(job)
             if not self._released(job, None) and answers:
                 news[job.handle.record.id] = job, NOTHING_NEW
-        for job, each in news.values():
-            if self._ends():
-                return
-            if not self._released(job, each):
-                self._observed(job, each)
+        if not self._apply(list(news.values())):
+            return
         self._fetch()
         self._note_late()
         for job, text in self._reasons.found(self._roster.waiting, self._roster.jobs):
@@ -230,15 +230,47 @@ class Watch:
                 job.handle.update(waits(text))
         self._output.turn(self._roster.live)
 
-    def _observed(self, job: AnyJob, news: Observation) -> None:
-        record = job.handle.record
-        change = polling.change_by(news, record)
-        if not (job.handle.has_noted or polling.is_news(record, change(record))):
-            self._group.seen(job, news)
-            return
-        with self._alone(job):
-            if not polling.observed(job, news, fetch=False, change=change):
-                self._group.look_again()  # another process has written the job meanwhile
+    def _apply(self, found: list[tuple[AnyJob, Observation]]) -> bool:
+        """Writes what is news of it; many jobs in one transaction. Returns whether all of it was done."""
+        due: list[tuple[AnyJob, Observation, ChangeOf]] = []
+        for number, (job, news) in enumerate(found, start=1):
+            if self._ends():
+                return False
+            if not self._released(job, news):
+                record = job.handle.record
+                change = polling.change_by(news, record)
+                if job.handle.has_noted or polling.is_news(record, change(record)):
+                    due.append((job, news, change))
+                else:
+                    self._group.seen(job, news)
+            if due and (len(due) == _TOGETHER or number == len(found)):
+                if len(due) <= _FEW or not self._applied_together(due):
+                    self._apply_each(due)
+                due = []
+        return True
+
+    def _applied_together(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> bool:
+        changes = {job.handle.record.id: change for job, _, change in due}
+        try:
+            valid = polling.observed_many([(job, news) for job, news, _ in due], changes)
+        except DatabaseError:
+            raise
+        except Exception:
+            log.debug("%s: one by one, to keep an error of one job from the others", self.name, exc_info=True)
+            return False
+        for job, _, _ in due:
+            self._roster.put(job)
+        if not valid:
+            self._group.look_again()  # another process has written a job meanwhile
+        return True
+
+    def _apply_each(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> None:
+        for job, news, change in due:
+            if self._ends():
+                return
+            with self._alone(job):
+                if not polling.observed(job, news, fetch=False, change=change):
+                    self._group.look_again()
 
     def _note_unreachable(self, error: SchedulerConnectionError) -> None:
         """Notes for each job, once, that its scheduler does not answer."""
