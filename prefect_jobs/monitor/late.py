@@ -3,7 +3,8 @@
 import heapq
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.jobs import changes
@@ -27,14 +28,16 @@ class LateSearch:
         #: When the next search begins (monotonic), and the last job, by its id, that this one has come to.
         self._next = 0.0
         self._last = 0
+        #: Jobs that cannot be late any more in the submission that is as old.
+        self._settled: dict[int, datetime] = {}
 
     def late(
-        self, waiting: Collection[int], read: Callable[[Iterable[int]], Sequence[AnyJob]], limit: float
+        self, since: Mapping[int, datetime], read: Callable[[Iterable[int]], Sequence[AnyJob]], limit: float
     ) -> Iterator[tuple[AnyJob, float]]:
         """Those that have waited for so many seconds, and how long; say so once for each submission.
 
         Args:
-            waiting: jobs of which a part may wait.
+            since: jobs of which a part may wait, and since when their scheduler has them.
             read: reads jobs.
             limit: the seconds.
 
@@ -43,13 +46,28 @@ class LateSearch:
         """
         if time.monotonic() < self._next:
             return
-        left = heapq.nsmallest(AT_ONCE + 1, (job_id for job_id in waiting if job_id > self._last))
-        turn = [job for job in read(left[:AT_ONCE]) if _may_be_late(job.handle.record, limit)]
+        latest = clock.now() - timedelta(seconds=limit)
+        left = heapq.nsmallest(
+            AT_ONCE + 1,
+            (
+                job_id
+                for job_id, at in since.items()
+                if job_id > self._last and at <= latest and self._settled.get(job_id) != at
+            ),
+        )
+        turn: list[AnyJob] = []
+        for job in read(left[:AT_ONCE]):
+            record = job.handle.record
+            if _may_be_late(record, limit):
+                turn.append(job)
+            elif _is_settled(record):
+                self._settled[record.id] = since[record.id]
         waited = self._group.unmatched(turn) if turn else {}
         if len(left) > AT_ONCE:
             self._last = left[AT_ONCE - 1]
         else:
             self._last, self._next = 0, time.monotonic() + min(PAUSE, limit)
+            self._settled = {job_id: at for job_id, at in self._settled.items() if since.get(job_id) == at}
         for job in turn:
             seconds = waited.get(job.handle.record.id, 0.0)
             if seconds >= limit:
@@ -59,12 +77,16 @@ class LateSearch:
 def _may_be_late(record: JobRecord, limit: float) -> bool:
     """Whether a job, as last known, has waited for its first machine for so long."""
     state = record.state
-    if state.status != statuses.SUBMITTED or state.has_run or state.execute_time is None:
+    if state.status != statuses.SUBMITTED or state.execute_time is None or _is_settled(record):
         return False
-    noted = record.noted
-    if noted.late_match == state.attempt or noted.unreachable_since is not None:
+    if record.noted.unreachable_since is not None:
         return False
     return (clock.now() - state.execute_time).total_seconds() >= limit
+
+
+def _is_settled(record: JobRecord) -> bool:
+    """Whether a machine has taken the job, or it was said that none has."""
+    return record.state.has_run or record.noted.late_match == record.state.attempt
 
 
 def is_late(seconds: float) -> Callable[[JobRecord], Change | None]:

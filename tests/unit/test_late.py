@@ -1,6 +1,6 @@
 """The search for jobs that no machine has taken for long: each has its turn, however many wait."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
@@ -41,10 +41,11 @@ def waiting(job_id: int, **state: Any) -> Any:
     return SimpleNamespace(handle=SimpleNamespace(record=record))
 
 
-def among(jobs: list[Any]) -> tuple[Collection[int], Callable[[Iterable[int]], list[Any]]]:
-    """The ids of jobs, and what reads them."""
+def among(jobs: list[Any]) -> tuple[dict[int, Any], Callable[[Iterable[int]], list[Any]]]:
+    """Since when the scheduler has jobs, and what reads them."""
     by_id = {job.handle.record.id: job for job in jobs}
-    return by_id.keys(), lambda wanted: [by_id[job_id] for job_id in wanted]
+    since = {job_id: job.handle.record.state.execute_time for job_id, job in by_id.items()}
+    return since, lambda wanted: [by_id[job_id] for job_id in wanted]
 
 
 def ids(found: Any) -> list[int]:
@@ -80,6 +81,26 @@ def test_jobs_that_cannot_be_late_are_not_asked_for() -> None:
     there = Scheduler(**{f"job{number}": LIMIT for number in range(1, 6)})
     found = ids(LateSearch(there).late(*among([soon, ran, waiting(3, status="Running"), waiting(4), told]), LIMIT))
     assert (there.asked, found) == ([[4]], [4])
+
+
+def test_rows_are_read_only_of_jobs_that_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "PAUSE", 0.0)
+    told, soon = waiting(1), waiting(2, execute_time=clock.now())
+    told.handle.record = replace(told.handle.record, native={LATE: 1})
+    since, read = among([told, soon])
+    asked: list[list[int]] = []
+
+    def reading(job_ids: Iterable[int]) -> list[Any]:
+        asked.append(list(job_ids))
+        return read(asked[-1])
+
+    search = LateSearch(Scheduler(job1=LIMIT))
+    for _ in range(2):
+        assert ids(search.late(since, reading, LIMIT)) == []
+    # It is submitted again, and waits again.
+    told.handle.record = waiting(1, attempt=2).handle.record
+    assert ids(search.late({1: told.handle.record.state.execute_time}, reading, LIMIT)) == [1]
+    assert asked == [[1], [], [1]]
 
 
 def test_it_is_told_once_for_each_submission() -> None:
