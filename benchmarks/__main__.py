@@ -14,7 +14,8 @@ from benchmarks.results import Row, section, table
 
 #: Each has a list BENCHMARKS.
 MODULES = (
-    "start_up", "submissions", "monitoring", "pickup", "dask_jobs", "workflows", "bring", "web", "model", "curves",
+    "start_up", "submissions", "monitoring", "changes", "pickup", "dask_jobs", "workflows", "bring", "web", "model",
+    "curves",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = (

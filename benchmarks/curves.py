@@ -1,6 +1,5 @@
 """How cost grows: the monitor with the number of active jobs, lists and pages with that of all; drawn in curves.png."""
 
-import math
 import os
 import time
 from pathlib import Path
@@ -16,7 +15,6 @@ from benchmarks.results import Row
 from benchmarks.submissions import _remove
 from benchmarks.web import _OVER, Paged, _records, served
 from prefect_jobs import JobManager
-from prefect_jobs.jobs.condor.group import SLICE
 from prefect_jobs.store.tables import JobRow
 
 ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000").split(",")))
@@ -40,7 +38,7 @@ def monitors(given: Parts) -> list[Row]:
     for number in ACTIVE:
         active(given, number - there, runs=False)
         there = number
-        cost = cost_of_watching(MINUTE, polls=1 + math.ceil(number / SLICE))
+        cost = cost_of_watching(MINUTE)
         memory = max(cost.memory)
         points.append((number, median(cost.spent), memory))
         what = f"Monitor of {number:,} active jobs"

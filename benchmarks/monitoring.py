@@ -132,13 +132,8 @@ class Cost:
     start: float
 
 
-def cost_of_watching(minute: float, polls: int = 10) -> Cost:
-    """Runs a monitor.
-
-    Args:
-        minute: seconds for which it is measured.
-        polls: the number of polls after which everything was looked at.
-    """
+def cost_of_watching(minute: float) -> Cost:
+    """Runs a monitor; measures it for so many seconds once everything was looked at."""
     port = free_port()
     address = f"http://{LOOPBACK}:{port}/metrics"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -149,15 +144,15 @@ def cost_of_watching(minute: float, polls: int = 10) -> Cost:
 
         def read() -> tuple[float, float]:
             """Polls and the CPU time of the threads that poll, so far."""
-            lines = client.get(address, timeout=30).text.splitlines()
-            values = {
-                line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if 'heduler="htcondor' in line
-            }
-            name = "prefect_jobs_poll_cpu_seconds"
+            values, name = told(), "prefect_jobs_poll_cpu_seconds"
             return values.get(f"{name}_count", 0.0), values.get(f"{name}_sum", 0.0)
 
+        def told() -> dict[str, float]:
+            lines = client.get(address, timeout=30).text.splitlines()
+            return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if 'heduler="htcondor' in line}
+
         deadline = time.monotonic() + PATIENCE
-        while read()[0] < polls:  # everything was read, and looked at, once
+        while told().get("prefect_jobs_scheduler_catching_up", 1.0):
             check(time.monotonic() < deadline, "the monitor polls")
             time.sleep(0.5)
         found.start = time.monotonic() - started

@@ -85,6 +85,11 @@ class Group:
     def look_again(self) -> None:
         """Makes the next poll request everything."""
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether the scheduler was not asked yet for each job, or must be asked again."""
+        return False
+
     def forget(self, job: AnyJob) -> None:
         """Drops what is kept of a job that is over, or was submitted again."""
 

@@ -32,6 +32,12 @@ class Metrics:
             ["scheduler"],
             registry=self.registry,
         )
+        self._reading = Gauge(
+            "prefect_jobs_scheduler_catching_up",
+            "Whether the scheduler was not asked yet for each job that a monitor has found, as after its start.",
+            ["scheduler"],
+            registry=self.registry,
+        )
         self._backlog = Gauge(
             "prefect_jobs_projection_backlog", "Jobs that are behind in Prefect.", registry=self.registry
         )
@@ -54,11 +60,12 @@ class Metrics:
         self._duration.labels(scheduler).observe(seconds)
         self._cpu.labels(scheduler).observe(cpu)
 
-    def up(self, scheduler: str, up: bool) -> None:
-        """Notes whether a scheduler answered."""
+    def up(self, scheduler: str, up: bool, catching_up: bool = False) -> None:
+        """Notes whether a scheduler answered, and whether it was not asked yet for each job."""
         self._up.labels(scheduler).set(1 if up else 0)
         if up:
             self._answered.labels(scheduler).set_to_current_time()
+            self._reading.labels(scheduler).set(1 if catching_up else 0)
 
     def removed(self, number: int) -> None:
         """Notes that jobs were removed since they had been over for long."""
@@ -66,7 +73,7 @@ class Metrics:
 
     def left(self, scheduler: str) -> None:
         """Removes a scheduler that another monitor watches now."""
-        for gauge in (self._up, self._answered):
+        for gauge in (self._up, self._answered, self._reading):
             with suppress(KeyError):
                 gauge.remove(scheduler)
 

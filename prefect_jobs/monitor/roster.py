@@ -138,6 +138,12 @@ class Roster:
                     self._changed.setdefault(job_id, version)
             self._gone |= {job_id for job_id in gone if job_id not in self._changed}
 
+    @property
+    def unread(self) -> bool:
+        """Whether jobs that were given are to be read yet."""
+        with self._lock:
+            return bool(self._changed)
+
     def _version(self, job_id: int) -> int:
         return self._elsewhere.get(job_id, 0) or self.versions.get(job_id, 0)
 

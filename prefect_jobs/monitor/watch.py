@@ -166,7 +166,7 @@ class Watch:
                 self._turn()
                 self._backoff.reset()
                 pause = interval * random.uniform(0.9, 1.1)  # noqa: S311  (monitors must not march in step)
-                self._metrics.up(self.name, True)
+                self._metrics.up(self.name, True, self._roster.unread or self._group.catching_up)
             except SchedulerConnectionError as error:
                 pause = self._backoff.pause()
                 self._metrics.up(self.name, False)

@@ -137,6 +137,7 @@ def test_metrics(start: Callable[..., Process], shell_job: ShellJob, tmp_path: P
     eventually(lambda: 'prefect_jobs_jobs{status="Running"} 1.0' in read(), "it counts the job", LIMIT)
     found = read()
     assert 'prefect_jobs_scheduler_up{scheduler="htcondor:pool-of-alice"} 1.0' in found
+    assert 'prefect_jobs_scheduler_catching_up{scheduler="htcondor:pool-of-alice"} 0.0' in found
     assert "prefect_jobs_projection_backlog" in found and "prefect_jobs_prefect_up 1.0" in found
     assert "prefect_jobs_poll_seconds_count" in found
     taken = start("--json", "--metrics-port", str(port))

@@ -108,7 +108,7 @@ def test_a_large_queue_is_read_soon_and_then_as_often_as_always(group: CondorGro
         group.poll_followed(rows.load)
     group.look_again()
     group.wait(2.0, wait)
-    assert pauses == [2.0, 0.5, 0.5, 2.0, 0.5]
+    assert pauses == [2.0, 0.2, 0.2, 2.0, 0.2]
 
 
 def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:

@@ -59,13 +59,13 @@ class Followed:
             not foreign and state.waits_for_inputs,
         )
 
-    def differs(self, procs: Mapping[int, Proc]) -> bool:
-        """Whether the queue has something else than the row."""
+    def differs(self, procs: Mapping[int, tuple[str, int | None]]) -> bool:
+        """Whether the queue has something else than the row: the states of procs, and the codes of holds."""
         for number, known in enumerate(self.procs):
             proc = procs.get(number)
             if known is None or (proc is None and number not in self.final):
                 return True
-            if proc is not None and known != (proc.state, proc.hold_code):
+            if proc is not None and known != proc:
                 return True
         return False
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: slices of so many jobs, with so many seconds at least between two of them.
 FULL, SLICE, _BETWEEN = 15.0, 4_000, 3.75
 #: Seconds between two polls while several slices are due at once: at the start, and after others have written jobs.
-_HURRY = 0.5
+_HURRY = 0.2
 #: Seconds between two requests for what running procs use; their starters report it every five minutes.
 USAGE = 300.0
 #: Seconds by which requests for changes overlap: a schedd notes a change a moment after it happened.
@@ -172,6 +172,11 @@ class CondorGroup(Group):
         """As :meth:`Group.wait`: a large queue that is to be read again is read soon."""
         super().wait(min(seconds, _HURRY) if self._hurry and self._slices() > 1 else seconds, stop)
 
+    @property
+    def catching_up(self) -> bool:
+        """As :attr:`Group.catching_up`."""
+        return bool(self._hurry)
+
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
         self._hurry = self._slices()
@@ -227,13 +232,16 @@ class CondorGroup(Group):
             since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours}"
             seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
         fresh = [key for key in self._keys(self._new) if key not in seen]
-        if len(fresh) > _CHUNK or not self._time:
+        loading = len(fresh) > _CHUNK
+        if loading or not self._time:
             self._hurry = self._slices()  # asking for each of them would take longer
         else:
             seen.update(self._of(client, fresh))
         self._new.clear()
         lost: list[int] = []
-        if self._hurry or time.monotonic() >= self._next_slice:
+        # While ever more jobs are read, the slices that they are in would be asked for again.
+        hurry = self._hurry and not (loading and self._time and self._hurry > 1)
+        if hurry or time.monotonic() >= self._next_slice:
             more, lost = self._ask_for_slice(client)
             seen.update({key: procs for key, procs in more.items() if key not in seen})
             for key, procs in self._new_usage(client, jobs).items():
@@ -248,7 +256,7 @@ class CondorGroup(Group):
         self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
         which = self._ours if number == 1 else f"ClusterId % {number} == {part} && {self._ours}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
-        everything = self._ask(client, which, (*_LIGHT, "ServerTime"))
+        everything = self._states(client, which)
         changed = [one for one in mine if one.differs(everything.get(one.key, {}))]
         if len(changed) > _CHUNK:
             keys = {one.key for one in changed}
@@ -298,6 +306,15 @@ class CondorGroup(Group):
         for start in range(0, len(tokens), _CHUNK):
             which = of_keys(tokens[start : start + _CHUNK])
             found.update(self._ask(client, which, observation.PROJECTION))
+        return found
+
+    def _states(self, client: CondorClient, constraint: str) -> dict[str, dict[int, tuple[str, int | None]]]:
+        """States of procs, and codes of holds, by the keys of their jobs, and by number."""
+        found: dict[str, dict[int, tuple[str, int | None]]] = {}
+        for ad in client.query(constraint, _LIGHT):
+            self._time = max(self._time, int(ad.get("ServerTime") or 0))
+            number, state, hold_code = observation.read_state(ad)
+            found.setdefault(key_of_ad(ad), {})[number] = state, hold_code
         return found
 
     def _ask(self, client: CondorClient, constraint: str, projection: Sequence[str]) -> Procs:

@@ -138,13 +138,8 @@ class Proc:
 _FIELDS = tuple(field.name for field in fields(Proc))
 
 
-def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
-    """A proc from its ad.
-
-    Args:
-        ad: the attributes of :data:`PROJECTION`.
-        queued: whether the ad is from the queue, not from the history.
-    """
+def read_state(ad: Mapping[str, Any]) -> tuple[int, str, int | None]:
+    """Number and state of a proc, and the code of its hold, from its ad."""
     code = _int(ad.get("JobStatus")) or 0
     state = _STATES.get(code, UNEXPANDED)
     # A completed job that is removed from the queue after its outputs were fetched is "removed" from then on.
@@ -153,13 +148,24 @@ def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
     hold_code = _int(ad.get("HoldReasonCode")) if state == HELD else None
     if state == HELD and hold_code in WAITING_CODES:
         state = UNEXPANDED
+    return _int(ad.get("ProcId")) or 0, state, hold_code
+
+
+def read_ad(ad: Mapping[str, Any], *, queued: bool) -> Proc:
+    """A proc from its ad.
+
+    Args:
+        ad: the attributes of :data:`PROJECTION`.
+        queued: whether the ad is from the queue, not from the history.
+    """
+    number, state, hold_code = read_state(ad)
     ended = state in (COMPLETED, REMOVED)
     by_signal = bool(ad.get("ExitBySignal")) and state == COMPLETED
     exit_code = _int(ad.get("ExitCode")) if state == COMPLETED and not by_signal else None
     reason = ad.get("HoldReason") if state == HELD else ad.get("RemoveReason") if state == REMOVED else None
     finish = _int(ad.get("CompletionDate")) or (_int(ad.get("EnteredCurrentStatus")) if ended else None)
     return Proc(
-        proc=_int(ad.get("ProcId")) or 0,
+        proc=number,
         state=state,
         exit_code=exit_code,
         exit_signal=(_int(ad.get("ExitSignal")) or 0) if by_signal else None,
