@@ -1,7 +1,8 @@
 # The two commands of a fresh machine: `make demo` and `make test`. CONTRIBUTING.md tells about the others.
 
 # PYTHON=…: the Python to use; ARGS=…: more arguments for pytest, such as ARGS="-k dask -x", or for the benchmarks: modules
-# (start_up, submissions, monitoring, dask_jobs, workflows), or words in the names of those that are wanted.
+# (start_up, submissions, monitoring, changes, dask_jobs, workflows), or words in the names of those that are wanted.
+# BENCH_DATABASE_URL=…: an empty database on PostgreSQL, to be measured instead of SQLite.
 export PYTHON
 ARGS =
 # SEED=…: of `make soak`, as it was printed by the one that is to be done again.

@@ -5,7 +5,6 @@ Run as a module. A line of JSON in, a line of JSON out; see :class:`Bare` for wh
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from benchmarks.commits import commits, new_name
 from benchmarks.parts import Parts
 
 #: Flow runs that the server makes in one call.
@@ -88,34 +88,15 @@ def main() -> None:
 
 def job(condor: Any, schedd: Any, api: Any, *, text: str, database: str) -> float:
     """Seconds for a job: submitted, its inputs sent, and noted in a database by three commits."""
-    with _database(database) as note:
+    with commits(database) as note:
+        name = new_name()
         began = time.perf_counter()
-        note("Pending")
-        note("Pending")
+        note(name, "Pending")
+        note(name, "Pending")
         description = condor.Submit(text)
         schedd.spool(schedd.submit(description, count=1, spool=True))
-        note("Submitted")
+        note(name, "Submitted")
         return time.perf_counter() - began
-
-
-@contextmanager
-def _database(path: str) -> Iterator[Callable[[str], None]]:
-    """Writes a row of the size of ours, and commits, in a database like ours."""
-    database = sqlite3.connect(path, isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.execute("CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, status TEXT, data BLOB)")
-    name, row = uuid.uuid4().hex, "x" * 1500
-
-    def note(status: str) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (name, status, row))
-        database.execute("COMMIT")
-
-    try:
-        yield note
-    finally:
-        database.close()
 
 
 def many(condor: Any, schedd: Any, api: Any, *, texts: list[str], deployment: str) -> dict[str, float]:

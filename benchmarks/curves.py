@@ -65,7 +65,8 @@ def lists(given: Parts) -> list[Row]:
             connection.execute(delete(JobRow).where(JobRow.label == Paged.package))
         _insert(given, _records(min(number, 1_000), _OVER))
         with store.database.writing() as connection:
-            connection.exec_driver_sql("PRAGMA cache_size=-4000000")  # pages that are written twice take minutes
+            if store.database.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA cache_size=-4000000")  # pages that are written twice take minutes
             copied = select(*(_TABLE.c[name] for name in names)).where(_TABLE.c.label == Paged.package)
             there = min(number, 1_000)
             while there < number:

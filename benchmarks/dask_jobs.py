@@ -1,7 +1,6 @@
 """DASK jobs: what execute() adds to Dask and Prefect, how soon a result is there, what 1,000 of them cost."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -11,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psutil
 
+from benchmarks.commits import commits
 from benchmarks.meters import requests
 from benchmarks.parts import Parts
 from benchmarks.results import Row
@@ -155,7 +155,7 @@ def added(given: Parts) -> list[Row]:
     whole: list[float] = []
     plain: list[float] = []
     runtime = own_runtime()
-    with _cluster(given.folder) as block, installed(runtime), _bare(given.folder, block) as (client, row):
+    with _cluster(given.folder) as block, installed(runtime), _bare(given, block) as (client, row):
         for number in range(WARM + REPEATS):
             began = time.perf_counter()
             job, tiny = _job(given, block), delayed(pow)(number, 2)
@@ -179,23 +179,15 @@ def added(given: Parts) -> list[Row]:
 
 
 @contextmanager
-def _bare(folder: Path, block: Any) -> Iterator[tuple[Any, Callable[[str, str], None]]]:
+def _bare(given: Parts, block: Any) -> Iterator[tuple[Any, Callable[[str, str], None]]]:
     """A client as Dask makes it, and what writes a row, and commits, in a new database like ours."""
     from distributed import Client
 
-    database = sqlite3.connect(folder / f"{uuid4().hex}.db", isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, status TEXT, data BLOB)")
-
-    def write(name: str, status: str) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (name, status, bytes(1000)))
-        database.execute("COMMIT")
-
-    with Client(block.host, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+    with (
+        commits(given.bare_url) as write,
+        Client(block.host, set_as_default=False) as client,  # type: ignore[no-untyped-call]
+    ):
         yield client, write
-    database.close()
 
 
 def _plainly(client: Any, row: Callable[[str, str], None], work: Any, name: str) -> Any:
@@ -248,7 +240,7 @@ def many(given: Parts) -> list[Row]:
 
     flag = given.folder / "go"
     process = psutil.Process()
-    with _cluster(given.folder) as block, _bare(given.folder, block) as (client, row):
+    with _cluster(given.folder) as block, _bare(given, block) as (client, row):
         warm = [_job(given, block) for _ in range(20)]
         given.manager.execute_jobs(warm, work=[delayed(pow)(number, 2) for number in range(20)])
         given.manager.wait_jobs(warm, PATIENCE, lambda *_: None)

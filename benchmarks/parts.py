@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which nothing is waited for any more.
 PATIENCE = 600.0
+#: An empty database, such as one on PostgreSQL; empty: SQLite.
+DATABASE = os.environ.get("BENCH_DATABASE_URL", "")
 #: Cores that the pool offers, whatever the machine has.
 CPUS = 8
 
@@ -34,6 +36,11 @@ class Parts:
     scheduler: "CondorScheduler"
     pool: PersonalPool
     condor_version: str
+
+    @property
+    def bare_url(self) -> str:
+        """A database of the same kind, for what is compared; it may be the same one."""
+        return DATABASE or f"sqlite:///{self.folder / 'bare.db'}"
 
     def settle(self) -> None:
         """Waits until Prefect shows everything; a call that finds it away would not wait for it."""
@@ -96,7 +103,7 @@ def _environment(folder: Path, api_url: str) -> None:
             "PREFECT_LOGGING_LEVEL": "ERROR",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_JOBS_DATABASE_URL": f"sqlite:///{folder / 'jobs.db'}",
+            "PREFECT_JOBS_DATABASE_URL": DATABASE or f"sqlite:///{folder / 'jobs.db'}",
             "PREFECT_JOBS_WORKSPACE": str(folder / "workspace"),
         }
     )

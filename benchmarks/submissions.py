@@ -93,7 +93,7 @@ def execute(given: Parts) -> list[Row]:
     script = _script(given)
     whole: list[float] = []
     plain: list[float] = []
-    database = str(given.folder / "bare.db")
+    database = given.bare_url
     with bare(given) as engine, TemporaryDirectory(prefix="pj-bench-") as links:
         _job(given, script).execute()
         text = _text(given, script, Path(links))
