@@ -71,8 +71,8 @@ class CondorGroup(Group):
         #: How many slices are due without a pause between them.
         self._hurry = 0
         self._next_usage = time.monotonic() + USAGE
-        #: The constraint that matches all jobs.
-        self._ours = _OURS
+        #: The constraint that matches all jobs; empty: it is to be made again.
+        self._matching = _OURS
         #: The schedd's time at the last request.
         self._time = 0
 
@@ -96,7 +96,7 @@ class CondorGroup(Group):
         self._by_key[one.key] = record.id
         if one.foreign and one.key not in self._foreign:
             self._foreign.add(one.key)
-            self._ours = f"({_OURS} || {of_keys(sorted(self._foreign))})"
+            self._matching = ""
 
     def drop(self, job_id: int) -> None:
         """As :meth:`Group.drop`."""
@@ -109,7 +109,13 @@ class CondorGroup(Group):
         self._by_key.pop(one.key, None)
         if one.key in self._foreign:
             self._foreign.discard(one.key)
-            self._ours = f"({_OURS} || {of_keys(sorted(self._foreign))})" if self._foreign else _OURS
+            self._matching = ""
+
+    def _ours(self) -> str:
+        """The constraint that matches all jobs."""
+        if not self._matching:
+            self._matching = f"({_OURS} || {of_keys(sorted(self._foreign))})" if self._foreign else _OURS
+        return self._matching
 
     # -- polls --------------------------------------------------------------------------------------------
 
@@ -229,7 +235,7 @@ class CondorGroup(Group):
         """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         seen: Procs = {}
         if self._time:
-            since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours}"
+            since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours()}"
             seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
         fresh = [key for key in self._keys(self._new) if key not in seen]
         loading = len(fresh) > _CHUNK
@@ -254,7 +260,7 @@ class CondorGroup(Group):
         part = self._slice % number
         self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
         self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
-        which = self._ours if number == 1 else f"ClusterId % {number} == {part} && {self._ours}"
+        which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
         everything = self._states(client, which)
         changed = [one for one in mine if one.differs(everything.get(one.key, {}))]
