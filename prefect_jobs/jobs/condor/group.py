@@ -280,7 +280,7 @@ class CondorGroup(Group):
         if time.monotonic() < self._next_usage:
             return {}
         self._next_usage = time.monotonic() + USAGE  # before: what takes too long is not repeated at once
-        running = self._ask(client, f"{self._ours} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
+        running = self._ask(client, f"{self._ours()} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
         jobs.read([self._by_key[key] for key in running if key in self._by_key])
         found: Procs = {}
         for key, procs in running.items():
