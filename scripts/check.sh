@@ -15,17 +15,17 @@ step() {
     "$@" || failed="$failed${failed:+, }$title"
 }
 
-# One core is busy with it for a while: the next steps run beside it.
-types=$(mktemp)
-mypy >"$types" 2>&1 &
+# What runs beside other steps is shown when they are over.
+beside=$(mktemp -d)
+trap 'kill ${mypy:-} ${unit:-} 2>/dev/null; rm -rf "$beside"' EXIT
+mypy >"$beside/mypy" 2>&1 &
 mypy=$!
-trap 'kill "$mypy" 2>/dev/null; rm -f "$types"' EXIT
 
 typed() {
     wait "$mypy"
     status=$?
     mypy=
-    cat "$types"
+    cat "$beside/mypy"
     return "$status"
 }
 
@@ -36,10 +36,10 @@ if [ -n "$failed" ]; then
     printf '\n=== Failed so far: %s\n' "$failed"
 fi
 
-# Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a PostgreSQL
-# and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
+# Most tests wait for somebody else's clock, so several processes share a core. Each has a pool, a Prefect server, a
+# PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
+workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores + 1))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
@@ -48,7 +48,7 @@ tests() {
     shift
     printf '\n=== pytest, %s\n' "$title"
     status=0
-    pytest "$@" || status=$?
+    "$@" || status=$?
     case $status in
         0) ran=yes ;;
         5) ;; # none of these was asked for
@@ -56,15 +56,27 @@ tests() {
     esac
 }
 
-# These wait for nothing: more processes than cores would only start more often.
+# These wait for nothing: they use what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-tests 'unit' tests/unit -m 'not alone' -n "${WORKERS:-$cores}" $spread "$@"
-step 'mypy' typed
+TEST_FIRST_WORKER=8 pytest tests/unit -m 'not alone' -n 1 $spread "$@" >"$beside/unit" 2>&1 &
+unit=$!
+
+unit_tests() {
+    wait "$unit"
+    status=$?
+    unit=
+    cat "$beside/unit"
+    return "$status"
+}
+
 # shellcheck disable=SC2086
-tests 'integration and acceptance' tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'integration and acceptance' \
+    pytest tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'unit' unit_tests
+step 'mypy' typed
 # To collect the others would take seconds.
 # shellcheck disable=SC2046
-tests 'what measures time, alone' $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone --durations=5 "$@"
+tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone --durations=5 "$@"
 if [ -z "$ran" ]; then
     failed="$failed${failed:+, }pytest: no test was run"
 fi

@@ -80,7 +80,7 @@ _home = tempfile.TemporaryDirectory(prefix="prefect-")
 def _choose_ports() -> None:
     """Gives each of several workers ports of its own."""
     if _WORKER is not None:
-        number, width = int(_WORKER.removeprefix("gw")), 1000
+        number, width = int(_WORKER.removeprefix("gw")) + int(os.environ.get("TEST_FIRST_WORKER", "0")), 1000
         first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
         processes.PORTS = range(first, first + width)
 
@@ -99,6 +99,7 @@ def _choose_prefect() -> None:
     _environment.setenv("PREFECT_API_URL", f"http://{LOOPBACK}:{free_port()}/api")
     _environment.setenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
     _environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    _environment.setenv("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false")  # one more request of each client
     _environment.setenv("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     _environment.setenv("DO_NOT_TRACK", "1")
 

@@ -28,7 +28,12 @@ class Imports(Enum):
         "import prefect.cli.worker, prefect.context, prefect.flow_engine, prefect_jobs.blocks, prefect_jobs.cli.root, "
         "prefect_jobs.cli.adopt, prefect_jobs.cli.serve, prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web"
     )
-    PREFECT_SERVER = "import prefect.cli, prefect.server.api.server"
+    #: A server at rest looks for tasks that are due each second, not four times: with four servers that is noticeable.
+    PREFECT_SERVER = (
+        "import prefect.cli, prefect.server.api.server, docket, functools, datetime\n"
+        "docket.Worker.__init__ = functools.partialmethod("
+        "docket.Worker.__init__, scheduling_resolution=datetime.timedelta(seconds=1))"
+    )
     DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
 
 

@@ -223,6 +223,7 @@ def _is_taken_over(
     # when the buttons of Prefect are pressed
     press(jobs[1], "PAUSED", "Suspended")
     becomes(jobs[1], "Paused")
+    prefect_view.run(jobs[1])  # shown as such: a button that is pressed before that may be lost
     prefect_view.post(f"/flow_runs/{jobs[1].flow_run_id}/resume", {})
     becomes(jobs[1], "Running")
     press(jobs[2], "CANCELLING")
