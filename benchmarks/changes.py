@@ -99,7 +99,7 @@ def _changing(given: Parts, clusters: list[int]) -> Iterator[set[int]]:
 
 def _held(given: Parts) -> int:
     with given.runtime.store.database.reading() as connection:
-        wanted = select(func.count()).select_from(JobRow).where(JobRow.status == statuses.HELD)
+        wanted = select(func.count()).select_from(JobRow).where(JobRow.status == statuses.PAUSED)
         return int(connection.execute(wanted).scalar_one())
 
 

@@ -34,10 +34,9 @@ _BACKOFF = (2.0, 30.0)
 #: Number of interrupted submissions that are searched in one turn: each needs a request; of submissions without an
 #: outcome that are read for that.
 _INTERRUPTED, _UNKNOWN = 5, 50
-#: Number of jobs of one scheduler whose outputs are fetched at once: an access point transfers one at a time anyway.
-_FETCHES = 2
-#: Seconds until outputs that could not be fetched are tried again: the first and the longest pause.
-_RETRY = (2.0, 60.0)
+#: Number of jobs of one scheduler whose outputs are fetched at once: an access point transfers one at a time anyway;
+#: seconds until outputs that could not be fetched are tried again: the first and the longest pause.
+_FETCHES, _RETRY = 2, (2.0, 60.0)
 #: Seconds until it is tried again to let held work go on that could not.
 _RELEASED = 60.0
 #: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner.
@@ -178,9 +177,11 @@ class Watch:
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff.pause()
+                self._group.look_again()  # news of this poll may not be written
                 log.warning("%s: %s", self.name, error)  # the database does not answer
             except Exception:
                 pause = self._backoff.pause()
+                self._group.look_again()
                 log.exception("%s: a poll failed; trying again", self.name)
             self._metrics.polled(self.name, time.monotonic() - began, time.thread_time() - cpu)
             self._group.wait(max(0.05, pause - (time.monotonic() - began)), self._stop)

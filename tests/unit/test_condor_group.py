@@ -25,19 +25,25 @@ class Queue:
     def __init__(self, number: int) -> None:
         self.states = dict.fromkeys(range(1, number + 1), IDLE)
         self.asked: list[str] = []
+        #: Clusters that it says have changed; at first it does not tell of changes.
+        self.changed: list[int] = []
 
     def query(self, constraint: str, projection: Sequence[str] = (), **_: Any) -> list[dict[str, Any]]:
         self.asked.append(constraint)
         if "EnteredCurrentStatus" in constraint:
-            return []  # this schedd does not tell of changes
+            return [self.ad(cluster) for cluster in self.changed]
         part = re.search(r"ClusterId % (\d+) == (\d+)", constraint)
         wanted = re.search(r'"([^"]*)"', constraint)
         tokens = wanted[1].split(",") if wanted else []
         return [
-            {"ClusterId": cluster, "ProcId": 0, "JobStatus": state, "PrefectJobsToken": f"t{cluster}", "ServerTime": 9}
-            for cluster, state in self.states.items()
+            self.ad(cluster)
+            for cluster in self.states
             if (not part or cluster % int(part[1]) == int(part[2])) and (not tokens or f"t{cluster}" in tokens)
         ]
+
+    def ad(self, cluster: int) -> dict[str, Any]:
+        token, state = f"t{cluster}", self.states[cluster]
+        return {"ClusterId": cluster, "ProcId": 0, "JobStatus": state, "PrefectJobsToken": token, "ServerTime": 9}
 
     def history(self, _constraint: str, **_: Any) -> list[dict[str, Any]]:
         return []
@@ -118,6 +124,23 @@ def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue,
     told = {job.handle.record.id: news for job, news in found}
     assert told[5].status == "Running" and told[7].native["missing_since"]
     assert set(told) == {5, 7} and set(rows.read) == {1, 5, 7}
+
+
+def test_the_row_of_what_changed_is_read_once(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    # given
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    rows.read.clear()
+    # when the schedd tells of a change for some seconds
+    queue.states[5], queue.changed = RUNNING, [5]
+    told = [[job.handle.record.id for job, _ in group.poll_followed(rows.load)] for _ in range(3)]
+    # then
+    assert told == [[5], [], []] and rows.read.count(5) == 1
+    # when it could not be written, or changes again
+    group.look_again()
+    assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
+    queue.states[5] = IDLE
+    assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
 
 
 def test_one_that_is_new_is_asked_for_at_once(group: CondorGroup, queue: Queue, rows: Rows) -> None:

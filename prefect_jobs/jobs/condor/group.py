@@ -73,8 +73,9 @@ class CondorGroup(Group):
         self._next_usage = time.monotonic() + USAGE
         #: The constraint that matches all jobs; empty: it is to be made again.
         self._matching = _OURS
-        #: The schedd's time at the last request.
+        #: The schedd's time at the last request, and what it said of changes.
         self._time = 0
+        self._recent: Procs = {}
 
     # -- the jobs -----------------------------------------------------------------------------------------
 
@@ -186,6 +187,7 @@ class CondorGroup(Group):
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
         self._hurry = self._slices()
+        self._recent = {}
 
     def _slices(self) -> int:
         """The number of slices of the queue."""
@@ -236,7 +238,10 @@ class CondorGroup(Group):
         seen: Procs = {}
         if self._time:
             since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours()}"
-            seen = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
+            recent = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
+            # The rows of what the last answer had as well need not be read again.
+            seen = {key: procs for key, procs in recent.items() if self._recent.get(key) != procs}
+            self._recent = recent
         fresh = [key for key in self._keys(self._new) if key not in seen]
         loading = len(fresh) > _CHUNK
         if loading or not self._time:
