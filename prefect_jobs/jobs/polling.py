@@ -166,13 +166,14 @@ def observed_many(
     if not found:
         return True
     jobs = found[0][0].handle.backend.jobs
+    known = {job.handle.record.id: job.handle.record for job, _ in found}
     wanted = [
         (record.id, job.handle.with_noted(changes.get(record.id) or change_by(news, record)))
         for job, news in found
         for record in (job.handle.record,)
     ]
     valid = True
-    for (job, news), written in zip(found, jobs.update_all(wanted), strict=True):
+    for (job, news), written in zip(found, jobs.update_all(wanted, known), strict=True):
         if isinstance(written, Exception):
             log.info("%s", written)  # deleted meanwhile
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, NodeRecord, Written
@@ -43,7 +44,9 @@ class Jobs(Protocol):
         """
         ...
 
-    def update_all(self, changes: Sequence[tuple[int, ChangeOf]]) -> list[Written | Exception]:
+    def update_all(
+        self, changes: Sequence[tuple[int, ChangeOf]], known: Mapping[int, JobRecord] = MappingProxyType({})
+    ) -> list[Written | Exception]:
         """As :meth:`update`, for many jobs in one transaction; for each what was written, or the exception."""
         ...
 

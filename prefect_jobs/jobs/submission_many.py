@@ -10,7 +10,7 @@ from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.observation import Submitted
 from prefect_jobs.jobs.ports import ChangeOf, Jobs
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.records import Written
+from prefect_jobs.records import JobRecord, Written
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class _Batch:
             else:
                 change, self.problems[number] = submission.failed(job, outcome)
             changes.append((job.handle.record.id, change))
-        answers = self._keeper.update_all(changes)
+        answers = self._keeper.update_all(changes, _records(self._going.values()))
         for (number, job), answer in zip(self._going.items(), answers, strict=True):
             outcome = outcomes[number]
             try:
@@ -227,7 +227,8 @@ class _Batch:
     def _write(self, jobs: dict[int, AnyJob], changes: dict[int, ChangeOf], *, keep: bool = True) -> None:
         if not jobs:
             return
-        answers = self._keeper.update_all([(job.handle.record.id, changes[number]) for number, job in jobs.items()])
+        wanted = [(job.handle.record.id, changes[number]) for number, job in jobs.items()]
+        answers = self._keeper.update_all(wanted, _records(jobs.values()))
         for (number, job), answer in zip(list(jobs.items()), answers, strict=True):
             if isinstance(answer, Written):
                 job.handle.take(answer.after, keep=keep)
@@ -248,6 +249,10 @@ class _Batch:
     def _fails(self, number: int, error: Exception) -> None:
         self.problems[number] = error
         self._going.pop(number, None)
+
+
+def _records(jobs: Iterable[AnyJob]) -> dict[int, JobRecord]:
+    return {job.handle.record.id: job.handle.record for job in jobs}
 
 
 def _hand_over(engine: Any, engines: list[Any]) -> list[Submitted | Exception]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from prefect_jobs import clock
 from prefect_jobs.jobs.ports import ChangeOf
@@ -61,9 +62,11 @@ class JobKeeper:
             self._projector.kick(job_id, BULK_DELAY if written.after.submitting_since else self._delay)
         return written
 
-    def update_all(self, changes: Sequence[tuple[int, ChangeOf]]) -> list[Written | Exception]:
+    def update_all(
+        self, changes: Sequence[tuple[int, ChangeOf]], known: Mapping[int, JobRecord] = MappingProxyType({})
+    ) -> list[Written | Exception]:
         """Writes changes to many jobs; begins to show them in Prefect."""
-        answers = self._store.update_all(changes)
+        answers = self._store.update_all(changes, known)
         behind = [answer.after for answer in answers if isinstance(answer, Written) and answer.after.behind]
         self._projector.kick_all([record.id for record in behind if record.submitting_since], BULK_DELAY)
         self._projector.kick_all([record.id for record in behind if not record.submitting_since], self._delay)

@@ -2,10 +2,11 @@
 
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -21,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import JobStateError, PrefectJobsError
+from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError
 from prefect_jobs.records import FOREIGN_TOKEN, Change, HistoryEntry, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore, write_blobs
 from prefect_jobs.store.checks import CheckStore
@@ -206,15 +207,23 @@ class Store(
         return None if after is None else Written(known, after, wanted)
 
     def update_all(
-        self, changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]]
+        self,
+        changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]],
+        known: Mapping[int, JobRecord] = MappingProxyType({}),
     ) -> list[Written | Exception]:
         """As :meth:`update`, for many jobs in one transaction; an error for one job does not affect the others.
+
+        Args:
+            changes: jobs, and what computes what to write.
+            known: records as last read, which are tried first.
 
         Returns:
             For each what was written, or the exception of ``change`` (or that the job was deleted).
         """
-        fresh = {record.id: record for record in self.records(sorted({job_id for job_id, _ in changes}))}
+        unknown = sorted({job_id for job_id, _ in changes} - known.keys())
+        fresh = {**known, **{record.id: record for record in self.records(unknown)}}
         found: list[Written | Exception | None] = [None] * len(changes)
+        messages: list[dict[str, Any]] = []
         with self.database.writing() as connection:
             # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
             for number in sorted(range(len(changes)), key=lambda number: changes[number][0]):
@@ -225,18 +234,22 @@ class Store(
                         raise job_gone(job_id)
                     wanted = change(record)
                     if _is_empty(wanted):
-                        found[number] = Written(record, record, None)
-                    elif (after := self._write_to(connection, record, cast("Change", wanted))) is not None:
+                        found[number] = None if job_id in known else Written(record, record, None)
+                    elif (after := self._write_to(connection, record, cast("Change", wanted), messages)) is not None:
                         found[number] = Written(record, after, wanted)
                 except (PrefectJobsError, ValueError) as error:
-                    found[number] = error
+                    found[number] = None if job_id in known else error  # perhaps the newest record decides otherwise
+            if messages:
+                connection.execute(insert(MessageRow), messages)
         # Written by another process meanwhile: written one by one, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
     def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> Written | Exception:
         try:
             return self.update(job_id, change)
-        except JobStateError as error:
+        except DatabaseError:
+            raise
+        except (PrefectJobsError, ValueError) as error:
             return error
 
     def delete(self, job_id: int) -> bool:
@@ -305,8 +318,11 @@ class Store(
         with self.database.writing() as connection:
             return self._write_to(connection, record, change)
 
-    def _write_to(self, connection: Connection, record: JobRecord, change: Change) -> JobRecord | None:
-        """The record as written; ``None`` if another process has written the job since it was read."""
+    def _write_to(
+        self, connection: Connection, record: JobRecord, change: Change, messages: list[dict[str, Any]] | None = None
+    ) -> JobRecord | None:
+        """The record as written; ``None`` if another process has written the job since it was read. With ``messages``,
+        those of the change are added there, to be written with others."""
         values, nodes = storable(change.values), observed_rows(change.nodes)
         columns = {**_columns(values), "version": record.version + 1}
         which = {"the_id": record.id, "the_version": record.version}
@@ -321,7 +337,10 @@ class Store(
             rows = [{**said, "level": level, "text": clean(text)} for level, text in change.messages]
             if change.told is not None:
                 rows[0]["status"], rows[0]["who"] = map(clean, change.told)
-            connection.execute(insert(MessageRow), rows)
+            if messages is None:
+                connection.execute(insert(MessageRow), rows)
+            else:
+                messages += rows
         return replace(record, version=record.version + 1, **values)
 
     @staticmethod

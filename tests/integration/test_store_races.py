@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.errors import JobStateError
+from prefect_jobs.records import Change, JobRecord, Written
 from prefect_jobs.store import Database, Store
 from tests.support import draft, eventually, race
 
@@ -179,3 +180,23 @@ def test_deletion_and_change_at_once_leave_one_answer(store: Store) -> None:
     assert first == "deleted True"
     assert second in ("changed", "JobGone")
     assert store.get(job.id) is None
+
+
+def test_of_many_known_records_those_that_another_process_has_written_are_read_again(store: Store) -> None:
+    # given
+    old, gone, present = (store.insert(draft(name)) for name in ("old", "gone", "present"))
+    store.update(old.id, lambda _: Change({"description": "by another"}))
+    store.delete(gone.id)
+    known = {record.id: record for record in (old, gone, present)}
+
+    def change(record: JobRecord) -> Change:
+        if record.name == "old" and not record.description:
+            raise JobStateError("refused for the old record alone")
+        return Change({"workspace": f"/{record.description}"}, messages=((20, record.name),))
+
+    # when
+    first, second, third = store.update_all([(record.id, change) for record in known.values()], known)
+    # then
+    assert isinstance(first, Written) and first.after.workspace == "/by another" and first.before.version == 2
+    assert isinstance(second, JobStateError) and isinstance(third, Written) and third.after.version == 2
+    assert [[each.text for each in store.messages(record.id)] for record in (old, present)] == [["old"], ["present"]]
