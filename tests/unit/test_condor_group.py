@@ -143,6 +143,25 @@ def test_the_row_of_what_changed_is_read_once(group: CondorGroup, queue: Queue, 
     assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
 
 
+def test_a_slice_asks_again_only_for_what_the_changes_did_not_tell(
+    group: CondorGroup, queue: Queue, rows: Rows
+) -> None:
+    # given
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    # when three jobs of one slice change, of which the schedd tells one, and one is gone
+    queue.states.update({3: RUNNING, 6: RUNNING})
+    del queue.states[9]
+    queue.changed = [3]
+    queue.asked.clear()
+    group.look_again()
+    told = [job.handle.record.id for job, _ in group.poll_followed(rows.load)]
+    # then
+    assert sorted(told) == [3, 6, 9]
+    asked = [wanted[1] for text in queue.asked if (wanted := re.search(r'"([^"]*)"', text))]
+    assert asked == ["t6", "t9"]  # the second one for itself, once more before its history
+
+
 def test_one_that_is_new_is_asked_for_at_once(group: CondorGroup, queue: Queue, rows: Rows) -> None:
     for _ in range(3):
         group.poll_followed(rows.load)

@@ -1,14 +1,13 @@
 """What is kept of a job at an access point between two polls. Thousands wait for days, so it is little; the job's row
 is read again when there are news of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from prefect_jobs.jobs.condor.ads import key_of
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.records import JobRecord
-from prefect_jobs.schedulers.condor.observation import Proc
 
 #: State and HoldReasonCode of a proc.
 Seen = tuple[str, int | None]
@@ -69,6 +68,6 @@ class Followed:
                 return True
         return False
 
-    def is_lost(self, procs: Mapping[int, Proc]) -> bool:
+    def is_lost(self, procs: Collection[int]) -> bool:
         """Whether a proc is not in the queue and not known to have ended."""
         return any(number not in procs and number not in self.final for number in range(len(self.procs)))

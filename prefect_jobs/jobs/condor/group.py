@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from prefect_jobs.errors import SchedulerConnectionError
@@ -253,14 +253,14 @@ class CondorGroup(Group):
         # While ever more jobs are read, the slices that they are in would be asked for again.
         hurry = self._hurry and not (loading and self._time and self._hurry > 1)
         if hurry or time.monotonic() >= self._next_slice:
-            more, lost = self._ask_for_slice(client)
+            more, lost = self._ask_for_slice(client, seen.keys())
             seen.update({key: procs for key, procs in more.items() if key not in seen})
             for key, procs in self._new_usage(client, jobs).items():
                 seen.setdefault(key, procs)
         return seen, lost
 
-    def _ask_for_slice(self, client: CondorClient) -> tuple[Procs, list[int]]:
-        """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have."""
+    def _ask_for_slice(self, client: CondorClient, known: Collection[str]) -> tuple[Procs, list[int]]:
+        """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have; without procs that are known."""
         number = self._slices()
         part = self._slice % number
         self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
@@ -268,14 +268,15 @@ class CondorGroup(Group):
         which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
         everything = self._states(client, which)
-        changed = [one for one in mine if one.differs(everything.get(one.key, {}))]
+        differing = [one for one in mine if one.differs(everything.get(one.key, {}))]
+        changed = [one for one in differing if one.key in everything and one.key not in known]
         if len(changed) > _CHUNK:
             keys = {one.key for one in changed}
             seen = self._ask(client, which, observation.PROJECTION)
             seen = {key: procs for key, procs in seen.items() if key in keys}
         else:
             seen = self._of(client, [one.key for one in changed])
-        return seen, [one.job_id for one in changed if one.is_lost(seen.get(one.key, {}))]
+        return seen, [one.job_id for one in differing if one.is_lost(everything.get(one.key, {}))]
 
     def _keys(self, job_ids: Iterable[int]) -> list[str]:
         return [self._followed[job_id].key for job_id in sorted(job_ids)]
