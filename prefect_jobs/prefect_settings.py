@@ -9,32 +9,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefect.settings import Settings
+    from prefect.context import SettingsContext
 
 _lock = threading.Lock()
-#: The settings of the last call, and ours that are derived from them: making settings takes longer than a call.
-_derived: "tuple[Settings, Settings] | None" = None
+#: The context of the last call, and ours that is derived from it: to make one takes longer than some calls.
+_derived: "tuple[SettingsContext, SettingsContext] | None" = None
 
 
 @contextmanager
 def without_retries() -> Iterator[None]:
     """Within it, Prefect's client does not repeat requests by itself, which takes minutes. Ours are repeated by their
     own rules."""
-    from prefect.context import SettingsContext, get_settings_context
+    from prefect.context import get_settings_context
 
-    present = get_settings_context()
-    with SettingsContext(profile=present.profile, settings=_changed(present.settings)):
+    with _changed(get_settings_context()):
         yield
 
 
-def _changed(settings: "Settings") -> "Settings":
+def _changed(present: "SettingsContext") -> "SettingsContext":
+    """A context that was not entered yet."""
     global _derived  # noqa: PLW0603  (one for the process)
+    from prefect.context import SettingsContext
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
     with _lock:
-        if _derived is None or _derived[0] is not settings:
-            _derived = settings, settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
-        return _derived[1]
+        if _derived is None or _derived[0] is not present:
+            settings = present.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
+            _derived = present, SettingsContext(profile=present.profile, settings=settings)
+        return _derived[1].model_copy()
 
 
 def tls_context() -> ssl.SSLContext:
