@@ -1,5 +1,6 @@
 """Real services for every test that asks for them, and the clock set right again after each test."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -23,7 +24,7 @@ from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.projection import loading
 from prefect_jobs.store import Database, Store
 from tests.forks import start_daemon
-from tests.support import PostgresServer, missing, postgres_programs, prefect_http
+from tests.support import PostgresServer, memory, missing, postgres_programs, prefect_http
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -112,6 +113,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first where several workers share them."""
     if _WORKER is not None:
         items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
@@ -298,7 +305,7 @@ def prefect_template(pytestconfig: pytest.Config) -> Path:
 def prefect_server(prefect_template: Path) -> Iterator[PrefectServerInfo]:
     """A real Prefect server that is up, with a database of its own; Prefect in this process talks to it."""
     port = urlsplit(os.environ["PREFECT_API_URL"]).port
-    with tempfile.TemporaryDirectory(prefix="prefect-server-") as folder:
+    with tempfile.TemporaryDirectory(prefix="prefect-server-", dir=memory()) as folder:
         shutil.copytree(prefect_template, folder, dirs_exist_ok=True)
         server = LocalPrefectServer(Path(folder))
         try:
