@@ -36,10 +36,10 @@ if [ -n "$failed" ]; then
     printf '\n=== Failed so far: %s\n' "$failed"
 fi
 
-# Most tests wait for somebody else's clock, so several processes share a core. Each has a pool, a Prefect server, a
+# Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
 # PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores + 1))}
+workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
