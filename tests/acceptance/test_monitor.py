@@ -225,6 +225,28 @@ def test_two_monitors_share(manager: JobManager, shell_job: ShellJob) -> None:
         becomes(job, "Complete")
 
 
+def test_many_change_at_once_and_one_that_is_gone_disturbs_no_other(
+    monitor: Monitor, manager: JobManager, shell_job: ShellJob, runtime: Runtime
+) -> None:
+    # given
+    jobs = [shell_job("sleep 300", attributes={"request_memory": "8MB"}) for _ in range(6)]
+    manager.execute_jobs(jobs)
+    becomes(jobs[0], "Running")
+    clusters = " || ".join(f"ClusterId == {job.cluster_id}" for job in jobs)
+    client = jobs[0].engine.client()
+    # when a person holds all of them, of which one has lost its row
+    runtime.store.delete(jobs[0].id or 0)
+    client.act("Hold", clusters, "for a while")
+    # then
+    for job in jobs[1:]:
+        becomes(job, "Paused")
+    client.act("Release", clusters, "it goes on")
+    becomes(jobs[1], "Running")
+    client.act("Remove", clusters, "enough")
+    for job in jobs[1:]:
+        becomes(job, "Aborted")
+
+
 def test_a_job_that_was_removed_behind_our_back(monitor: Monitor, shell_job: ShellJob) -> None:
     job = shell_job("sleep 300")
     job.execute()
