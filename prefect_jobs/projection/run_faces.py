@@ -12,7 +12,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection import events
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
-from prefect_jobs.projection.states import Face, begins_run, face_of, labels_of, pid_of, tags_of
+from prefect_jobs.projection.states import ENDS, Face, begins_run, face_of, labels_of, pid_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
 from prefect_jobs.store.faces import Shown
@@ -98,6 +98,8 @@ class RunFaces:
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
                     api.keep_run_count(record.flow_run_id, engine=record.engine_run)
                 state_id = api.set_state(record.flow_run_id, face, record.flow_state_id) or state_id
+            elif record.engine_run and face.terminal and _lost_end(api.state_types(record.flow_run_id)):
+                state_id = api.force_state(record.flow_run_id, face) or state_id
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             self._tell(api, record, (before.get("state") or ("", ""))[1], face)
@@ -274,6 +276,19 @@ class RunFaces:
             )
             self._store.mark_logged(message.id for message in chunk)
         return bool(lines)
+
+
+def _lost_end(types: Sequence[str]) -> bool:
+    """Whether a run had ended when an earlier state of its job was written: the server had checked that before. A retry
+    begins with other states.
+
+    Args:
+        types: of the states of the run, oldest first.
+    """
+    left = list(types)
+    while left and left[-1] in ("RUNNING", "PAUSED"):
+        left.pop()
+    return len(left) < len(types) and bool(left) and left[-1] in ENDS
 
 
 def _may_have_dashboard(record: JobRecord) -> bool:

@@ -23,7 +23,7 @@ STATUS_BY_TYPE = {
 PID = "prefect-jobs:"
 #: Prefect's name for a run that is to be run again.
 AWAITS_RETRY = "AwaitingRetry"
-_TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 #: Prefect limits state messages only by what its database can store; people read the first lines.
 _MESSAGE_LIMIT = 4000
 
@@ -50,7 +50,7 @@ class Face:
     @property
     def terminal(self) -> bool:
         """Whether the flow run is over in this state."""
-        return self.type in _TERMINAL
+        return self.type in ENDS
 
 
 def face_of(record: JobRecord) -> Face:

@@ -23,6 +23,7 @@ from prefect_jobs.flows.results import CondorResult
 from prefect_jobs.flows.run_job import JobFailed
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.projection.prefect_api import PrefectApi, retried
+from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
 from tests.forks import Program, run_program
@@ -231,3 +232,20 @@ def _work(folder: Path) -> None:
     ]
     done = run_program(command, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("after", "shown"), [(["RUNNING"], "CANCELLED"), (["SCHEDULED", "RUNNING"], "RUNNING")])
+def test_an_end_that_a_late_state_of_its_job_has_hidden_is_shown(
+    manager: JobManager, runtime: Runtime, prefect_view: PrefectView, after: list[str], shown: str
+) -> None:
+    # given a run that the flow engine executes, and which has ended; a retry begins with another state
+    job = manager.create_job("a job", "alice", job_type="BASIC")
+    job.save()
+    prefect_view.run(job)
+    runtime.store.update(job.id or 0, lambda _: Change({"engine_run": True}))
+    for kind in ("RUNNING", "CANCELLED", *after):
+        prefect_view.post(f"/flow_runs/{job.flow_run_id}/set_state", {"state": {"type": kind}, "force": True})
+    # when
+    job.update_status("Aborted")
+    # then
+    assert prefect_view.run(job)["state"]["type"] == shown
