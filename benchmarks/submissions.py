@@ -145,7 +145,7 @@ def many(given: Parts) -> list[Row]:
             whole / bare_one,
             "",
             target=1.5,
-            reason=f"Prefect's server makes their runs meanwhile, on the same cores; {away[0] / bare_one:.2f} without it.",
+            reason=f"Prefect makes their runs meanwhile, on the same cores; {away[0] / bare_one:.2f} without it.",
         ),
         Row(
             f"{what}: until all are shown; bare: Prefect's bulk calls",
