@@ -16,6 +16,8 @@ from prefect_jobs.store.leases import kept_up
 SHOW_DELAY = 0.5
 #: The same for jobs that are being submitted: their runs are made after that, many in one call.
 BULK_DELAY = 5.0
+#: The same for jobs that are over: nothing follows.
+_END_DELAY = 0.05
 
 
 class JobKeeper:
@@ -58,9 +60,14 @@ class JobKeeper:
         """Writes a change, and begins to show it in Prefect if it is visible there."""
         written = self._store.update(job_id, change, known)
         if _is_visible(written):
-            # While it is being submitted, its run can wait: it is then made with the later state, in one call.
-            self._projector.kick(job_id, BULK_DELAY if written.after.submitting_since else self._delay)
+            self._projector.kick(job_id, self._delay_of(written.after))
         return written
+
+    def _delay_of(self, record: JobRecord) -> float:
+        """Seconds until a change is shown, together with those that follow it."""
+        if record.submitting_since:
+            return BULK_DELAY  # its run is then made with the later state, in one call
+        return min(self._delay, _END_DELAY) if record.final else self._delay
 
     def update_all(
         self, changes: Sequence[tuple[int, ChangeOf]], known: Mapping[int, JobRecord] = MappingProxyType({})
