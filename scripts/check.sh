@@ -18,6 +18,8 @@ step() {
 # What runs beside other steps is shown when they are over.
 beside=$(mktemp -d)
 trap 'kill ${mypy:-} ${unit:-} 2>/dev/null; rm -rf "$beside"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 
@@ -37,7 +39,7 @@ if [ -n "$failed" ]; then
 fi
 
 # Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
-# PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=1: one after the other.
+# PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
 spread="--dist loadfile --no-loadscope-reorder"

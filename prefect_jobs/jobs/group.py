@@ -82,6 +82,13 @@ class Group:
         """Waits until the next poll is due: ``seconds`` at most, less if the scheduler reports an end."""
         stop.wait(seconds)
 
+    def pause(self, seconds: float) -> float:
+        """Seconds until the next poll, after a poll that succeeded: ``seconds`` at most."""
+        return seconds
+
+    def written(self) -> None:
+        """Notes that all news of the last poll were written: what is not may be told again."""
+
     def look_again(self) -> None:
         """Makes the next poll request everything."""
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prefect_jobs import clock, statuses
-from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.errors import JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import changes, results, submission
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
 from prefect_jobs.jobs.type_hooks import AnyJob
@@ -158,7 +158,8 @@ def observed_many(
 
     Args:
         found: the jobs, and what was observed of each.
-        changes: results of :func:`change_by` that there are already, by job.
+        changes: results of :func:`change_by` that there are already, by job, all of them news: each is written on the
+            record as last read.
 
     Returns:
         Whether all observations were still valid.
@@ -173,9 +174,11 @@ def observed_many(
         for record in (job.handle.record,)
     ]
     valid = True
-    for (job, news), written in zip(found, jobs.update_all(wanted, known), strict=True):
+    for (job, news), written in zip(found, jobs.update_all(wanted, known if changes else {}), strict=True):
         if isinstance(written, Exception):
-            log.info("%s", written)  # deleted meanwhile
+            gone = isinstance(written, JobStateError)
+            log.log(logging.INFO if gone else logging.WARNING, "Job %s: %s", job.handle.id, written)
+            valid = valid and gone
             continue
         job.handle.take(written.after)
         valid = valid and news.version in (None, written.before.version)

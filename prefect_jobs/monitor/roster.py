@@ -1,7 +1,8 @@
 """The active jobs at one scheduler, by what is to be done with them between two polls: no round goes through all."""
 
+import random
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from prefect_jobs import statuses
@@ -35,6 +36,8 @@ class Roster:
         #: Jobs that were written, with their versions, and jobs that are no longer active, since the last load.
         self._changed: dict[int, int] = {}
         self._gone: set[int] = set()
+        #: Whether the last load has left jobs to the next one.
+        self.unread = False
         #: Jobs at local schedulers of other machines, by their versions.
         self._elsewhere: dict[int, int] = {}
         #: Job → the version that was classified.
@@ -128,6 +131,7 @@ class Roster:
             self._give_back(changed, gone)
             raise
         self._give_back({job_id: changed[job_id] for job_id in stale[_TURN:]}, ())
+        self.unread = len(stale) > _TURN
         return gone
 
     def _give_back(self, changed: Mapping[int, int], gone: Iterable[int]) -> None:
@@ -137,12 +141,6 @@ class Roster:
                 if job_id not in self._gone:
                     self._changed.setdefault(job_id, version)
             self._gone |= {job_id for job_id in gone if job_id not in self._changed}
-
-    @property
-    def unread(self) -> bool:
-        """Whether jobs that were given are to be read yet."""
-        with self._lock:
-            return bool(self._changed)
 
     def _version(self, job_id: int) -> int:
         return self._elsewhere.get(job_id, 0) or self.versions.get(job_id, 0)
@@ -182,3 +180,8 @@ class Roster:
 
 def _set(jobs: set[int], job_id: int, belongs: bool) -> None:
     (jobs.add if belongs else jobs.discard)(job_id)
+
+
+def some(job_ids: Collection[int], most: int) -> list[int]:
+    """Some of these jobs, others each time."""
+    return sorted(job_ids) if len(job_ids) <= most else random.sample(sorted(job_ids), most)

@@ -5,9 +5,8 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.backoff import Backoff
@@ -20,9 +19,9 @@ from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.live import LiveOutput
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.reasons import Reasons, waits
-from prefect_jobs.monitor.roster import Roster
+from prefect_jobs.monitor.roster import Roster, some
 from prefect_jobs.projection import events
-from prefect_jobs.projection.prefect_api import PrefectApi, retried
+from prefect_jobs.projection.prefect_api import emit_alone
 from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -41,6 +40,8 @@ _FETCHES, _RETRY = 2, (2.0, 60.0)
 _RELEASED = 60.0
 #: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner.
 _TOGETHER, _FEW = 50, 3
+#: Seconds between two polls while jobs are to be read yet.
+_READING = 0.2
 #: Seconds for which an event is sent again while Prefect is busy.
 _PATIENCE = 10.0
 
@@ -96,6 +97,8 @@ class Watch:
         self._next_release: dict[int, float] = {}
         self._late = LateSearch(self._group)
         self._reasons = Reasons(self._group)
+        #: Whether all news of this poll were written.
+        self._whole = True
         self._output = LiveOutput(runtime, self._ends)
 
     def start(self) -> None:
@@ -164,7 +167,9 @@ class Watch:
             try:
                 self._turn()
                 self._backoff.reset()
-                pause = interval * random.uniform(0.9, 1.1)  # noqa: S311  (monitors must not march in step)
+                pause = self._group.pause(interval * random.uniform(0.9, 1.1))  # noqa: S311  (not in step)
+                if self._roster.unread:
+                    pause = min(pause, _READING)
                 self._metrics.up(self.name, True, self._roster.unread or self._group.catching_up)
             except SchedulerConnectionError as error:
                 pause = self._backoff.pause()
@@ -177,11 +182,9 @@ class Watch:
                 log.warning("%s: no answer: %s", self.name, error)
             except PrefectJobsError as error:
                 pause = self._backoff.pause()
-                self._group.look_again()  # news of this poll may not be written
                 log.warning("%s: %s", self.name, error)  # the database does not answer
             except Exception:
                 pause = self._backoff.pause()
-                self._group.look_again()
                 log.exception("%s: a poll failed; trying again", self.name)
             self._metrics.polled(self.name, time.monotonic() - began, time.thread_time() - cpu)
             self._group.wait(max(0.05, pause - (time.monotonic() - began)), self._stop)
@@ -193,7 +196,7 @@ class Watch:
         self._fetch()
         if self._roster.active:
             self._poll()
-        unknown = self._roster.read(_some(self._roster.unknown, _UNKNOWN))
+        unknown = self._roster.read(some(self._roster.unknown, _UNKNOWN))
         for job in [job for job in unknown if job.handle.record.submission_interrupted][:_INTERRUPTED]:
             if self._ends():
                 return
@@ -220,8 +223,11 @@ class Watch:
             answers = job.handle.record.noted.unreachable_since is not None and not self._group.failed(job)
             if not self._released(job, None) and answers:
                 news[job.handle.record.id] = job, NOTHING_NEW
+        self._whole = True
         if not self._apply(list(news.values())):
             return
+        if self._whole:
+            self._group.written()
         self._fetch()
         self._note_late()
         for job, text in self._reasons.found(self._roster.waiting, self._roster.jobs):
@@ -240,7 +246,9 @@ class Watch:
             if not self._released(job, news):
                 record = job.handle.record
                 change = polling.change_by(news, record)
-                if job.handle.has_noted or polling.is_news(record, change(record)):
+                if job.handle.has_noted:
+                    self._apply_each([(job, news, change)])  # what its hooks have set is written with it, or lost
+                elif polling.is_news(record, change(record)):
                     due.append((job, news, change))
                 else:
                     self._group.seen(job, news)
@@ -260,9 +268,10 @@ class Watch:
             log.debug("%s: one by one, to keep an error of one job from the others", self.name, exc_info=True)
             return False
         for job, _, _ in due:
-            self._roster.put(job)
+            with self._alone(job):
+                pass
         if not valid:
-            self._group.look_again()  # another process has written a job meanwhile
+            self._look_again()  # another process has written a job meanwhile
         return True
 
     def _apply_each(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> None:
@@ -271,7 +280,11 @@ class Watch:
                 return
             with self._alone(job):
                 if not polling.observed(job, news, fetch=False, change=change):
-                    self._group.look_again()
+                    self._look_again()
+
+    def _look_again(self) -> None:
+        self._whole = False
+        self._group.look_again()
 
     def _note_unreachable(self, error: SchedulerConnectionError) -> None:
         """Notes for each job, once, that its scheduler does not answer."""
@@ -316,7 +329,7 @@ class Watch:
         engine, scheduler = self._place
         name = scheduler or f"local@{self._host}"
         event = events.of_scheduler(name, engine, reachable=reachable, since=self._unreachable_since, why=why)
-        self._submit(_emit, event)
+        self._submit(emit_alone, event, _PATIENCE)
 
     def _ends(self) -> bool:
         return self._stop.is_set() or not self._mine()
@@ -332,8 +345,10 @@ class Watch:
         except DatabaseError:
             raise
         except PrefectJobsError as error:
+            self._whole = False
             log.warning("%s: job %s: %s", self.name, job.handle.id, error)
         except Exception:
+            self._whole = False
             log.exception("%s: job %s could not be polled; trying again", self.name, job.handle.id)
 
     # -- outputs ----------------------------------------------------------------------------------------
@@ -383,18 +398,3 @@ class Watch:
 
 def _listed(batch: tuple[int, ...]) -> str:
     return ", ".join(map(str, batch))
-
-
-def _emit(event: dict[str, Any]) -> None:
-    api = PrefectApi()
-    try:
-        retried(lambda: api.emit([event]), _PATIENCE)
-    except PrefectJobsError as error:
-        log.info("An event could not be sent to Prefect: %s", error)
-    finally:
-        api.close()
-
-
-def _some(job_ids: Collection[int], most: int) -> list[int]:
-    """Some of these jobs, others each time."""
-    return sorted(job_ids) if len(job_ids) <= most else random.sample(sorted(job_ids), most)

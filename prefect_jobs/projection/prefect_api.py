@@ -1,9 +1,11 @@
 """The calls to Prefect's API that showing jobs needs, typed."""
 
+import logging
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection.flow_runs import DELETED_AT_ONCE, KEY, FlowRuns, NewRun, RunSeen
 from prefect_jobs.projection.prefect_connection import PrefectAway, RunGone, retried
 from prefect_jobs.projection.run_states import COMMANDED, plain
@@ -20,6 +22,8 @@ __all__ = [
     "RunSeen",
     "retried",
 ]
+
+log = logging.getLogger(__name__)
 
 #: The tag of all task runs that show nodes.
 _BLOCK: Any = "/block_types/slug/{slug}/block_documents/name/{block_document_name}"
@@ -196,3 +200,14 @@ class PrefectApi(FlowRuns):
                 client.create_variable(VariableCreate(name=name, value=value, tags=["prefect-jobs", *tags]))
             else:
                 client.update_variable(VariableUpdate(name=name, value=value, tags=["prefect-jobs", *tags]))
+
+
+def emit_alone(event: dict[str, Any], patience: float) -> None:
+    """Sends an event by a connection of its own; logs if that fails for so many seconds."""
+    api = PrefectApi()
+    try:
+        retried(lambda: api.emit([event]), patience)
+    except PrefectJobsError as error:
+        log.info("An event could not be sent to Prefect: %s", error)
+    finally:
+        api.close()

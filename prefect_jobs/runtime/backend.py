@@ -74,9 +74,12 @@ class JobKeeper:
     ) -> list[Written | Exception]:
         """Writes changes to many jobs; begins to show them in Prefect."""
         answers = self._store.update_all(changes, known)
-        behind = [answer.after for answer in answers if isinstance(answer, Written) and answer.after.behind]
-        self._projector.kick_all([record.id for record in behind if record.submitting_since], BULK_DELAY)
-        self._projector.kick_all([record.id for record in behind if not record.submitting_since], self._delay)
+        due: dict[float, list[int]] = {}
+        for answer in answers:
+            if isinstance(answer, Written) and (answer.after.behind or _is_visible(answer)):
+                due.setdefault(self._delay_of(answer.after), []).append(answer.after.id)
+        for delay, job_ids in due.items():
+            self._projector.kick_all(job_ids, delay)
         return answers
 
     def delete(self, job_id: int) -> bool:

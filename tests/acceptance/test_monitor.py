@@ -225,9 +225,7 @@ def test_two_monitors_share(manager: JobManager, shell_job: ShellJob) -> None:
         becomes(job, "Complete")
 
 
-def test_many_change_at_once_and_one_that_is_gone_disturbs_no_other(
-    monitor: Monitor, manager: JobManager, shell_job: ShellJob, runtime: Runtime
-) -> None:
+def test_many_change_at_once(monitor: Monitor, manager: JobManager, shell_job: ShellJob, runtime: Runtime) -> None:
     # given
     jobs = [shell_job("sleep 300", attributes={"request_memory": "8MB"}) for _ in range(6)]
     manager.execute_jobs(jobs)

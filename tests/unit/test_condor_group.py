@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor import group as module
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.group import CondorGroup
@@ -108,13 +109,12 @@ def test_at_first_the_whole_queue_is_asked_for_in_slices(group: CondorGroup, que
 
 def test_a_large_queue_is_read_soon_and_then_as_often_as_always(group: CondorGroup, rows: Rows) -> None:
     pauses: list[float] = []
-    wait = cast(Any, SimpleNamespace(wait=pauses.append))
     for _ in range(4):
-        group.wait(2.0, wait)
         group.poll_followed(rows.load)
-    group.look_again()
-    group.wait(2.0, wait)
-    assert pauses == [2.0, 0.2, 0.2, 2.0, 0.2]
+        pauses.append(group.pause(2.0))
+    group.look_again()  # as after each race with another process
+    pauses.append(group.pause(2.0))
+    assert pauses == [0.2, 0.2, 2.0, 2.0, 2.0]
 
 
 def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:
@@ -131,16 +131,33 @@ def test_the_row_of_what_changed_is_read_once(group: CondorGroup, queue: Queue, 
     for _ in range(3):
         group.poll_followed(rows.load)
     rows.read.clear()
-    # when the schedd tells of a change for some seconds
+    # when the schedd tells of a change for some seconds, which cannot be written at first
     queue.states[5], queue.changed = RUNNING, [5]
-    told = [[job.handle.record.id for job, _ in group.poll_followed(rows.load)] for _ in range(3)]
+    told = []
+    for written in (False, True, True, True):
+        told.append([job.handle.record.id for job, _ in group.poll_followed(rows.load)])
+        if written:
+            group.written()
     # then
-    assert told == [[5], [], []] and rows.read.count(5) == 1
-    # when it could not be written, or changes again
-    group.look_again()
-    assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
+    assert told == [[5], [5], [], []] and rows.read.count(5) == 2
+    # when it changes again
     queue.states[5] = IDLE
     assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
+
+
+def test_a_change_is_told_again_and_a_slice_asked_again_where_the_schedd_failed(
+    group: CondorGroup, queue: Queue, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group.poll_followed(rows.load)
+    group.written()
+    queue.states[5], queue.changed = RUNNING, [5]
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "_states", lambda *_: (_ for _ in ()).throw(SchedulerConnectionError("no answer")))
+        with pytest.raises(SchedulerConnectionError):
+            group.poll_followed(rows.load)
+    assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [5]
+    slices = [text for text in queue.asked if "ClusterId %" in text]
+    assert [text.split(" && ")[0] for text in slices] == [f"ClusterId % 3 == {part}" for part in range(2)]
 
 
 def test_a_slice_asks_again_only_for_what_the_changes_did_not_tell(

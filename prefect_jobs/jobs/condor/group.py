@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -70,11 +69,15 @@ class CondorGroup(Group):
         self._left: list[int] = []
         #: How many slices are due without a pause between them.
         self._hurry = 0
+        #: Whether that is since jobs are new here.
+        self._soon = False
         self._next_usage = time.monotonic() + USAGE
         #: The constraint that matches all jobs; empty: it is to be made again.
         self._matching = _OURS
         #: The schedd's time at the last request, and what it said of changes.
         self._time = 0
+        self._told: Procs = {}
+        #: The same of the last request all of whose news were written.
         self._recent: Procs = {}
 
     # -- the jobs -----------------------------------------------------------------------------------------
@@ -175,9 +178,13 @@ class CondorGroup(Group):
         found = engines[0].client().why_idle([engine.own_procs for engine in engines])
         return {engine.handle.record.id: text for engine, text in zip(engines, found, strict=True) if text is not None}
 
-    def wait(self, seconds: float, stop: threading.Event) -> None:
-        """As :meth:`Group.wait`: a large queue that is to be read again is read soon."""
-        super().wait(min(seconds, _HURRY) if self._hurry and self._slices() > 1 else seconds, stop)
+    def pause(self, seconds: float) -> float:
+        """As :meth:`Group.pause`: a large queue is read soon at first."""
+        return min(seconds, _HURRY) if self._hurry and self._soon and self._slices() > 1 else seconds
+
+    def written(self) -> None:
+        """As :meth:`Group.written`."""
+        self._recent = self._told
 
     @property
     def catching_up(self) -> bool:
@@ -239,19 +246,19 @@ class CondorGroup(Group):
         if self._time:
             since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours()}"
             recent = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
-            # The rows of what the last answer had as well need not be read again.
+            # What was written of the last answer need not be read again.
             seen = {key: procs for key, procs in recent.items() if self._recent.get(key) != procs}
-            self._recent = recent
+            self._told = recent
         fresh = [key for key in self._keys(self._new) if key not in seen]
-        loading = len(fresh) > _CHUNK
-        if loading or not self._time:
-            self._hurry = self._slices()  # asking for each of them would take longer
+        if len(fresh) > _CHUNK or not self._time:
+            self._hurry, self._soon = self._slices(), True  # asking for each of them would take longer
         else:
             seen.update(self._of(client, fresh))
         self._new.clear()
         lost: list[int] = []
         # While ever more jobs are read, the slices that they are in would be asked for again.
-        hurry = self._hurry and not (loading and self._time and self._hurry > 1)
+        loading = self._time and len(fresh) > SLICE / 2
+        hurry = self._hurry and not (loading and self._hurry > 1)
         if hurry or time.monotonic() >= self._next_slice:
             more, lost = self._ask_for_slice(client, seen.keys())
             seen.update({key: procs for key, procs in more.items() if key not in seen})
@@ -263,11 +270,12 @@ class CondorGroup(Group):
         """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have; without procs that are known."""
         number = self._slices()
         part = self._slice % number
-        self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
-        self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
         which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
         everything = self._states(client, which)
+        self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
+        self._soon = self._soon and self._hurry > 0
+        self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
         differing = [one for one in mine if one.differs(everything.get(one.key, {}))]
         changed = [one for one in differing if one.key in everything and one.key not in known]
         if len(changed) > _CHUNK:
