@@ -40,8 +40,7 @@ _FETCHES, _RETRY = 2, (2.0, 60.0)
 _RELEASED = 60.0
 #: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner.
 _TOGETHER, _FEW = 50, 3
-#: Seconds between two polls while jobs are to be read yet.
-_READING = 0.2
+_READING = 0.2  #: Seconds between two polls while jobs are to be read yet.
 #: Seconds for which an event is sent again while Prefect is busy.
 _PATIENCE = 10.0
 
@@ -277,6 +276,7 @@ class Watch:
     def _apply_each(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> None:
         for job, news, change in due:
             if self._ends():
+                self._whole = False
                 return
             with self._alone(job):
                 if not polling.observed(job, news, fetch=False, change=change):

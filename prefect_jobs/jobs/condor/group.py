@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 #: Seconds in which the whole queue is asked for; other requests are for changes only. A large one is asked for in
 #: slices of so many jobs, with so many seconds at least between two of them.
 FULL, SLICE, _BETWEEN = 15.0, 4_000, 3.75
-#: Seconds between two polls while several slices are due at once: at the start, and after others have written jobs.
+#: Seconds between two polls while several slices are due at once since jobs are new here, as at the start.
 _HURRY = 0.2
 #: Seconds between two requests for what running procs use; their starters report it every five minutes.
 USAGE = 300.0
@@ -194,7 +194,7 @@ class CondorGroup(Group):
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
         self._hurry = self._slices()
-        self._recent = {}
+        self._recent = self._told = {}
 
     def _slices(self) -> int:
         """The number of slices of the queue."""
