@@ -19,7 +19,7 @@ from benchmarks.results import Row
 from benchmarks.submissions import _remove, monitor
 from prefect_jobs import statuses
 from prefect_jobs.local.processes import LOOPBACK, free_port
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 
 #: Active jobs, how many of them change in each second, and polls that are measured.
 NUMBER, CHANGES, POLLS = 5_000, 100, int(os.environ.get("BENCH_POLLS", "100"))
@@ -101,7 +101,7 @@ def _changing(given: Parts, clusters: list[int]) -> Iterator[set[int]]:
 
 def _held(given: Parts) -> int:
     with given.runtime.store.database.reading() as connection:
-        wanted = select(func.count()).select_from(JobRow).where(JobRow.status == statuses.PAUSED)
+        wanted = select(func.count()).select_from(JOBS).where(JOBS.c.status == statuses.PAUSED)
         return int(connection.execute(wanted).scalar_one())
 
 

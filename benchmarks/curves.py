@@ -4,10 +4,9 @@ import os
 import time
 from pathlib import Path
 from statistics import median
-from typing import cast
 
 import httpx
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import delete, insert, select
 
 from benchmarks.monitoring import _insert, active, cost_of_watching
 from benchmarks.parts import Parts
@@ -15,13 +14,12 @@ from benchmarks.results import Row
 from benchmarks.submissions import _remove
 from benchmarks.web import _OVER, Paged, _records, served
 from prefect_jobs import JobManager
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 
 ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000").split(",")))
 ROWS = tuple(map(int, os.environ.get("BENCH_CURVE_ROWS", "10000,100000,1000000").split(",")))
 PICTURE = Path(__file__).with_name("curves.png")
 REPEATS, MINUTE = 20, 40.0
-_TABLE = cast("Table", JobRow.__table__)
 _FILTERS = {
     "newest": {},
     "by status": {"filters": {"status": "Complete"}},
@@ -59,19 +57,19 @@ def lists(given: Parts) -> list[Row]:
     points: list[tuple[int, float, float]] = []
     manager = JobManager(Paged)
     store = given.runtime.store
-    names = [column.name for column in _TABLE.columns if column.name != "id"]
+    names = [column.name for column in JOBS.columns if column.name != "id"]
     for number in ROWS:
         with store.database.writing() as connection:
-            connection.execute(delete(JobRow).where(JobRow.label == Paged.package))
+            connection.execute(delete(JOBS).where(JOBS.c.label == Paged.package))
         _insert(given, _records(min(number, 1_000), _OVER))
         with store.database.writing() as connection:
             if store.database.engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA cache_size=-4000000")  # pages that are written twice take minutes
-            copied = select(*(_TABLE.c[name] for name in names)).where(_TABLE.c.label == Paged.package)
+            copied = select(*(JOBS.c[name] for name in names)).where(JOBS.c.label == Paged.package)
             there = min(number, 1_000)
             while there < number:
                 some = min(there, number - there)
-                connection.execute(insert(_TABLE).from_select(names, copied.limit(some)))
+                connection.execute(insert(JOBS).from_select(names, copied.limit(some)))
                 there += some
         listed = 0.0
         for name, query in _FILTERS.items():

@@ -23,7 +23,7 @@ from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from prefect_jobs import CondorJob
 from prefect_jobs.monitor import Monitor
-from prefect_jobs.store.tables import Base
+from prefect_jobs.store.tables import METADATA
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 #: The constants are taken from a few jobs, and checked against more.
@@ -224,7 +224,7 @@ def _measured(given: Parts, work: Callable[[], None]) -> tuple[Load, float]:
 def _state(given: Parts) -> Load:
     """What there is now, and the CPU time until now."""
     with given.runtime.store.database.reading() as connection:
-        tables = Base.metadata.sorted_tables
+        tables = METADATA.sorted_tables
         rows = sum(connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables)
     ours, theirs = (_size(next(given.folder.glob(name))) for name in ("jobs.db", "prefect/**/prefect.db"))
     server = _server()

@@ -27,7 +27,7 @@ from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor.group import CondorGroup
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.records import JobRecord, StatusState
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 
 LISTED = (100, 10_000)
 ACTIVE = int(os.environ.get("BENCH_ACTIVE", "1000"))
@@ -79,7 +79,7 @@ def lists(given: Parts) -> list[Row]:
                 )
             )
     with given.runtime.store.database.writing() as connection:
-        connection.execute(delete(JobRow).where(JobRow.label.like("benchmarks_listed_%")))
+        connection.execute(delete(JOBS).where(JOBS.c.label.like("benchmarks_listed_%")))
     return rows
 
 
@@ -288,7 +288,7 @@ def _insert(given: Parts, records: list[JobRecord]) -> None:
     """Writes jobs that Prefect shows as they are, or need not show."""
     made = given.runtime.store.insert_all(records)
     with given.runtime.store.database.writing() as connection:
-        connection.execute(update(JobRow).where(JobRow.id >= made[0].id).values(face_done=JobRow.face_seq))
+        connection.execute(update(JOBS).where(JOBS.c.id >= made[0].id).values(face_done=JOBS.c.face_seq))
 
 
 def _remove_one(given: Parts, job: CondorJob) -> None:

@@ -26,7 +26,7 @@ from prefect_jobs import App, clock, statuses
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.records import JobRecord, NodeRecord, StatusState
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 from prefect_jobs.web import create_app, graph
 
 AMONG = (10_000, 100_000)
@@ -90,7 +90,7 @@ def _jobs(given: Parts, records: list[JobRecord]) -> Iterator[None]:
         yield
     finally:
         with given.runtime.store.database.writing() as connection:
-            connection.execute(delete(JobRow).where(JobRow.label == "benchmarks_web"))
+            connection.execute(delete(JOBS).where(JOBS.c.label == "benchmarks_web"))
 
 
 def first_page(given: Parts) -> list[Row]:

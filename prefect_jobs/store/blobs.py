@@ -1,18 +1,16 @@
 """Bytes that belong to a job: its result, and the work for submitting it again."""
 
 from collections.abc import Mapping
-from typing import cast
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from prefect_jobs import clock
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import job_gone
-from prefect_jobs.store.tables import BlobRow, JobRow
+from prefect_jobs.store.tables import BLOBS, JOBS
 
-_TABLE = cast("Table", BlobRow.__table__)
-_DELETE = delete(_TABLE).where(_TABLE.c.job_id == bindparam("the_id"), _TABLE.c.kind == bindparam("the_kind"))
-_INSERT = insert(_TABLE)
+_DELETE = delete(BLOBS).where(BLOBS.c.job_id == bindparam("the_id"), BLOBS.c.kind == bindparam("the_kind"))
+_INSERT = insert(BLOBS)
 
 
 class BlobStore:
@@ -27,7 +25,7 @@ class BlobStore:
             JobGone: the job was deleted.
         """
         with self.database.writing() as connection:
-            if connection.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update()).first() is None:
+            if connection.execute(select(JOBS.c.id).where(JOBS.c.id == job_id).with_for_update()).first() is None:
                 raise job_gone(job_id)
             write_blobs(connection, job_id, {kind: data})
 
@@ -35,14 +33,14 @@ class BlobStore:
         """The bytes of a kind; ``None`` if there are none."""
         with self.database.reading() as connection:
             found = connection.execute(
-                select(BlobRow.data).where(BlobRow.job_id == job_id, BlobRow.kind == kind)
+                select(BLOBS.c.data).where(BLOBS.c.job_id == job_id, BLOBS.c.kind == kind)
             ).scalar()
         return None if found is None else bytes(found)
 
     def delete_blob(self, job_id: int, kind: str) -> None:
         """Removes the bytes of a kind, if there are any."""
         with self.database.writing() as connection:
-            connection.execute(delete(BlobRow).where(BlobRow.job_id == job_id, BlobRow.kind == kind))
+            connection.execute(delete(BLOBS).where(BLOBS.c.job_id == job_id, BLOBS.c.kind == kind))
 
 
 def write_blobs(connection: Connection, job_id: int, blobs: Mapping[str, bytes]) -> None:

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
-    Table,
     and_,
     bindparam,
     delete,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 from prefect_jobs import clock
 from prefect_jobs.records import JobRecord, Message
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import JobRow, MessageRow, NodeRow, RunDeletionRow
+from prefect_jobs.store.tables import JOBS, MESSAGES, NODES, RUN_DELETIONS
 from prefect_jobs.store.values import storable
 
 
@@ -48,15 +47,14 @@ class Shown:
         return {**ended, **{name: value for name, value in given.items() if value is not None}}
 
 
-_TABLE = cast("Table", JobRow.__table__)
 # Made once: making a statement takes longer than running it.
 _CLAIM = (
-    update(_TABLE)
-    .where(_TABLE.c.id.in_(bindparam("ids", expanding=True)))
+    update(JOBS)
+    .where(JOBS.c.id.in_(bindparam("ids", expanding=True)))
     .values(face_owner=bindparam("owner"), face_until=bindparam("until"))
 )
-_BEHIND = select(JobRow.id, JobRow.face_seq).where(
-    JobRow.id.in_(bindparam("ids", expanding=True)), JobRow.face_done < JobRow.face_seq
+_BEHIND = select(JOBS.c.id, JOBS.c.face_seq).where(
+    JOBS.c.id.in_(bindparam("ids", expanding=True)), JOBS.c.face_done < JOBS.c.face_seq
 )
 
 
@@ -102,13 +100,13 @@ class FaceStore:
         with self.database.writing() as connection:
             for face in sorted(faces, key=lambda face: face.record.id):
                 values = storable(face.values())
-                noted = connection.execute(update(JobRow.__table__).where(JobRow.id == face.record.id).values(**values))  # type: ignore[arg-type]
+                noted = connection.execute(update(JOBS).where(JOBS.c.id == face.record.id).values(**values))
                 if noted.rowcount == 0 and face.flow_run_id is not None:
                     # Deleted while its run was being created: the run must be deleted, too.
-                    known = select(RunDeletionRow).where(RunDeletionRow.flow_run_id == face.flow_run_id)
+                    known = select(RUN_DELETIONS).where(RUN_DELETIONS.c.flow_run_id == face.flow_run_id)
                     if connection.execute(known).first() is None:
                         row = {"flow_run_id": face.flow_run_id, "asked": clock.now()}
-                        connection.execute(insert(RunDeletionRow).values(**row))
+                        connection.execute(insert(RUN_DELETIONS).values(**row))
 
     def behind(self, job_ids: Iterable[int]) -> dict[int, int]:
         """The jobs that are behind: id → the last change that is to be shown."""
@@ -118,8 +116,8 @@ class FaceStore:
 
     def runs_of(self, job_ids: Iterable[int]) -> dict[int, str]:
         """Job id → flow run id, for those that have one."""
-        wanted = select(JobRow.id, JobRow.flow_run_id).where(
-            JobRow.id.in_(list(job_ids)), JobRow.flow_run_id.is_not(None)
+        wanted = select(JOBS.c.id, JOBS.c.flow_run_id).where(
+            JOBS.c.id.in_(list(job_ids)), JOBS.c.flow_run_id.is_not(None)
         )
         with self.database.reading() as connection:
             return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
@@ -127,60 +125,61 @@ class FaceStore:
     def release_faces(self, owner: str) -> None:
         """Releases every claim of ``owner``; the jobs stay behind."""
         with self.database.writing() as connection:
-            mine = select(JobRow.id).where(JobRow.face_owner == owner).order_by(JobRow.id).with_for_update()
+            mine = select(JOBS.c.id).where(JOBS.c.face_owner == owner).order_by(JOBS.c.id).with_for_update()
             ids = list(connection.execute(mine).scalars())
             free = {"face_owner": None, "face_until": None}
-            connection.execute(update(JobRow).where(JobRow.id.in_(ids), JobRow.face_owner == owner).values(**free))
+            connection.execute(update(JOBS).where(JOBS.c.id.in_(ids), JOBS.c.face_owner == owner).values(**free))
 
     def unlogged(self, job_ids: Iterable[int]) -> list[Message]:
         """Messages that are not on their flow run's Logs tab yet, oldest first."""
-        return self._messages(MessageRow.job_id.in_(list(job_ids)), ~MessageRow.logged)
+        return self._messages(MESSAGES.c.job_id.in_(list(job_ids)), ~MESSAGES.c.logged)
 
     def mark_logged(self, message_ids: Iterable[int]) -> None:
         """Notes that Prefect has these messages."""
         with self.database.writing() as connection:
-            connection.execute(update(MessageRow).where(MessageRow.id.in_(list(message_ids))).values(logged=True))
+            connection.execute(update(MESSAGES).where(MESSAGES.c.id.in_(list(message_ids))).values(logged=True))
 
     def run_deletions(self) -> list[str]:
         """Flow runs still to be deleted in Prefect."""
         with self.database.reading() as connection:
-            return list(connection.execute(select(RunDeletionRow.flow_run_id).order_by(RunDeletionRow.asked)).scalars())
+            wanted = select(RUN_DELETIONS.c.flow_run_id).order_by(RUN_DELETIONS.c.asked)
+            return list(connection.execute(wanted).scalars())
 
     def run_deleted(self, *flow_run_ids: str) -> None:
         """Notes that the flow runs were deleted."""
         with self.database.writing() as connection:
-            connection.execute(delete(RunDeletionRow).where(RunDeletionRow.flow_run_id.in_(flow_run_ids)))
+            connection.execute(delete(RUN_DELETIONS).where(RUN_DELETIONS.c.flow_run_id.in_(flow_run_ids)))
 
     def backlog(self) -> int:
         """The number of jobs that are behind."""
         with self.database.reading() as connection:
             return int(
                 connection.execute(
-                    select(func.count()).select_from(JobRow).where(JobRow.face_done < JobRow.face_seq)
+                    select(func.count()).select_from(JOBS).where(JOBS.c.face_done < JOBS.c.face_seq)
                 ).scalar_one()
             )
 
     def _messages(self, *where: ColumnElement[bool]) -> list[Message]:
-        columns = (MessageRow.id, MessageRow.job_id, MessageRow.time, MessageRow.level, MessageRow.text)
+        columns = (MESSAGES.c.id, MESSAGES.c.job_id, MESSAGES.c.time, MESSAGES.c.level, MESSAGES.c.text)
         with self.database.reading() as connection:
-            rows = connection.execute(select(*columns).where(*where).order_by(MessageRow.id)).all()
+            rows = connection.execute(select(*columns).where(*where).order_by(MESSAGES.c.id)).all()
         return [Message(*row) for row in rows]
 
 
 @lru_cache
 def _claimable(some: bool) -> Select[Any]:
     """The ids of jobs that may be claimed; among ``some`` jobs, or among all."""
-    unlogged = select(MessageRow.job_id).where(
-        ~MessageRow.logged, MessageRow.job_id == JobRow.id, JobRow.flow_run_id.is_not(None)
+    unlogged = select(MESSAGES.c.job_id).where(
+        ~MESSAGES.c.logged, MESSAGES.c.job_id == JOBS.c.id, JOBS.c.flow_run_id.is_not(None)
     )
-    nodes = select(NodeRow.job_id).where(NodeRow.job_id == JobRow.id, NodeRow.shown < NodeRow.seq)
+    nodes = select(NODES.c.job_id).where(NODES.c.job_id == JOBS.c.id, NODES.c.shown < NODES.c.seq)
     behind = or_(
-        JobRow.face_done < JobRow.face_seq,
+        JOBS.c.face_done < JOBS.c.face_seq,
         unlogged.exists(),
-        and_(JobRow.flow_run_id.is_not(None), nodes.exists()),
+        and_(JOBS.c.flow_run_id.is_not(None), nodes.exists()),
     )
     free = or_(
-        JobRow.face_owner.is_(None), JobRow.face_owner == bindparam("owner"), JobRow.face_until < bindparam("now")
+        JOBS.c.face_owner.is_(None), JOBS.c.face_owner == bindparam("owner"), JOBS.c.face_until < bindparam("now")
     )
-    found = select(JobRow.id).where(behind, free).order_by(JobRow.id).limit(bindparam("many", type_=Integer()))
-    return found.where(JobRow.id.in_(bindparam("ids", expanding=True))) if some else found
+    found = select(JOBS.c.id).where(behind, free).order_by(JOBS.c.id).limit(bindparam("many", type_=Integer()))
+    return found.where(JOBS.c.id.in_(bindparam("ids", expanding=True))) if some else found

@@ -10,35 +10,49 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, Text, and_, case, cast, false, func, literal, not_, or_, select, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Numeric,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
 
-from prefect_jobs.store.tables import GroupRow, JobRow
+from prefect_jobs.store.tables import GROUPS, JOBS
 from prefect_jobs.store.values import clean
 
-FIELDS: dict[str, InstrumentedAttribute[Any]] = {
-    "id": JobRow.id,
-    "name": JobRow.name,
-    "description": JobRow.description,
-    "user": JobRow.user,
-    "label": JobRow.label,
-    "type": JobRow.class_name,
-    "job_type": JobRow.type,
-    "workspace": JobRow.workspace,
-    "status": JobRow.status,
-    "cached_status": JobRow.status,
-    "status_code": JobRow.status_code,
-    "status_message": JobRow.status_message,
-    "creation_time": JobRow.creation_time,
-    "execute_time": JobRow.execute_time,
-    "start_time": JobRow.start_time,
-    "completion_time": JobRow.completion_time,
-    "last_status_update": JobRow.last_status_update,
-    "process_results_function": JobRow.process_results_function,
-    "scheduler": JobRow.scheduler,
-    "remote_id": JobRow.remote_id,
-    "flow_run_id": JobRow.flow_run_id,
-    "schedule": JobRow.schedule,
+FIELDS: dict[str, Column[Any]] = {
+    "id": JOBS.c.id,
+    "name": JOBS.c.name,
+    "description": JOBS.c.description,
+    "user": JOBS.c.user,
+    "label": JOBS.c.label,
+    "type": JOBS.c.class_name,
+    "job_type": JOBS.c.type,
+    "workspace": JOBS.c.workspace,
+    "status": JOBS.c.status,
+    "cached_status": JOBS.c.status,
+    "status_code": JOBS.c.status_code,
+    "status_message": JOBS.c.status_message,
+    "creation_time": JOBS.c.creation_time,
+    "execute_time": JOBS.c.execute_time,
+    "start_time": JOBS.c.start_time,
+    "completion_time": JOBS.c.completion_time,
+    "last_status_update": JOBS.c.last_status_update,
+    "process_results_function": JOBS.c.process_results_function,
+    "scheduler": JOBS.c.scheduler,
+    "remote_id": JOBS.c.remote_id,
+    "flow_run_id": JOBS.c.flow_run_id,
+    "schedule": JOBS.c.schedule,
 }
 LOOKUPS = ("in", "lt", "lte", "gt", "gte", "contains", "icontains", "startswith", "isnull")
 _TIMES = {
@@ -78,9 +92,9 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
     """
     found: list[ColumnElement[bool]] = []
     if query.label is not None:
-        found.append(JobRow.label == query.label)
+        found.append(JOBS.c.label == query.label)
     if query.user is not None:
-        found.append(JobRow.user == clean(query.user))
+        found.append(JOBS.c.user == clean(query.user))
     if query.groups is not None:
         found.append(_in_groups("groups", "in", query.groups))
     for filters in (query.filters, *query.required):
@@ -119,7 +133,7 @@ def order(order_by: str | Sequence[str]) -> list[ColumnElement[Any]]:
         clauses.append(clause.nulls_last() if column.expression.nullable else clause)
         by_id = by_id or name == "id"
     if not by_id:
-        clauses.append(JobRow.id.desc() if clauses and keys[-1].startswith("-") else JobRow.id.asc())
+        clauses.append(JOBS.c.id.desc() if clauses and keys[-1].startswith("-") else JOBS.c.id.asc())
     return clauses
 
 
@@ -138,7 +152,7 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
             )
         return _property_condition(path, lookup, value, key, dialect)
     if name == _PROPERTIES and lookup in ("contains", "icontains"):
-        return _compare(cast(JobRow.extended_properties, Text), lookup, _text(key, value), key, dialect)
+        return _compare(cast(JOBS.c.extended_properties, Text), lookup, _text(key, value), key, dialect)
     column = FIELDS.get(name)
     if column is None:
         raise ValueError(
@@ -215,7 +229,7 @@ class _Property:
 
 
 def _property(path: tuple[str, ...], dialect: str) -> _Property:
-    document = JobRow.extended_properties
+    document = JOBS.c.extended_properties
     if dialect == "postgresql":
         text = func.jsonb_extract_path_text(document, *path)
         return _Property(func.jsonb_typeof(func.jsonb_extract_path(document, *path)), text, cast(text, Numeric))
@@ -240,7 +254,7 @@ def _in_groups(key: str, lookup: str, value: Any) -> ColumnElement[bool]:
     if lookup not in ("exact", "in", "contains"):
         raise ValueError(f"The filter {key!r} is not possible. Use groups=… or groups__in=….")
     names = [value] if isinstance(value, str) else _members(key, value)
-    return JobRow.id.in_(select(GroupRow.job_id).where(GroupRow.name.in_([_text(key, name) for name in names])))
+    return JOBS.c.id.in_(select(GROUPS.c.job_id).where(GROUPS.c.name.in_([_text(key, name) for name in names])))
 
 
 def _members(key: str, value: Any) -> list[Any]:

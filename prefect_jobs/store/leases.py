@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from prefect_jobs import clock
 from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import JobRow, LeaseRow
+from prefect_jobs.store.tables import JOBS, LEASES
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ class LeaseStore:
         with self.database.writing() as connection:
             now = self.database.now(connection)
             values = {"owner": owner, "until": now + timedelta(seconds=seconds)}
-            free = or_(LeaseRow.owner == owner, LeaseRow.until < now)
-            if connection.execute(update(LeaseRow).where(LeaseRow.name == name, free).values(**values)).rowcount:
+            free = or_(LEASES.c.owner == owner, LEASES.c.until < now)
+            if connection.execute(update(LEASES).where(LEASES.c.name == name, free).values(**values)).rowcount:
                 return True
             try:
                 with connection.begin_nested():
-                    connection.execute(insert(LeaseRow).values(name=name, **values))
+                    connection.execute(insert(LEASES).values(name=name, **values))
             except IntegrityError:
                 return False  # another owner has it
             return True
@@ -57,17 +57,17 @@ class LeaseStore:
         with self.database.writing() as connection:
             now = self.database.now(connection)
             until = now + timedelta(seconds=seconds)
-            there = select(LeaseRow.name, LeaseRow.owner, LeaseRow.until).where(LeaseRow.name.in_(names))
-            rows = connection.execute(there.order_by(LeaseRow.name).with_for_update()).all()
+            there = select(LEASES.c.name, LEASES.c.owner, LEASES.c.until).where(LEASES.c.name.in_(names))
+            rows = connection.execute(there.order_by(LEASES.c.name).with_for_update()).all()
             mine = {str(row.name) for row in rows if row.owner == owner or row.until < now}
-            connection.execute(update(LeaseRow).where(LeaseRow.name.in_(mine)).values(owner=owner, until=until))
+            connection.execute(update(LEASES).where(LEASES.c.name.in_(mine)).values(owner=owner, until=until))
             known = {str(row.name) for row in rows}
             new = [{"name": name, "owner": owner, "until": until} for name in sorted(set(names) - known)]
             if not new:
                 return mine
             try:
                 with connection.begin_nested():
-                    connection.execute(insert(LeaseRow), new)
+                    connection.execute(insert(LEASES), new)
             except IntegrityError:
                 return mine  # another process claims some of them: the others are claimed the next time
             return mine | {str(row["name"]) for row in new}
@@ -79,7 +79,7 @@ class LeaseStore:
     def release_leases(self, names: Sequence[str], owner: str) -> None:
         """As :meth:`release_lease`, for many."""
         with self.database.writing() as connection:
-            connection.execute(delete(LeaseRow).where(LeaseRow.name.in_(names), LeaseRow.owner == owner))
+            connection.execute(delete(LEASES).where(LEASES.c.name.in_(names), LEASES.c.owner == owner))
 
     # -- the results of jobs ----------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ class LeaseStore:
     def claim_all_results(self, job_ids: Sequence[int], owner: str, seconds: float) -> set[int]:
         """As :meth:`claim_results`, for many in one transaction; returns those that ``owner`` has."""
         now = clock.now()
-        free = or_(JobRow.results_owner.is_(None), JobRow.results_owner == owner, JobRow.results_until < now)
+        free = or_(JOBS.c.results_owner.is_(None), JOBS.c.results_owner == owner, JOBS.c.results_until < now)
         values = {"results_owner": owner, "results_until": now + timedelta(seconds=seconds)}
         return self._write_results(job_ids, free, values)
 
@@ -100,31 +100,31 @@ class LeaseStore:
 
     def release_all_results(self, job_ids: Sequence[int], owner: str) -> None:
         """As :meth:`release_results`, for many."""
-        self._write_results(job_ids, JobRow.results_owner == owner, {"results_owner": None, "results_until": None})
+        self._write_results(job_ids, JOBS.c.results_owner == owner, {"results_owner": None, "results_until": None})
 
     def _write_results(
         self, job_ids: Sequence[int], condition: ColumnElement[bool], values: dict[str, Any]
     ) -> set[int]:
         with self.database.writing() as connection:
             # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
-            which = select(JobRow.id).where(JobRow.id.in_(job_ids), condition).order_by(JobRow.id).with_for_update()
+            which = select(JOBS.c.id).where(JOBS.c.id.in_(job_ids), condition).order_by(JOBS.c.id).with_for_update()
             found = {int(job_id) for job_id in connection.execute(which).scalars()}
             if found:
-                connection.execute(update(JobRow).where(JobRow.id.in_(found)).values(**values))
+                connection.execute(update(JOBS).where(JOBS.c.id.in_(found)).values(**values))
         return found
 
     def others_hold(self, prefix: str, owner: str) -> bool:
         """Whether another owner has a lease whose name begins so."""
         with self.database.reading() as connection:
-            theirs = LeaseRow.name.startswith(prefix, autoescape=True), LeaseRow.owner != owner
-            wanted = select(LeaseRow.name).where(*theirs, LeaseRow.until >= self.database.now(connection)).limit(1)
+            theirs = LEASES.c.name.startswith(prefix, autoescape=True), LEASES.c.owner != owner
+            wanted = select(LEASES.c.name).where(*theirs, LEASES.c.until >= self.database.now(connection)).limit(1)
             return connection.execute(wanted).first() is not None
 
     def ended_leases(self, prefix: str) -> list[tuple[str, str]]:
         """Names and owners of leases of a kind that expired without being released: their owners are dead."""
         with self.database.reading() as connection:
-            kind = LeaseRow.name.startswith(prefix, autoescape=True)
-            wanted = select(LeaseRow.name, LeaseRow.owner).where(kind, LeaseRow.until < self.database.now(connection))
+            kind = LEASES.c.name.startswith(prefix, autoescape=True)
+            wanted = select(LEASES.c.name, LEASES.c.owner).where(kind, LEASES.c.until < self.database.now(connection))
             return [(str(name), str(owner)) for name, owner in connection.execute(wanted)]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Text, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from prefect_jobs.store.tables import GroupRow, JobRow
+from prefect_jobs.store.tables import GROUPS, JOBS
 
 
 class _JsonNames(FunctionElement[str]):
@@ -30,8 +30,8 @@ def _of_postgresql(element: Any, compiler: Any, **options: Any) -> str:
 
 def groups_column() -> ColumnElement[Any]:
     """The column ``groups`` of a select of jobs, for :func:`groups_of`."""
-    names = select(_JsonNames(GroupRow.name)).where(GroupRow.job_id == JobRow.id)
-    return names.correlate(JobRow).scalar_subquery().label("groups")
+    names = select(_JsonNames(GROUPS.c.name)).where(GROUPS.c.job_id == JOBS.c.id)
+    return names.correlate(JOBS).scalar_subquery().label("groups")
 
 
 def groups_of(value: str | None) -> tuple[str, ...]:

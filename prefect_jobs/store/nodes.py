@@ -9,14 +9,14 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, selec
 from prefect_jobs.records import NodeRecord
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.errors import job_gone
-from prefect_jobs.store.tables import JobRow, NodeRow
+from prefect_jobs.store.tables import JOBS, NODES
 from prefect_jobs.store.values import clean, storable
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
 _FIELDS = tuple(item.name for item in fields(NodeRecord))
-_COLUMNS = [getattr(NodeRow, name) for name in _FIELDS]
+_COLUMNS = [getattr(NODES.c, name) for name in _FIELDS]
 #: The columns that the user sets; the others are observed, and belong to ``Change.nodes``.
 _WANTED = ("spec", "position")
 _OBSERVED = ("status", "message", "native", "seq")
@@ -29,7 +29,7 @@ class NodeStore:
 
     def nodes(self, job_id: int) -> list[NodeRecord]:
         """The nodes of a job, in their order of addition."""
-        return self._nodes(NodeRow.job_id == job_id)
+        return self._nodes(NODES.c.job_id == job_id)
 
     def save_nodes(self, job_id: int, nodes: Sequence[NodeRecord]) -> None:
         """Writes the specs of nodes: new nodes as a whole, only ``spec`` and ``position`` of existing ones.
@@ -48,21 +48,21 @@ class NodeStore:
     def delete_node(self, job_id: int, name: str) -> None:
         """Removes a node, if there is one of this name."""
         with self.database.writing() as connection:
-            connection.execute(delete(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == clean(name)))
+            connection.execute(delete(NODES).where(NODES.c.job_id == job_id, NODES.c.name == clean(name)))
 
     def nodes_behind(self, job_id: int, limit: int) -> list[NodeRecord]:
         """Nodes that are behind, the first ones first."""
-        return self._nodes(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq, limit=limit)
+        return self._nodes(NODES.c.job_id == job_id, NODES.c.shown < NODES.c.seq, limit=limit)
 
     def with_nodes_behind(self, job_ids: Sequence[int]) -> set[int]:
         """The jobs that have nodes that are behind."""
-        behind = select(NodeRow.job_id).where(NodeRow.job_id.in_(job_ids), NodeRow.shown < NodeRow.seq).distinct()
+        behind = select(NODES.c.job_id).where(NODES.c.job_id.in_(job_ids), NODES.c.shown < NODES.c.seq).distinct()
         with self.database.reading() as connection:
             return set(connection.execute(behind).scalars())
 
     def count_nodes_behind(self, job_id: int) -> int:
         """The number of nodes that are behind."""
-        behind = select(func.count()).select_from(NodeRow).where(NodeRow.job_id == job_id, NodeRow.shown < NodeRow.seq)
+        behind = select(func.count()).select_from(NODES).where(NODES.c.job_id == job_id, NODES.c.shown < NODES.c.seq)
         with self.database.reading() as connection:
             return int(connection.execute(behind).scalar_one())
 
@@ -70,8 +70,8 @@ class NodeStore:
         """Notes the last change that Prefect shows of each node, by name; a later one that is noted stays."""
         if not shown:
             return
-        noted = update(NodeRow).where(
-            NodeRow.job_id == job_id, NodeRow.name == bindparam("node_name"), NodeRow.shown < bindparam("shown_to")
+        noted = update(NODES).where(
+            NODES.c.job_id == job_id, NODES.c.name == bindparam("node_name"), NODES.c.shown < bindparam("shown_to")
         )
         with self.database.writing() as connection:
             if _lock_job(connection, job_id):
@@ -81,7 +81,7 @@ class NodeStore:
                 )
 
     def _nodes(self, *where: ColumnElement[bool], limit: int | None = None) -> list[NodeRecord]:
-        statement = select(*_COLUMNS).where(*where).order_by(NodeRow.position, NodeRow.name).limit(limit)
+        statement = select(*_COLUMNS).where(*where).order_by(NODES.c.position, NODES.c.name).limit(limit)
         with self.database.reading() as connection:
             return [NodeRecord(*row) for row in connection.execute(statement)]
 
@@ -99,27 +99,27 @@ def write_observed(connection: Connection, job_id: int, rows: Sequence[Mapping[s
     """Writes the observed values of nodes. The caller has written the job's own row in this transaction, which locks
     the nodes; a node that was deleted meanwhile stays deleted."""
     if rows:
-        known = update(NodeRow).where(NodeRow.job_id == job_id, NodeRow.name == bindparam("node_name"))
+        known = update(NODES).where(NODES.c.job_id == job_id, NODES.c.name == bindparam("node_name"))
         connection.execute(known.values({name: bindparam(name) for name in _OBSERVED}), rows)
 
 
 def _lock_job(connection: Connection, job_id: int) -> bool:
     """Whether the job exists; locks its row until the end of this transaction. A writer of several nodes takes this
     lock first: two writers that lock nodes in different orders would wait for each other."""
-    job = select(JobRow.id).where(JobRow.id == job_id).with_for_update(key_share=True)
+    job = select(JOBS.c.id).where(JOBS.c.id == job_id).with_for_update(key_share=True)
     return connection.execute(job).first() is not None
 
 
 def _upsert(dialect: str) -> "sqlite.Insert | postgresql.Insert":
-    key = [NodeRow.job_id, NodeRow.name]
+    key = [NODES.c.job_id, NODES.c.name]
     if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
-        lite = sqlite.insert(NodeRow)
+        lite = sqlite.insert(NODES)
         return lite.on_conflict_do_update(index_elements=key, set_={name: lite.excluded[name] for name in _WANTED})
     from sqlalchemy.dialects import postgresql
 
-    full = postgresql.insert(NodeRow)
+    full = postgresql.insert(NODES)
     return full.on_conflict_do_update(index_elements=key, set_={name: full.excluded[name] for name in _WANTED})
 
 

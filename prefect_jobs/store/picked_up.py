@@ -1,17 +1,14 @@
 """What Prefect starts: the deployments whose runs become jobs here, and what these jobs keep of their runs."""
 
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Table, and_, delete, func, insert, or_, select
+from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import statuses
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import DeploymentRow, JobRow, ScheduleRow
+from prefect_jobs.store.tables import DEPLOYMENTS, JOBS, SCHEDULES
 from prefect_jobs.store.watched import WATCHED
-
-_TABLE = cast("Table", DeploymentRow.__table__)
 
 
 class PickedUpStore:
@@ -22,20 +19,21 @@ class PickedUpStore:
     def note_deployment(self, deployment_id: str, label: str) -> None:
         """Notes that runs of a deployment become jobs of this database."""
         with self.database.reading() as connection:
-            if connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == deployment_id)).first() is not None:
+            known = select(DEPLOYMENTS.c.id).where(DEPLOYMENTS.c.id == deployment_id)
+            if connection.execute(known).first() is not None:
                 return
         with self.database.writing() as connection:
             try:
                 with connection.begin_nested():
-                    connection.execute(insert(_TABLE).values(id=deployment_id, label=label))
+                    connection.execute(insert(DEPLOYMENTS).values(id=deployment_id, label=label))
             except IntegrityError:
                 pass  # another process has noted it at this moment
 
     def deployments(self) -> list[str]:
         """The deployments whose runs become jobs of this database, those of schedules included."""
-        scheduled = select(ScheduleRow.deployment_id).where(ScheduleRow.deployment_id.is_not(None))
+        scheduled = select(SCHEDULES.c.deployment_id).where(SCHEDULES.c.deployment_id.is_not(None))
         with self.database.reading() as connection:
-            found = [*connection.execute(select(_TABLE.c.id)).scalars(), *connection.execute(scheduled).scalars()]
+            found = [*connection.execute(select(DEPLOYMENTS.c.id)).scalars(), *connection.execute(scheduled).scalars()]
         return sorted({str(each) for each in found})
 
     def drop_unsubmitted(self, job_id: int) -> bool:
@@ -44,37 +42,37 @@ class PickedUpStore:
         Returns:
             Whether it was deleted.
         """
-        untouched = (JobRow.attempt == 0, JobRow.submission_token.is_(None), JobRow.watched)
+        untouched = (JOBS.c.attempt == 0, JOBS.c.submission_token.is_(None), JOBS.c.watched)
         with self.database.writing() as connection:
-            return connection.execute(delete(JobRow).where(JobRow.id == job_id, *untouched)).rowcount > 0
+            return connection.execute(delete(JOBS).where(JOBS.c.id == job_id, *untouched)).rowcount > 0
 
     def timed(self) -> list[tuple[int, datetime, float]]:
         """The active jobs with a timeout: id, time of the submission, seconds."""
-        wanted = select(JobRow.id, JobRow.execute_time, JobRow.timeout).where(
-            WATCHED, JobRow.timeout.is_not(None), JobRow.execute_time.is_not(None)
+        wanted = select(JOBS.c.id, JOBS.c.execute_time, JOBS.c.timeout).where(
+            WATCHED, JOBS.c.timeout.is_not(None), JOBS.c.execute_time.is_not(None)
         )
         with self.database.reading() as connection:
             return [(job_id, began, limit) for job_id, began, limit in connection.execute(wanted) if began and limit]
 
     def limited(self) -> list[tuple[int, str]]:
         """The active jobs with a place in a concurrency limit: id, and the place's lease in Prefect."""
-        wanted = select(JobRow.id, JobRow.concurrency_lease).where(WATCHED, JobRow.concurrency_lease.is_not(None))
+        wanted = select(JOBS.c.id, JOBS.c.concurrency_lease).where(WATCHED, JOBS.c.concurrency_lease.is_not(None))
         with self.database.reading() as connection:
             return [(int(row[0]), str(row[1])) for row in connection.execute(wanted)]
 
     def active_of(self, deployment_id: str) -> tuple[int, str] | None:
         """Id and status of a job of a deployment that is active, or waits for its retry; ``None``: there is none."""
-        failed = JobRow.status_code.in_(
+        failed = JOBS.c.status_code.in_(
             (statuses.BY_NAME[statuses.ERROR].code, statuses.BY_NAME[statuses.VARIOUS_COMPLETE].code)
         )
-        again = and_(failed, JobRow.attempt <= JobRow.retries)
-        mine = (JobRow.deployment_id == deployment_id, or_(JobRow.watched, again))
+        again = and_(failed, JOBS.c.attempt <= JOBS.c.retries)
+        mine = (JOBS.c.deployment_id == deployment_id, or_(JOBS.c.watched, again))
         with self.database.reading() as connection:
-            row = connection.execute(select(JobRow.id, JobRow.status).where(*mine).order_by(JobRow.id)).first()
+            row = connection.execute(select(JOBS.c.id, JOBS.c.status).where(*mine).order_by(JOBS.c.id)).first()
             return None if row is None else (int(row[0]), str(row[1]))
 
     def count_of_worker(self, worker: str) -> int:
         """The number of active jobs whose runs a worker has picked up."""
-        wanted = select(func.count()).select_from(JobRow).where(WATCHED, JobRow.worker == worker)
+        wanted = select(func.count()).select_from(JOBS).where(WATCHED, JOBS.c.worker == worker)
         with self.database.reading() as connection:
             return int(connection.execute(wanted).scalar_one())

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import JobRow, RunDeletionRow
+from prefect_jobs.store.tables import JOBS, RUN_DELETIONS
 
 #: Jobs in one answer, whether they are old or not. Ids are read in their order, which is that of creation: no index is
 #: needed, and younger jobs are not read.
@@ -39,7 +39,7 @@ class OldJobs:
             after: the last id that is known; 0: none.
         """
         old = and_(*_old(before)).label("old")
-        wanted = select(JobRow.id, JobRow.creation_time, old).where(JobRow.id > after).order_by(JobRow.id).limit(PAGE)
+        wanted = select(JOBS.c.id, JOBS.c.creation_time, old).where(JOBS.c.id > after).order_by(JOBS.c.id).limit(PAGE)
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
         more = len(rows) == PAGE and rows[-1].creation_time < before
@@ -53,22 +53,22 @@ class OldJobs:
             The number of those that were removed.
         """
         # One statement, as in Store.delete: it waits for those who write one of the jobs, and reads it again.
-        gone = delete(JobRow).where(JobRow.id.in_(job_ids), *_old(before)).returning(JobRow.flow_run_id)
+        gone = delete(JOBS).where(JOBS.c.id.in_(job_ids), *_old(before)).returning(JOBS.c.flow_run_id)
         with self._database.writing() as connection:
             runs = list(connection.execute(gone).scalars())
             noted = [{"flow_run_id": run, "asked": clock.now()} for run in runs if run is not None]
             if noted:
-                connection.execute(insert(RunDeletionRow), noted)
+                connection.execute(insert(RUN_DELETIONS), noted)
         return len(runs)
 
 
 def _old(before: datetime) -> tuple[ColumnElement[bool], ...]:
     """The job was over at a time, nobody fetches its results, and the monitor will not submit it again."""
-    ended = func.coalesce(JobRow.completion_time, JobRow.last_status_update, JobRow.creation_time)
-    well = JobRow.status.in_((statuses.COMPLETE, statuses.ABORTED))
+    ended = func.coalesce(JOBS.c.completion_time, JOBS.c.last_status_update, JOBS.c.creation_time)
+    well = JOBS.c.status.in_((statuses.COMPLETE, statuses.ABORTED))
     return (
-        JobRow.watched.is_(False),
+        JOBS.c.watched.is_(False),
         ended < before,
-        or_(JobRow.results_until.is_(None), JobRow.results_until < clock.now()),
-        or_(JobRow.retries.is_(None), JobRow.attempt > JobRow.retries, well),
+        or_(JOBS.c.results_until.is_(None), JOBS.c.results_until < clock.now()),
+        or_(JOBS.c.retries.is_(None), JOBS.c.attempt > JOBS.c.retries, well),
     )

@@ -3,18 +3,16 @@
 import hashlib
 import json
 from dataclasses import asdict, fields
-from typing import cast
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs.records import ScheduleRecord
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import ScheduleRow
+from prefect_jobs.store.tables import SCHEDULES
 from prefect_jobs.store.values import clean, storable
 
-_TABLE = cast("Table", ScheduleRow.__table__)
-_COLUMNS = [getattr(ScheduleRow, item.name).label(item.name) for item in fields(ScheduleRecord)]
+_COLUMNS = [getattr(SCHEDULES.c, item.name).label(item.name) for item in fields(ScheduleRecord)]
 
 
 class ScheduleStore:
@@ -24,16 +22,15 @@ class ScheduleStore:
 
     def save_schedule(self, record: ScheduleRecord) -> None:
         """Writes a schedule; it replaces the one of that app, user and name."""
-        values = storable(asdict(record))
-        row = {("username" if name == "user" else name): value for name, value in values.items()}
+        row = storable(asdict(record))
         key = _key(record.label, record.user, record.name)
-        present = update(_TABLE).where(_TABLE.c.key == key).values(**row)
+        present = update(SCHEDULES).where(SCHEDULES.c.key == key).values(**row)
         with self.database.writing() as connection:
             if connection.execute(present).rowcount:
                 return
             try:
                 with connection.begin_nested():
-                    connection.execute(insert(_TABLE).values(key=key, **row))
+                    connection.execute(insert(SCHEDULES).values(key=key, **row))
             except IntegrityError:  # another process has created it at this moment
                 connection.execute(present)
 
@@ -41,24 +38,24 @@ class ScheduleStore:
         """The schedules of an app, or of all, in the order of their names."""
         wanted = select(*_COLUMNS)
         if label is not None:
-            wanted = wanted.where(ScheduleRow.label == clean(label))
+            wanted = wanted.where(SCHEDULES.c.label == clean(label))
         if user is not None:
-            wanted = wanted.where(ScheduleRow.user == clean(user))
+            wanted = wanted.where(SCHEDULES.c.user == clean(user))
         with self.database.reading() as connection:
-            rows = connection.execute(wanted.order_by(ScheduleRow.name, ScheduleRow.label, ScheduleRow.user)).mappings()
+            rows = connection.execute(wanted.order_by(SCHEDULES.c.name, SCHEDULES.c.label, SCHEDULES.c.user)).mappings()
             return [ScheduleRecord(**row) for row in rows]
 
     def schedule(self, label: str, user: str, name: str) -> ScheduleRecord | None:
         """The schedule of that name; ``None``: there is none."""
         with self.database.reading() as connection:
-            wanted = select(*_COLUMNS).where(ScheduleRow.key == _key(label, user, name))
+            wanted = select(*_COLUMNS).where(SCHEDULES.c.key == _key(label, user, name))
             row = connection.execute(wanted).mappings().first()
             return None if row is None else ScheduleRecord(**row)
 
     def schedule_of(self, deployment_id: str) -> ScheduleRecord | None:
         """The schedule with that deployment; ``None``: there is none."""
         with self.database.reading() as connection:
-            wanted = select(*_COLUMNS).where(ScheduleRow.deployment_id == deployment_id)
+            wanted = select(*_COLUMNS).where(SCHEDULES.c.deployment_id == deployment_id)
             row = connection.execute(wanted).mappings().first()
             return None if row is None else ScheduleRecord(**row)
 
@@ -71,7 +68,7 @@ class ScheduleStore:
         """Removes a schedule."""
         with self.database.writing() as connection:
             key = _key(record.label, record.user, record.name)
-            connection.execute(delete(_TABLE).where(_TABLE.c.key == key))
+            connection.execute(delete(SCHEDULES).where(SCHEDULES.c.key == key))
 
 
 def _key(label: str, user: str, name: str) -> str:

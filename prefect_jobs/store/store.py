@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from sqlalchemy import (
     Connection,
-    Table,
     Update,
     bindparam,
     delete,
@@ -36,7 +35,7 @@ from prefect_jobs.store.names import groups_column, groups_of
 from prefect_jobs.store.nodes import NodeStore, observed_rows, write_observed
 from prefect_jobs.store.picked_up import PickedUpStore
 from prefect_jobs.store.schedules import ScheduleStore
-from prefect_jobs.store.tables import GroupRow, JobRow, LeaseRow, MessageRow, MetaRow, RunDeletionRow
+from prefect_jobs.store.tables import GROUPS, JOBS, LEASES, MESSAGES, META, RUN_DELETIONS
 from prefect_jobs.store.values import clean, storable
 from prefect_jobs.store.watched import WatchedStore
 
@@ -55,14 +54,12 @@ _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "stat
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
 _NAMES = (*sorted(_STATE_FIELDS | _RECORD_FIELDS), "groups")
-_COLUMNS = [getattr(JobRow, name).label(name) for name in _NAMES[:-1]] + [groups_column()]
+_COLUMNS = [getattr(JOBS.c, name).label(name) for name in _NAMES[:-1]] + [groups_column()]
 
 # Frequent statements are made once: making one takes longer than running it.
-_BY_IDS = select(*_COLUMNS).where(JobRow.id.in_(bindparam("ids", expanding=True))).order_by(JobRow.id)
-_BY_RUNS = select(*_COLUMNS).where(JobRow.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JobRow.id)
-#: Without the ORM's mapping, which takes longer than the statement.
-_TABLE = cast("Table", JobRow.__table__)
-_INSERT = insert(_TABLE).returning(_TABLE.c.id, sort_by_parameter_order=True)
+_BY_IDS = select(*_COLUMNS).where(JOBS.c.id.in_(bindparam("ids", expanding=True))).order_by(JOBS.c.id)
+_BY_RUNS = select(*_COLUMNS).where(JOBS.c.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JOBS.c.id)
+_INSERT = insert(JOBS).returning(JOBS.c.id, sort_by_parameter_order=True)
 
 
 class Store(
@@ -106,7 +103,7 @@ class Store(
             ]
             for before, record in zip(cleaned, written, strict=True):
                 if record.name != before.name:
-                    connection.execute(update(JobRow).where(JobRow.id == record.id).values(name=record.name))
+                    connection.execute(update(JOBS).where(JOBS.c.id == record.id).values(name=record.name))
                 if record.groups:
                     self._write_groups(connection, record.id, record.groups)
         return written
@@ -118,7 +115,7 @@ class Store(
     def with_token(self, token: str) -> JobRecord | None:
         """The job whose present submission has that token, or ``None``."""
         with self.database.reading() as connection:
-            number = connection.execute(select(JobRow.id).where(JobRow.submission_token == token)).scalar()
+            number = connection.execute(select(JOBS.c.id).where(JOBS.c.submission_token == token)).scalar()
         return None if number is None else self.get(number)
 
     def known_tokens(self, tokens: Sequence[str]) -> set[str]:
@@ -126,11 +123,11 @@ class Store(
         found: set[str] = set()
         with self.database.reading() as connection:
             for start in range(0, len(tokens), 500):
-                part = JobRow.submission_token.in_(tokens[start : start + 500])
-                rows = connection.execute(select(JobRow.submission_token).where(part)).scalars()
+                part = JOBS.c.submission_token.in_(tokens[start : start + 500])
+                rows = connection.execute(select(JOBS.c.submission_token).where(part)).scalars()
                 found.update(str(token) for token in rows)
-                marks = LeaseRow.name.in_([f"{_DELETED}{token}" for token in tokens[start : start + 500]])
-                names = connection.execute(select(LeaseRow.name).where(marks)).scalars()
+                marks = LEASES.c.name.in_([f"{_DELETED}{token}" for token in tokens[start : start + 500]])
+                names = connection.execute(select(LEASES.c.name).where(marks)).scalars()
                 found.update(name.removeprefix(_DELETED) for name in names)
         return found
 
@@ -240,7 +237,7 @@ class Store(
                 except (PrefectJobsError, ValueError) as error:
                     found[number] = None if job_id in known else error  # perhaps the newest record decides otherwise
             if messages:
-                connection.execute(insert(MessageRow), messages)
+                connection.execute(insert(MESSAGES), messages)
         # Written by another process meanwhile: written one by one, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
@@ -256,29 +253,29 @@ class Store(
         """Deletes the job; in the same transaction, its flow run is noted for deletion."""
         with self.database.writing() as connection:
             # One statement: it waits for a flow run that is being noted at this moment, and does not miss it.
-            gone = delete(JobRow).where(JobRow.id == job_id).returning(JobRow.flow_run_id, JobRow.submission_token)
+            gone = delete(JOBS).where(JOBS.c.id == job_id).returning(JOBS.c.flow_run_id, JOBS.c.submission_token)
             row = connection.execute(gone).first()
             if row is None:
                 return False
             if row.submission_token is not None and row.submission_token.startswith(FOREIGN_TOKEN):
                 # The work goes on in its queue, and is not taken over again unasked.
                 mark = {"name": f"{_DELETED}{row.submission_token}", "owner": "", "until": clock.now() + _FOR_LONG}
-                connection.execute(delete(LeaseRow).where(LeaseRow.name == mark["name"]))
-                connection.execute(insert(LeaseRow).values(**mark))
+                connection.execute(delete(LEASES).where(LEASES.c.name == mark["name"]))
+                connection.execute(insert(LEASES).values(**mark))
             if row.flow_run_id is not None:
-                connection.execute(insert(RunDeletionRow).values(flow_run_id=row.flow_run_id, asked=clock.now()))
+                connection.execute(insert(RUN_DELETIONS).values(flow_run_id=row.flow_run_id, asked=clock.now()))
         return True
 
     def messages(self, job_id: int) -> list[Message]:
         """The messages of a job, oldest first."""
-        return self._messages(MessageRow.job_id == job_id)
+        return self._messages(MESSAGES.c.job_id == job_id)
 
     def history(self, job_id: int) -> list[HistoryEntry]:
         """The changes of a job's status, oldest first."""
-        columns = (MessageRow.time, MessageRow.status, MessageRow.text, MessageRow.who)
-        wanted = select(*columns).where(MessageRow.job_id == job_id, MessageRow.status.is_not(None))
+        columns = (MESSAGES.c.time, MESSAGES.c.status, MESSAGES.c.text, MESSAGES.c.who)
+        wanted = select(*columns).where(MESSAGES.c.job_id == job_id, MESSAGES.c.status.is_not(None))
         with self.database.reading() as connection:
-            rows = connection.execute(wanted.order_by(MessageRow.id)).all()
+            rows = connection.execute(wanted.order_by(MESSAGES.c.id)).all()
         return [
             HistoryEntry(row.time, row.status, row.text.removeprefix(row.status).removeprefix(": "), row.who)
             for row in rows
@@ -296,16 +293,16 @@ class Store(
     def meta(self, key: str, make: Callable[[], str]) -> str:
         """A fact that is made once, by the first process that reads it."""
         with self.database.reading() as connection:
-            found = connection.execute(select(MetaRow.value).where(MetaRow.key == key)).scalar()
+            found = connection.execute(select(META.c.value).where(META.c.key == key)).scalar()
         if found is not None:
             return str(found)
         try:
             with self.database.writing() as connection:
-                connection.execute(insert(MetaRow).values(key=key, value=make()))
+                connection.execute(insert(META).values(key=key, value=make()))
         except RowConflict:
             pass  # another process was faster: its value is used
         with self.database.reading() as connection:
-            return str(connection.execute(select(MetaRow.value).where(MetaRow.key == key)).scalar_one())
+            return str(connection.execute(select(META.c.value).where(META.c.key == key)).scalar_one())
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -338,16 +335,16 @@ class Store(
             if change.told is not None:
                 rows[0]["status"], rows[0]["who"] = map(clean, change.told)
             if messages is None:
-                connection.execute(insert(MessageRow), rows)
+                connection.execute(insert(MESSAGES), rows)
             else:
                 messages += rows
         return replace(record, version=record.version + 1, **values)
 
     @staticmethod
     def _write_groups(connection: Connection, job_id: int, groups: Sequence[str]) -> None:
-        connection.execute(delete(GroupRow).where(GroupRow.job_id == job_id))
+        connection.execute(delete(GROUPS).where(GROUPS.c.job_id == job_id))
         if groups:
-            connection.execute(insert(GroupRow), [{"job_id": job_id, "name": name} for name in groups])
+            connection.execute(insert(GROUPS), [{"job_id": job_id, "name": name} for name in groups])
 
 
 def _is_empty(change: Change | None) -> bool:
@@ -358,8 +355,8 @@ def _is_empty(change: Change | None) -> bool:
 def _update(columns: tuple[str, ...]) -> Update:
     """The statement that writes these columns of a job, if its version is the one that was read. Made once: making
     it takes longer than running it."""
-    mine = (_TABLE.c.id == bindparam("the_id"), _TABLE.c.version == bindparam("the_version"))
-    return update(_TABLE).where(*mine).values({name: bindparam(name) for name in columns})
+    mine = (JOBS.c.id == bindparam("the_id"), JOBS.c.version == bindparam("the_version"))
+    return update(JOBS).where(*mine).values({name: bindparam(name) for name in columns})
 
 
 def _flat(record: JobRecord) -> dict[str, Any]:
@@ -374,7 +371,7 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     if state is not None:
         flat.update(vars(state))
         flat["watched"] = not statuses.is_final(state.as_status)
-    return {getattr(JobRow, name).property.columns[0].key: value for name, value in flat.items()}
+    return flat
 
 
 def _record(row: Sequence[Any]) -> JobRecord:

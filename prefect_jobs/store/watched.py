@@ -8,22 +8,22 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy import text as sql
 
 from prefect_jobs.store.database import Database
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 
 #: Number of ids in a part, and of parts in one statement.
 _PART, _AT_ONCE = 256, 400
 #: As in the condition of the index, which has all of these columns.
 WATCHED = sql("watched")
-_COLUMNS = (JobRow.id, JobRow.version, JobRow.type, JobRow.scheduler, JobRow.status)
-_PARTS = (JobRow.id // _PART).label("part")
+_COLUMNS = (JOBS.c.id, JOBS.c.version, JOBS.c.type, JOBS.c.scheduler, JOBS.c.status)
+_PARTS = (JOBS.c.id // _PART).label("part")
 _SUMS = (
-    select(_PARTS, func.count(), func.sum(JobRow.version), func.sum(JobRow.id))
-    .select_from(JobRow)
+    select(_PARTS, func.count(), func.sum(JOBS.c.version), func.sum(JOBS.c.id))
+    .select_from(JOBS)
     .where(WATCHED)
     .group_by(_PARTS)
 )
-_ALL = select(*_COLUMNS).where(WATCHED).order_by(JobRow.id)
-_SOME = select(*_COLUMNS).where(WATCHED, (JobRow.id // _PART).in_(bindparam("parts", expanding=True)))
+_ALL = select(*_COLUMNS).where(WATCHED).order_by(JOBS.c.id)
+_SOME = select(*_COLUMNS).where(WATCHED, (JOBS.c.id // _PART).in_(bindparam("parts", expanding=True)))
 
 
 class Watched(NamedTuple):

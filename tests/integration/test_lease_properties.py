@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from sqlalchemy import delete, select, update
+from sqlalchemy import Table, delete, select, update
 
 from prefect_jobs.store import Store
-from prefect_jobs.store.tables import CheckRow, JobRow, LeaseRow
+from prefect_jobs.store.tables import CHECKS, JOBS, LEASES
 from tests.support import draft
 
 OWNERS = ["one", "two", "three"]
@@ -30,11 +30,11 @@ things = st.sampled_from(THINGS)
 lengths = st.sampled_from(LENGTHS)
 
 
-def passes(store: Store, table: Any, columns: tuple[str, ...], seconds: int) -> None:
+def passes(store: Store, table: Table, columns: tuple[str, ...], seconds: int) -> None:
     """Moves moments in a table into the past."""
-    key = next(iter(table.__table__.primary_key.columns))
+    key = next(iter(table.primary_key.columns))
     with store.database.writing() as connection:
-        for row in connection.execute(select(key, *(getattr(table, name) for name in columns))).all():
+        for row in connection.execute(select(key, *(table.c[name] for name in columns))).all():
             moments = {
                 name: moment - timedelta(seconds=seconds)
                 for name, moment in zip(columns, row[1:], strict=True)
@@ -47,7 +47,7 @@ def passes(store: Store, table: Any, columns: tuple[str, ...], seconds: int) -> 
 class Leases:
     """The leases of :class:`prefect_jobs.store.leases.LeaseStore`."""
 
-    table: Any = LeaseRow
+    table: Table = LEASES
     column = "until"
     #: Whether giving back is about one thing; else about all that one holds.
     one_by_one = True
@@ -55,7 +55,7 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self.store = store
         with store.database.writing() as connection:
-            connection.execute(delete(LeaseRow))
+            connection.execute(delete(LEASES))
 
     def claim(self, thing: int, owner: str, seconds: float) -> bool:
         return self.store.claim_lease(f"thing {thing}", owner, seconds)
@@ -66,14 +66,14 @@ class Leases:
     def holders(self) -> list[str | None]:
         """Who stands in the database, whether or not the time is over."""
         with self.store.database.reading() as connection:
-            found = {name: owner for name, owner in connection.execute(select(LeaseRow.name, LeaseRow.owner))}
+            found = {name: owner for name, owner in connection.execute(select(LEASES.c.name, LEASES.c.owner))}
         return [found.get(f"thing {thing}") for thing in THINGS]
 
 
 class Results(Leases):
     """Who processes the results of jobs."""
 
-    table = JobRow
+    table = JOBS
     column = "results_until"
 
     def __init__(self, store: Store) -> None:
@@ -105,7 +105,7 @@ class Faces(Results):
 
     def holders(self) -> list[str | None]:
         with self.store.database.reading() as connection:
-            rows = connection.execute(select(JobRow.id, JobRow.face_owner).where(JobRow.id.in_(self.jobs)))
+            rows = connection.execute(select(JOBS.c.id, JOBS.c.face_owner).where(JOBS.c.id.in_(self.jobs)))
             found: dict[int, str | None] = {job_id: owner for job_id, owner in rows}
         return [found[job_id] for job_id in self.jobs]
 
@@ -179,7 +179,7 @@ class Checks(RuleBasedStateMachine):
         super().__init__()
         self.store = store
         with store.database.writing() as connection:
-            connection.execute(delete(CheckRow))
+            connection.execute(delete(CHECKS))
         self.job = store.insert(draft()).id
         with store.database.reading() as connection:
             self.start = store.database.now(connection)
@@ -207,7 +207,7 @@ class Checks(RuleBasedStateMachine):
         due = self.now + after
         self.store.add_check(self.job, self.moment(due))
         with self.store.database.reading() as connection:
-            ids = set(connection.execute(select(CheckRow.id)).scalars())
+            ids = set(connection.execute(select(CHECKS.c.id)).scalars())
         new = ids - self.model.keys()
         waiting = any(known == due and until is None for known, until in self.model.values())
         assert len(new) == (0 if waiting else 1)  # one that waits for that moment already is enough
@@ -245,7 +245,7 @@ class Checks(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(STEPS))
     def time_passes(self, seconds: int) -> None:
-        passes(self.store, CheckRow, ("due", "until"), seconds)
+        passes(self.store, CHECKS, ("due", "until"), seconds)
         self.now += seconds
 
     @invariant()

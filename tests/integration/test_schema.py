@@ -23,7 +23,7 @@ from prefect_jobs.records import Change, NodeRecord
 from prefect_jobs.store import Database, DatabaseError, Store
 from prefect_jobs.store import database as database_module
 from prefect_jobs.store.filters import JobQuery
-from prefect_jobs.store.tables import SCHEMA_HEAD, VERSION_TABLE, Base
+from prefect_jobs.store.tables import METADATA, SCHEMA_HEAD, VERSION_TABLE
 from tests.support import draft
 
 
@@ -103,7 +103,7 @@ def test_migrations_make_exactly_the_schema_of_the_models(empty_database_url: st
         with database.engine.connect() as connection:
             options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
             context = MigrationContext.configure(connection, opts=options)
-            assert compare_metadata(context, Base.metadata) == []
+            assert compare_metadata(context, METADATA) == []
 
 
 def test_an_upgrade_tells_from_where_to_where_and_a_second_one_does_nothing(empty_database_url: str) -> None:

@@ -6,13 +6,13 @@ from sqlalchemy import func, select
 from prefect_jobs.records import Change, Written
 from prefect_jobs.store import Store
 from prefect_jobs.store.errors import JobGone
-from prefect_jobs.store.tables import BlobRow
+from prefect_jobs.store.tables import BLOBS
 from tests.support import draft
 
 
 def rows(store: Store) -> int:
     with store.database.reading() as connection:
-        return connection.execute(select(func.count()).select_from(BlobRow)).scalar_one()
+        return connection.execute(select(func.count()).select_from(BLOBS)).scalar_one()
 
 
 def test_bytes_are_kept_by_job_and_kind_and_replaced(store: Store) -> None:

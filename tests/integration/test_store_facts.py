@@ -8,7 +8,7 @@ from sqlalchemy import insert, text
 
 from prefect_jobs import clock
 from prefect_jobs.store import Database, DatabaseError, Store
-from prefect_jobs.store.tables import CheckRow, LeaseRow
+from prefect_jobs.store.tables import CHECKS, LEASES
 
 
 def test_the_identity_stays_with_the_database(store: Store, database_url: str) -> None:
@@ -39,8 +39,8 @@ def test_what_is_written_shows_in_no_error(store: Store) -> None:
 def test_a_row_that_contradicts_another_is_an_error_of_the_database(store: Store) -> None:
     values = {"name": "a lease", "owner": "alice", "until": clock.now()}
     with store.database.writing() as connection:
-        connection.execute(insert(LeaseRow).values(**values))
+        connection.execute(insert(LEASES).values(**values))
     with pytest.raises(DatabaseError, match="refuses a row"), store.database.writing() as connection:
-        connection.execute(insert(LeaseRow).values(**values))
+        connection.execute(insert(LEASES).values(**values))
     with pytest.raises(DatabaseError, match="refuses a row"), store.database.writing() as connection:
-        connection.execute(insert(CheckRow).values(job_id=10**6, due=clock.now()))
+        connection.execute(insert(CHECKS).values(job_id=10**6, due=clock.now()))

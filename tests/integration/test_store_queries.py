@@ -12,7 +12,7 @@ from sqlalchemy import event, select
 from prefect_jobs.records import StatusState
 from prefect_jobs.store import Database, Store
 from prefect_jobs.store.filters import JobQuery, conditions, order
-from prefect_jobs.store.tables import JobRow
+from prefect_jobs.store.tables import JOBS
 from tests.support import draft
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -149,7 +149,7 @@ def test_a_page_of_an_apps_jobs_is_read_in_order_without_sorting_all(tmp_path: P
     # PostgreSQL's plans depend on what it knows of the tables; SQLite's do not.
     database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
     query = JobQuery(label="an_app", order_by=order_by, limit=50)
-    statement = select(JobRow.id, JobRow.name).where(*conditions(query, "sqlite")).order_by(*order(order_by)).limit(50)
+    statement = select(JOBS.c.id, JOBS.c.name).where(*conditions(query, "sqlite")).order_by(*order(order_by)).limit(50)
     text = statement.compile(database.engine, compile_kwargs={"literal_binds": True})
 
     with database.reading() as connection:

@@ -11,7 +11,7 @@ from prefect_jobs import clock
 from prefect_jobs.records import Change, JobRecord, NodeRecord, StatusState
 from prefect_jobs.store import Store, retention
 from prefect_jobs.store.retention import OldJobs
-from prefect_jobs.store.tables import BlobRow, CheckRow, GroupRow, JobRow, MessageRow, NodeRow
+from prefect_jobs.store.tables import BLOBS, CHECKS, GROUPS, JOBS, MESSAGES, NODES
 from tests.support import draft
 
 DAY = timedelta(days=1)
@@ -85,10 +85,10 @@ def test_all_rows_of_a_job_go_and_its_run_is_noted_for_deletion(store: Store) ->
     assert OldJobs(store.database).remove([gone.id, stays.id], BEFORE) == 1
     # then
     assert store.run_deletions() == ["its run"]
-    tables = (NodeRow, BlobRow, CheckRow, MessageRow, GroupRow)
+    tables = (NODES, BLOBS, CHECKS, MESSAGES, GROUPS)
     with store.database.reading() as connection:
         left = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
-        assert connection.execute(select(JobRow.id)).scalars().all() == [stays.id]
+        assert connection.execute(select(JOBS.c.id)).scalars().all() == [stays.id]
     assert left == [1] * len(tables)
 
 
