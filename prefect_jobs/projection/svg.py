@@ -5,7 +5,7 @@ For pages that show images but draw no Mermaid, such as Prefect's classic UI.
 
 import re
 from collections.abc import Sequence
-from xml.sax import saxutils
+from html import escape
 
 from prefect_jobs.graph import arranged
 from prefect_jobs.projection.dag import COLOURS, OTHER_COLOUR, parents_of
@@ -82,4 +82,4 @@ def _short(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    return saxutils.escape(_UNSPEAKABLE.sub("\ufffd", text))
+    return escape(_UNSPEAKABLE.sub("\ufffd", text), quote=False)
