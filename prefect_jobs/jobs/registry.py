@@ -54,6 +54,12 @@ def _plugged() -> dict[str, EntryPoint]:
     return {point.name.upper(): point for point in entry_points(group=ENTRY_POINTS)}
 
 
+@cache
+def _built_in(key: str) -> type[Job]:
+    found: type[Job] = pkgutil.resolve_name(_BUILT_IN[key])
+    return found
+
+
 def find(name: str) -> type[Job] | None:
     """The class with a registered name; ``None`` if this process does not know it."""
     key = name.strip().upper()
@@ -61,8 +67,7 @@ def find(name: str) -> type[Job] | None:
     if key in _registered:
         return _registered[key]
     if key in _BUILT_IN:
-        found: type[Job] = pkgutil.resolve_name(_BUILT_IN[key])
-        return found
+        return _built_in(key)
     if key in _plugged():
         register_job_type(key, _plugged()[key].load())
         return _registered[key]

@@ -14,6 +14,7 @@ from prefect_jobs.records import StatusState
 _JSON_FIELDS = ("extended_properties", "spec", "native", "face_shown", "timing", "parameters", "rules")
 #: Texts up to this length are often equal.
 _SHORT = 128
+_EMPTY: dict[str | bytes, type] = {"{}": dict, "[]": list, b"{}": dict, b"[]": list}
 #: NUL in JSON: an escape that is not itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -43,6 +44,8 @@ def dump_json(value: Any) -> str:
 def load_json(text: str | bytes) -> Any:
     """The value of a JSON text. Equal keys and short texts are in memory once: a monitor has thousands of jobs
     there."""
+    if text in _EMPTY:
+        return _EMPTY[text]()  # as most are
     # Not json.loads(), which makes a decoder for each text.
     return _DECODER.decode(text.decode() if isinstance(text, bytes) else text)
 

@@ -45,9 +45,9 @@ def streamed(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_due(record: JobRecord) -> bool:
     """Whether there may be new output to show."""
-    shown = CondorState(record).shown
-    running = record.state.status in (statuses.RUNNING, statuses.VARIOUS)
-    return bool(record.spec.get(OPTION)) and running and _lines(shown, record) < MOST
+    if not record.spec.get(OPTION) or record.state.status not in (statuses.RUNNING, statuses.VARIOUS):
+        return False
+    return _lines(CondorState(record).shown, record) < MOST
 
 
 def note(handle: Handle, directory: Path) -> None:
