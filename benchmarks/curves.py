@@ -57,7 +57,7 @@ def lists(given: Parts) -> list[Row]:
     points: list[tuple[int, float, float]] = []
     manager = JobManager(Paged)
     store = given.runtime.store
-    names = [column.name for column in JOBS.columns if column.name != "id"]
+    names = [column.key for column in JOBS.columns if column.key != "id"]
     for number in ROWS:
         with store.database.writing() as connection:
             connection.execute(delete(JOBS).where(JOBS.c.label == Paged.package))
