@@ -94,7 +94,7 @@ class Group:
 
     @property
     def catching_up(self) -> bool:
-        """Whether the scheduler was not asked yet for each job, or must be asked again."""
+        """Whether jobs are new here for which the scheduler was not asked yet."""
         return False
 
     def forget(self, job: AnyJob) -> None:

@@ -43,7 +43,7 @@ class Reasons:
             read: reads jobs.
         """
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next or self._group.catching_up:
             return
         latest = clock.now() - timedelta(seconds=FIRST)
         self._due = {job_id: due for job_id, due in self._due.items() if job_id in since}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock
@@ -18,6 +18,17 @@ from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import JOBS, LEASES
 
 log = logging.getLogger(__name__)
+
+# What is written most often is made once.
+_FREE = or_(LEASES.c.owner == bindparam("the_owner"), LEASES.c.until < bindparam("now"))
+_CLAIM = (
+    update(LEASES)
+    .where(LEASES.c.name == bindparam("the_name"), _FREE)
+    .values(owner=bindparam("owner"), until=bindparam("until"))
+)
+_RELEASE = delete(LEASES).where(
+    LEASES.c.name.in_(bindparam("names", expanding=True)), LEASES.c.owner == bindparam("the_owner")
+)
 
 #: Seconds after which the thread that renews leases wakes, if there are none.
 _IDLE = 60.0
@@ -42,8 +53,7 @@ class LeaseStore:
         with self.database.writing() as connection:
             now = self.database.now(connection)
             values = {"owner": owner, "until": now + timedelta(seconds=seconds)}
-            free = or_(LEASES.c.owner == owner, LEASES.c.until < now)
-            if connection.execute(update(LEASES).where(LEASES.c.name == name, free).values(**values)).rowcount:
+            if connection.execute(_CLAIM, {**values, "the_name": name, "the_owner": owner, "now": now}).rowcount:
                 return True
             try:
                 with connection.begin_nested():
@@ -79,7 +89,7 @@ class LeaseStore:
     def release_leases(self, names: Sequence[str], owner: str) -> None:
         """As :meth:`release_lease`, for many."""
         with self.database.writing() as connection:
-            connection.execute(delete(LEASES).where(LEASES.c.name.in_(names), LEASES.c.owner == owner))
+            connection.execute(_RELEASE, {"names": list(names), "the_owner": owner})
 
     # -- the results of jobs ----------------------------------------------------------------------------
 

@@ -20,6 +20,11 @@ _COLUMNS = [getattr(NODES.c, name) for name in _FIELDS]
 #: The columns that the user sets; the others are observed, and belong to ``Change.nodes``.
 _WANTED = ("spec", "position")
 _OBSERVED = ("status", "message", "native", "seq")
+_WITH_BEHIND = (
+    select(NODES.c.job_id)
+    .where(NODES.c.job_id.in_(bindparam("ids", expanding=True)), NODES.c.shown < NODES.c.seq)
+    .distinct()
+)
 
 
 class NodeStore:
@@ -56,9 +61,8 @@ class NodeStore:
 
     def with_nodes_behind(self, job_ids: Sequence[int]) -> set[int]:
         """The jobs that have nodes that are behind."""
-        behind = select(NODES.c.job_id).where(NODES.c.job_id.in_(job_ids), NODES.c.shown < NODES.c.seq).distinct()
         with self.database.reading() as connection:
-            return set(connection.execute(behind).scalars())
+            return set(connection.execute(_WITH_BEHIND, {"ids": list(job_ids)}).scalars())
 
     def count_nodes_behind(self, job_id: int) -> int:
         """The number of nodes that are behind."""

@@ -10,6 +10,13 @@ from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import DEPLOYMENTS, JOBS, SCHEDULES
 from prefect_jobs.store.watched import WATCHED
 
+# Asked for in each round: made once.
+_SCHEDULED = select(SCHEDULES.c.deployment_id).where(SCHEDULES.c.deployment_id.is_not(None))
+_TIMED = select(JOBS.c.id, JOBS.c.execute_time, JOBS.c.timeout).where(
+    WATCHED, JOBS.c.timeout.is_not(None), JOBS.c.execute_time.is_not(None)
+)
+_LIMITED = select(JOBS.c.id, JOBS.c.concurrency_lease).where(WATCHED, JOBS.c.concurrency_lease.is_not(None))
+
 
 class PickedUpStore:
     """Deployments and picked-up runs in one database; a part of :class:`prefect_jobs.store.store.Store`."""
@@ -31,9 +38,8 @@ class PickedUpStore:
 
     def deployments(self) -> list[str]:
         """The deployments whose runs become jobs of this database, those of schedules included."""
-        scheduled = select(SCHEDULES.c.deployment_id).where(SCHEDULES.c.deployment_id.is_not(None))
         with self.database.reading() as connection:
-            found = [*connection.execute(select(DEPLOYMENTS.c.id)).scalars(), *connection.execute(scheduled).scalars()]
+            found = [*connection.execute(select(DEPLOYMENTS.c.id)).scalars(), *connection.execute(_SCHEDULED).scalars()]
         return sorted({str(each) for each in found})
 
     def drop_unsubmitted(self, job_id: int) -> bool:
@@ -48,17 +54,13 @@ class PickedUpStore:
 
     def timed(self) -> list[tuple[int, datetime, float]]:
         """The active jobs with a timeout: id, time of the submission, seconds."""
-        wanted = select(JOBS.c.id, JOBS.c.execute_time, JOBS.c.timeout).where(
-            WATCHED, JOBS.c.timeout.is_not(None), JOBS.c.execute_time.is_not(None)
-        )
         with self.database.reading() as connection:
-            return [(job_id, began, limit) for job_id, began, limit in connection.execute(wanted) if began and limit]
+            return [(job_id, began, limit) for job_id, began, limit in connection.execute(_TIMED) if began and limit]
 
     def limited(self) -> list[tuple[int, str]]:
         """The active jobs with a place in a concurrency limit: id, and the place's lease in Prefect."""
-        wanted = select(JOBS.c.id, JOBS.c.concurrency_lease).where(WATCHED, JOBS.c.concurrency_lease.is_not(None))
         with self.database.reading() as connection:
-            return [(int(row[0]), str(row[1])) for row in connection.execute(wanted)]
+            return [(int(row[0]), str(row[1])) for row in connection.execute(_LIMITED)]
 
     def active_of(self, deployment_id: str) -> tuple[int, str] | None:
         """Id and status of a job of a deployment that is active, or waits for its retry; ``None``: there is none."""

@@ -85,6 +85,7 @@ def queue() -> Queue:
 @pytest.fixture
 def rows(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Rows:
     monkeypatch.setattr(module, "SLICE", 3)
+    monkeypatch.setattr(module, "_FIRST", 3)
     return Rows(queue, monkeypatch)
 
 
@@ -115,6 +116,33 @@ def test_a_large_queue_is_read_soon_and_then_as_often_as_always(group: CondorGro
     group.look_again()  # as after each race with another process
     pauses.append(group.pause(2.0))
     assert pauses == [0.2, 0.2, 2.0, 2.0, 2.0]
+
+
+def test_while_many_jobs_are_read_no_slice_is_asked_for(
+    rows: Rows, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(module, "_LOADING", 3)
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    group, asked = CondorGroup(), []
+    # when most are read in two turns
+    for turn in (range(1, 5), range(5, MANY), [MANY], (), (), ()):
+        for number in turn:
+            group.follow(rows.job(number))
+        queue.asked.clear()
+        group.poll_followed(rows.load)
+        asked.append((sum("ClusterId %" in text for text in queue.asked), group.catching_up))
+    # then
+    assert asked == [(0, True), (0, True), (1, True), (1, True), (1, False), (0, False)]
+
+
+def test_a_job_that_fails_each_time_does_not_make_polls_hurry_for_ever(group: CondorGroup, rows: Rows) -> None:
+    pauses: list[float] = []
+    for _ in range(4):
+        group.poll_followed(rows.load)
+        group.look_again()
+        pauses.append(group.pause(2.0))
+    assert pauses == [0.2, 0.2, 2.0, 2.0]
 
 
 def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:

@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 #: Seconds in which the whole queue is asked for; other requests are for changes only. A large one is asked for in
 #: slices of so many jobs, with so many seconds at least between two of them.
 FULL, SLICE, _BETWEEN = 15.0, 4_000, 3.75
+#: Number of jobs in a slice while jobs are new here, as at the start: for each slice the schedd goes through all jobs.
+_FIRST = 12_500
+#: Number of new jobs in one poll from which on more are expected in the next one.
+_LOADING = 2_000
 #: Seconds between two polls while several slices are due at once since jobs are new here, as at the start.
 _HURRY = 0.2
 #: Seconds between two requests for what running procs use; their starters report it every five minutes.
@@ -67,10 +71,11 @@ class CondorGroup(Group):
         self._next_slice = 0.0
         #: Jobs that are to be searched in the history.
         self._left: list[int] = []
-        #: How many slices are due without a pause between them.
-        self._hurry = 0
-        #: Whether that is since jobs are new here.
+        #: How many slices are due without a pause between them, and of how many.
+        self._hurry = self._parts = 0
+        #: Whether that is since jobs are new here, and whether they are due once more afterwards.
         self._soon = False
+        self._repeat = False
         self._next_usage = time.monotonic() + USAGE
         #: The constraint that matches all jobs; empty: it is to be made again.
         self._matching = _OURS
@@ -180,7 +185,7 @@ class CondorGroup(Group):
 
     def pause(self, seconds: float) -> float:
         """As :meth:`Group.pause`: a large queue is read soon at first."""
-        return min(seconds, _HURRY) if self._hurry and self._soon and self._slices() > 1 else seconds
+        return min(seconds, _HURRY) if self._soon and self._slices() > 1 else seconds
 
     def written(self) -> None:
         """As :meth:`Group.written`."""
@@ -189,16 +194,19 @@ class CondorGroup(Group):
     @property
     def catching_up(self) -> bool:
         """As :attr:`Group.catching_up`."""
-        return bool(self._hurry)
+        return self._soon
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
-        self._hurry = self._slices()
+        if self._soon:
+            self._repeat = True  # a job that fails each time must not keep us from the end of the first slices
+        else:
+            self._hurry = self._parts = self._slices()
         self._recent = self._told = {}
 
     def _slices(self) -> int:
         """The number of slices of the queue."""
-        return max(1, math.ceil(len(self._followed) / SLICE))
+        return max(1, math.ceil(len(self._followed) / (_FIRST if self._soon else SLICE)))
 
     def _poll(self, load: Load, stop: Callable[[], bool]) -> list[tuple[AnyJob, Observation]]:
         jobs = _Loaded(load)
@@ -251,15 +259,18 @@ class CondorGroup(Group):
             self._told = recent
         fresh = [key for key in self._keys(self._new) if key not in seen]
         if len(fresh) > _CHUNK or not self._time:
-            self._hurry, self._soon = self._slices(), True  # asking for each of them would take longer
+            self._soon = True  # asking for each of them would take longer
+            self._hurry = self._parts = self._slices()
         else:
             seen.update(self._of(client, fresh))
         self._new.clear()
         lost: list[int] = []
         # While ever more jobs are read, the slices that they are in would be asked for again.
-        loading = self._time and len(fresh) > SLICE / 2
-        hurry = self._hurry and not (loading and self._hurry > 1)
-        if hurry or time.monotonic() >= self._next_slice:
+        loading = len(fresh) > _LOADING
+        if loading and not self._time:
+            self._of(client, fresh[:1])  # for the schedd's time
+            self._next_slice = time.monotonic() + FULL
+        if (self._hurry and not loading) or time.monotonic() >= self._next_slice:
             more, lost = self._ask_for_slice(client, seen.keys())
             seen.update({key: procs for key, procs in more.items() if key not in seen})
             for key, procs in self._new_usage(client, jobs).items():
@@ -268,13 +279,17 @@ class CondorGroup(Group):
 
     def _ask_for_slice(self, client: CondorClient, known: Collection[str]) -> tuple[Procs, list[int]]:
         """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have; without procs that are known."""
-        number = self._slices()
+        number = self._parts if self._hurry else self._slices()
         part = self._slice % number
         which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
         everything = self._states(client, which)
         self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
-        self._soon = self._soon and self._hurry > 0
+        if self._soon and not self._hurry:
+            self._soon = False
+            if self._repeat:
+                self._repeat = False
+                self.look_again()
         self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
         differing = [one for one in mine if one.differs(everything.get(one.key, {}))]
         changed = [one for one in differing if one.key in everything and one.key not in known]
