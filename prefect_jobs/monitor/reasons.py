@@ -3,9 +3,11 @@
 import heapq
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from queue import SimpleQueue
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import PrefectJobsError
@@ -24,11 +26,24 @@ PAUSE, AT_ONCE = 30.0, 20
 _COUNTS = re.compile(r"\d[\d,.]*")
 
 
-class Reasons:
-    """The reasons at one scheduler: of some jobs in each turn."""
+def _in_a_thread(call: Callable[[], None]) -> None:
+    threading.Thread(target=call, name="prefect-jobs-reasons", daemon=True).start()
 
-    def __init__(self, group: Group) -> None:
+
+class Reasons:
+    """The reasons at one scheduler: of some jobs in each turn. It is asked in a thread, since it may take seconds."""
+
+    def __init__(self, group: Group, begin: Callable[[Callable[[], None]], None] = _in_a_thread) -> None:
+        """
+        Args:
+            group: polls the jobs.
+            begin: calls a function while others go on.
+        """
         self._group = group
+        self._begin = begin
+        #: Whether it is being asked, and the answers that nobody was told yet.
+        self._asking = False
+        self._answers: SimpleQueue[dict[int, str]] = SimpleQueue()
         #: When the next request is made, and, for each job, when it is asked about again (monotonic).
         self._next = 0.0
         self._due: dict[int, float] = {}
@@ -36,15 +51,24 @@ class Reasons:
     def found(
         self, since: Mapping[int, datetime], read: Callable[[Iterable[int]], Sequence[AnyJob]]
     ) -> Iterator[tuple[AnyJob, str]]:
-        """Jobs and why they wait, where that is news.
+        """Jobs and why they wait, where that is news, by what was asked for in an earlier call.
 
         Args:
             since: jobs of which a part may wait, and since when their scheduler has them.
             read: reads jobs.
         """
+        if not self._asking and time.monotonic() >= self._next and not self._group.catching_up:
+            self._ask(since, read)
+        while not self._answers.empty():
+            answer = self._answers.get()
+            for job in read(answer):
+                record = job.handle.record
+                if answer[record.id] != record.noted.waits(record.state.attempt):
+                    yield job, answer[record.id]
+
+    def _ask(self, since: Mapping[int, datetime], read: Callable[[Iterable[int]], Sequence[AnyJob]]) -> None:
+        """Begins to ask for the jobs whose turn it is."""
         now = time.monotonic()
-        if now < self._next or self._group.catching_up:
-            return
         latest = clock.now() - timedelta(seconds=FIRST)
         self._due = {job_id: due for job_id, due in self._due.items() if job_id in since}
         due = (job_id for job_id, at in since.items() if at <= latest and self._due.get(job_id, 0.0) <= now)
@@ -58,21 +82,24 @@ class Reasons:
             for job in read(asked)
             if job.engine.may_wait(job.handle.record) and _is_asked(job.handle.record)
         }
-        turn = list(waiting)
-        if not turn:
-            return
+        if waiting:
+            self._asking = True
+            self._begin(lambda: self._answer(waiting, now))
+
+    def _answer(self, waiting: Mapping[int, AnyJob], asked: float) -> None:
         try:
-            reasons = self._group.why_waiting([waiting[job_id] for job_id in turn])
+            reasons = self._group.why_waiting(list(waiting.values()))
+            # Of a job that runs in part, the reason may be another one soon; if nothing is idle, the answer costs
+            # little.
+            whole = [each for each, text in reasons.items() if text and _waits_wholly(waiting[each].handle.record)]
+            self._due = {**self._due, **dict.fromkeys(whole, asked + AGAIN)}
+            self._answers.put(reasons)
         except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll
             log.info("Why jobs wait is not known: %s", error)
-            return
-        # Of a job that runs in part, the reason may be another one soon; if nothing is idle, the answer costs little.
-        whole = [job_id for job_id, text in reasons.items() if text and _waits_wholly(waiting[job_id].handle.record)]
-        self._due.update(dict.fromkeys(whole, now + AGAIN))
-        for job_id, text in reasons.items():
-            record = waiting[job_id].handle.record
-            if text != record.noted.waits(record.state.attempt):
-                yield waiting[job_id], text
+        except Exception:
+            log.exception("Why jobs wait is not known")
+        finally:
+            self._asking = False
 
     def _order(self, job_id: int) -> tuple[float, int]:
         return self._due.get(job_id, 0.0), job_id

@@ -32,6 +32,10 @@ class Scheduler(Group):
         return dict.fromkeys(self.asked[-1], TEXT)
 
 
+def at_once(call: Callable[[], None]) -> None:
+    call()
+
+
 def record_of(job_id: int = 1, native: dict[str, Any] | None = None, **state: Any) -> JobRecord:
     since = clock.now() - timedelta(seconds=FIRST + 1)
     wanted: dict[str, Any] = {"status": "Submitted", "execute_time": since, "attempt": 1, **state}
@@ -54,7 +58,7 @@ def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(reasons, "PAUSE", 0.0)
     jobs = [job_of(record_of(number)) for number in range(1, AT_ONCE + 4)]
     there = Scheduler()
-    search = Reasons(there)
+    search = Reasons(there, at_once)
     told = [[job.handle.record.id for job, _ in search.found(*among(jobs))] for _ in range(3)]
     assert told == [list(range(1, AT_ONCE + 1)), [AT_ONCE + 1, AT_ONCE + 2, AT_ONCE + 3], []]
     assert len(there.asked) == 2
@@ -62,7 +66,7 @@ def test_each_has_its_turn_and_then_a_pause(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_is_not_asked_too_often() -> None:
     there = Scheduler()
-    search = Reasons(there)
+    search = Reasons(there, at_once)
     assert len(list(search.found(*among([job_of(record_of())])))) == 1
     assert list(search.found(*among([job_of(record_of(2))]))) == []  # in the pause
     assert there.asked == [[1]]
@@ -81,16 +85,16 @@ def test_jobs_that_do_not_wait_for_long_are_not_asked_for(given: dict[str, Any])
     wanted: dict[str, Any] = {name: clock.now() if value == "now" else value for name, value in given.items()}
     record = record_of(**wanted)
     there = Scheduler()
-    assert list(Reasons(there).found(*among([job_of(record)]))) == []
+    assert list(Reasons(there, at_once).found(*among([job_of(record)]))) == []
     assert there.asked == []
     assert waits(TEXT)(record) is None
 
 
 def test_a_job_of_which_nothing_may_wait_is_not_asked_for() -> None:
     there = Scheduler()
-    assert list(Reasons(there).found(*among([job_of(record_of(status="Various"), may_wait=False)]))) == []
+    assert list(Reasons(there, at_once).found(*among([job_of(record_of(status="Various"), may_wait=False)]))) == []
     assert there.asked == []
-    assert len(list(Reasons(there).found(*among([job_of(record_of(status="Various"))])))) == 1
+    assert len(list(Reasons(there, at_once).found(*among([job_of(record_of(status="Various"))])))) == 1
 
 
 def test_no_answer_is_no_failure_of_the_poll() -> None:
@@ -98,7 +102,21 @@ def test_no_answer_is_no_failure_of_the_poll() -> None:
         def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:
             raise SchedulerConnectionError("the collector does not answer")
 
-    assert list(Reasons(Away()).found(*among([job_of(record_of())]))) == []
+    assert list(Reasons(Away(), at_once).found(*among([job_of(record_of())]))) == []
+
+
+def test_a_scheduler_that_thinks_for_long_keeps_nobody_waiting() -> None:
+    # given
+    there = Scheduler()
+    begun: list[Callable[[], None]] = []
+    search, jobs = Reasons(there, begun.append), among([job_of(record_of())])
+    # when
+    assert list(search.found(*jobs)) == [] and there.asked == []
+    assert list(search.found(*jobs)) == [] and len(begun) == 1
+    begun[0]()
+    # then
+    assert [text for _, text in search.found(*jobs)] == [TEXT]
+    assert list(search.found(*jobs)) == []
 
 
 def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +128,7 @@ def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(reasons, "PAUSE", 0.0)
     monkeypatch.setattr(reasons, "FIRST", 0.0)
     there = Silent()
-    search = Reasons(there)
+    search = Reasons(there, at_once)
     assert [list(search.found(*among([job_of(record_of())]))) for _ in range(2)] == [[], []]
     assert there.asked == [[1], [1]]  # not after ten minutes
 
@@ -125,7 +143,7 @@ def test_other_numbers_are_no_line_in_the_log() -> None:
 
 def test_what_is_noted_is_no_news() -> None:
     known = record_of(native={WAITS: {"attempt": 1, "text": TEXT}})
-    assert list(Reasons(Scheduler()).found(*among([job_of(known)]))) == []
+    assert list(Reasons(Scheduler(), at_once).found(*among([job_of(known)]))) == []
     assert waits(TEXT)(known) is None
 
 

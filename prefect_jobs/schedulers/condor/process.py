@@ -51,18 +51,19 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
 
 class HelperTransport:
     """Helpers: one for requests, one for files, so that a large transfer does not block requests, and one, if it is
-    needed, for the ends of logs."""
+    needed, for what takes long beside them: the ends of logs, and why many jobs wait."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self.questions = HelperProcess(access)
         self.transfers = HelperProcess(access)
-        #: What runs a program of HTCondor, which may take long, blocks no question.
-        self._tails = HelperProcess(access)
+        #: What runs a program of HTCondor, or asks the collector for many jobs, may take long, and blocks no question.
+        self._aside = HelperProcess(access)
 
     def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.ask`."""
-        helper = self._tails if question == "tail" else self.questions
+        aside = question == "tail" or (question == "analyze" and len(args["constraints"]) > 1)
+        helper = self._aside if aside else self.questions
         return helper.call(question, args, timeout)
 
     def submit(self, submission: Submission, timeout: float) -> Cluster:
@@ -84,7 +85,7 @@ class HelperTransport:
 
     def close(self) -> None:
         """Ends the helpers."""
-        for helper in (self.questions, self.transfers, self._tails):
+        for helper in (self.questions, self.transfers, self._aside):
             helper.close()
 
 
