@@ -18,6 +18,8 @@ class Group:
 
     def __init__(self) -> None:
         self._failed: set[int] = set()
+        #: Whether more jobs are being read, which will be followed soon.
+        self.reading = False
 
     def poll(self, jobs: Sequence[AnyJob], stop: Callable[[], bool] = bool) -> dict[int, Observation]:
         """Polls jobs; returns observations by job id, without the jobs that have no news.

@@ -3,7 +3,6 @@
 import logging
 import random
 import threading
-import time
 import uuid
 
 from prefect_jobs.backoff import Backoff
@@ -39,8 +38,6 @@ class LeasedThread:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.lease, daemon=True)
         self._backoff = Backoff(*_BACKOFF)
-        #: Until when it needs no claim, since the last one is new (monotonic).
-        self._claimed_until = 0.0
 
     def start(self) -> None:
         """Begins."""
@@ -104,14 +101,7 @@ class LeasedThread:
 
     def _kept(self) -> bool:
         self.keep()
-        self._claimed_until = 0.0
         return self._claim()
 
     def _claim(self) -> bool:
-        """Whether this thread has the lease, by a claim that is at most a third of its time old."""
-        began = time.monotonic()
-        if began < self._claimed_until:
-            return True
-        held = self._store.claim_lease(self.lease, self._owner, LEASE)
-        self._claimed_until = began + LEASE / 3 if held else 0.0
-        return held
+        return self._store.claim_lease(self.lease, self._owner, LEASE)

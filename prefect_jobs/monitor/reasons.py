@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import SimpleQueue
 
@@ -23,7 +24,17 @@ log = logging.getLogger(__name__)
 FIRST, AGAIN = 60.0, 600.0
 #: Seconds between two requests, and the number of jobs in one.
 PAUSE, AT_ONCE = 30.0, 20
+#: Seconds after which an answer is not told any more: another monitor had the scheduler meanwhile.
+OLD = 60.0
 _COUNTS = re.compile(r"\d[\d,.]*")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    #: When it was asked for (monotonic).
+    asked: float
+    #: Job → its attempt at that time, and why it waits.
+    reasons: Mapping[int, tuple[int, str]]
 
 
 def _in_a_thread(call: Callable[[], None]) -> None:
@@ -43,7 +54,7 @@ class Reasons:
         self._begin = begin
         #: Whether it is being asked, and the answers that nobody was told yet.
         self._asking = False
-        self._answers: SimpleQueue[dict[int, str]] = SimpleQueue()
+        self._answers: SimpleQueue[_Answer] = SimpleQueue()
         #: When the next request is made, and, for each job, when it is asked about again (monotonic).
         self._next = 0.0
         self._due: dict[int, float] = {}
@@ -60,11 +71,24 @@ class Reasons:
         if not self._asking and time.monotonic() >= self._next and not self._group.catching_up:
             self._ask(since, read)
         while not self._answers.empty():
-            answer = self._answers.get()
-            for job in read(answer):
-                record = job.handle.record
-                if answer[record.id] != record.noted.waits(record.state.attempt):
-                    yield job, answer[record.id]
+            yield from self._news(self._answers.get(), read)
+
+    def _news(
+        self, answer: "_Answer", read: Callable[[Iterable[int]], Sequence[AnyJob]]
+    ) -> Iterator[tuple[AnyJob, str]]:
+        if time.monotonic() > answer.asked + OLD:
+            return
+        for job in read(answer.reasons):
+            record = job.handle.record
+            attempt, text = answer.reasons[record.id]
+            if attempt != record.state.attempt:
+                continue
+            # Of a job that runs in part, the reason may be another one soon; if nothing is idle, the answer costs
+            # little.
+            if text and _waits_wholly(record):
+                self._due[record.id] = answer.asked + AGAIN
+            if text != record.noted.waits(attempt):
+                yield job, text
 
     def _ask(self, since: Mapping[int, datetime], read: Callable[[Iterable[int]], Sequence[AnyJob]]) -> None:
         """Begins to ask for the jobs whose turn it is."""
@@ -83,17 +107,18 @@ class Reasons:
             if job.engine.may_wait(job.handle.record) and _is_asked(job.handle.record)
         }
         if waiting:
+            attempts = {job_id: job.handle.record.state.attempt for job_id, job in waiting.items()}
             self._asking = True
-            self._begin(lambda: self._answer(waiting, now))
+            try:
+                self._begin(lambda: self._answer(list(waiting.values()), attempts, now))
+            except RuntimeError as error:  # no more threads can be started now
+                self._asking = False
+                log.warning("Why jobs wait is not known: %s", error)
 
-    def _answer(self, waiting: Mapping[int, AnyJob], asked: float) -> None:
+    def _answer(self, waiting: Sequence[AnyJob], attempts: Mapping[int, int], asked: float) -> None:
         try:
-            reasons = self._group.why_waiting(list(waiting.values()))
-            # Of a job that runs in part, the reason may be another one soon; if nothing is idle, the answer costs
-            # little.
-            whole = [each for each, text in reasons.items() if text and _waits_wholly(waiting[each].handle.record)]
-            self._due = {**self._due, **dict.fromkeys(whole, asked + AGAIN)}
-            self._answers.put(reasons)
+            reasons = self._group.why_waiting(waiting)
+            self._answers.put(_Answer(asked, {each: (attempts[each], text) for each, text in reasons.items()}))
         except PrefectJobsError as error:  # the collector, perhaps; the schedd has just answered a poll
             log.info("Why jobs wait is not known: %s", error)
         except Exception:

@@ -36,8 +36,6 @@ class Roster:
         #: Jobs that were written, with their versions, and jobs that are no longer active, since the last load.
         self._changed: dict[int, int] = {}
         self._gone: set[int] = set()
-        #: Whether the last load has left jobs to the next one.
-        self.unread = False
         #: Jobs at local schedulers of other machines, by their versions.
         self._elsewhere: dict[int, int] = {}
         #: Job → the version that was classified.
@@ -131,8 +129,13 @@ class Roster:
             self._give_back(changed, gone)
             raise
         self._give_back({job_id: changed[job_id] for job_id in stale[_TURN:]}, ())
-        self.unread = len(stale) > _TURN
+        self._group.reading = len(stale) > _TURN
         return gone
+
+    @property
+    def unread(self) -> bool:
+        """Whether the last load has left jobs to the next one."""
+        return self._group.reading
 
     def _give_back(self, changed: Mapping[int, int], gone: Iterable[int]) -> None:
         """Notes what is not done yet; what was given meanwhile is newer."""

@@ -122,11 +122,11 @@ def test_while_many_jobs_are_read_no_slice_is_asked_for(
     rows: Rows, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    monkeypatch.setattr(module, "_LOADING", 3)
     monkeypatch.setattr(module, "_CHUNK", 2)
     group, asked = CondorGroup(), []
-    # when most are read in two turns
-    for turn in (range(1, 5), range(5, MANY), [MANY], (), (), ()):
+    # when they are read in three turns
+    for turn in (range(1, 4), range(4, 7), range(7, MANY + 1), range(0), range(0), range(0)):
+        group.reading = MANY not in turn and bool(turn)
         for number in turn:
             group.follow(rows.job(number))
         queue.asked.clear()
@@ -136,13 +136,60 @@ def test_while_many_jobs_are_read_no_slice_is_asked_for(
     assert asked == [(0, True), (0, True), (1, True), (1, True), (1, False), (0, False)]
 
 
-def test_a_job_that_fails_each_time_does_not_make_polls_hurry_for_ever(group: CondorGroup, rows: Rows) -> None:
+def test_a_job_that_fails_each_time_does_not_make_polls_hurry_for_ever(
+    group: CondorGroup, queue: Queue, rows: Rows
+) -> None:
     pauses: list[float] = []
-    for _ in range(4):
+    for number in range(7):
         group.poll_followed(rows.load)
-        group.look_again()
+        if number < 3:
+            group.look_again()
         pauses.append(group.pause(2.0))
-    assert pauses == [0.2, 0.2, 2.0, 2.0]
+    assert pauses == [0.2, 0.2, 2.0, 2.0, 2.0, 2.0, 2.0]
+    # and everything is asked for once more
+    slices = [text.split(" && ")[0] for text in queue.asked if "ClusterId %" in text]
+    assert slices == [f"ClusterId % 3 == {part}" for part in (0, 1, 2, 0, 1, 2)]
+
+
+def test_where_the_number_of_jobs_changes_no_slice_is_left_out(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    group.poll_followed(rows.load)
+    group.drop(MANY)  # two slices would do now
+    for number in (MANY - 1, MANY - 2):
+        group.drop(number)
+    for _ in range(2):
+        group.poll_followed(rows.load)
+    slices = [text.split(" && ")[0] for text in queue.asked if "ClusterId %" in text]
+    assert slices == [f"ClusterId % 3 == {part}" for part in range(3)] and not group.catching_up
+
+
+def test_who_follows_no_job_catches_up_with_nothing(
+    group: CondorGroup, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "_states", lambda *_: (_ for _ in ()).throw(SchedulerConnectionError("no answer")))
+    with pytest.raises(SchedulerConnectionError):
+        group.poll_followed(rows.load)
+    assert group.catching_up
+    for number in rows.records:
+        group.drop(number)
+    assert not group.catching_up
+
+
+def test_slices_that_are_too_large_become_smaller(rows: Rows, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given
+    monkeypatch.setattr(module, "_FIRST", MANY)
+    group = CondorGroup()
+    for number in rows.records:
+        group.follow(rows.job(number))
+    # when
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "_states", lambda *_: (_ for _ in ()).throw(SchedulerConnectionError("too much")))
+        with pytest.raises(SchedulerConnectionError):
+            group.poll_followed(rows.load)
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    # then
+    slices = [text.split(" && ")[0] for text in queue.asked if "ClusterId %" in text]
+    assert slices == [f"ClusterId % 3 == {part}" for part in range(3)] and not group.catching_up
 
 
 def test_what_was_missed_is_found_in_its_slice(group: CondorGroup, queue: Queue, rows: Rows) -> None:

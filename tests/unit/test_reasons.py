@@ -119,6 +119,32 @@ def test_a_scheduler_that_thinks_for_long_keeps_nobody_waiting() -> None:
     assert list(search.found(*jobs)) == []
 
 
+def test_an_answer_about_an_earlier_attempt_or_long_ago_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for attempt, old in ((2, reasons.OLD), (1, -1.0)):
+        begun: list[Callable[[], None]] = []
+        search = Reasons(Scheduler(), begun.append)
+        assert list(search.found(*among([job_of(record_of())]))) == []
+        begun[0]()
+        monkeypatch.setattr(reasons, "OLD", old)
+        assert list(search.found(*among([job_of(record_of(attempt=attempt))]))) == []
+
+
+def test_where_no_thread_starts_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasons, "PAUSE", 0.0)
+    monkeypatch.setattr(reasons, "FIRST", 0.0)
+    tries: list[Callable[[], None]] = []
+
+    def begin(call: Callable[[], None]) -> None:
+        tries.append(call)
+        if len(tries) == 1:
+            raise RuntimeError("can't start new thread")
+
+    search = Reasons(Scheduler(), begin)
+    for _ in range(2):
+        list(search.found(*among([job_of(record_of())])))
+    assert len(tries) == 2
+
+
 def test_what_was_not_told_is_asked_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Scheduler):
         def why_waiting(self, jobs: Sequence[Any]) -> dict[int, str]:

@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 FULL, SLICE, _BETWEEN = 15.0, 4_000, 3.75
 #: Number of jobs in a slice while jobs are new here, as at the start: for each slice the schedd goes through all jobs.
 _FIRST = 12_500
-#: Number of new jobs in one poll from which on more are expected in the next one.
-_LOADING = 2_000
 #: Seconds between two polls while several slices are due at once since jobs are new here, as at the start.
 _HURRY = 0.2
 #: Seconds between two requests for what running procs use; their starters report it every five minutes.
@@ -76,6 +74,8 @@ class CondorGroup(Group):
         #: Whether that is since jobs are new here, and whether they are due once more afterwards.
         self._soon = False
         self._repeat = False
+        #: The size of the slices until then.
+        self._first = _FIRST
         self._next_usage = time.monotonic() + USAGE
         #: The constraint that matches all jobs; empty: it is to be made again.
         self._matching = _OURS
@@ -185,7 +185,7 @@ class CondorGroup(Group):
 
     def pause(self, seconds: float) -> float:
         """As :meth:`Group.pause`: a large queue is read soon at first."""
-        return min(seconds, _HURRY) if self._soon and self._slices() > 1 else seconds
+        return min(seconds, _HURRY) if self._soon else seconds
 
     def written(self) -> None:
         """As :meth:`Group.written`."""
@@ -194,7 +194,7 @@ class CondorGroup(Group):
     @property
     def catching_up(self) -> bool:
         """As :attr:`Group.catching_up`."""
-        return self._soon
+        return self._soon and bool(self._followed)
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
@@ -206,7 +206,7 @@ class CondorGroup(Group):
 
     def _slices(self) -> int:
         """The number of slices of the queue."""
-        return max(1, math.ceil(len(self._followed) / (_FIRST if self._soon else SLICE)))
+        return max(1, math.ceil(len(self._followed) / (self._first if self._soon else SLICE)))
 
     def _poll(self, load: Load, stop: Callable[[], bool]) -> list[tuple[AnyJob, Observation]]:
         jobs = _Loaded(load)
@@ -265,12 +265,11 @@ class CondorGroup(Group):
             seen.update(self._of(client, fresh))
         self._new.clear()
         lost: list[int] = []
+        if self.reading and not self._time:
+            self._of(client, fresh[:_CHUNK])  # for the schedd's time
+            self._next_slice = self._next_slice or time.monotonic() + FULL
         # While ever more jobs are read, the slices that they are in would be asked for again.
-        loading = len(fresh) > _LOADING
-        if loading and not self._time:
-            self._of(client, fresh[:1])  # for the schedd's time
-            self._next_slice = time.monotonic() + FULL
-        if (self._hurry and not loading) or time.monotonic() >= self._next_slice:
+        if (self._hurry and not self.reading) or time.monotonic() >= self._next_slice:
             more, lost = self._ask_for_slice(client, seen.keys())
             seen.update({key: procs for key, procs in more.items() if key not in seen})
             for key, procs in self._new_usage(client, jobs).items():
@@ -283,7 +282,13 @@ class CondorGroup(Group):
         part = self._slice % number
         which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
         mine = [one for one in self._followed.values() if one.cluster % number == part]
-        everything = self._states(client, which)
+        try:
+            everything = self._states(client, which)
+        except SchedulerConnectionError:
+            if self._soon:  # perhaps it was too much
+                self._first = SLICE
+                self._hurry = self._parts = self._slices()
+            raise
         self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
         if self._soon and not self._hurry:
             self._soon = False

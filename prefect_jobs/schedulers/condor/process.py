@@ -29,6 +29,8 @@ START_TIMEOUT = 30.0
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 #: Operations that may have succeeded even though they failed here.
 _SUBMITTING = ("submit", "submit_all")
+#: Questions that may take seconds.
+_LONG: tuple[Question, ...] = ("tail", "analyze")
 
 
 def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> PrefectJobsError:
@@ -51,19 +53,18 @@ def error_of(access: Access, answer: Mapping[str, Any], *, begun: bool) -> Prefe
 
 class HelperTransport:
     """Helpers: one for requests, one for files, so that a large transfer does not block requests, and one, if it is
-    needed, for what takes long beside them: the ends of logs, and why many jobs wait."""
+    needed, for what takes long beside them: the ends of logs, and why jobs wait."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self.questions = HelperProcess(access)
         self.transfers = HelperProcess(access)
-        #: What runs a program of HTCondor, or asks the collector for many jobs, may take long, and blocks no question.
+        #: What runs a program of HTCondor, or asks the collector, may take long, and blocks no other question.
         self._aside = HelperProcess(access)
 
     def ask(self, question: Question, args: Mapping[str, Any], timeout: float) -> Any:
         """See :meth:`prefect_jobs.schedulers.condor.access.Transport.ask`."""
-        aside = question == "tail" or (question == "analyze" and len(args["constraints"]) > 1)
-        helper = self._aside if aside else self.questions
+        helper = self._aside if question in _LONG else self.questions
         return helper.call(question, args, timeout)
 
     def submit(self, submission: Submission, timeout: float) -> Cluster:
