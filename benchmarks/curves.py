@@ -1,4 +1,5 @@
-"""How cost grows: the monitor with the number of active jobs, lists and pages with that of all; drawn in curves.png."""
+"""How cost grows: the monitor with the number of active jobs, lists and pages with that of all, what is to be shown in
+Prefect with that of new ones; drawn in curves.png."""
 
 import os
 import time
@@ -9,7 +10,7 @@ import httpx
 from sqlalchemy import delete, insert, select
 
 from benchmarks.monitoring import _insert, active, cost_of_watching
-from benchmarks.parts import Parts
+from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from benchmarks.submissions import _remove
 from benchmarks.web import _OVER, Paged, _records, served
@@ -18,6 +19,7 @@ from prefect_jobs.store.tables import JOBS
 
 ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000").split(",")))
 ROWS = tuple(map(int, os.environ.get("BENCH_CURVE_ROWS", "10000,100000,1000000").split(",")))
+NEW = (100, 300, 1_000, 3_000)
 PICTURE = Path(__file__).with_name("curves.png")
 REPEATS, MINUTE = 20, 40.0
 _FILTERS = {
@@ -92,7 +94,30 @@ def lists(given: Parts) -> list[Row]:
     return rows
 
 
-BENCHMARKS = [lists, monitors]
+def backlog(given: Parts) -> list[Row]:
+    """From the commit of new jobs until Prefect shows each."""
+    store = given.runtime.store
+    rows: list[Row] = []
+    points: list[tuple[int, float, float]] = []
+    for number in NEW:
+        given.settle()
+        began = time.perf_counter()
+        given.runtime.jobs.insert_all(_records(number, _OVER))
+        while store.backlog():
+            check(time.perf_counter() - began < PATIENCE, "Prefect shows all jobs")
+            time.sleep(0.05)
+        taken = time.perf_counter() - began
+        points.append((number, taken, 1000 * taken / number))
+        rows.append(
+            Row(f"{number:,} new jobs: until Prefect shows all", taken, detail=f"{1000 * taken / number:.1f} ms each")
+        )
+        with store.database.writing() as connection:
+            connection.execute(delete(JOBS).where(JOBS.c.label == Paged.package))
+    _draw("new", points)
+    return rows
+
+
+BENCHMARKS = [lists, monitors, backlog]
 #: What was measured so far, by the benchmark.
 _points: dict[str, list[tuple[int, float, float]]] = {}
 
@@ -111,6 +136,7 @@ def _draw(kind: str, points: list[tuple[int, float, float]]) -> None:
     names = {
         "active": ("active jobs", "CPU for each poll, s", "memory, MiB"),
         "rows": ("jobs in the table", "list_jobs(limit=50), ms", "page of 50, ms"),
+        "new": ("new jobs", "until Prefect shows all, s", "for each, ms"),
     }
     figure, axes = plt.subplots(len(_points), 2, figsize=(9, 3.2 * len(_points)), squeeze=False)
     for row, (name, found) in zip(axes, _points.items(), strict=True):
