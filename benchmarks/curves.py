@@ -3,6 +3,7 @@ Prefect with that of new ones; drawn in curves.png."""
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -101,8 +102,9 @@ def backlog(given: Parts) -> list[Row]:
     points: list[tuple[int, float, float]] = []
     for number in NEW:
         given.settle()
+        records = [replace(one, spec={"attributes": {"executable": "/bin/true"}}) for one in _records(number, _OVER)]
         began = time.perf_counter()
-        given.runtime.jobs.insert_all(_records(number, _OVER))
+        given.runtime.jobs.insert_all(records)
         while store.backlog():
             check(time.perf_counter() - began < PATIENCE, "Prefect shows all jobs")
             time.sleep(0.05)
