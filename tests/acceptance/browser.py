@@ -1,6 +1,8 @@
 """Chromium, and the web part as an app of its own that it opens."""
 
+import asyncio
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +27,22 @@ SWITCHES = (
 PATIENCE = 30_000
 
 
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also closes the connections of streams that were cut off, before the loop ends that would do it."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0.1)
+
+
 @contextmanager
 def served(app: Starlette, port: int | None = None) -> Iterator[str]:
     """The address of an app that is served in this process."""
     port = port or free_port()
     config = uvicorn.Config(app, host=LOOPBACK, port=port, log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = _Server(config)
     thread = threading.Thread(target=server.run, name="web")
     thread.start()
     try:
