@@ -84,6 +84,7 @@ def lose(nodes: Sequence[NodeRecord]) -> list[NodeRecord]:
 
 
 _SCRIPT = re.compile(r"(PRE|POST) script failed with (status|signal) (\d+)", re.IGNORECASE)
+_PROC = re.compile(r"Job proc \([\d.]+\) failed with (status|signal) (\d+)")
 
 
 def _why_failed(failed: Mapping[str, str], ended: Sequence[Proc], tries: int) -> str:
@@ -96,12 +97,20 @@ def _why_failed(failed: Mapping[str, str], ended: Sequence[Proc], tries: int) ->
             code = "exit code" if script[2] == "status" else "signal"
             text = f"Its {script[1].lower()} script failed with {code} {script[3]}."
         else:
-            text = "" if ended and not inner else sentence(" ".join(details.split()))
+            text = "" if ended and not inner else _in_our_words(" ".join(details.split()))
         if text:
             parts.append(f"{inner}: {text}" if inner else text)
     if tries > 1:
         parts.append(f"It was tried {tries} times.")
     return " ".join(parts)
+
+
+def _in_our_words(details: str) -> str:
+    """Why a job failed, if its ad was not seen: it ended and left the queue between two polls."""
+    proc = _PROC.fullmatch(details.rstrip("."))
+    if proc is None:
+        return sentence(details)
+    return f"Exit code {proc[2]}." if proc[1] == "status" else f"Killed by signal {proc[2]}."
 
 
 def _not_run(node: NodeRecord, removed: bool) -> NodeRecord:

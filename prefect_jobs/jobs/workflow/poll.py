@@ -74,6 +74,7 @@ def observe(
         gone, cursor = _left(record, client, dags, projection)
         while more := dag_ads.dagmans_of(gone) - dags:  # inner DAGs that began and ended since the last poll
             dags |= more
+            ads += client.query(_of(more), projection)  # their last jobs may still leave the queue
             gone, cursor = _left(record, client, dags, projection)
         queued, left = dag_ads.named(ads, gone, nodes, dagman, foreign=record.noted.foreign)
         if more_nodes := dag_ads.unknown([*queued, *left], nodes):
