@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from prefect_jobs import clock, folders
@@ -116,7 +117,7 @@ def options_of_run(runtime: Runtime, label: str, cls: type[Job], parameters: Map
 
 
 def _workspace(runtime: Runtime, given: str | os.PathLike[str] | None, label: str, user: str) -> str:
-    return folders.absolute(given or "", runtime.site.default_workspace(label, user))
+    return folders.absolute(given or "", partial(runtime.site.default_workspace, label, user))
 
 
 def _scheduler_name(runtime: Runtime, scheduler: Any, engine: str | None = None) -> str:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -45,17 +46,17 @@ def lasting_folder() -> Path | None:
     return None if folder.resolve().is_relative_to(fleeting) else folder
 
 
-def absolute(path: str | os.PathLike[str], instead: str | os.PathLike[str]) -> str:
+def absolute(path: str | os.PathLike[str], instead: Callable[[], str]) -> str:
     """A path made absolute.
 
     Args:
-        path: as a person wrote it; ``~`` is the home folder. Empty: ``instead`` itself.
-        instead: what it is relative to where the working directory does not last.
+        path: as a person wrote it; ``~`` is the home folder. Empty: what ``instead`` returns.
+        instead: returns what it is relative to where the working directory does not last.
     """
     text = os.path.expanduser(path)  # noqa: PTH111 (Path's raises for a name that is no user's)
-    if not text:
-        return os.path.normpath(instead)
-    return os.path.normpath((lasting_folder() or Path(instead)) / text)
+    if not text or os.path.isabs(text):  # noqa: PTH117 (each call of each job comes by)
+        return os.path.normpath(text or instead())
+    return os.path.normpath((lasting_folder() or Path(instead())) / text)
 
 
 class TemporaryFolder:

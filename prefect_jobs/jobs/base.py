@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from anyio.to_thread import run_sync
@@ -377,7 +378,7 @@ class Job(JobFields, JobType):
             raise ValueError(f"The job's name has {len(drafts.name)} characters; the limit is {MAX_NAME_LENGTH}.")
         if not isinstance(drafts.extended_properties, dict):
             raise ValueError(f"extended_properties must be a dict, not {drafts.extended_properties!r}.")
-        default = self.handle.backend.site.default_workspace(self.label, self.user)
+        default = partial(self.handle.backend.site.default_workspace, self.label, self.user)
         drafts.workspace = folders.absolute(drafts.workspace or "", default)
         self.engine.settle()
 

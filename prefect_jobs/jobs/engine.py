@@ -45,7 +45,7 @@ class Engine:
     @staticmethod
     def workspace_of(record: JobRecord, default: str) -> str:
         """The absolute workspace of a record of an earlier version, which may have none, or a relative one."""
-        return folders.absolute(record.workspace, default)
+        return folders.absolute(record.workspace, lambda: default)
 
     @property
     def directory(self) -> Path | None:

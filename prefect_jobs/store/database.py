@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_jobs import clock
@@ -63,6 +70,7 @@ class Database:
             except OSError as error:
                 raise DatabaseError(f"The folder of the database {self.name} cannot be created: {error}.") from error
         self.engine = _make_engine(self.url)
+        self._writer = self.engine.execution_options(write=True)  # the same pool
 
     @property
     def name(self) -> str:
@@ -80,11 +88,7 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A connection in a transaction: all of it is committed, or nothing."""
         self.ensure_schema()
-        with (
-            self.translating(),
-            self.engine.connect().execution_options(write=True) as connection,
-            connection.begin(),
-        ):
+        with self.translating(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -152,7 +156,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
-        with self.translating(), self.engine.connect().execution_options(write=True) as connection:
+        with self.translating(), self._writer.connect() as connection:
             with connection.begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
@@ -245,7 +249,12 @@ def _make_engine(url: URL) -> Engine:
         # A transaction that will write takes the lock at once. One that reads first and then writes fails without
         # waiting if another one has written in between.
         write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        statement = "BEGIN IMMEDIATE" if write else "BEGIN"
+        try:
+            # By the driver: each call begins with this, and SQLAlchemy takes longer over it than SQLite.
+            connection.connection.driver_connection.execute(statement)  # type: ignore[union-attr]
+        except sqlite3.Error as error:
+            raise OperationalError(statement, None, error) from error
 
     return engine
 

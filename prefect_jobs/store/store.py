@@ -59,6 +59,7 @@ _COLUMNS = [getattr(JOBS.c, name).label(name) for name in _NAMES[:-1]] + [groups
 # Frequent statements are made once: making one takes longer than running it.
 _BY_IDS = select(*_COLUMNS).where(JOBS.c.id.in_(bindparam("ids", expanding=True))).order_by(JOBS.c.id)
 _BY_RUNS = select(*_COLUMNS).where(JOBS.c.flow_run_id.in_(bindparam("runs", expanding=True))).order_by(JOBS.c.id)
+_SAY = insert(MESSAGES)
 _INSERT = insert(JOBS).returning(JOBS.c.id, sort_by_parameter_order=True)
 
 
@@ -237,7 +238,7 @@ class Store(
                 except (PrefectJobsError, ValueError) as error:
                     found[number] = None if job_id in known else error  # perhaps the newest record decides otherwise
             if messages:
-                connection.execute(insert(MESSAGES), messages)
+                connection.execute(_SAY, messages)
         # Written by another process meanwhile: written one by one, on fresh data.
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
@@ -335,7 +336,7 @@ class Store(
             if change.told is not None:
                 rows[0]["status"], rows[0]["who"] = map(clean, change.told)
             if messages is None:
-                connection.execute(insert(MESSAGES), rows)
+                connection.execute(_SAY, rows)
             else:
                 messages += rows
         return replace(record, version=record.version + 1, **values)

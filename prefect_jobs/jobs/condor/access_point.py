@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,7 +108,7 @@ class AccessPointEngine(Engine):
     def workspace(self) -> Path:
         """The folder in which the job directory is made."""
         record = self.handle.record
-        default = self.site.default_workspace(record.label, record.user)
+        default = partial(self.site.default_workspace, record.label, record.user)
         return Path(folders.absolute(self.handle.drafts.workspace or "", default))
 
     @staticmethod
