@@ -108,6 +108,8 @@ class JobRecord:
     retry_delay: float | None = None
     results_owner: str | None = None
     results_until: datetime | None = None
+    #: Whether a process has begun to show it and has not noted the end: what it has put into Prefect is not noted.
+    face_tried: bool = field(default=False, compare=False)
 
     @property
     def behind(self) -> bool:

@@ -245,26 +245,34 @@ class NodeFaces:
         percent = percent_done(node for node in self._store.nodes(record.id) if node.seq)
         if percent is not None and percent != memory.percent:
             text = f"How much of the workflow {record.name!r} (job {record.id}) is done"
-            self._write(api, run, _PROGRESS, "progress", percent, text, shown)
+            self._write(api, record, _PROGRESS, "progress", percent, text, shown)
         memory.written, memory.percent, memory.stale = self._moment(), percent, False
         return None
 
     def _show_end(self, api: PrefectApi, record: JobRecord, run: str, memory: _Memory, shown: dict[str, Any]) -> None:
         nodes = [node for node in self._store.nodes(record.id) if node.seq]
         text = f"The outcome of the nodes of the workflow {record.name!r} (job {record.id})"
-        self._write(api, run, _DAG, "markdown", markdown(nodes), text, shown)
+        self._write(api, record, _DAG, "markdown", markdown(nodes), text, shown)
         # Last: until the progress is written, the end is shown again.
         self._show_progress(api, record, run, memory, shown, last=True)
         shown[_DRAWN] = record.state.attempt
 
     def _write(
-        self, api: PrefectApi, run: str, key: str, kind: str, data: str | float, text: str, shown: dict[str, Any]
+        self,
+        api: PrefectApi,
+        record: JobRecord,
+        key: str,
+        kind: str,
+        data: str | float,
+        text: str,
+        shown: dict[str, Any],
     ) -> None:
         """Updates or creates the artifact; there is only one of each kind, even if answers are lost."""
+        run = str(record.flow_run_id)
         try:
-            # A noted artifact may be deleted, and an existing one not noted, since the answer was lost.
+            # A noted artifact may be deleted, and an existing one not noted, if an earlier turn came to no end.
             for find in (lambda: shown.get(key), lambda: api.find_artifact(run, kind, text)):
-                known = find()
+                known = find() if shown.get(key) or record.face_tried else None
                 if known:
                     try:
                         api.update_artifact(str(known), data, text)

@@ -12,6 +12,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection import events
 from prefect_jobs.projection.node_faces import NodeFaces
 from prefect_jobs.projection.prefect_api import COMMANDED, KEY, NewRun, PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.run_page import WAITING, RunPage
 from prefect_jobs.projection.states import ENDS, Face, begins_run, face_of, labels_of, pid_of, tags_of
 from prefect_jobs.records import JobRecord
 from prefect_jobs.store import DatabaseError, Store
@@ -24,14 +25,8 @@ _LOG_CHUNK = 200
 OFFERED = "offered"
 #: In what a run shows: the number of the last of the job's noted events that was sent.
 _TOLD = "told"
-#: The description of the artifact with the link, which identifies it.
-_DASHBOARD = "The scheduler's dashboard"
-#: That of the artifact with the reason why a job waits.
-_WAITS = "Why it waits for a machine"
-#: In what a run shows: the reason, and what identifies the state with its message.
-_WAITING, _SAID, _STATE_ID = "waits", "said", "state_id"
-#: The description of the artifact about a job that is over.
-_JOB = "The job"
+#: In what a run shows: what identifies the state with its message.
+_SAID, _STATE_ID = "said", "state_id"
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,8 @@ class RunFaces:
             described = self._show_form(api, record, before)
             state_id = record.flow_state_id
             shown = {**_shown(record), "form": described}
-            waits = _show_waits(api, record)
+            page = RunPage(api, record, before, new=not before or OFFERED in before)
+            waits = page.show_waits()
             # The flow engine writes the end of a run that it executes. Why a job waits may be all that is new.
             if not (record.engine_run and face.terminal) and not (waits and _is_said(record, shown)):
                 if not begins_run(face, before.get("state"), engine=record.engine_run):
@@ -103,11 +99,10 @@ class RunFaces:
             if not before or before.get("remote_id") != record.remote_id:
                 api.set_labels(record.flow_run_id, labels)
             self._tell(api, record, (before.get("state") or ("", ""))[1], face)
-            if _may_have_dashboard(record) and _show_dashboard(api, record):
-                shown["dashboard"] = True
+            page.show_dashboard()
             if face.terminal:
-                _show_job(api, record, self._page(record))
-            shown[_STATE_ID] = state_id
+                page.show_job(self._page(record))
+            shown = {**shown, **page.shown, _STATE_ID: state_id}
             self._store.face_shown(noted(record), flow_state_id=state_id, shown=shown)
         except PrefectAway:
             raise
@@ -125,7 +120,7 @@ class RunFaces:
         except Exception as error:
             # Refused for good, or an error of this job alone: the others must be shown.
             log.error("Job %s could not be shown in Prefect: %s", record.id, error)
-            self._store.face_shown(record)
+            self._store.face_shown(record, failed=True)
 
     def create(
         self, api: PrefectApi, records: Sequence[JobRecord], noted: Callable[[JobRecord], JobRecord]
@@ -165,7 +160,8 @@ class RunFaces:
             self._store.faces_shown(shown)
             self._note_deployment(api, pairs[0][0], pairs[0][1].entrypoint)
             done = {face.record.id for face in shown}
-            left += [record for record, _ in pairs if record.id not in done]
+            # Something may have been put on the page of a run that was made.
+            left += [replace(record, face_tried=True) for record, _ in pairs if record.id not in done]
         return left
 
     def _note_deployment(self, api: PrefectApi, record: JobRecord, entrypoint: str) -> None:
@@ -238,13 +234,13 @@ class RunFaces:
         run, state, current = made
         face = face_of(record)
         shown = {**_shown(record), "form": [record.state.attempt, form.digest]}
-        with_run = replace(record, flow_run_id=run, face_shown={})
         # While there was no run, the job may have begun, and even ended.
-        _show_waits(api, with_run)
-        if _may_have_dashboard(record) and _show_dashboard(api, with_run):
-            shown["dashboard"] = True
+        page = RunPage(api, replace(record, flow_run_id=run), {}, new=True)
+        page.show_waits()
+        page.show_dashboard()
         if face.terminal:
-            _show_job(api, with_run, self._page(record))
+            page.show_job(self._page(record))
+        shown.update(page.shown)
         if record.noted.happened or face.name == statuses.HELD:
             self._tell(api, replace(record, flow_run_id=run), "", face)
         if current in COMMANDED and not face.terminal:
@@ -291,58 +287,11 @@ def _lost_end(types: Sequence[str]) -> bool:
     return len(left) < len(types) and bool(left) and left[-1] in ENDS
 
 
-def _may_have_dashboard(record: JobRecord) -> bool:
-    return record.state.status not in (statuses.PENDING, statuses.SUBMITTED)
-
-
-def _show_dashboard(api: PrefectApi, record: JobRecord) -> bool:
-    """Puts a link to the scheduler's dashboard on the run's page, once; returns whether it did so now."""
-    link = record.noted.dashboard
-    if not link or not record.flow_run_id or record.face_shown.get("dashboard"):
-        return False
-    if api.find_artifact(record.flow_run_id, "markdown", _DASHBOARD) is None:
-        api.create_artifact(record.flow_run_id, "markdown", f"[{link}]({link})", _DASHBOARD)
-    return True
-
-
 def _is_said(record: JobRecord, shown: Mapping[str, Any]) -> bool:
     """Whether the run has the state already, written by us."""
     before = record.face_shown
     ours = record.flow_state_id is not None and record.flow_state_id == before.get(_STATE_ID)
     return ours and before.get(_SAID) == shown[_SAID]
-
-
-def _show_waits(api: PrefectApi, record: JobRecord) -> bool:
-    """Puts why the job waits for a machine on the run's page; returns whether that is news."""
-    text = record.noted.waits(record.state.attempt)
-    before = str(record.face_shown.get(_WAITING) or "")
-    if text == before:
-        return False
-    said = text or f"It waits no longer. Before, it was said: {before}"
-    _put(api, record, said, _WAITS)
-    return True
-
-
-def _show_job(api: PrefectApi, record: JobRecord, text: str | None) -> None:
-    """Puts what the job did and used on the run's page; there is one text, that of the last attempt."""
-    if text is not None:
-        _put(api, record, text, _JOB)
-
-
-def _put(api: PrefectApi, record: JobRecord, text: str, description: str) -> None:
-    """Writes the markdown artifact of the run with this description, or creates it."""
-    if record.flow_run_id is None:
-        return
-    try:
-        known = api.find_artifact(record.flow_run_id, "markdown", description)
-        if known is None:
-            api.create_artifact(record.flow_run_id, "markdown", text, description)
-        else:
-            api.update_artifact(known, text, description)
-    except PrefectAway:
-        raise
-    except PrefectJobsError as error:
-        log.warning("The artifact of the flow run of job %s could not be written: %s", record.id, error)
 
 
 def _shown(record: JobRecord) -> dict[str, Any]:
@@ -353,7 +302,7 @@ def _shown(record: JobRecord) -> dict[str, Any]:
     happened = record.noted.happened
     told = {_TOLD: happened[-1]["number"]} if happened else {}
     said = hashlib.sha256(f"{face.type}:{face.name}:{face.message}".encode()).hexdigest()[:12]
-    waits = {_WAITING: text} if (text := record.noted.waits(record.state.attempt)) else {}
-    more.pop(_WAITING, None)
+    waits = {WAITING: text} if (text := record.noted.waits(record.state.attempt)) else {}
+    more.pop(WAITING, None)
     now = {"name": record.name, "remote_id": record.remote_id, "state": state, _SAID: said}
     return {**more, **now, **told, **waits}

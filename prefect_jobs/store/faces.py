@@ -1,8 +1,8 @@
 """Faces: what Prefect must still show, and which process shows it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,9 @@ from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import JOBS, MESSAGES, NODES, RUN_DELETIONS
 from prefect_jobs.store.values import storable
 
+#: The end of a claim that was given back.
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -35,16 +38,24 @@ class Shown:
     flow_run_id: str | None = None
     flow_state_id: str | None = None
     shown: dict[str, Any] | None = None
+    #: What it shows is not all noted: it came to an error.
+    failed: bool = False
 
     def values(self) -> dict[str, Any]:
         """By field of the job."""
+        record = self.record
+        tried = self.failed or (record.face_tried and record.face_seq <= record.face_done)
         given = {
             "flow_run_id": self.flow_run_id,
             "flow_state_id": self.flow_state_id,
             "face_shown": self.shown,
         }
-        ended = {"face_done": self.record.face_seq, "face_owner": None, "face_until": None}
-        return {**ended, **{name: value for name, value in given.items() if value is not None}}
+        ended = {"face_until": _LONG_AGO} if tried else {"face_owner": None, "face_until": None}
+        return {
+            "face_done": record.face_seq,
+            **ended,
+            **{name: value for name, value in given.items() if value is not None},
+        }
 
 
 # Made once: making a statement takes longer than running it.
@@ -68,7 +79,8 @@ class FaceStore:
         raise NotImplementedError
 
     def claim_faces(self, owner: str, seconds: float, limit: int, only: Sequence[int] | None = None) -> list[JobRecord]:
-        """Jobs that are behind (or have unlogged messages, or nodes that are behind), claimed for ``owner``."""
+        """Jobs that are behind (or have unlogged messages, or nodes that are behind), claimed for ``owner``. Each says
+        whether an earlier claim was not followed by a note (``face_tried``)."""
         now = clock.now()
         values = {"owner": owner, "now": now, "many": limit, **({} if only is None else {"ids": list(only)})}
         claimable = _claimable(only is not None)
@@ -78,11 +90,13 @@ class FaceStore:
                 return []
         with self.database.writing() as connection:
             # In the order of ids, as in all writes of many jobs; jobs that are being written are left for later.
-            ids = list(connection.execute(claimable.with_for_update(skip_locked=True), values).scalars())
+            rows = connection.execute(claimable.with_for_update(skip_locked=True), values).all()
+            ids = [int(row.id) for row in rows]
             if ids:
                 until = now + timedelta(seconds=seconds)
                 connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": until})
-        return self.records(ids)
+        tried = {int(row.id) for row in rows if row.face_owner is not None}
+        return [replace(record, face_tried=True) if record.id in tried else record for record in self.records(ids)]
 
     def face_shown(
         self,
@@ -91,9 +105,11 @@ class FaceStore:
         flow_run_id: str | None = None,
         flow_state_id: str | None = None,
         shown: dict[str, Any] | None = None,
+        failed: bool = False,
     ) -> None:
-        """Notes that Prefect shows ``record``. If the job has changed since, it stays behind."""
-        self.faces_shown([Shown(record, flow_run_id, flow_state_id, shown)])
+        """Notes that Prefect shows ``record``, or that this has ``failed``. If the job has changed since, it stays
+        behind."""
+        self.faces_shown([Shown(record, flow_run_id, flow_state_id, shown, failed)])
 
     def faces_shown(self, faces: Sequence["Shown"]) -> None:
         """As :meth:`face_shown`, for many jobs in one transaction."""
@@ -123,12 +139,12 @@ class FaceStore:
             return {int(job_id): str(run) for job_id, run in connection.execute(wanted)}
 
     def release_faces(self, owner: str) -> None:
-        """Releases every claim of ``owner``; the jobs stay behind."""
+        """Releases every claim of ``owner``; the jobs stay behind, and it stays known that they were claimed."""
         with self.database.writing() as connection:
             mine = select(JOBS.c.id).where(JOBS.c.face_owner == owner).order_by(JOBS.c.id).with_for_update()
             ids = list(connection.execute(mine).scalars())
-            free = {"face_owner": None, "face_until": None}
-            connection.execute(update(JOBS).where(JOBS.c.id.in_(ids), JOBS.c.face_owner == owner).values(**free))
+            still = update(JOBS).where(JOBS.c.id.in_(ids), JOBS.c.face_owner == owner)
+            connection.execute(still.values(face_until=_LONG_AGO))
 
     def unlogged(self, job_ids: Iterable[int]) -> list[Message]:
         """Messages that are not on their flow run's Logs tab yet, oldest first."""
@@ -168,7 +184,7 @@ class FaceStore:
 
 @lru_cache
 def _claimable(some: bool) -> Select[Any]:
-    """The ids of jobs that may be claimed; among ``some`` jobs, or among all."""
+    """The ids of jobs that may be claimed, and who has claimed them before; among ``some`` jobs, or among all."""
     unlogged = select(MESSAGES.c.job_id).where(
         ~MESSAGES.c.logged, MESSAGES.c.job_id == JOBS.c.id, JOBS.c.flow_run_id.is_not(None)
     )
@@ -181,5 +197,10 @@ def _claimable(some: bool) -> Select[Any]:
     free = or_(
         JOBS.c.face_owner.is_(None), JOBS.c.face_owner == bindparam("owner"), JOBS.c.face_until < bindparam("now")
     )
-    found = select(JOBS.c.id).where(behind, free).order_by(JOBS.c.id).limit(bindparam("many", type_=Integer()))
+    found = (
+        select(JOBS.c.id, JOBS.c.face_owner)
+        .where(behind, free)
+        .order_by(JOBS.c.id)
+        .limit(bindparam("many", type_=Integer()))
+    )
     return found.where(JOBS.c.id.in_(bindparam("ids", expanding=True))) if some else found

@@ -52,7 +52,7 @@ _CHUNK = 500
 #: Columns in which many jobs have equal values.
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
-_RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups"}
+_RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups", "face_tried"}
 _NAMES = (*sorted(_STATE_FIELDS | _RECORD_FIELDS), "groups")
 _COLUMNS = [getattr(JOBS.c, name).label(name) for name in _NAMES[:-1]] + [groups_column()]
 

@@ -105,8 +105,10 @@ class Faces(Results):
 
     def holders(self) -> list[str | None]:
         with self.store.database.reading() as connection:
-            rows = connection.execute(select(JOBS.c.id, JOBS.c.face_owner).where(JOBS.c.id.in_(self.jobs)))
-            found: dict[int, str | None] = {job_id: owner for job_id, owner in rows}
+            columns = (JOBS.c.id, JOBS.c.face_owner, JOBS.c.face_until)
+            rows = connection.execute(select(*columns).where(JOBS.c.id.in_(self.jobs)))
+            # Who has given it back stays noted, with an end that is long ago.
+            found = {job_id: owner if until and until.year > 1970 else None for job_id, owner, until in rows}
         return [found[job_id] for job_id in self.jobs]
 
 
