@@ -188,14 +188,24 @@ def observed_many(
 # -- no answer --------------------------------------------------------------------------------------------------
 
 
+def no_answer(error: SchedulerConnectionError) -> Observation:
+    """What is observed, of jobs that do not say so yet, when their scheduler does not answer."""
+    since = clock.now().astimezone(UTC).isoformat(timespec="seconds")
+    return Observation(None, _no_answer(since, error), {UNREACHABLE_SINCE: since, ASKED: clock.now().isoformat()})
+
+
 def note_unreachable(job: AnyJob, error: SchedulerConnectionError) -> None:
     """Notes that the scheduler does not answer: the status stays, and the message has the time since when."""
     since = job.handle.record.noted.unreachable_since
     if since is None:
         since = clock.now().astimezone(UTC).isoformat(timespec="seconds")
-    text = f"No answer from the scheduler since {since}; the status is the last one known. {error}"
+    text = _no_answer(since, error)
     asked = {UNREACHABLE_SINCE: since, ASKED: clock.now().isoformat()}
     job.handle.apply(News(Source.SCHEDULER, None, text), native=asked)
+
+
+def _no_answer(since: str, error: SchedulerConnectionError) -> str:
+    return f"No answer from the scheduler since {since}; the status is the last one known. {error}"
 
 
 def was_reached(job: AnyJob) -> bool:

@@ -150,10 +150,8 @@ class WaitingForAll:
             news = group.poll(jobs, self._ends)
         except SchedulerConnectionError as error:
             self._away[place] = time.monotonic() + _AWAY
-            for job in jobs:
-                if job.handle.record.noted.unreachable_since is None:
-                    with _alone(job):
-                        polling.note_unreachable(job, error)
+            silence = polling.no_answer(error)
+            polling.observed_many([(job, silence) for job in jobs if job.handle.record.noted.unreachable_since is None])
             return []
         told: list[tuple[Job, Observation]] = []
         for job in jobs:

@@ -168,12 +168,6 @@ class Roster:
         there = [self.kept[job_id] for job_id in ids if job_id in self.kept]
         return there + self.read([job_id for job_id in ids if job_id not in self.kept])
 
-    def each(self, job_ids: Iterable[int]) -> Iterator[AnyJob]:
-        """As :meth:`jobs`, some at a time."""
-        ids = sorted(job_ids)
-        for start in range(0, len(ids), _READ):
-            yield from self.jobs(ids[start : start + _READ])
-
     def polled(self) -> Iterator[AnyJob]:
         """The active jobs that are kept."""
         for job_id, job in list(self.kept.items()):

@@ -38,8 +38,9 @@ _INTERRUPTED, _UNKNOWN = 5, 50
 _FETCHES, _RETRY = 2, (2.0, 60.0)
 #: Seconds until it is tried again to let held work go on that could not.
 _RELEASED = 60.0
-#: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner.
-_TOGETHER, _FEW = 50, 3
+#: Number of jobs whose news are written in one transaction; up to how many are written one by one, which is sooner; of
+#: how many it is noted in one turn that their scheduler does not answer, or answers again.
+_TOGETHER, _FEW, _MARKED = 50, 3, 500
 _READING = 0.2  #: Seconds between two polls while jobs are to be read yet.
 #: Seconds for which an event is sent again while Prefect is busy.
 _PATIENCE = 10.0
@@ -218,7 +219,9 @@ class Watch:
             self._away_since = None
         news: dict[int, tuple[AnyJob, Observation]] = {job.handle.record.id: (job, each) for job, each in followed}
         news |= {job.handle.record.id: (job, found[job.handle.record.id]) for job in kept if job.handle.id in found}
-        for job in self._roster.jobs((self._roster.unreachable | self._held_due()) - news.keys()):
+        now = time.monotonic()  # held work that could not go on a moment ago is left alone
+        due = {job_id for job_id in self._roster.held if now >= self._next_release.get(job_id, 0.0)}
+        for job in self._roster.jobs(due.union(some(self._roster.unreachable, _MARKED)) - news.keys()):
             answers = job.handle.record.noted.unreachable_since is not None and not self._group.failed(job)
             if not self._released(job, None) and answers:
                 news[job.handle.record.id] = job, NOTHING_NEW
@@ -252,10 +255,13 @@ class Watch:
                 else:
                     self._group.seen(job, news)
             if due and (len(due) == _TOGETHER or number == len(found)):
-                if len(due) <= _FEW or not self._applied_together(due):
-                    self._apply_each(due)
+                self._write(due)
                 due = []
         return True
+
+    def _write(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> None:
+        if len(due) <= _FEW or not self._applied_together(due):
+            self._apply_each(due)
 
     def _applied_together(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> bool:
         changes = {job.handle.record.id: change for job, _, change in due}
@@ -270,7 +276,8 @@ class Watch:
             with self._alone(job):
                 pass
         if not valid:
-            self._look_again()  # another process has written a job meanwhile
+            self._whole = False  # another process has written a job meanwhile
+            self._group.look_again()
         return True
 
     def _apply_each(self, due: list[tuple[AnyJob, Observation, ChangeOf]]) -> None:
@@ -280,25 +287,19 @@ class Watch:
                 return
             with self._alone(job):
                 if not polling.observed(job, news, fetch=False, change=change):
-                    self._look_again()
-
-    def _look_again(self) -> None:
-        self._whole = False
-        self._group.look_again()
+                    self._whole = False
+                    self._group.look_again()
 
     def _note_unreachable(self, error: SchedulerConnectionError) -> None:
-        """Notes for each job, once, that its scheduler does not answer."""
-        for job in self._roster.each(self._roster.active - self._roster.unreachable):
+        """Notes for each job, once, that its scheduler does not answer: for some each time, so that a short silence
+        does not change thousands of jobs and their flow runs."""
+        news = polling.no_answer(error)
+        jobs = self._roster.jobs(some(self._roster.active - self._roster.unreachable, _MARKED))
+        due = [(job, news, polling.change_by(news, job.handle.record)) for job in jobs]
+        for start in range(0, len(due), _TOGETHER):
             if self._ends():
                 return
-            with self._alone(job):
-                if job.handle.record.noted.unreachable_since is None:
-                    polling.note_unreachable(job, error)
-
-    def _held_due(self) -> set[int]:
-        """Jobs whose held work may go on, without those for which that failed a moment ago."""
-        now = time.monotonic()
-        return {job_id for job_id in self._roster.held if now >= self._next_release.get(job_id, 0.0)}
+            self._write(due[start : start + _TOGETHER])
 
     def _released(self, job: AnyJob, news: Observation | None) -> bool:
         """Lets held work go on, where its job says how; returns whether the news are out of date by that."""
@@ -372,7 +373,7 @@ class Watch:
 
     def _fetch_now(self, batch: tuple[int, ...]) -> None:
         """Fetches outputs, in a thread of the pool."""
-        over: set[int] = set()
+        over, names = set[int](), ", ".join(map(str, batch))
         try:
             if self._stop.is_set():
                 return
@@ -383,9 +384,9 @@ class Watch:
                 log.warning("%s: outputs of job %s: %s", self.name, job_id, error)
             over.update(job.handle.record.id for job in jobs if job.handle.record.final)
         except PrefectJobsError as error:
-            log.warning("%s: outputs of jobs %s: %s", self.name, _listed(batch), error)
+            log.warning("%s: outputs of jobs %s: %s", self.name, names, error)
         except Exception:
-            log.exception("%s: outputs of jobs %s could not be fetched; trying again", self.name, _listed(batch))
+            log.exception("%s: outputs of jobs %s could not be fetched; trying again", self.name, names)
         finally:
             for job_id in batch:
                 if job_id in over or job_id not in self._roster.versions:
@@ -394,7 +395,3 @@ class Watch:
                     backoff = self._again[job_id][1] if job_id in self._again else Backoff(*_RETRY)
                     self._again[job_id] = (time.monotonic() + backoff.pause(), backoff)
             self._fetching.discard(batch)
-
-
-def _listed(batch: tuple[int, ...]) -> str:
-    return ", ".join(map(str, batch))

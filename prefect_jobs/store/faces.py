@@ -17,8 +17,10 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    union,
     update,
 )
+from sqlalchemy import text as sql
 
 from prefect_jobs import clock
 from prefect_jobs.records import JobRecord, Message
@@ -58,15 +60,15 @@ class Shown:
         }
 
 
+_IS_BEHIND = JOBS.c.face_done < JOBS.c.face_seq
+
 # Made once: making a statement takes longer than running it.
 _CLAIM = (
     update(JOBS)
     .where(JOBS.c.id.in_(bindparam("ids", expanding=True)))
     .values(face_owner=bindparam("owner"), face_until=bindparam("until"))
 )
-_BEHIND = select(JOBS.c.id, JOBS.c.face_seq).where(
-    JOBS.c.id.in_(bindparam("ids", expanding=True)), JOBS.c.face_done < JOBS.c.face_seq
-)
+_BEHIND = select(JOBS.c.id, JOBS.c.face_seq).where(JOBS.c.id.in_(bindparam("ids", expanding=True)), _IS_BEHIND)
 
 
 class FaceStore:
@@ -169,11 +171,7 @@ class FaceStore:
     def backlog(self) -> int:
         """The number of jobs that are behind."""
         with self.database.reading() as connection:
-            return int(
-                connection.execute(
-                    select(func.count()).select_from(JOBS).where(JOBS.c.face_done < JOBS.c.face_seq)
-                ).scalar_one()
-            )
+            return int(connection.execute(select(func.count()).select_from(JOBS).where(_IS_BEHIND)).scalar_one())
 
     def _messages(self, *where: ColumnElement[bool]) -> list[Message]:
         columns = (MESSAGES.c.id, MESSAGES.c.job_id, MESSAGES.c.time, MESSAGES.c.level, MESSAGES.c.text)
@@ -184,23 +182,25 @@ class FaceStore:
 
 @lru_cache
 def _claimable(some: bool) -> Select[Any]:
-    """The ids of jobs that may be claimed, and who has claimed them before; among ``some`` jobs, or among all."""
-    unlogged = select(MESSAGES.c.job_id).where(
-        ~MESSAGES.c.logged, MESSAGES.c.job_id == JOBS.c.id, JOBS.c.flow_run_id.is_not(None)
-    )
-    nodes = select(NODES.c.job_id).where(NODES.c.job_id == JOBS.c.id, NODES.c.shown < NODES.c.seq)
-    behind = or_(
-        JOBS.c.face_done < JOBS.c.face_seq,
-        unlogged.exists(),
-        and_(JOBS.c.flow_run_id.is_not(None), nodes.exists()),
-    )
+    """The ids of jobs that may be claimed, and who has claimed them before; among ``some`` jobs, or among all.
+
+    All are asked for every few seconds, so what is behind is found by indexes: no row of a job that Prefect shows is
+    read.
+    """
     free = or_(
         JOBS.c.face_owner.is_(None), JOBS.c.face_owner == bindparam("owner"), JOBS.c.face_until < bindparam("now")
     )
-    found = (
-        select(JOBS.c.id, JOBS.c.face_owner)
-        .where(behind, free)
-        .order_by(JOBS.c.id)
-        .limit(bindparam("many", type_=Integer()))
+    has_run = JOBS.c.flow_run_id.is_not(None)
+    found = select(JOBS.c.id, JOBS.c.face_owner).order_by(JOBS.c.id).limit(bindparam("many", type_=Integer()))
+    if some:
+        unlogged = select(MESSAGES.c.job_id).where(~MESSAGES.c.logged, MESSAGES.c.job_id == JOBS.c.id)
+        nodes = select(NODES.c.job_id).where(NODES.c.job_id == JOBS.c.id, NODES.c.shown < NODES.c.seq)
+        behind = or_(_IS_BEHIND, and_(has_run, unlogged.exists()), and_(has_run, nodes.exists()))
+        return found.where(behind, free, JOBS.c.id.in_(bindparam("ids", expanding=True)))
+    other = JOBS.alias()
+    candidates = union(
+        select(other.c.id).where(other.c.face_done < other.c.face_seq),
+        select(MESSAGES.c.job_id).where(sql("NOT logged")),  # as in the condition of the index
+        select(NODES.c.job_id).where(NODES.c.shown < NODES.c.seq),
     )
-    return found.where(JOBS.c.id.in_(bindparam("ids", expanding=True))) if some else found
+    return found.where(JOBS.c.id.in_(candidates), or_(_IS_BEHIND, has_run), free)

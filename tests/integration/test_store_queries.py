@@ -160,6 +160,22 @@ def test_a_page_of_an_apps_jobs_is_read_in_order_without_sorting_all(tmp_path: P
     assert "TEMP B-TREE" not in plan
 
 
+def test_what_prefect_does_not_show_yet_is_found_without_reading_all_jobs(tmp_path: Path) -> None:
+    store = Store(Database(f"sqlite:///{tmp_path / 'jobs.db'}"))
+    with statements(store) as seen:
+        assert store.claim_faces("one", 60, 10) == []
+    (asked,) = [statement for statement in seen if "face_owner" in statement]
+
+    with store.database.reading() as connection:
+        values = ("one", DAY.isoformat(), 10, 0)
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", values)]
+    store.database.dispose()
+
+    # The table is not gone through, but found by ids, and these by the partial indexes.
+    assert not [step for step in plan if step.startswith("SCAN") and "INDEX" not in step]
+    assert {"ix_jobs_behind", "ix_job_messages_unlogged", "ix_job_nodes_behind"} <= set(" ".join(plan).split())
+
+
 def test_what_many_jobs_have_alike_is_in_memory_once(store: Store) -> None:
     for number in range(2):
         store.insert(draft(str(number), scheduler="a pool", native={"procs": [{"state": "Idle"}], "cluster": number}))
