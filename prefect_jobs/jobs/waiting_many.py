@@ -160,7 +160,9 @@ class WaitingForAll:
                 found = NOTHING_NEW
             if found is not None:
                 told.append((job, found))
-        if not polling.observed_many(told):
+        if polling.observed_many(told):
+            group.written()
+        else:
             group.look_again()  # another process has written one of them meanwhile
         for job, _ in told:
             if job.handle.record.final:

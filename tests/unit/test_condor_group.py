@@ -301,3 +301,57 @@ def test_of_many_that_are_lost_each_has_its_turn(
     queue.states.clear()
     told = [job.handle.record.id for _ in range(5) for job, _ in group.poll_followed(rows.load)]
     assert sorted(set(told)) == list(range(1, MANY + 1))
+
+
+def test_of_many_that_change_at_once_some_are_read_in_each_poll(
+    group: CondorGroup, queue: Queue, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(module, "_MOST", 4)
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    # when all begin to run
+    queue.states = dict.fromkeys(queue.states, RUNNING)
+    queue.changed = list(queue.states)
+    told = []
+    for _ in range(4):
+        told.append([job.handle.record.id for job, _ in group.poll_followed(rows.load)])
+        group.written()
+    # then
+    assert told == [[1, 2, 3, 4], [5, 6, 7, 8], [9], []]
+
+
+def test_what_was_not_written_is_told_again(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    for _ in range(3):
+        group.poll_followed(rows.load)
+        group.written()
+    queue.states[4], queue.changed = RUNNING, [4]
+    assert len(group.poll_followed(rows.load)) == 1
+    # when that is not written, and the schedd tells of it no longer
+    queue.changed = []
+    assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [4]
+    group.written()
+    assert group.poll_followed(rows.load) == []
+
+
+def test_a_queue_without_our_jobs_is_asked_for_in_no_hurry(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    queue.states.clear()
+    for _ in range(4):
+        group.poll_followed(rows.load)
+    assert not group.catching_up and group.pause(2.0) == 2.0
+
+
+def test_what_running_procs_use_is_asked_for_in_slices(
+    queue: Queue, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "USAGE", 0.0)
+    made = CondorGroup()
+    for number in rows.records:
+        made.follow(rows.job(number))
+    for _ in range(3):
+        made.poll_followed(rows.load)
+    made.look_again()
+    for _ in range(3):
+        made.poll_followed(rows.load)
+    asked = [text for text in queue.asked if text.endswith("JobStatus == 2")]
+    assert {text.split(" && ")[0] for text in asked} == {f"ClusterId % 3 == {part}" for part in range(3)}

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from prefect_jobs.errors import SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
@@ -12,6 +13,7 @@ from prefect_jobs.jobs.condor.access_point import AccessPointEngine
 from prefect_jobs.jobs.condor.ads import key_of, key_of_ad, of_keys
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.followed import Followed
+from prefect_jobs.jobs.condor.loaded import Loaded
 from prefect_jobs.jobs.condor.state import CondorState
 from prefect_jobs.jobs.group import Group, Load
 from prefect_jobs.jobs.observation import Observation
@@ -44,8 +46,8 @@ _IDLE = 1
 _OURS = "PrefectJobsToken =!= undefined"
 #: Number of jobs in one request.
 _CHUNK = 200
-#: Number of jobs that one poll searches in the history.
-_LOST = 50
+#: Number of jobs that one poll searches in the history, and of those that have changed and are read in it.
+_LOST, _MOST = 50, 4_000
 
 #: Procs by the keys of their jobs, and by number.
 Procs = dict[str, dict[int, Proc]]
@@ -76,14 +78,22 @@ class CondorGroup(Group):
         self._repeat = False
         #: The size of the slices until then.
         self._first = _FIRST
+        #: When a round of requests for what running procs use is due, and of how many slices they are still to come.
         self._next_usage = time.monotonic() + USAGE
+        self._usage_left = 0
         #: The constraint that matches all jobs; empty: it is to be made again.
         self._matching = _OURS
-        #: The schedd's time at the last request, and what it said of changes.
-        self._time = 0
+        #: The schedd's time at the last request, and at the last one for changes, and what that said.
+        self._time = self._asked = 0
         self._told: Procs = {}
-        #: The same of the last request all of whose news were written.
+        #: The same of the last one all of whose news were written.
+        self._since = 0
         self._recent: Procs = {}
+        #: Procs that have changed and are not written yet, and those of them that the last poll has returned.
+        self._later: Procs = {}
+        self._taken: Procs = {}
+        #: Whether the whole queue was asked for once.
+        self._looked = False
 
     # -- the jobs -----------------------------------------------------------------------------------------
 
@@ -189,7 +199,8 @@ class CondorGroup(Group):
 
     def written(self) -> None:
         """As :meth:`Group.written`."""
-        self._recent = self._told
+        self._recent, self._since = self._told, self._asked
+        self._later = {key: procs for key, procs in self._later.items() if self._taken.get(key) is not procs}
 
     @property
     def catching_up(self) -> bool:
@@ -202,14 +213,15 @@ class CondorGroup(Group):
             self._repeat = True  # a job that fails each time must not keep us from the end of the first slices
         else:
             self._hurry = self._parts = self._slices()
-        self._recent = self._told = {}
+        # What is asked for is everything: nothing need be told again.
+        self._since, self._recent, self._told, self._later = self._asked, {}, {}, {}
 
     def _slices(self) -> int:
         """The number of slices of the queue."""
         return max(1, math.ceil(len(self._followed) / (self._first if self._soon else SLICE)))
 
     def _poll(self, load: Load, stop: Callable[[], bool]) -> list[tuple[AnyJob, Observation]]:
-        jobs = _Loaded(load)
+        jobs = Loaded(load)
         first = jobs.one(self._followed)
         if first is None:
             return []
@@ -234,7 +246,7 @@ class CondorGroup(Group):
                 found += self._one(job, client, None, timeout)
         return found
 
-    def _due(self, jobs: "_Loaded", timeout: float | None) -> list[int]:
+    def _due(self, jobs: Loaded, timeout: float | None) -> list[int]:
         """Jobs without news that need action."""
         held = [one for one in map(self._followed.get, sorted(self._special)) if one is not None]
         found = [one.job_id for one in held if limits.is_given_up(one.held_since, timeout)]
@@ -248,17 +260,23 @@ class CondorGroup(Group):
                 found.append(record.id)
         return found
 
-    def _ask_for_news(self, client: CondorClient, jobs: "_Loaded") -> tuple[Procs, list[int]]:
+    def _ask_for_news(self, client: CondorClient, jobs: Loaded) -> tuple[Procs, list[int]]:
         """Procs that may have changed, and jobs of which some procs are no longer in the queue."""
         seen: Procs = {}
         if self._time:
-            since = f"EnteredCurrentStatus >= {self._time - _OVERLAP} && {self._ours()}"
+            # From the last answer whose news were written; where that was long ago, the slices say more.
+            self._since = max(self._since or self._time, self._time - int(FULL))
+            since = f"EnteredCurrentStatus >= {self._since - _OVERLAP} && {self._ours()}"
             recent = self._ask(client, since, (*observation.PROJECTION, "ServerTime"))
             # What was written of the last answer need not be read again.
             seen = {key: procs for key, procs in recent.items() if self._recent.get(key) != procs}
-            self._told = recent
+            self._told, self._asked = recent, self._time
+        self._later.update(seen)
+        self._taken = dict(islice(self._later.items(), _MOST))  # of very many, the next polls read the rest
+        seen = dict(self._taken)
         fresh = [key for key in self._keys(self._new) if key not in seen]
-        if len(fresh) > _CHUNK or not self._time:
+        # At first, too: but where none of our jobs is in the queue, it does not tell its time, and one round is enough.
+        if len(fresh) > _CHUNK or not (self._time or self._looked or self._soon):
             self._soon = True  # asking for each of them would take longer
             self._hurry = self._parts = self._slices()
         else:
@@ -270,18 +288,21 @@ class CondorGroup(Group):
             self._next_slice = self._next_slice or time.monotonic() + FULL
         # While ever more jobs are read, the slices that they are in would be asked for again.
         if (self._hurry and not self.reading) or time.monotonic() >= self._next_slice:
-            more, lost = self._ask_for_slice(client, seen.keys())
+            number = self._parts if self._hurry else self._slices()
+            part = self._slice % number
+            which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
+            mine = [one for one in self._followed.values() if one.cluster % number == part]
+            more, lost = self._ask_for_slice(client, which, mine, {*seen, *self._later})
+            self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
             seen.update({key: procs for key, procs in more.items() if key not in seen})
-            for key, procs in self._new_usage(client, jobs).items():
+            for key, procs in self._new_usage(client, jobs, which, number).items():
                 seen.setdefault(key, procs)
         return seen, lost
 
-    def _ask_for_slice(self, client: CondorClient, known: Collection[str]) -> tuple[Procs, list[int]]:
+    def _ask_for_slice(
+        self, client: CondorClient, which: str, mine: Iterable[Followed], known: Collection[str]
+    ) -> tuple[Procs, list[int]]:
         """As :meth:`_ask_for_news`, of a part of the queue, by what the rows have; without procs that are known."""
-        number = self._parts if self._hurry else self._slices()
-        part = self._slice % number
-        which = self._ours() if number == 1 else f"ClusterId % {number} == {part} && {self._ours()}"
-        mine = [one for one in self._followed.values() if one.cluster % number == part]
         try:
             everything = self._states(client, which)
         except SchedulerConnectionError:
@@ -289,13 +310,12 @@ class CondorGroup(Group):
                 self._first = SLICE
                 self._hurry = self._parts = self._slices()
             raise
-        self._slice, self._hurry = part + 1, max(0, self._hurry - 1)
+        self._slice, self._hurry = self._slice + 1, max(0, self._hurry - 1)
         if self._soon and not self._hurry:
-            self._soon = False
+            self._soon, self._looked = False, True
             if self._repeat:
                 self._repeat = False
                 self.look_again()
-        self._next_slice = time.monotonic() + max(FULL / number, _BETWEEN)
         differing = [one for one in mine if one.differs(everything.get(one.key, {}))]
         changed = [one for one in differing if one.key in everything and one.key not in known]
         if len(changed) > _CHUNK:
@@ -309,12 +329,14 @@ class CondorGroup(Group):
     def _keys(self, job_ids: Iterable[int]) -> list[str]:
         return [self._followed[job_id].key for job_id in sorted(job_ids)]
 
-    def _new_usage(self, client: CondorClient, jobs: "_Loaded") -> Procs:
-        """Procs of which it is news what they use, now and then."""
-        if time.monotonic() < self._next_usage:
+    def _new_usage(self, client: CondorClient, jobs: Loaded, which: str, number: int) -> Procs:
+        """Procs of a slice of which it is news what they use, now and then."""
+        if time.monotonic() >= self._next_usage:
+            self._next_usage, self._usage_left = time.monotonic() + USAGE, number
+        if not self._usage_left or self._soon:
             return {}
-        self._next_usage = time.monotonic() + USAGE  # before: what takes too long is not repeated at once
-        running = self._ask(client, f"{self._ours()} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
+        self._usage_left -= 1  # before: what takes too long is not repeated at once
+        running = self._ask(client, f"{which} && JobStatus == 2", (*observation.PROJECTION, "ServerTime"))
         jobs.read([self._by_key[key] for key in running if key in self._by_key])
         found: Procs = {}
         for key, procs in running.items():
@@ -364,29 +386,3 @@ class CondorGroup(Group):
             proc = observation.read_ad(ad, queued=True)
             found.setdefault(key_of_ad(ad), {})[proc.proc] = proc
         return found
-
-
-class _Loaded:
-    """The jobs that one poll needs, each read once, many in one request."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._jobs: dict[int, AnyJob] = {}
-
-    def read(self, job_ids: Iterable[int]) -> None:
-        """Reads jobs that were not read yet."""
-        wanted = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._jobs]
-        if wanted:
-            self._jobs.update({job.handle.record.id: job for job in self._load(wanted)})
-
-    def get(self, job_id: int) -> AnyJob | None:
-        """A job that was read; ``None``: it was deleted."""
-        return self._jobs.get(job_id)
-
-    def one(self, job_ids: Iterable[int]) -> CondorEngine | None:
-        """The engine of any of these jobs."""
-        for job_id in job_ids:
-            self.read([job_id])
-            if (job := self.get(job_id)) is not None and isinstance(job.engine, CondorEngine):
-                return job.engine
-        return None
