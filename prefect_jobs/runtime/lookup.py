@@ -10,12 +10,16 @@ from prefect_jobs.errors import SchedulerConnectionError, SchedulerEngineMismatc
 from prefect_jobs.projection import loading
 from prefect_jobs.projection.loading import PATIENCE
 from prefect_jobs.projection.projector import Projector
+from prefect_jobs.threads import in_thread
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Seconds for which a scheduler block is not read again.
+#: Seconds for which a scheduler block is used as it was read. After half of them it is read again beside the calls, so
+#: that those of a busy app wait for no read.
 BLOCK_TTL = 30.0
+#: Seconds that a call waits for a block that was read before; then it uses that.
+_AGAIN = 1.0
 #: Seconds for which Prefect is not asked again for a scheduler after it did not answer.
 UNASKED = 10.0
 
@@ -30,6 +34,8 @@ class Lookup:
         """
         self._projector = projector
         self._blocks: dict[str, tuple[float, Any]] = {}
+        #: Block → when reading it beside the calls began (monotonic).
+        self._reading: dict[str, float] = {}
         self._lock = threading.Lock()
         #: Until when Prefect is not asked for schedulers, since it did not answer (monotonic).
         self._unasked_until = 0.0
@@ -40,24 +46,71 @@ class Lookup:
         Raises:
             SchedulerConnectionError: Prefect cannot be reached, or has none of that name.
         """
-        with self._lock:
-            known = self._blocks.get(name)
-        if known is not None and time.monotonic() - known[0] < BLOCK_TTL:
-            return known[1]
+        known = self._known(name)
+        if known is not None:
+            return known
         try:
             block = self.find(name)
         except SchedulerConnectionError:
             self._projector.impatient()
-            if known is None:
-                raise
-            block = known[1]  # the last one: HTCondor can be reached without Prefect
+            raise
+        self._keep(name, block)
         if block is None:
             raise SchedulerMissing(
                 f"There is no scheduler {name!r} in Prefect. Save a block of that name, or delete the job."
             )
-        with self._lock:
-            self._blocks[name] = (time.monotonic(), block)
         return block
+
+    def _known(self, name: str) -> Any:
+        """The block as it was read before; ``None``: it must be read, or there is none."""
+        with self._lock:
+            known = self._blocks.get(name)
+        if known is None:
+            return None
+        age = time.monotonic() - known[0]
+        if age < BLOCK_TTL:
+            if age > BLOCK_TTL / 2:
+                self._read_beside(name)
+            return known[1]
+        if not self._unasked:
+            try:
+                self._keep(name, found := self.find(name, patience=_AGAIN))
+            except SchedulerConnectionError:
+                self._silent()
+            else:
+                return found
+        return known[1]  # the last one: schedulers can be reached without Prefect
+
+    def _read_beside(self, name: str) -> None:
+        """Reads a block, in a thread of its own: no call waits for it."""
+        with self._lock:
+            if self._unasked or time.monotonic() - self._reading.get(name, -UNASKED) < UNASKED:
+                return
+            self._reading[name] = time.monotonic()
+
+        def read() -> None:
+            try:
+                self._keep(name, self.find(name))
+            except SchedulerConnectionError:
+                self._silent()
+
+        in_thread(read, "prefect-jobs-block", daemon=True)
+
+    def _keep(self, name: str, block: Any) -> None:
+        with self._lock:
+            if block is None:
+                self._blocks.pop(name, None)
+            else:
+                self._blocks[name] = (time.monotonic(), block)
+
+    @property
+    def _unasked(self) -> bool:
+        """Whether Prefect did not answer a moment ago, and is not asked now."""
+        return self._projector.away is not None or time.monotonic() < self._unasked_until
+
+    def _silent(self) -> None:
+        self._unasked_until = time.monotonic() + UNASKED
+        self._projector.impatient()
 
     def check(self, name: str, engine: str) -> None:
         """Checks that there is a scheduler of that name and engine. If it was read recently, no call is made; if
@@ -68,21 +121,18 @@ class Lookup:
             SchedulerEngineMismatch: it is of the other engine.
         """
         began = time.monotonic()
-        with self._lock:
-            known = self._blocks.get(name)
-        if known is None or began - known[0] >= BLOCK_TTL:
-            if self._projector.away is not None or began < self._unasked_until:
+        block = self._known(name)
+        if block is None:
+            if self._unasked:
                 return
             try:
-                known = (time.monotonic(), self.find(name, strict=True))
+                block = self.find(name, strict=True)
             except SchedulerConnectionError as error:
                 log.info("The scheduler %r is checked later: %s", name, error)
                 self._unasked_until = time.monotonic() + UNASKED
                 return
-        block = known[1]
+            self._keep(name, block)
         if block is not None and block.engine == engine:
-            with self._lock:
-                self._blocks[name] = known
             return
         others = self._names(engine, PATIENCE - (time.monotonic() - began))
         if block is None:
@@ -109,11 +159,11 @@ class Lookup:
             return f"Those for {kind} are: {', '.join(map(repr, names))}."
         return f"There is none for {kind}: save one with create_scheduler(…).save(), or in the Prefect UI."
 
-    def find(self, name: str, *, strict: bool = False) -> Any:
+    def find(self, name: str, patience: float = PATIENCE, *, strict: bool = False) -> Any:
         """The saved block of that name, or ``None``.
 
         Raises:
-            SchedulerConnectionError: Prefect cannot be reached within 3 s.
+            SchedulerConnectionError: Prefect cannot be reached within ``patience`` seconds.
         """
 
         def find() -> Any:
@@ -121,7 +171,7 @@ class Lookup:
 
             return get_scheduler(name, timeout=PATIENCE)
 
-        return answered(find, strict=strict)
+        return answered(find, patience, strict=strict)
 
 
 def answered(call: Callable[[], T], patience: float = PATIENCE, *, strict: bool = False) -> T:

@@ -88,7 +88,7 @@ class FakeLookup(Lookup):
         super().__init__(projector)
         self._engines = engines
 
-    def find(self, name: str, *, strict: bool = False) -> FakeBlock | None:
+    def find(self, name: str, patience: float = 0.0, *, strict: bool = False) -> FakeBlock | None:
         """The block of that name."""
         wanted = name.replace("_", "-")
         if self._engines is None:
