@@ -6,6 +6,8 @@ from html import escape
 from types import MappingProxyType
 from typing import Any
 
+from anyio.to_thread import run_sync
+
 from prefect_jobs import clock, statuses
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.custom_statuses import CustomStatuses
@@ -192,6 +194,14 @@ class JobFields(CustomStatuses):
         """The URL of the flow run in the Prefect UI; waits as :attr:`flow_run_id` does."""
         run = self.flow_run_id
         return self.handle.backend.site.flow_run_url(run) if run else None
+
+    async def aflow_run_id(self) -> str | None:
+        """As :attr:`flow_run_id`."""
+        return await run_sync(lambda: self.flow_run_id)
+
+    async def aflow_run_url(self) -> str | None:
+        """As :attr:`flow_run_url`."""
+        return await run_sync(lambda: self.flow_run_url)
 
     @property
     def schedule(self) -> str | None:

@@ -1,11 +1,15 @@
 """execute(): what may be executed, and what is told of what may not."""
 
+import os
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from prefect import flow
+from sqlalchemy import event
 
 from prefect_jobs import (
     Job,
@@ -24,6 +28,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.acceptance.test_monitor import known
 from tests.acceptance.test_prefect_away import frozen
+from tests.forks import run_program
 from tests.support import eventually
 
 
@@ -41,6 +46,47 @@ class Refusing(Job):
 def refusing(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setitem(registry._registered, "REFUSING", Refusing)
     return manager.create_job("x", "alice", job_type="REFUSING")
+
+
+def test_one_execute_is_three_commits_and_two_reads_at_most(
+    shell_job: ShellJob, runtime: Runtime, prefect_server: PrefectServerInfo
+) -> None:
+    shell_job("true").execute()  # what is read once was read
+    mine, engine = threading.get_ident(), runtime.store.database.engine
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any = None, statement: str = "COMMIT", *_rest: Any) -> None:
+        if threading.get_ident() == mine:
+            seen.append(statement.split()[0])
+
+    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "commit", note)
+    try:
+        shell_job("true").execute()
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "commit", note)
+    assert seen.count("COMMIT") == 3 and seen.count("SELECT") <= 2, seen
+
+
+def test_a_program_that_ends_after_execute_leaves_a_run(
+    runtime: Runtime, tmp_path: Path, prefect_view: PrefectView
+) -> None:
+    program = """
+from prefect_jobs import App
+class Tests(App):
+    name = package = "test_app"
+job = Tests.get_job_manager().create_job("short", "alice", job_type="BASIC")
+job.execute()
+print(job.id)
+"""
+    command = [sys.executable, "-c", program]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = run_program(command, env=env, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    record = runtime.store.get(int(done.stdout))
+    assert record is not None and record.flow_run_id and not record.behind
+    assert prefect_view.get(f"/flow_runs/{record.flow_run_id}")["state"]["name"] == "Submitted"
 
 
 @pytest.mark.parametrize("end", ["Complete", "Error", "Various-Complete", "Aborted", "done by hand"])

@@ -316,6 +316,7 @@ async def test_every_call_that_waits_has_an_async_twin(manager: JobManager) -> N
     assert await manager.acount_jobs() == 1 and (await manager.alist_jobs())[0].id == job.id
     assert await job.await_completion(10) == "Complete"
     assert await job.astatus() == "Complete" and await job.aget_logs() == {}
+    assert await job.aflow_run_id() == job.flow_run_id and await job.aflow_run_url() == job.flow_run_url
     await job.aresubmit()
     await job.astop()
     assert job.cached_status == "Aborted"
