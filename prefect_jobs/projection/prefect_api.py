@@ -25,8 +25,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: The tag of all task runs that show nodes.
 _BLOCK: Any = "/block_types/slug/{slug}/block_documents/name/{block_document_name}"
+#: The tag of all task runs that show nodes.
 _TASK_KEY = "prefect-jobs-node"
 
 
