@@ -15,8 +15,8 @@ from prefect_jobs.threads import in_thread
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Seconds for which a scheduler block is used as it was read. After half of them it is read again beside the calls, so
-#: that those of a busy app wait for no read.
+#: Seconds for which a scheduler block is used before it is read again. After half of them it is read beside the calls,
+#: so that those of a busy app wait for no read.
 BLOCK_TTL = 30.0
 #: Seconds that a call waits for a block that was read before; then it uses that.
 _AGAIN = 1.0
@@ -62,7 +62,7 @@ class Lookup:
         return block
 
     def _known(self, name: str) -> Any:
-        """The block as it was read before; ``None``: it must be read, or there is none."""
+        """The block that was read before; ``None``: it must be read, or there is none."""
         with self._lock:
             known = self._blocks.get(name)
         if known is None:
