@@ -277,10 +277,10 @@ class FakeDaskEngine(DaskEngine):
         self.drop_replaced()
         self.handle.apply(None, native=encode_dask(released=True))
 
-    def stop(self) -> str:
+    def stop(self) -> Observation:
         """Cancels the work."""
         self.stage.stop(self)
-        return statuses.ABORTED
+        return Observation(statuses.ABORTED, "Stopped.", encode_dask(released=True))
 
     def logs(self) -> dict[str, Any]:
         """Always empty."""

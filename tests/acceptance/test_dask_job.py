@@ -287,6 +287,7 @@ def test_stop_and_delete_leave_nothing_on_the_cluster(
         job.execute([delayed(slow)(1, 5), delayed(slow)(2, 5)])
         leave(job, "Submitted")
     stopped.stop()
+    assert not stopped.handle.record.noted.left  # nobody need ask the cluster any more
     assert stopped.cached_status == "Aborted" and prefect_view.state(stopped)[0] == "CANCELLED"
     identifier, token, keys = deleted.id, deleted.handle.token, [*stopped.handle.record.native["keys"], deleted.key]
     deleted.delete()

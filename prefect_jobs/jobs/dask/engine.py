@@ -71,10 +71,10 @@ class DaskEngine(DaskSubmission):
                 return {"id": None, "workers": 0, "leaves": []}
             raise
 
-    def stop(self) -> str:
-        """Cancels the work."""
+    def stop(self) -> Observation:
+        """Cancels the work. Nothing of it is left on the cluster."""
         self.client().cancel(self.handle.token, self.state.count, given=self.state.futures)
-        return statuses.ABORTED
+        return Observation(statuses.ABORTED, "Stopped.", encode(released=True))
 
     def logs(self) -> dict[str, Any]:
         """The newest lines of the scheduler's and of each worker's log."""
