@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from prefect_jobs import clock
 from prefect_jobs.errors import DatabaseError
+from prefect_jobs.monitor.cleaning import Cleaning
 from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.records import JobRecord
@@ -21,7 +22,7 @@ _AT_ONCE, _PAUSE = 100, 0.1
 
 
 class Retention(LeasedThread):
-    """Removes old jobs, in a separate thread. No scheduler is asked for anything."""
+    """Removes old jobs, in a separate thread. What they have left at their schedulers is removed before."""
 
     name = "Old jobs"
     lease = "retention"
@@ -38,6 +39,7 @@ class Retention(LeasedThread):
         self._age = kept
         self._metrics = metrics
         self._old = OldJobs(runtime.store.database)
+        self._cleaning = Cleaning(runtime)
         #: Jobs whose results could not be removed, of which the log has a line.
         self._told: set[int] = set()
 
@@ -45,6 +47,7 @@ class Retention(LeasedThread):
         """Removes what is old now."""
         before = clock.now() - self._age
         removed, after = 0, 0
+        self._cleaning.begin()
         while not self._stop.is_set():
             page = self._old.page(before, after)
             for start in range(0, len(page.old), _AT_ONCE):
@@ -58,7 +61,12 @@ class Retention(LeasedThread):
             log.info("%d jobs that were over for longer than %s are removed", removed, self._age)
 
     def _remove(self, job_ids: Sequence[int], before: datetime) -> int:
-        wanted = [record.id for record in self._store.records(job_ids) if self._may_go(record)]
+        wanted = []
+        for record in self._store.records(job_ids):
+            if self._stop.is_set():
+                break
+            if self._may_go(record):
+                wanted.append(record.id)
         removed = self._old.remove(wanted, before) if wanted else 0
         if removed:
             self._metrics.removed(removed)
@@ -66,9 +74,10 @@ class Retention(LeasedThread):
         return removed
 
     def _may_go(self, record: JobRecord) -> bool:
-        """Whether nothing is left of a job but rows; what Prefect's result storage has is removed first."""
+        """Whether nothing is left of a job but rows; what its scheduler and Prefect's result storage have is removed
+        first."""
         noted = record.noted
-        if record.submission_unknown or noted.left:
+        if record.submission_unknown or not self._cleaning.done(record):
             return False
         if noted.result is None:
             return True

@@ -15,6 +15,8 @@ from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.condor import group, limits
 from prefect_jobs.monitor import Monitor
+from prefect_jobs.monitor.metrics import Metrics
+from prefect_jobs.monitor.retention import Retention
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
@@ -274,7 +276,7 @@ def test_a_job_that_vanished_is_an_error_that_says_so(
 
 
 def test_a_job_that_is_held_for_too_long_is_given_up(
-    manager: JobManager, shell_job: ShellJob, monkeypatch: pytest.MonkeyPatch
+    manager: JobManager, shell_job: ShellJob, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_JOBS_HELD_TIMEOUT", "1")
     get_settings.cache_clear()
@@ -284,6 +286,10 @@ def test_a_job_that_is_held_for_too_long_is_given_up(
         becomes(job, "Error")
         leaves_the_queue(job)
     assert "held for longer than 1 s" in known(job).state.status_message
+    # and when it is old
+    Retention(runtime, timedelta(microseconds=1), Metrics()).round()
+    # then nothing keeps it
+    assert known(job) is None
 
 
 def _until(path: str) -> None:

@@ -1,12 +1,18 @@
 """PREFECT_JOBS_RETENTION: old jobs go with their runs; files and what is at a scheduler stay."""
 
+import sys
+import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import cloudpickle
 import pytest
+from dask.delayed import delayed
 
-from prefect_jobs import JobManager, clock
+from prefect_jobs import Job, JobManager, clock
+from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
 from prefect_jobs.monitor.metrics import Metrics
@@ -14,11 +20,17 @@ from prefect_jobs.monitor.retention import Retention
 from prefect_jobs.records import StatusState
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
-from tests.acceptance.conftest import PrefectView, ShellJob
+from tests.acceptance.conftest import DaskJobs, PrefectView, ShellJob, dask_block
+from tests.acceptance.test_dask_faults import submitted
 from tests.acceptance.test_monitor import known, running
 from tests.acceptance.test_prefect_away import frozen
-from tests.support import draft, eventually
+from tests.dask_cluster import DaskCluster
+from tests.support import draft, eventually, log_lines
 
+#: Of connections that were being made when a scheduler was frozen, Dask leaves sockets to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+# The workers need not have this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 LIMIT = 60
 HOUR = timedelta(hours=1)
 OVER = StatusState(
@@ -74,7 +86,7 @@ def test_while_prefect_is_away_jobs_go_and_their_runs_later(
     ("values", "goes"),
     [
         ({}, True),
-        ({"native": {"in_queue": True}}, False),
+        ({"native": {"in_queue": True}, "remote_id": "1"}, False),
         ({"native": {"in_queue": True, "released": True}}, True),
         ({"submission_token": "a token"}, False),
         ({"submission_token": "a token", "remote_id": "1"}, True),
@@ -82,7 +94,7 @@ def test_while_prefect_is_away_jobs_go_and_their_runs_later(
     ],
 )
 def test_a_job_that_may_have_left_something_stays(runtime: Runtime, values: dict[str, Any], goes: bool) -> None:
-    # given: a scheduler that does not exist: asking it would fail
+    # given: a scheduler that does not exist: what is left there cannot be removed
     stored = runtime.store.insert(draft(state=OVER, type="CONDOR", scheduler="nowhere", **values))
     metrics = Metrics()
     # when
@@ -102,3 +114,105 @@ def test_a_result_in_a_folder_is_removed(runtime: Runtime, tmp_path: Path) -> No
     # then
     assert runtime.store.get(stored.id) is None
     assert not (tmp_path / "result").exists()
+
+
+def bad() -> None:
+    raise ValueError("no water")
+
+
+def test_what_a_dask_job_has_left_is_removed_before_it(
+    dask_job: DaskJobs, dask: DaskScheduler, runtime: Runtime
+) -> None:
+    # given
+    failed, stopped = dask_job(), dask_job()
+    failed.execute(delayed(bad)())
+    stopped.execute(delayed(time.sleep)(5))
+    stopped.stop()
+    assert failed.wait(LIMIT) == "Error"
+    token = failed.handle.token
+    assert any(token in name for name in dask.client.list_datasets())
+    # when
+    Retention(runtime, timedelta(microseconds=1), Metrics()).round()
+    # then
+    assert known(failed) is None and known(stopped) is None
+    assert not any(token in name for name in dask.client.list_datasets())
+
+
+def test_a_scheduler_that_is_away_delays_its_own_jobs_alone(
+    dask_job: DaskJobs, own_cluster: DaskCluster, runtime: Runtime
+) -> None:
+    # given
+    own_cluster.start(1)
+    block = dask_block(own_cluster, "often-away", 5)
+    waits, other = dask_job("left", scheduler=block), dask_job()
+    for job in (waits, other):
+        submitted(job, delayed(bad)())
+        assert job.wait(LIMIT) == "Error"
+    retention = Retention(runtime, timedelta(microseconds=1), Metrics())
+    # when
+    with own_cluster.frozen_scheduler(), log_lines("prefect_jobs") as lines:
+        retention.round()
+        retention.round()
+        # then
+        assert known(waits) is not None and known(other) is None
+    (line,) = [line for line in lines if "is old" in line]
+    assert f"job {waits.id} ('left')" in line.lower()
+    # and when it answers again
+    eventually(lambda: gone_after_a_round(retention, waits), "it is removed", LIMIT)
+    block.close()
+
+
+def gone_after_a_round(retention: Retention, job: Job) -> bool:
+    retention.round()
+    return known(job) is None
+
+
+class Remote(Job):
+    """A type whose work leaves a folder at its service."""
+
+    spec_defaults: ClassVar[Mapping[str, Any]] = {"folder": ""}
+
+    def _clean_up(self) -> None:
+        Path(self.spec["folder"]).rmdir()
+
+
+def test_the_clean_up_of_a_type_comes_before_the_job_goes(
+    manager: JobManager, runtime: Runtime, tmp_path: Path
+) -> None:
+    # given
+    jobs = [manager.create_job(name, "alice", job_type=Remote, folder=str(tmp_path / name)) for name in ("bad", "good")]
+    for job in jobs:
+        (tmp_path / job.name).mkdir()
+        job.save()
+        job.update_status("Error")
+    (tmp_path / "bad" / "file").touch()
+    bad, good = jobs
+    retention = Retention(runtime, timedelta(microseconds=1), Metrics())
+    # when
+    with log_lines("prefect_jobs") as lines:
+        retention.round()
+        retention.round()
+    # then
+    assert known(good) is None and not (tmp_path / "good").exists()
+    assert known(bad) is not None and (tmp_path / "bad").exists()
+    (line,) = [line for line in lines if "_clean_up" in line]
+    assert f"Job {bad.id} ('bad')" in line
+    # and when nothing is in its way
+    (tmp_path / "bad" / "file").unlink()
+    retention.round()
+    # then
+    assert known(bad) is None and not (tmp_path / "bad").exists()
+
+
+def test_jobs_of_a_type_that_is_not_known_here_stay(runtime: Runtime) -> None:
+    # given
+    unknown = [runtime.store.insert(draft(state=OVER, type="TEA")) for _ in range(2)]
+    other = runtime.store.insert(draft(state=OVER))
+    retention = Retention(runtime, HOUR, Metrics())
+    # when
+    with log_lines("prefect_jobs") as lines:
+        retention.round()
+        retention.round()
+    # then
+    assert all(runtime.store.get(job.id) for job in unknown) and runtime.store.get(other.id) is None
+    assert len([line for line in lines if "'TEA'" in line]) == 1
