@@ -70,7 +70,7 @@ class Retention(LeasedThread):
         removed = self._old.remove(wanted, before) if wanted else 0
         if removed:
             self._metrics.removed(removed)
-            self._runtime.projector.sweep_soon()  # their flow runs
+            self._runtime.projector.delete_runs_soon()
         return removed
 
     def _may_go(self, record: JobRecord) -> bool:

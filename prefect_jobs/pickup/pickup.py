@@ -86,8 +86,9 @@ class PickUp:
             The number of runs that are no longer offered.
         """
         store = self._runtime.store
-        known = {record.flow_run_id for record in store.records_of_runs([run.run_id for run in offers])}
-        known |= set(store.run_deletions()) if offers else set()  # a person has deleted the job
+        run_ids = [run.run_id for run in offers]
+        known = {record.flow_run_id for record in store.records_of_runs(run_ids)}
+        known |= store.to_be_deleted(run_ids)  # a person has deleted the job
         fresh = [
             offer
             for offer in offers
@@ -333,7 +334,7 @@ class PickUp:
         record = next(iter(store.records_of_runs([run_id])), None)
         if record is not None and (record.final or record.remote_id or record.state.status != statuses.PENDING):
             return None
-        if run_id in store.run_deletions():
+        if store.to_be_deleted([run_id]):
             return None  # a person has deleted the job
         run = next(iter(api.read_offers([run_id])), None)
         claimed = run is not None and run.state_type == "PENDING" and run.claim == claim

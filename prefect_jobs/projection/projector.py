@@ -28,8 +28,10 @@ from prefect_jobs.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a claim on showing a job holds.
+#: Seconds for which a claim on showing a job holds, and the lease on the deletion of runs.
 _CLAIM = 60.0
+#: The lease of the process that deletes runs.
+_DELETIONS = "run-deletions"
 _BATCH = 100
 #: The longest delay in seconds of Prefect's import, which a program that ends waits for.
 _LOAD = 0.5
@@ -69,6 +71,8 @@ class Projector:
         self._pid = 0
         #: Jobs whose end is shown, up to this change; they stay behind until the end of their nodes is shown.
         self._ending: dict[int, int] = {}
+        #: Whether this process has the lease on the deletion of runs.
+        self._deletes = False
 
     @property
     def away(self) -> tuple[str, float] | None:
@@ -105,13 +109,17 @@ class Projector:
         """
         return self._queue.flush(patience)
 
-    def sweep_soon(self) -> None:
-        """Requests that everything that is behind is shown, and runs are deleted, in the background."""
-        self._queue.ask_sweep()
+    def delete_runs_soon(self, asked: int = 0) -> None:
+        """Requests that the runs of deleted jobs are deleted, in the background.
+
+        Args:
+            asked: for how many of them a program that ends waits, unless another process deletes them.
+        """
+        self._queue.ask_deletions(asked)
         self._ensure_thread()
 
     def sweep(self, patience: float = PATIENCE) -> bool:
-        """Requests that everything that is behind is shown, and runs are deleted, and waits for that.
+        """Requests that everything that is behind is shown, and the first runs are deleted, and waits for that.
 
         Returns:
             Whether it is done; ``False`` at once if Prefect is known to be unreachable.
@@ -162,6 +170,8 @@ class Projector:
                     if busy < len(_BUSY):
                         if batch.sweep:
                             queue.sweep_again()
+                        elif batch.deletions:
+                            queue.ask_deletions()
                         queue.pause(_BUSY[busy])
                         continue
                     queue.lost(error)
@@ -179,19 +189,23 @@ class Projector:
             api.close()
             try:
                 self._store.release_faces(self._owner)
+                self._end_deletions()
             except PrefectJobsError:
                 log.warning("Claims on jobs could not be released; they expire by themselves")
 
     def _work(self, api: PrefectApi, batch: Batch) -> None:
-        """Shows what is due, and the nodes of one job."""
+        """Shows what is due, and the nodes of one job, and then deletes some runs."""
         if batch.jobs:
             self._show(api, batch.jobs)
         if batch.logs:
             self._send_logs(api)
         if batch.sweep:
             self._sweep(api)
-            self._queue.swept()
         self._show_nodes(api)
+        if batch.deletions:
+            self._delete_runs(api)
+        if batch.sweep:
+            self._queue.swept()
 
     def _show(self, api: PrefectApi, asked: list[int]) -> None:
         records = self._store.claim_faces(self._owner, _CLAIM, _BATCH, only=asked)
@@ -225,10 +239,31 @@ class Projector:
                 break
         if later:
             self._store.release_faces(self._owner)
-        while run_ids := self._store.run_deletions()[:DELETED_AT_ONCE]:
-            api.delete_runs(run_ids)
+
+    def _delete_runs(self, api: PrefectApi) -> None:
+        """Deletes some runs. There may be a hundred thousand: the next ones follow the jobs that are due then."""
+        run_ids = self._store.run_deletions(DELETED_AT_ONCE)
+        if run_ids:
+            self._deletes = self._store.claim_lease(_DELETIONS, self._owner, _CLAIM)
+            if not self._deletes:
+                self._queue.deleted(0, more=False)  # another process deletes them
+                return
+            try:
+                api.delete_runs(run_ids)
+            except Exception:
+                self._end_deletions()  # another process may reach Prefect
+                raise
             self._queue.answered()
             self._store.run_deleted(*run_ids)
+        more = len(run_ids) == DELETED_AT_ONCE
+        if not more:
+            self._end_deletions()
+        self._queue.deleted(len(run_ids), more=more)
+
+    def _end_deletions(self) -> None:
+        if self._deletes:
+            self._store.release_lease(_DELETIONS, self._owner)
+            self._deletes = False
 
     def _show_all(self, api: PrefectApi, records: list[JobRecord]) -> None:
         """Shows the states of jobs; missing runs are created first, many in one call."""

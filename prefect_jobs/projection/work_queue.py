@@ -39,6 +39,8 @@ class Batch:
     logs: bool
     #: Whether a sweep is due.
     sweep: bool
+    #: Whether some runs are to be deleted, after the rest.
+    deletions: bool
 
 
 class WorkQueue:
@@ -54,6 +56,9 @@ class WorkQueue:
         self._logging: set[int] = set()
         self._next_sweep = 0.0
         self._sweep_asked = False
+        #: Whether runs are to be deleted, and how many of them this process has asked for: it waits for so many.
+        self._deletions = False
+        self._owed = 0
         self._closing = False
         #: The number of calls that wait until nothing is left: everything is due at once.
         self._flushing = 0
@@ -101,6 +106,17 @@ class WorkQueue:
             self._sweep_asked = True
             self._changed.notify_all()
 
+    def ask_deletions(self, asked: int = 0) -> None:
+        """Requests that runs are deleted, some in each turn.
+
+        Args:
+            asked: how many of them calls of this process wait for.
+        """
+        with self._changed:
+            self._deletions = True
+            self._owed += asked
+            self._changed.notify_all()
+
     def wait_for_sweep(self, patience: float) -> bool:
         """Waits for the sweep of :meth:`ask_sweep`; whether it is done. ``False`` at once if Prefect is unreachable."""
         with self._changed:
@@ -134,10 +150,10 @@ class WorkQueue:
         return [*self._jobs.values(), *self._nodes.values(), *([self._logs] if self._logs is not None else [])]
 
     def _only_failures_left(self) -> bool:
-        return not self._sweep_asked and all(due.failed for due in self._all())
+        return not (self._sweep_asked or self._owed) and all(due.failed for due in self._all())
 
     def _empty(self) -> bool:
-        return not (self._all() or self._sweep_asked)
+        return not (self._all() or self._sweep_asked or self._owed)
 
     def open(self) -> None:
         """Notes that a thread takes work from now on."""
@@ -166,7 +182,8 @@ class WorkQueue:
             sweep = moment >= self._next_sweep
             if sweep:
                 self._next_sweep = moment + SWEEP
-            return Batch(jobs, logs, sweep)
+            deletions, self._deletions = self._deletions or sweep, False
+            return Batch(jobs, logs, sweep, deletions)
 
     def wait_for_work(self) -> None:
         """Waits until something is due, or the queue is closed."""
@@ -178,6 +195,8 @@ class WorkQueue:
             self._changed.wait(pause)  # an addition may have changed the pause
 
     def _pause(self) -> float:
+        if self._deletions:
+            return 0.0
         if self._flushing and any(not due.failed and not due.again for due in self._jobs_and_logs()):
             return 0.0
         moments = [self._next_sweep, *(due.when for due in self._all())]
@@ -210,12 +229,25 @@ class WorkQueue:
             for job_id in self._jobs.keys() & set(batch.jobs):
                 self._jobs[job_id] = _Due(self._next_sweep, failed=True)
             self._logs = _Due(self._next_sweep, failed=True) if self._logging else None
+            self._owed = 0
             self._changed.notify_all()
 
     def swept(self) -> None:
         """Notes that a sweep is done."""
         with self._changed:
             self._sweep_asked = False
+            self._changed.notify_all()
+
+    def deleted(self, number: int, *, more: bool) -> None:
+        """Notes that some runs were deleted.
+
+        Args:
+            number: how many.
+            more: whether there are more that this process deletes.
+        """
+        with self._changed:
+            self._deletions = self._deletions or more  # others may have been asked for meanwhile
+            self._owed = max(0, self._owed - number) if self._deletions else 0
             self._changed.notify_all()
 
     def sweep_again(self) -> None:

@@ -88,7 +88,7 @@ class JobKeeper:
         done = self._store.delete(job_id)
         if record is not None and record.noted.result is not None:
             self._results.forget(job_id, record.noted.result)
-        self._projector.sweep_soon()
+        self._projector.delete_runs_soon(int(done))
         return done
 
     def shown(self, job_id: int) -> JobRecord | None:

@@ -61,6 +61,8 @@ class Shown:
 
 
 _IS_BEHIND = JOBS.c.face_done < JOBS.c.face_seq
+#: Number of ids in one statement.
+_CHUNK = 500
 
 # Made once: making a statement takes longer than running it.
 _CLAIM = (
@@ -157,11 +159,20 @@ class FaceStore:
         with self.database.writing() as connection:
             connection.execute(update(MESSAGES).where(MESSAGES.c.id.in_(list(message_ids))).values(logged=True))
 
-    def run_deletions(self) -> list[str]:
-        """Flow runs still to be deleted in Prefect."""
+    def run_deletions(self, limit: int | None = None) -> list[str]:
+        """Flow runs still to be deleted in Prefect: all, or the first ``limit``."""
+        wanted = select(RUN_DELETIONS.c.flow_run_id).order_by(RUN_DELETIONS.c.asked).limit(limit)
         with self.database.reading() as connection:
-            wanted = select(RUN_DELETIONS.c.flow_run_id).order_by(RUN_DELETIONS.c.asked)
             return list(connection.execute(wanted).scalars())
+
+    def to_be_deleted(self, flow_run_ids: Sequence[str]) -> set[str]:
+        """Those of these flow runs that are still to be deleted in Prefect."""
+        found: set[str] = set()
+        for start in range(0, len(flow_run_ids), _CHUNK):
+            some = RUN_DELETIONS.c.flow_run_id.in_(flow_run_ids[start : start + _CHUNK])
+            with self.database.reading() as connection:
+                found.update(connection.execute(select(RUN_DELETIONS.c.flow_run_id).where(some)).scalars())
+        return found
 
     def run_deleted(self, *flow_run_ids: str) -> None:
         """Notes that the flow runs were deleted."""

@@ -65,7 +65,7 @@ class NoProjector(Projector):
     def kick_all(self, job_ids: Sequence[int], delay: float = 0.0) -> None:
         """Nothing."""
 
-    def sweep_soon(self) -> None:
+    def delete_runs_soon(self, asked: int = 0) -> None:
         """Nothing."""
 
     def wait(self, job_ids: Sequence[int], patience: float = PATIENCE) -> bool:

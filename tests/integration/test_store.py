@@ -362,6 +362,15 @@ def test_the_flow_run_of_a_deleted_job_is_noted_until_it_is_deleted(store: Store
     store.delete(without.id)
 
     assert store.run_deletions() == ["run-1"]
+    assert store.to_be_deleted(["run-1", "run-2"]) == {"run-1"} and store.to_be_deleted([]) == set()
     store.run_deleted("run-1")
     store.run_deleted("run-1")
-    assert store.run_deletions() == []
+    assert store.run_deletions() == [] and store.to_be_deleted(["run-1"]) == set()
+
+
+def test_flow_runs_to_be_deleted_are_given_some_at_a_time(store: Store) -> None:
+    for number in range(3):
+        store.delete(store.insert(draft(flow_run_id=f"run-{number}")).id)
+
+    assert store.run_deletions(2) == ["run-0", "run-1"]
+    assert store.run_deletions() == ["run-0", "run-1", "run-2"]
