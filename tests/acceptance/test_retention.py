@@ -14,7 +14,7 @@ from dask.delayed import delayed
 from prefect_jobs import Job, JobManager, clock
 from prefect_jobs.blocks import DaskScheduler
 from prefect_jobs.local.prefect_server import PrefectServerInfo
-from prefect_jobs.monitor import Monitor
+from prefect_jobs.monitor import Monitor, cleaning
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.retention import Retention
 from prefect_jobs.records import StatusState
@@ -87,6 +87,8 @@ def test_while_prefect_is_away_jobs_go_and_their_runs_later(
     [
         ({}, True),
         ({"native": {"in_queue": True}, "remote_id": "1"}, False),
+        ({"native": {"in_queue": True, "foreign": True}, "remote_id": "1"}, False),
+        ({"native": {"in_queue": True, "host": "elsewhere"}, "remote_id": "1", "scheduler": None}, False),
         ({"native": {"in_queue": True, "released": True}}, True),
         ({"submission_token": "a token"}, False),
         ({"submission_token": "a token", "remote_id": "1"}, True),
@@ -95,7 +97,7 @@ def test_while_prefect_is_away_jobs_go_and_their_runs_later(
 )
 def test_a_job_that_may_have_left_something_stays(runtime: Runtime, values: dict[str, Any], goes: bool) -> None:
     # given: a scheduler that does not exist: what is left there cannot be removed
-    stored = runtime.store.insert(draft(state=OVER, type="CONDOR", scheduler="nowhere", **values))
+    stored = runtime.store.insert(draft(**{"state": OVER, "type": "CONDOR", "scheduler": "nowhere", **values}))
     metrics = Metrics()
     # when
     Retention(runtime, HOUR, metrics).round()
@@ -202,6 +204,29 @@ def test_the_clean_up_of_a_type_comes_before_the_job_goes(
     retention.round()
     # then
     assert known(bad) is None and not (tmp_path / "bad").exists()
+
+
+def test_jobs_that_wait_for_one_whose_clean_up_fails_slowly_have_their_turn(
+    manager: JobManager, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given two jobs, of which the first one uses up the time of each round
+    monkeypatch.setattr(cleaning, "PATIENCE", 0.0)
+    bad, good = (manager.create_job(name, "alice", job_type=Remote, folder=str(tmp_path / name)) for name in "ab")
+    (tmp_path / "b").mkdir()
+    for job in (bad, good):
+        job.save()
+        job.update_status("Error")
+    retention = Retention(runtime, timedelta(microseconds=1), Metrics())
+    # when
+    retention.round()
+    assert known(good) is not None
+    retention.round()
+    # then
+    assert known(good) is None and known(bad) is not None
+    # and when the first one can be cleaned up, too
+    (tmp_path / "a").mkdir()
+    retention.round()
+    assert known(bad) is None
 
 
 def test_jobs_of_a_type_that_is_not_known_here_stay(runtime: Runtime) -> None:
