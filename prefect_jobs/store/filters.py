@@ -21,12 +21,14 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
     true,
 )
 
+from prefect_jobs import statuses
 from prefect_jobs.store.tables import GROUPS, JOBS
 from prefect_jobs.store.values import clean
 
@@ -63,6 +65,10 @@ _TIMES = {
     "last_status_update",
 }
 _PROPERTIES = "extended_properties"
+#: The last character that there is: after each text that begins as it does.
+_LAST = chr(0x10FFFF)
+#: Statuses of few jobs at a time.
+_FEW = {*statuses.NON_TERMINAL_STATUSES, statuses.RESULTS_READY, statuses.HELD}
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def conditions(query: JobQuery, dialect: str) -> list[ColumnElement[bool]]:
     if query.groups is not None:
         found.append(_in_groups("groups", "in", query.groups))
     for filters in (query.filters, *query.required):
-        found.extend(_condition(key, value, dialect) for key, value in filters.items())
+        found.extend(_all_of(filters, dialect))
     for choices in query.any_of:
         found.append(or_(false(), *(and_(true(), *_all_of(filters, dialect)) for filters in choices)))
     for filters in query.excluded:
@@ -153,6 +159,8 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
         return _property_condition(path, lookup, value, key, dialect)
     if name == _PROPERTIES and lookup in ("contains", "icontains"):
         return _compare(cast(JOBS.c.extended_properties, Text), lookup, _text(key, value), key, dialect)
+    if name == "status_code" and lookup in ("exact", "in") and (named := _names(_members_or_one(lookup, key, value))):
+        name, lookup, value = "status", "in", named
     column = FIELDS.get(name)
     if column is None:
         raise ValueError(
@@ -163,12 +171,32 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
     if lookup == "in":
         given = _members(key, value)
         plain = column.in_([convert(key, item) for item in given if item is not None])
-        return or_(plain, column.is_(None)) if any(item is None for item in given) else plain
+        found = or_(plain, column.is_(None)) if any(item is None for item in given) else plain
+        return _told(found, name, given, dialect)
     if lookup == "isnull":
         return column.is_(None) if _flag(key, value) else column.is_not(None)
     if lookup == "exact" and value is None:
         return column.is_(None)
-    return _compare(column, lookup, convert(key, value), key, dialect)
+    found = _compare(column, lookup, convert(key, value), key, dialect)
+    return _told(found, name, [value], dialect) if lookup == "exact" else found
+
+
+def _members_or_one(lookup: str, key: str, value: Any) -> list[Any]:
+    return _members(key, value) if lookup == "in" else [value]
+
+
+def _names(codes: list[Any]) -> list[str]:
+    """The statuses with these codes, for which there is an index; none if one is that of all custom statuses."""
+    known = [statuses.BY_CODE[code].name for code in codes if isinstance(code, str) and code in statuses.BY_CODE]
+    return known if len(known) == len(codes) else []
+
+
+def _told(condition: ColumnElement[bool], name: str, values: list[Any], dialect: str) -> ColumnElement[bool]:
+    """Tells SQLite that few jobs match, which it does not know: it would look for them in the order of the list."""
+    few = name == "remote_id" or (name in ("status", "cached_status") and _FEW.issuperset(values))
+    if dialect != "sqlite" or not few or not values or None in values:
+        return condition
+    return func.likelihood(condition, literal_column("0.0000001"))
 
 
 def _compare(column: Any, lookup: str, value: Any, key: str, dialect: str) -> ColumnElement[bool]:
@@ -188,6 +216,8 @@ def _compare(column: Any, lookup: str, value: Any, key: str, dialect: str) -> Co
     # Not LIKE: its case rules differ between the databases, and % and _ in a text are plain characters.
     elif lookup == "startswith":
         result = func.substr(column, 1, len(value)) == value
+        if dialect == "sqlite" and value < _LAST:  # for an index; other databases order texts by other rules
+            result = and_(column >= value, column < value + _LAST, result)
     else:
         find = func.strpos if dialect == "postgresql" else func.instr
         # Both by the database's lower(): its letters depend on the locale.

@@ -141,12 +141,16 @@ class Store(
         for name, number in (("limit", query.limit), ("offset", query.offset)):
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
                 raise ValueError(f"{name} is a whole number from 0, not {number!r}.")
-        statement = select(*_COLUMNS).where(*conditions(query, self._dialect)).order_by(*order(query.order_by))
-        if query.limit is not None:
-            statement = statement.limit(min(query.limit, _MANY))
-        elif query.offset and self._dialect == "sqlite":
-            statement = statement.limit(-1)  # SQLite has no OFFSET without LIMIT
-        return self._read(statement.offset(min(query.offset, _MANY)) if query.offset else statement)
+        chosen, ordered = conditions(query, self._dialect), order(query.order_by)
+        if query.limit is None:
+            statement = select(*_COLUMNS).where(*chosen).order_by(*ordered)
+            if query.offset and self._dialect == "sqlite":
+                statement = statement.limit(-1)  # SQLite has no OFFSET without LIMIT
+            return self._read(statement.offset(min(query.offset, _MANY)) if query.offset else statement)
+        # Which ones is found by their ids, often in an index alone; only rows that are returned are read.
+        ids = select(JOBS.c.id).where(*chosen).order_by(*ordered).limit(min(query.limit, _MANY))
+        ids = ids.offset(min(query.offset, _MANY)) if query.offset else ids
+        return self._read(select(*_COLUMNS).where(JOBS.c.id.in_(ids)).order_by(*ordered))
 
     def records(self, job_ids: Sequence[int]) -> list[JobRecord]:
         """Jobs by their ids, without those that were deleted."""
@@ -322,7 +326,7 @@ class Store(
         """The record as written; ``None`` if another process has written the job since it was read. With ``messages``,
         those of the change are added there, to be written with others."""
         values, nodes = storable(change.values), observed_rows(change.nodes)
-        columns = {**_columns(values), "version": record.version + 1}
+        columns = {**_changed(_columns(values), record.state), "version": record.version + 1}
         which = {"the_id": record.id, "the_version": record.version}
         if connection.execute(_update(tuple(columns)), {**columns, **which}).rowcount != 1:
             return None
@@ -373,6 +377,12 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
         flat.update(vars(state))
         flat["watched"] = not statuses.is_final(state.as_status)
     return flat
+
+
+def _changed(columns: dict[str, Any], state: StatusState) -> dict[str, Any]:
+    """Without what the row has of a state already: SQLite writes each index of a column that a statement names."""
+    known = _columns({"state": state})
+    return {name: value for name, value in columns.items() if name not in known or known[name] != value}
 
 
 def _record(row: Sequence[Any]) -> JobRecord:

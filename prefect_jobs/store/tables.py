@@ -31,7 +31,7 @@ from sqlalchemy.types import UserDefinedType
 from prefect_jobs.store.values import dump_json, load_node_json
 
 #: The newest migration; a database with another one is not changed.
-SCHEMA_HEAD = "0008"
+SCHEMA_HEAD = "0009"
 #: The table of the schema's version; not Alembic's own name, so that another application (such as Prefect) may use
 #: the same database.
 VERSION_TABLE = "prefect_jobs_version"
@@ -106,6 +106,9 @@ METADATA = MetaData(
     }
 )
 
+#: Indexes that PostgreSQL does not have, or has in another form.
+AS_ON_SQLITE = {"as on": "sqlite"}
+
 #: One job; :class:`prefect_jobs.records.JobRecord` explains the columns.
 JOBS = Table(
     "jobs",
@@ -163,12 +166,27 @@ JOBS = Table(
     Column("watched", Boolean, default=True, nullable=False),
     Index("ix_jobs_label_id", "label", "id"),
     Index("ix_jobs_label_user", "label", "user", "id"),
-    Index("ix_jobs_label_status", "label", "status", "id"),
+    Index("ix_jobs_label_user_creation_time", "label", "user", "creation_time", "id"),
+    # The columns after the id are for lists of active jobs: of a user, by time.
+    Index("ix_jobs_label_status", "label", "status", "id", "user", "creation_time"),
     Index("ix_jobs_label_creation_time", "label", "creation_time", "id"),
+    # On PostgreSQL the newest are first. There is none of last_status_update, which each poll may change.
+    Index("ix_jobs_label_execute_time", "label", "execute_time", "id", "user", info=AS_ON_SQLITE),
+    Index("ix_jobs_label_completion_time", "label", "completion_time", "id", "user", info=AS_ON_SQLITE),
     Index("ix_jobs_label_type", "label", "type", "id"),
     Index("ix_jobs_flow_run_id", "flow_run_id", unique=True),
     Index("ix_jobs_submission_token", "submission_token", unique=True),
-    Index("ix_jobs_remote_id", "scheduler", "remote_id"),
+    Index("ix_jobs_remote_id", "remote_id", "label"),
+    # Texts without a limit, which PostgreSQL does not take in an index.
+    Index("ix_jobs_label_name", "label", "name", "id", info=AS_ON_SQLITE),
+    Index(
+        "ix_jobs_label_schedule",
+        "label",
+        "schedule",
+        "id",
+        sqlite_where=sql("schedule IS NOT NULL"),
+        info=AS_ON_SQLITE,
+    ),
     Index(
         "ix_jobs_behind",
         "id",
