@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.parts import DATABASE, Parts, parts
-from benchmarks.results import Row, section, table
+from benchmarks.results import ON_POSTGRESQL, Row, section, table
 
 #: Each has a list BENCHMARKS.
 MODULES = (
     "start_up", "submissions", "monitoring", "changes", "pickup", "dask_jobs", "workflows", "bring", "web", "model",
     "curves",
 )  # fmt: skip
-#: Behind the name of a module that was run on PostgreSQL (BENCH_DATABASE_URL).
-_ON = ", on PostgreSQL"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = (
     "# Results of the benchmarks\n\nWritten by `make bench`; pool, Prefect server and benchmarks share the machine.\n"
@@ -43,7 +41,7 @@ def main(words: list[str]) -> None:
                 rows.extend(found)
                 print(f"\n{benchmark.__name__} ({time.monotonic() - began:.0f} s)\n{table(found)}", flush=True)
             if chosen and chosen == every:
-                title = f"{module}{_ON}" if DATABASE else module
+                title = f"{module}{ON_POSTGRESQL}" if DATABASE else module
                 _write(title, section(title, rows, given.condor_version))
 
 
@@ -52,7 +50,7 @@ def _write(module: str, text: str) -> None:
     known = RESULTS.read_text() if RESULTS.exists() else ""
     sections = {found.split("\n", 1)[0][3:].strip(): found for found in re.findall(r"(?ms)^## .*?(?=^## |\Z)", known)}
     sections[module] = text
-    titles = [title for name in MODULES for title in (name, f"{name}{_ON}") if title in sections]
+    titles = [title for name in MODULES for title in (name, f"{name}{ON_POSTGRESQL}") if title in sections]
     RESULTS.write_text(_HEAD + "".join(f"\n{sections[title].strip()}\n" for title in titles))
 
 

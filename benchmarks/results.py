@@ -11,6 +11,8 @@ import psutil
 
 import prefect_jobs
 
+#: Behind the name of a module that was run on PostgreSQL (BENCH_DATABASE_URL).
+ON_POSTGRESQL = ", on PostgreSQL"
 _HEAD = ("what", "target", "measured", "bare engine", "ratio")
 
 
