@@ -1,6 +1,6 @@
 """Lists among many jobs: SQLite finds those of the usual questions in an index, and reads only rows that it lists."""
 
-from datetime import timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from prefect_jobs.store.filters import JobQuery
 from tests.support import draft
 
 RUNNING = StatusState(status_code="RUN", status=statuses.RUNNING, status_class="ran:RUNNING", attempt=1)
-DAY = clock.now() - timedelta(days=1)
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def said(store: Store, work: Any) -> list[tuple[str, Any]]:
