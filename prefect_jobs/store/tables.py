@@ -178,7 +178,7 @@ JOBS = Table(
     Index("ix_jobs_submission_token", "submission_token", unique=True),
     Index("ix_jobs_remote_id", "remote_id", "label"),
     # Texts without a limit, which PostgreSQL does not take in an index.
-    Index("ix_jobs_label_name", "label", "name", "id", info=AS_ON_SQLITE),
+    Index("ix_jobs_label_name", "label", "name", "id", "user", info=AS_ON_SQLITE),
     Index(
         "ix_jobs_label_schedule",
         "label",

@@ -10,7 +10,7 @@ depends_on = None
 
 #: On SQLite alone: PostgreSQL refuses a row whose indexed text is long.
 _OF_TEXTS = (
-    ("ix_jobs_label_name", ["label", "name", "id"], None),
+    ("ix_jobs_label_name", ["label", "name", "id", "username"], None),
     ("ix_jobs_label_schedule", ["label", "schedule", "id"], sa.text("schedule IS NOT NULL")),
 )
 _TIMES = ("execute_time", "completion_time")
