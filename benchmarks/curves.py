@@ -8,27 +8,22 @@ from pathlib import Path
 from statistics import median
 
 import httpx
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete
 
-from benchmarks.monitoring import _insert, active, cost_of_watching
-from benchmarks.parts import PATIENCE, Parts, check
+from benchmarks import listed
+from benchmarks.monitoring import active, cost_of_watching
+from benchmarks.parts import DATABASE, PATIENCE, Parts, check
 from benchmarks.results import Row
 from benchmarks.submissions import _remove
 from benchmarks.web import _OVER, Paged, _records, served
 from prefect_jobs import JobManager
 from prefect_jobs.store.tables import JOBS
 
-ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000").split(",")))
+ACTIVE = tuple(map(int, os.environ.get("BENCH_CURVE", "1000,5000,20000,50000").split(",")))
 ROWS = tuple(map(int, os.environ.get("BENCH_CURVE_ROWS", "10000,100000,1000000").split(",")))
 NEW = (100, 300, 1_000, 3_000)
-PICTURE = Path(__file__).with_name("curves.png")
+PICTURE = Path(__file__).with_name("curves_postgresql.png" if DATABASE else "curves.png")
 REPEATS, MINUTE = 20, 40.0
-_FILTERS = {
-    "newest": {},
-    "by status": {"filters": {"status": "Complete"}},
-    "by date": {"order_by": "-creation_time"},
-    "of a user": {"user": "alice"},
-}
 
 
 def monitors(given: Parts) -> list[Row]:
@@ -42,7 +37,7 @@ def monitors(given: Parts) -> list[Row]:
         cost = cost_of_watching(MINUTE)
         memory = max(cost.memory)
         points.append((number, median(cost.spent), memory))
-        what = f"Monitor of {number:,} active jobs"
+        what = f"Monitor of {number:,} active jobs without flow runs"
         told = f"mean {cost.mean:.2f} s, worst {max(cost.spent):.2f} s"
         rows += [
             Row(f"{what}: CPU of all its processes for each poll, median", median(cost.spent), target=0.3, detail=told),
@@ -55,42 +50,22 @@ def monitors(given: Parts) -> list[Row]:
 
 
 def lists(given: Parts) -> list[Row]:
-    """list_jobs() and the first page, among few and many rows."""
+    """list_jobs() by each kind of filter and order, and the first page, among few and many rows."""
     rows: list[Row] = []
     points: list[tuple[int, float, float]] = []
-    manager = JobManager(Paged)
-    store = given.runtime.store
-    names = [column.key for column in JOBS.columns if column.key != "id"]
     for number in ROWS:
-        with store.database.writing() as connection:
-            connection.execute(delete(JOBS).where(JOBS.c.label == Paged.package))
-        _insert(given, _records(min(number, 1_000), _OVER))
-        with store.database.writing() as connection:
-            if store.database.engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA cache_size=-4000000")  # pages that are written twice take minutes
-            copied = select(*(JOBS.c[name] for name in names)).where(JOBS.c.label == Paged.package)
-            there = min(number, 1_000)
-            while there < number:
-                some = min(there, number - there)
-                connection.execute(insert(JOBS).from_select(names, copied.limit(some)))
-                there += some
-        listed = 0.0
-        for name, query in _FILTERS.items():
-            taken: list[float] = []
-            for _ in range(REPEATS):
-                began = time.perf_counter()
-                manager.list_jobs(limit=50, **query)  # type: ignore[arg-type]
-                taken.append((time.perf_counter() - began) * 1000)
-            listed = max(listed, median(taken))
-            rows.append(Row(f"list_jobs(limit=50), {name}, among {number:,}", median(taken), "ms", target=20))
+        listed.fill(given.runtime.store, number)
+        found = list(listed.rows(JobManager(Paged), number))
+        rows += found
         with served() as url, httpx.Client(trust_env=False) as client:
-            taken = []
+            taken: list[float] = []
             for _ in range(REPEATS):
                 began = time.perf_counter()
                 client.get(url).raise_for_status()
                 taken.append((time.perf_counter() - began) * 1000)
         rows.append(Row(f"The page of 50 jobs among {number:,}", median(taken), "ms"))
-        points.append((number, listed, median(taken)))
+        points.append((number, found[0].measured, median(taken)))
+    listed.clear(given.runtime.store)
     _draw("rows", points)
     return rows
 
@@ -137,7 +112,7 @@ def _draw(kind: str, points: list[tuple[int, float, float]]) -> None:
     _points[kind] = points
     names = {
         "active": ("active jobs", "CPU for each poll, s", "memory, MiB"),
-        "rows": ("jobs in the table", "list_jobs(limit=50), ms", "page of 50, ms"),
+        "rows": ("jobs in the table", "list_jobs(limit=50), newest, ms", "page of 50, ms"),
         "new": ("new jobs", "until Prefect shows all, s", "for each, ms"),
     }
     figure, axes = plt.subplots(len(_points), 2, figsize=(9, 3.2 * len(_points)), squeeze=False)
