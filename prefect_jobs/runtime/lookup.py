@@ -15,9 +15,9 @@ from prefect_jobs.threads import in_thread
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Seconds for which a scheduler block is used before it is read again. After half of them it is read beside the calls,
+#: Seconds for which a scheduler block is used before it is read again. In the last of them it is read beside the calls,
 #: so that those of a busy app wait for no read.
-BLOCK_TTL = 30.0
+BLOCK_TTL, _LAST = 30.0, 5.0
 #: Seconds that a call waits for a block that was read before; then it uses that.
 _AGAIN = 1.0
 #: Seconds for which Prefect is not asked again for a scheduler after it did not answer.
@@ -69,7 +69,7 @@ class Lookup:
             return None
         age = time.monotonic() - known[0]
         if age < BLOCK_TTL:
-            if age > BLOCK_TTL / 2:
+            if age > BLOCK_TTL - _LAST:
                 self._read_beside(name)
             return known[1]
         if not self._unasked:
