@@ -188,10 +188,18 @@ def observed_many(
 # -- no answer --------------------------------------------------------------------------------------------------
 
 
-def no_answer(error: SchedulerConnectionError) -> Observation:
-    """What is observed, of jobs that do not say so yet, when their scheduler does not answer."""
+def silence(error: SchedulerConnectionError) -> Callable[[JobRecord], Change | None]:
+    """The change that notes, of a job that does not say so yet, that its scheduler does not answer."""
     since = clock.now().astimezone(UTC).isoformat(timespec="seconds")
-    return Observation(None, _no_answer(since, error), {UNREACHABLE_SINCE: since, ASKED: clock.now().isoformat()})
+    asked = {UNREACHABLE_SINCE: since, ASKED: clock.now().isoformat()}
+    text = _no_answer(since, error)
+
+    def change(fresh: JobRecord) -> Change | None:
+        if fresh.noted.unreachable_since is not None:
+            return None  # another process was sooner
+        return changes.change_for(fresh, News(Source.SCHEDULER, None, text), native=asked)
+
+    return change
 
 
 def note_unreachable(job: AnyJob, error: SchedulerConnectionError) -> None:

@@ -21,6 +21,8 @@ Progress = Callable[[Job, int, int], object]
 Read = Callable[[Sequence[int]], list[JobRecord]]
 #: Seconds between two requests to a scheduler that does not answer.
 _AWAY = 10.0
+#: Of how many jobs it is noted at once that their scheduler does not answer, and how many of them in one transaction.
+_MARKED, _TOGETHER = 500, 50
 #: Number of jobs that a message names.
 _NAMED = 10
 
@@ -150,8 +152,11 @@ class WaitingForAll:
             news = group.poll(jobs, self._ends)
         except SchedulerConnectionError as error:
             self._away[place] = time.monotonic() + _AWAY
-            silence = polling.no_answer(error)
-            polling.observed_many([(job, silence) for job in jobs if job.handle.record.noted.unreachable_since is None])
+            change = polling.silence(error)
+            due = [(job, NOTHING_NEW) for job in jobs if job.handle.record.noted.unreachable_since is None][:_MARKED]
+            for start in range(0, len(due), _TOGETHER):
+                part = due[start : start + _TOGETHER]
+                polling.observed_many(part, {job.handle.record.id: change for job, _ in part})
             return []
         told: list[tuple[Job, Observation]] = []
         for job in jobs:

@@ -3,6 +3,7 @@
 import logging
 import time
 
+from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, SchedulerConnectionError
 from prefect_jobs.jobs import hooks, registry
 from prefect_jobs.jobs.base import Job
@@ -57,7 +58,7 @@ class Cleaning:
         left = record.noted.left
         if not left and hooks.defined_by(cls, "_clean_up") is Job:
             return True
-        if left and not self._within_reach(record):
+        if left and not (self._within_reach(record) and self._was_over(record)):
             return False
         kind = record.type, record.scheduler
         if kind in self._stopped or record.id <= self._begin.get(kind, 0):
@@ -84,6 +85,21 @@ class Cleaning:
         """Whether the work is ours, and at a scheduler that can be reached from this machine."""
         here = record.noted.host in (None, self._runtime.settings.host_name)
         return here and not record.noted.foreign
+
+    def _was_over(self, record: JobRecord) -> bool:
+        """Whether the scheduler has said that the work is over. If a person has said so, it may still run, or have the
+        only copy of its outputs."""
+        observed = record.state.observed_status
+        if observed is None or statuses.is_final(statuses.parse(observed)):
+            return True
+        if record.id not in self._told:
+            self._told.add(record.id)
+            log.warning(
+                "Job %d (%r) is old, and stays: its status was set by hand, and its work may still run. Delete it.",
+                record.id,
+                record.name,
+            )
+        return False
 
     def _class_of(self, name: str) -> type[Job] | None:
         try:

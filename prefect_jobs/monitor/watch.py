@@ -293,9 +293,12 @@ class Watch:
     def _note_unreachable(self, error: SchedulerConnectionError) -> None:
         """Notes for each job, once, that its scheduler does not answer: for some each time, so that a short silence
         does not change thousands of jobs and their flow runs."""
-        news = polling.no_answer(error)
-        jobs = self._roster.jobs(some(self._roster.active - self._roster.unreachable, _MARKED))
-        due = [(job, news, polling.change_by(news, job.handle.record)) for job in jobs]
+        change, due = polling.silence(error), list[tuple[AnyJob, Observation, ChangeOf]]()
+        for job in self._roster.jobs(some(self._roster.active - self._roster.unreachable, _MARKED)):
+            if job.handle.record.noted.unreachable_since is None:
+                due.append((job, NOTHING_NEW, change))
+            else:
+                self._roster.put(job)  # another process has noted it
         for start in range(0, len(due), _TOGETHER):
             if self._ends():
                 return

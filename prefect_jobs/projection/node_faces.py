@@ -17,6 +17,7 @@ from prefect_jobs.errors import PrefectJobsError
 from prefect_jobs.projection.dag import FINAL, kind_of, named_parents, parents_of, percent_done
 from prefect_jobs.projection.mermaid import markdown
 from prefect_jobs.projection.prefect_api import PrefectApi, PrefectAway, RunGone
+from prefect_jobs.projection.run_page import PUT
 from prefect_jobs.projection.states import node_face
 from prefect_jobs.records import JobRecord, NodeRecord
 from prefect_jobs.store import DatabaseError, Store
@@ -270,9 +271,11 @@ class NodeFaces:
         """Updates or creates the artifact; there is only one of each kind, even if answers are lost."""
         run = str(record.flow_run_id)
         try:
-            # A noted artifact may be deleted, and an existing one not noted, if an earlier turn came to no end.
+            # A noted artifact may be deleted. One that is not noted may be there if an earlier turn came to no end, or
+            # if an earlier version has made it.
+            search = bool(shown.get(key)) or record.face_tried or shown.get(PUT) is None
             for find in (lambda: shown.get(key), lambda: api.find_artifact(run, kind, text)):
-                known = find() if shown.get(key) or record.face_tried else None
+                known = find() if search else None
                 if known:
                     try:
                         api.update_artifact(str(known), data, text)

@@ -245,9 +245,10 @@ class Projector:
         run_ids = self._store.run_deletions(DELETED_AT_ONCE)
         if run_ids:
             self._deletes = self._store.claim_lease(_DELETIONS, self._owner, _CLAIM)
-            if not self._deletes:
-                self._queue.deleted(0, more=False)  # another process deletes them
-                return
+        if run_ids and not self._deletes:
+            # Another process deletes them, and may have thousands before those of this one.
+            run_ids = self._store.run_deletions(min(self._queue.owed, DELETED_AT_ONCE), newest=True)
+        if run_ids:
             try:
                 api.delete_runs(run_ids)
             except Exception:
@@ -255,7 +256,7 @@ class Projector:
                 raise
             self._queue.answered()
             self._store.run_deleted(*run_ids)
-        more = len(run_ids) == DELETED_AT_ONCE
+        more = self._deletes and bool(self._store.run_deletions(1))
         if not more:
             self._end_deletions()
         self._queue.deleted(len(run_ids), more=more)

@@ -16,7 +16,7 @@ WAITING = "waits"
 #: In what a run shows: whether there is a link to the scheduler's dashboard.
 DASHBOARD = "dashboard"
 #: In what a run shows: which of the artifacts below its page has; ``None`` or missing: that is not known.
-_PUT = "put"
+PUT = "put"
 #: The descriptions of the artifacts, which identify them: the link, the reason why a job waits, a job that is over.
 _DASHBOARD = "The scheduler's dashboard"
 _WAITS = "Why it waits for a machine"
@@ -38,16 +38,16 @@ class RunPage:
         self._api = api
         self._record = record
         self._before = before
-        self._put = set(before.get(_PUT) or ())
+        self._put = set(before.get(PUT) or ())
         # Otherwise an artifact may be there that is not noted: its note was lost, or an earlier version has put it
         # there. To search for it each time would take a sixth of what the end of a job costs Prefect.
-        self._all_noted = not record.face_tried and (new or before.get(_PUT) is not None)
+        self._all_noted = not record.face_tried and (new or before.get(PUT) is not None)
         self._shown: dict[str, Any] = {}
 
     @property
     def shown(self) -> dict[str, Any]:
         """What is to be noted of it."""
-        return {**self._shown, _PUT: sorted(self._put) if self._all_noted else None}
+        return {**self._shown, PUT: sorted(self._put) if self._all_noted else None}
 
     def show_dashboard(self) -> None:
         """Puts a link to the scheduler's dashboard there, once."""
@@ -89,6 +89,7 @@ class RunPage:
         except PrefectAway:
             raise
         except PrefectJobsError as error:
+            self._all_noted = False
             log.warning("The artifact of the flow run of job %s could not be written: %s", self._record.id, error)
 
     def _find(self, description: str) -> str | None:

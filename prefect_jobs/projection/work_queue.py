@@ -117,6 +117,11 @@ class WorkQueue:
             self._owed += asked
             self._changed.notify_all()
 
+    @property
+    def owed(self) -> int:
+        """For how many deletions calls of this process wait."""
+        return self._owed
+
     def wait_for_sweep(self, patience: float) -> bool:
         """Waits for the sweep of :meth:`ask_sweep`; whether it is done. ``False`` at once if Prefect is unreachable."""
         with self._changed:

@@ -159,9 +159,10 @@ class FaceStore:
         with self.database.writing() as connection:
             connection.execute(update(MESSAGES).where(MESSAGES.c.id.in_(list(message_ids))).values(logged=True))
 
-    def run_deletions(self, limit: int | None = None) -> list[str]:
-        """Flow runs still to be deleted in Prefect: all, or the first ``limit``."""
-        wanted = select(RUN_DELETIONS.c.flow_run_id).order_by(RUN_DELETIONS.c.asked).limit(limit)
+    def run_deletions(self, limit: int | None = None, *, newest: bool = False) -> list[str]:
+        """Flow runs still to be deleted in Prefect: all, or the first ``limit``, or those asked for last."""
+        order = RUN_DELETIONS.c.asked.desc() if newest else RUN_DELETIONS.c.asked
+        wanted = select(RUN_DELETIONS.c.flow_run_id).order_by(order).limit(limit)
         with self.database.reading() as connection:
             return list(connection.execute(wanted).scalars())
 

@@ -159,7 +159,10 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
         return _property_condition(path, lookup, value, key, dialect)
     if name == _PROPERTIES and lookup in ("contains", "icontains"):
         return _compare(cast(JOBS.c.extended_properties, Text), lookup, _text(key, value), key, dialect)
-    if name == "status_code" and lookup in ("exact", "in") and (named := _names(_members_or_one(lookup, key, value))):
+    if lookup == "in":
+        value = _members(key, value)
+    codes = value if lookup == "in" else [value]
+    if name == "status_code" and lookup in ("exact", "in") and (named := _names(codes)):
         name, lookup, value = "status", "in", named
     column = FIELDS.get(name)
     if column is None:
@@ -169,20 +172,15 @@ def _condition(key: str, value: Any, dialect: str) -> ColumnElement[bool]:
         )
     convert = _id if name == "id" else _time if name in _TIMES else _text
     if lookup == "in":
-        given = _members(key, value)
-        plain = column.in_([convert(key, item) for item in given if item is not None])
-        found = or_(plain, column.is_(None)) if any(item is None for item in given) else plain
-        return _told(found, name, given, dialect)
+        plain = column.in_([convert(key, item) for item in value if item is not None])
+        found = or_(plain, column.is_(None)) if any(item is None for item in value) else plain
+        return _told(found, name, value, dialect)
     if lookup == "isnull":
         return column.is_(None) if _flag(key, value) else column.is_not(None)
     if lookup == "exact" and value is None:
         return column.is_(None)
     found = _compare(column, lookup, convert(key, value), key, dialect)
     return _told(found, name, [value], dialect) if lookup == "exact" else found
-
-
-def _members_or_one(lookup: str, key: str, value: Any) -> list[Any]:
-    return _members(key, value) if lookup == "in" else [value]
 
 
 def _names(codes: list[Any]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from dask.delayed import delayed
 
 from prefect_jobs import Job, JobManager, clock
-from prefect_jobs.blocks import DaskScheduler
+from prefect_jobs.blocks import CondorScheduler, DaskScheduler
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor, cleaning
 from prefect_jobs.monitor.metrics import Metrics
@@ -104,6 +104,23 @@ def test_a_job_that_may_have_left_something_stays(runtime: Runtime, values: dict
     # then
     assert (runtime.store.get(stored.id) is None) is goes
     assert removed(metrics) == int(goes)
+
+
+def test_work_whose_end_a_person_has_said_is_not_ended(
+    runtime: Runtime, shell_job: ShellJob, alice: CondorScheduler
+) -> None:
+    # given
+    job = shell_job("sleep 300")
+    job.execute()
+    job.status = "Complete"
+    # when
+    Retention(runtime, timedelta(microseconds=1), Metrics()).round()
+    # then
+    assert known(job) is not None
+    assert alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus < 3", ("ProcId",))
+    # when the person deletes it
+    job.delete()
+    assert not alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus < 3", ("ProcId",))
 
 
 def test_a_result_in_a_folder_is_removed(runtime: Runtime, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from prefect_jobs.projection.projector import Projector
 from prefect_jobs.projection.run_faces import Form
 from prefect_jobs.records import Change, JobRecord
 from prefect_jobs.store import Database, Store
-from tests.integration.node_views import FLOW, View, Wire, WiredApi, Workflow
+from tests.integration.node_views import FLOW, View, Wire, WiredApi, Workflow, node
 from tests.support import draft, eventually
 
 pytestmark = pytest.mark.prefect
@@ -131,6 +131,22 @@ def test_it_is_there_once_for_a_run_of_an_earlier_version(
         job.now("Complete")
         job.shown()
         assert texts(view, job) == [f"This was attempt {attempt}."]
+
+
+def test_how_far_a_workflow_is_stands_there_once_though_the_answer_was_lost(
+    jobs: Store, make_projector: MakeProjector, view: View, wire: Wire
+) -> None:
+    job = Workflow(jobs, make_projector(), [node("one")])
+    wire.lose_at = (_PATH, 1)
+    job.submit()
+    eventually(lambda: wire.lost, "the answer is lost", 30)
+    # when the state of the run is shown before the nodes' next turn
+    wire.cut_at = (_PATH,)
+    job.now("Running")
+    eventually(lambda: not job.record.behind, "the state is shown", 60)
+    wire.cut_at = ()
+    job.shown()
+    assert [kind for kind, _, _ in view.artifacts(job.run)] == ["progress"]
 
 
 def test_what_failed_is_searched_for(jobs: Store) -> None:

@@ -28,6 +28,7 @@ class Queue:
         self.asked: list[str] = []
         #: Clusters that it says have changed; at first it does not tell of changes.
         self.changed: list[int] = []
+        self.time = 9
 
     def query(self, constraint: str, projection: Sequence[str] = (), **_: Any) -> list[dict[str, Any]]:
         self.asked.append(constraint)
@@ -44,7 +45,13 @@ class Queue:
 
     def ad(self, cluster: int) -> dict[str, Any]:
         token, state = f"t{cluster}", self.states[cluster]
-        return {"ClusterId": cluster, "ProcId": 0, "JobStatus": state, "PrefectJobsToken": token, "ServerTime": 9}
+        return {
+            "ClusterId": cluster,
+            "ProcId": 0,
+            "JobStatus": state,
+            "PrefectJobsToken": token,
+            "ServerTime": self.time,
+        }
 
     def history(self, _constraint: str, **_: Any) -> list[dict[str, Any]]:
         return []
@@ -321,17 +328,53 @@ def test_of_many_that_change_at_once_some_are_read_in_each_poll(
     assert told == [[1, 2, 3, 4], [5, 6, 7, 8], [9], []]
 
 
-def test_what_was_not_written_is_told_again(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+def test_what_was_not_written_is_asked_for_again(group: CondorGroup, queue: Queue, rows: Rows) -> None:
+    def since() -> int:
+        (asked,) = [found for text in queue.asked if (found := re.search(r"EnteredCurrentStatus >= (\d+)", text))]
+        queue.asked.clear()
+        return int(asked[1])
+
     for _ in range(3):
         group.poll_followed(rows.load)
         group.written()
-    queue.states[4], queue.changed = RUNNING, [4]
+    queue.states[4], queue.changed, queue.time = RUNNING, [4], 20
+    queue.asked.clear()
+    # when it is not written
     assert len(group.poll_followed(rows.load)) == 1
-    # when that is not written, and the schedd tells of it no longer
-    queue.changed = []
+    before = since()
+    # then
     assert [job.handle.record.id for job, _ in group.poll_followed(rows.load)] == [4]
+    assert since() == before
     group.written()
     assert group.poll_followed(rows.load) == []
+    assert since() > before
+
+
+def test_a_job_of_which_ever_more_changes_loses_none_of_it(
+    group: CondorGroup, queue: Queue, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given more changes than one poll reads, and a job of two procs behind them
+    for _ in range(3):
+        group.poll_followed(rows.load)
+    monkeypatch.setattr(module, "_MOST", 1)
+    queue.states = dict.fromkeys(queue.states, RUNNING)
+    rows.records[9] = replace(
+        rows.records[9], native={"total": 2, "procs": [{"proc": 0, "state": "Idle"}, {"proc": 1, "state": "Idle"}]}
+    )
+    queue.changed = [1, 9]
+    group.poll_followed(rows.load)
+    group.written()
+    # when its second proc changes, too, and the schedd tells of the first one no longer
+    monkeypatch.setattr(queue, "changed", [])
+    second = {**queue.ad(9), "ProcId": 1}
+    ask = queue.query
+    monkeypatch.setattr(
+        queue, "query", lambda which, *more, **_: [second] if "EnteredCurrentStatus" in which else ask(which, *more)
+    )
+    ((job, news),) = group.poll_followed(rows.load)
+    # then
+    assert job.handle.record.id == 9 and news.status == "Running"
+    assert [proc["state"] for proc in news.native["procs"]] == ["Running", "Running"]
 
 
 def test_a_queue_without_our_jobs_is_asked_for_in_no_hurry(group: CondorGroup, queue: Queue, rows: Rows) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from prefect_jobs.errors import SchedulerConnectionError
+from prefect_jobs.errors import DatabaseError, SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine
 from prefect_jobs.jobs.condor.ads import key_of, key_of_ad, of_keys
@@ -89,9 +89,8 @@ class CondorGroup(Group):
         #: The same of the last one all of whose news were written.
         self._since = 0
         self._recent: Procs = {}
-        #: Procs that have changed and are not written yet, and those of them that the last poll has returned.
+        #: Procs that have changed, of jobs that the next polls read.
         self._later: Procs = {}
-        self._taken: Procs = {}
         #: Whether the whole queue was asked for once.
         self._looked = False
 
@@ -126,6 +125,7 @@ class CondorGroup(Group):
         if one is None:
             return
         self._by_key.pop(one.key, None)
+        self._later.pop(one.key, None)
         if one.key in self._foreign:
             self._foreign.discard(one.key)
             self._matching = ""
@@ -200,7 +200,6 @@ class CondorGroup(Group):
     def written(self) -> None:
         """As :meth:`Group.written`."""
         self._recent, self._since = self._told, self._asked
-        self._later = {key: procs for key, procs in self._later.items() if self._taken.get(key) is not procs}
 
     @property
     def catching_up(self) -> bool:
@@ -271,9 +270,10 @@ class CondorGroup(Group):
             # What was written of the last answer need not be read again.
             seen = {key: procs for key, procs in recent.items() if self._recent.get(key) != procs}
             self._told, self._asked = recent, self._time
-        self._later.update(seen)
-        self._taken = dict(islice(self._later.items(), _MOST))  # of very many, the next polls read the rest
-        seen = dict(self._taken)
+        for key, procs in seen.items():
+            self._later[key] = {**self._later.get(key, {}), **procs}
+        # Of very many, the next polls read the rest. What is not written is asked for again, or found in its slice.
+        seen = {key: self._later.pop(key) for key in list(islice(self._later, _MOST))}
         fresh = [key for key in self._keys(self._new) if key not in seen]
         # At first, too: but where none of our jobs is in the queue, it does not tell its time, and one round is enough.
         if len(fresh) > _CHUNK or not (self._time or self._looked or self._soon):
@@ -359,6 +359,12 @@ class CondorGroup(Group):
             self._failed.add(record.id)
             self.look_again()
             log.warning("Job %s could not be polled: %s", record.id, error)
+            return []
+        except DatabaseError:
+            raise
+        except Exception:  # of this one job: the others have news
+            self._failed.add(record.id)
+            log.exception("Job %s could not be polled", record.id)
             return []
         return [(job, replace(found, version=record.version))]
 
