@@ -117,10 +117,10 @@ def test_work_whose_end_a_person_has_said_is_not_ended(
     Retention(runtime, timedelta(microseconds=1), Metrics()).round()
     # then
     assert known(job) is not None
-    assert alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus < 3", ("ProcId",))
+    assert alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus =!= 3", ("ProcId",))
     # when the person deletes it
     job.delete()
-    assert not alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus < 3", ("ProcId",))
+    assert not alice.get_client().query(f"ClusterId == {job.remote_id} && JobStatus =!= 3", ("ProcId",))
 
 
 def test_a_result_in_a_folder_is_removed(runtime: Runtime, tmp_path: Path) -> None:
