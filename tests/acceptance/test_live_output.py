@@ -24,7 +24,7 @@ def test_live_output_is_shown_while_the_job_runs(
     monkeypatch.setattr("prefect_jobs.monitor.live.EVERY", 1.0)
     # given a job that writes more than is shown at once, and later more than is shown in all
     waits = f"while [ ! -e '{flag}' ]; do sleep 0.1; done"
-    line = f"seq 30; echo trouble >&2; printf half; {waits}; echo ' a line'; i=0; while sleep 1; do seq 100; done"
+    line = f"seq 30; echo trouble >&2; printf half; {waits}; echo ' a line'; sleep 6; while sleep 1; do seq 100; done"
     job = shell_job(line, num_jobs=2, live_output=True)
     job.execute()
     first = "Standard output of process 0:\n…\n" + "\n".join(map(str, range(11, 31)))
