@@ -5,8 +5,9 @@ import time
 
 from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, SchedulerConnectionError
-from prefect_jobs.jobs import hooks, registry
+from prefect_jobs.jobs import hooks
 from prefect_jobs.jobs.base import Job
+from prefect_jobs.monitor.known_types import KnownTypes
 from prefect_jobs.records import JobRecord
 from prefect_jobs.runtime.wiring import Runtime
 
@@ -34,10 +35,10 @@ class Cleaning:
         #: The same of this round, for those that wait for the next one, and the seconds of failures.
         self._stopped: dict[Kind, int] = {}
         self._failed: dict[Kind, float] = {}
-        #: What the log has a line about: schedulers that do not answer, jobs, types.
+        #: What the log has a line about: schedulers that do not answer, and jobs.
         self._away: set[Kind] = set()
         self._told: set[int] = set()
-        self._unknown: set[str] = set()
+        self._types = KnownTypes("Old jobs of the type %r stay, since what they have left cannot be removed: %s")
 
     def begin(self) -> None:
         """Begins a round. In each, jobs are given in the order of their ids."""
@@ -52,7 +53,7 @@ class Cleaning:
         Raises:
             DatabaseError: the database fails.
         """
-        cls = self._class_of(record.type)
+        cls = self._types.get(record.type)
         if cls is None:
             return False
         left = record.noted.left
@@ -100,20 +101,6 @@ class Cleaning:
                 record.name,
             )
         return False
-
-    def _class_of(self, name: str) -> type[Job] | None:
-        try:
-            cls = registry.load(name)
-        except Exception as error:  # importing a user's module may raise anything
-            cls, why = None, f"it cannot be loaded: {error}"
-        else:
-            why = "this process does not know it"
-        if cls is not None and issubclass(cls, Job):
-            return cls
-        if name not in self._unknown:
-            self._unknown.add(name)
-            log.warning("Old jobs of the type %r stay, since what they have left cannot be removed: %s", name, why)
-        return None
 
     def _tell(self, record: JobRecord, kind: Kind, error: Exception) -> None:
         """Logs a failure: once for each scheduler that does not answer, and otherwise once for each job."""

@@ -9,10 +9,9 @@ from concurrent.futures import wait
 
 from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import PrefectJobsError
-from prefect_jobs.jobs import registry
-from prefect_jobs.jobs.base import Job
 from prefect_jobs.monitor.adoptions import Adoptions
 from prefect_jobs.monitor.commands import Commands
+from prefect_jobs.monitor.known_types import KnownTypes
 from prefect_jobs.monitor.leased_thread import LeasedThread
 from prefect_jobs.monitor.metrics import Metrics
 from prefect_jobs.monitor.retention import Retention
@@ -58,7 +57,7 @@ class Monitor:
         self._adoptions = Adoptions(self._runtime)
         kept = self._runtime.settings.retention
         self._retention = [] if kept is None else [Retention(self._runtime, kept, self.metrics)]
-        self._unknown: set[str] = set()
+        self._types = KnownTypes("Jobs of the type %r are not watched: %s")
         #: Scheduler → jobs that were written, with their versions, and jobs that are no longer active; not given yet.
         self._news: dict[tuple[str | None, str | None], tuple[dict[int, int], list[int]]] = {}
         #: Jobs of types that could not be loaded.
@@ -122,7 +121,7 @@ class Monitor:
         # Types that could not be loaded are tried again.
         tried = {**self._skipped, **{job.id: job for job in changed}}
         tried = {job_id: job for job_id, job in tried.items() if job_id not in left}
-        types = {name: self._class_of(name) for name in {job.type for job in (*gone, *tried.values())}}
+        types = {name: self._types.get(name) for name in {job.type for job in (*gone, *tried.values())}}
         self._skipped = {job_id: job for job_id, job in tried.items() if types[job.type] is None}
         news = self._news  # with what could not be given in the last round
         for job in gone:
@@ -142,21 +141,6 @@ class Monitor:
             self._next_count = time.monotonic() + _COUNTED
             statuses = Counter(job.status for job in self._jobs.all())
             self.metrics.counted(statuses, self._runtime.store.backlog(), self._runtime.projector.away is None)
-
-    def _class_of(self, type_name: str) -> type[Job] | None:
-        """The class of a type; ``None`` if it cannot be loaded here, which is logged once."""
-        try:
-            cls = registry.load(type_name)
-        except Exception as error:  # importing a user's module may raise anything
-            cls, why = None, f"it cannot be loaded: {error}"
-        else:
-            why = "this process does not know it"
-        if cls is not None and issubclass(cls, Job):
-            return cls
-        if type_name not in self._unknown:
-            self._unknown.add(type_name)
-            log.warning("Jobs of the type %r are not watched: %s", type_name, why)
-        return None
 
     def _end(self) -> None:
         began = time.monotonic()
