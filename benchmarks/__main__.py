@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,10 +26,15 @@ _HEAD = (
 Benchmark = Callable[[Parts], list[Row]]
 
 
-def main(words: list[str]) -> None:
-    """Runs the benchmarks; the section of a module of which only a part was run stays as it was."""
+def main(words: list[str]) -> int:
+    """Runs the benchmarks; the section of a module of which only a part was run stays as it was. The exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, it leaves nothing running either
+    failed: set[Benchmark] = set()
     with parts() as given:
+        engines = {"HTCondor": given.condor_version}
+        if DATABASE:
+            version = given.runtime.store.database.engine.dialect.server_version_info
+            engines["PostgreSQL"] = ".".join(map(str, version or ()))
         for module in MODULES:
             every: list[Benchmark] = importlib.import_module(f"benchmarks.{module}").BENCHMARKS
             chosen = [
@@ -37,12 +43,21 @@ def main(words: list[str]) -> None:
             rows: list[Row] = []
             for benchmark in chosen:
                 began = time.monotonic()
-                found = benchmark(given)
+                try:
+                    found = benchmark(given)
+                except Exception:
+                    # The others are measured all the same; what is known of this module stays.
+                    failed.add(benchmark)
+                    traceback.print_exc()
+                    continue
                 rows.extend(found)
                 print(f"\n{benchmark.__name__} ({time.monotonic() - began:.0f} s)\n{table(found)}", flush=True)
-            if chosen and chosen == every:
+            if chosen and chosen == every and not failed.intersection(chosen):
                 title = f"{module}{ON_POSTGRESQL}" if DATABASE else module
-                _write(title, section(title, rows, given.condor_version))
+                _write(title, section(title, rows, engines))
+    for benchmark in failed:
+        print(f"Not measured: {benchmark.__module__}.{benchmark.__name__}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _write(module: str, text: str) -> None:
@@ -55,4 +70,4 @@ def _write(module: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ import psutil
 from sqlalchemy import delete, event, update
 
 from benchmarks.bare import bare
+from benchmarks.listed import vacuum
 from benchmarks.parts import PATIENCE, Parts, check
 from benchmarks.results import Row
 from benchmarks.submissions import _deployment, _remove, monitor
@@ -294,6 +295,7 @@ def _insert(given: Parts, records: list[JobRecord]) -> None:
     made = given.runtime.store.insert_all(records)
     with given.runtime.store.database.writing() as connection:
         connection.execute(update(JOBS).where(JOBS.c.id >= made[0].id).values(face_done=JOBS.c.face_seq))
+    vacuum(given.runtime.store)
 
 
 def _remove_one(given: Parts, job: CondorJob) -> None:

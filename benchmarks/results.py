@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -55,19 +55,19 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def section(module: str, rows: Sequence[Row], condor: str) -> str:
+def section(module: str, rows: Sequence[Row], engines: Mapping[str, str]) -> str:
     """What is written of a module.
 
     Args:
         module: its name.
         rows: what was measured.
-        condor: HTCondor's version.
+        engines: HTCondor, and PostgreSQL where it is measured: name → version.
     """
     memory = psutil.virtual_memory().total / 2**30
     versions = ", ".join(
         [
             f"Python {platform.python_version()}",
-            f"HTCondor {condor}",
+            *(f"{name} {version}" for name, version in engines.items()),
             f"Prefect {importlib.metadata.version('prefect')}",
             f"prefect-jobs {prefect_jobs.__version__}",
         ]

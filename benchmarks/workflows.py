@@ -13,7 +13,7 @@ from benchmarks.results import Row
 from prefect_jobs import CondorWorkflow, CondorWorkflowJobNode
 from prefect_jobs.jobs.condor.ads import constraint
 from prefect_jobs.jobs.polling import poll_once
-from prefect_jobs.jobs.workflow import job as condor_workflow
+from prefect_jobs.jobs.workflow import sources
 from prefect_jobs.jobs.workflow.node_states import PROJECTION
 from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.schedulers.condor.dag import dagman
@@ -74,7 +74,7 @@ def submission(given: Parts) -> list[Row]:
     _warm_up(given)
     total: list[float] = []
     bare: list[float] = []
-    with timed(condor_workflow, "stage") as staging, timed(CondorClient, "submit") as transfer:
+    with timed(sources, "stage") as staging, timed(CondorClient, "submit") as transfer:
         for _ in range(REPEATS):
             workflow = layered(given, "submission", LARGE, 10, noop=True)
             began = time.perf_counter()

@@ -27,7 +27,7 @@ class Size:
     patience: float
 
 
-SHORT = Size(22, 8, 30, {"monitor": 3, "schedd": 1, "prefect": 1, "dask": 2}, 4, 150)
+SHORT = Size(16, 6, 24, {"monitor": 2, "schedd": 1, "prefect": 1, "dask": 1}, 3, 150)
 LONG = Size(200, 50, 1000, {"monitor": 45, "schedd": 18, "prefect": 12, "dask": 30}, 30, 300)
 
 
