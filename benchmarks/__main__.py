@@ -33,8 +33,8 @@ def main(words: list[str]) -> int:
     with parts() as given:
         engines = {"HTCondor": given.condor_version}
         if DATABASE:
-            version = given.runtime.store.database.engine.dialect.server_version_info
-            engines["PostgreSQL"] = ".".join(map(str, version or ()))
+            with given.runtime.store.database.reading() as connection:
+                engines["PostgreSQL"] = ".".join(map(str, connection.dialect.server_version_info or ()))
         for module in MODULES:
             every: list[Benchmark] = importlib.import_module(f"benchmarks.{module}").BENCHMARKS
             chosen = [

@@ -174,7 +174,13 @@ def added(given: Parts) -> list[Row]:
     what = "create_job() and execute() of a tiny delayed, without the wait for Prefect"
     return [
         Row(what, median(whole), bare=median(plain), detail=f"{REPEATS} times"),
-        Row(f"{what} / client.compute, publish and 3 commits: ratio, median", ratio, unit="", target=1.3),
+        Row(
+            f"{what} / client.compute, publish and 3 commits: ratio, median",
+            ratio,
+            unit="",
+            target=1.3,
+            reason="The job is checked, and SQLAlchemy writes its row of 50 columns three times.",
+        ),
     ]
 
 
