@@ -287,10 +287,10 @@ def test_versions_that_do_not_fit_are_named(
         eventually(lambda: job.status in ("Submitted", "Running") and job.status_message, "it says what is wrong")
         assert "python 3.13 (here 3.11) on the scheduler, worker tcp://w1" in job.status_message
         assert "distributed 2026.1.0 (here 2026.8.0)" in job.status_message
-        refused = dask_job()
+        refused, before = dask_job(), set(dask.client.list_datasets())
         with pytest.raises(SubmissionError, match=r"Install the same ones"):
             refused.execute(delayed(slow)(1))
-        assert refused.cached_status == "Error"
+        assert (refused.cached_status, set(dask.client.list_datasets())) == ("Error", before)
     (tmp_path / "flag").touch()
     assert job.wait(LIMIT) == "Complete"
 

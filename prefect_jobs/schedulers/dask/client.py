@@ -77,8 +77,11 @@ class DaskClient(DaskRequests):
         try:
             every = [name for number in sent for name in names[number]]
             answer = self._run(remote.missing, every, publish=ours) if sent else {}
-        except (DaskError, SchedulerConnectionError) as error:
+        except SchedulerConnectionError as error:
             found.update(dict.fromkeys(sent, error))
+            sent = {}
+        except DaskError as error:
+            found.update(dict.fromkeys(sent, self._taken_back(every, error)))
             sent = {}
         lacking = set(answer["names"]) if sent else set()
         for number, futures in sent.items():
@@ -124,6 +127,14 @@ class DaskClient(DaskRequests):
             else:
                 self._call(future.client, future.client.publish_dataset, override=True, **{name: future})
         return ours
+
+    def _taken_back(self, names: Sequence[str], error: DaskError) -> DaskError | SchedulerConnectionError:
+        """Leaves nothing published that the scheduler has taken without an answer about it: it would run unnoticed."""
+        try:
+            self._unpublish(names)
+        except SchedulerConnectionError as lost:
+            return lost
+        return error
 
     def _refused(self, token: str, futures: Sequence[Any]) -> DaskError | SchedulerConnectionError:
         try:
