@@ -20,7 +20,14 @@ _ANSWER = 1.0
 #: Seconds in which Prefect's server must answer a probe.
 _PROBE = 2.0
 
-_lock = threading.Lock()
+#: The longest time in seconds that a fork waits for the end of the import.
+_IMPORT = 20.0
+
+_lock = threading.RLock()
+#: Whether a thread imports Prefect at this moment.
+_loading = threading.Event()
+#: Whether this thread, which forks, has the lock.
+_forking = threading.local()
 _loaded = threading.Event()
 
 
@@ -30,10 +37,14 @@ def load() -> None:
     if _loaded.is_set():
         return
     with _lock:
-        import prefect.client.orchestration
-        import prefect.context  # noqa: F401
+        _loading.set()
+        try:
+            import prefect.client.orchestration
+            import prefect.context  # noqa: F401
 
-        _loaded.set()
+            _loaded.set()
+        finally:
+            _loading.clear()
 
 
 def begin(delay: float = 0.0) -> None:
@@ -44,7 +55,7 @@ def begin(delay: float = 0.0) -> None:
         _loaded.wait(delay)
         load()
 
-    if not _loaded.is_set() and not _lock.locked():
+    if not _loaded.is_set() and not _loading.is_set():
         in_thread(later, "prefect-jobs-load")
 
 
@@ -104,9 +115,19 @@ def _probe(there: threading.Event) -> None:
     there.set()
 
 
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603  (a thread of the parent may hold it)
-    _lock = threading.Lock()
+def _before_fork() -> None:
+    """Waits for the end of an import: the child would have its modules in parts, and no thread that goes on with it."""
+    _forking.held = _lock.acquire(timeout=_IMPORT)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _after_in_parent() -> None:
+    if _forking.held:
+        _lock.release()
+
+
+def _after_in_child() -> None:
+    global _lock  # noqa: PLW0603  (the new one is free)
+    _lock = threading.RLock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

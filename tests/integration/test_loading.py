@@ -78,6 +78,31 @@ except PrefectJobsError as error:
 """
 
 
+FORK = """
+import os, sys, threading, time
+from prefect_jobs.projection import loading
+
+loading.begin()
+while "prefect" not in sys.modules:
+    time.sleep(0.001)
+print("forks", loading._loaded.is_set(), flush=True)  # before the import is over
+child = os.fork()
+if child:
+    loading.load()
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+found = threading.Thread(target=lambda: (loading.load(), print("loaded", flush=True)), daemon=True)
+found.start()
+found.join(60)
+os._exit(int(found.is_alive()))
+"""
+
+
+def test_a_process_that_forks_while_prefect_is_imported_has_it_whole_in_both(tmp_path: Path) -> None:
+    with _python(FORK, cwd=tmp_path, env=_environment(tmp_path, "http://127.0.0.1:9/api")) as process:
+        out, error = process.communicate(timeout=120)
+    assert (process.returncode, out.split()) == (0, ["forks", "False", "loaded"]), error
+
+
 @pytest.mark.alone
 def test_no_call_waits_for_the_import_of_prefect(tmp_path: Path, subtests: pytest.Subtests) -> None:
     # given an address at which nothing answers, and one at which nothing listens
