@@ -1,14 +1,17 @@
 """What Prefect starts: the deployments whose runs become jobs here, and what these jobs keep of their runs."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from prefect_jobs import statuses
+from prefect_jobs import clock, statuses
 from prefect_jobs.store.database import Database
 from prefect_jobs.store.tables import DEPLOYMENTS, JOBS, SCHEDULES
 from prefect_jobs.store.watched import WATCHED
+
+#: A retry that was due so long ago does not come: a person has deleted its run in Prefect, or called it over.
+_MISSED = timedelta(hours=1)
 
 # Asked for in each round: made once.
 _SCHEDULED = select(SCHEDULES.c.deployment_id).where(SCHEDULES.c.deployment_id.is_not(None))
@@ -63,15 +66,21 @@ class PickedUpStore:
             return [(int(row[0]), str(row[1])) for row in connection.execute(_LIMITED)]
 
     def active_of(self, deployment_id: str) -> tuple[int, str] | None:
-        """Id and status of a job of a deployment that is active, or waits for its retry; ``None``: there is none."""
+        """Id and status of a job of a deployment that is active, or waits for its retry; ``None``: there is none. A
+        retry that should have begun an hour ago does not count."""
         failed = JOBS.c.status_code.in_(
             (statuses.BY_NAME[statuses.ERROR].code, statuses.BY_NAME[statuses.VARIOUS_COMPLETE].code)
         )
         again = and_(failed, JOBS.c.attempt <= JOBS.c.retries)
         mine = (JOBS.c.deployment_id == deployment_id, or_(JOBS.c.watched, again))
+        names = (JOBS.c.id, JOBS.c.status, JOBS.c.watched, JOBS.c.completion_time, JOBS.c.retry_delay)
         with self.database.reading() as connection:
-            row = connection.execute(select(JOBS.c.id, JOBS.c.status).where(*mine).order_by(JOBS.c.id)).first()
-            return None if row is None else (int(row[0]), str(row[1]))
+            for row in connection.execute(select(*names).where(*mine).order_by(JOBS.c.id)):
+                ended = row.completion_time
+                due = ended and ended + timedelta(seconds=row.retry_delay or 0)
+                if row.watched or due is None or due > clock.now() - _MISSED:
+                    return int(row.id), str(row.status)
+        return None
 
     def count_of_worker(self, worker: str) -> int:
         """The number of active jobs whose runs a worker has picked up."""

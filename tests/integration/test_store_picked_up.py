@@ -1,7 +1,7 @@
 """What Prefect starts: deployments, leases of many runs, and what jobs keep of their runs; on both databases."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_jobs import clock
@@ -61,6 +61,13 @@ def test_active_jobs_with_a_timeout_a_limit_or_a_worker(store: Store) -> None:
     store.insert(draft(state=failed, deployment_id="yearly"))
     store.insert(draft(state=replace(failed, attempt=2), deployment_id="yearly", retries=1))
     assert store.active_of("yearly") is None
+    # but not once its retry has been due for long: its run is gone
+    gone = replace(failed, completion_time=NOON)
+    late = store.insert(draft(state=gone, deployment_id="monthly", retries=1, retry_delay=600))
+    clock.set_clock(lambda: NOON + timedelta(minutes=69))
+    assert store.active_of("monthly") == (late.id, "Error")
+    clock.set_clock(lambda: NOON + timedelta(minutes=71))
+    assert store.active_of("monthly") is None
 
 
 def test_leases_on_many(store: Store) -> None:
