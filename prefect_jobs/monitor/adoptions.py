@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from prefect_jobs import adoption
 from prefect_jobs.errors import DatabaseError, PrefectJobsError, SchedulerConnectionError
@@ -16,10 +17,28 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two requests for a queue, and until the blocks are read again.
 PAUSE, BLOCKS = 5.0, 30.0
+#: Seconds between two requests for everything in a queue; in between, only what is new there is asked for. What could
+#: not be taken over is tried again then.
+WHOLE = 300.0
+#: Seconds before the last answer for which work counts as new: it could have come while that answer was made.
+_OVERLAP = 60
 #: The app of these jobs.
 LABEL = "default"
 #: Number of jobs that are written at once.
 _AT_ONCE = 200
+
+
+@dataclass
+class _Queue:
+    """What is known of the queue of a block."""
+
+    client: CondorClient
+    #: The owner of the block's token.
+    owner: str
+    #: Since when work is new, by the schedd's clock; ``None``: all is.
+    since: int | None = None
+    #: When everything is asked for again (monotonic).
+    whole: float = 0.0
 
 
 class Adoptions(LeasedThread):
@@ -31,10 +50,10 @@ class Adoptions(LeasedThread):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime.store, max(runtime.settings.poll_interval, PAUSE))
         self._runtime = runtime
-        #: Names of the blocks that ask for it, when they are read again, and the owner of the token of each.
+        #: Names of the blocks that ask for it, when they are read again, and the queue of each.
         self._wanted: list[str] = []
         self._next = 0.0
-        self._owners: dict[str, tuple[CondorClient, str]] = {}
+        self._queues: dict[str, _Queue] = {}
         #: Work that cannot be taken over, of which the log has a line.
         self._refused: set[str] = set()
         self._failed: set[str] = set()
@@ -73,16 +92,23 @@ class Adoptions(LeasedThread):
     def _take(self, name: str) -> int:
         """Takes over what is new in a queue; returns the number of jobs."""
         client: CondorClient = self._runtime.site.scheduler(name).get_client()
-        known = self._owners.get(name)
-        if known is None or known[0] is not client:
+        queue = self._queues.get(name)
+        if queue is None or queue.client is not client:
             identity = str(client.check().get("identity") or "")
-            self._owners[name] = known = (client, identity.partition("@")[0])
-        wanted = foreign.new(client, known[1], self._store.known_tokens)
+            self._queues[name] = queue = _Queue(client, identity.partition("@")[0])
+        whole = time.monotonic() >= queue.whole
+        since = None if whole else queue.since
+        wanted, asked = foreign.new(client, queue.owner, self._store.known_tokens, since)
         for part in _parts([work for work in wanted if not work.is_dag]):
             if self._stop.is_set():
                 return 0
             self._write(name, part)
-        return len(wanted) - sum(not self._take_one(name, work) for work in wanted if work.is_dag)
+        refused = sum(not self._take_one(name, work) for work in wanted if work.is_dag)
+        if whole:
+            queue.whole = time.monotonic() + WHOLE
+        if asked is not None:
+            queue.since = asked - _OVERLAP
+        return len(wanted) - refused
 
     def _take_one(self, name: str, work: Work) -> bool:
         """Takes over one work; returns whether that was possible."""

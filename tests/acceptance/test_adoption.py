@@ -18,7 +18,9 @@ from prefect_jobs.jobs.log_file import ForeignLog
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.prefect_server import PrefectServerInfo
 from prefect_jobs.monitor import Monitor
+from prefect_jobs.monitor.adoptions import Adoptions
 from prefect_jobs.runtime.wiring import Runtime
+from prefect_jobs.schedulers.condor.client import CondorClient
 from prefect_jobs.store.filters import JobQuery
 from tests.acceptance.conftest import PrefectView, read
 from tests.acceptance.test_dag_file import lay_out, submit_bare
@@ -232,6 +234,33 @@ def _is_taken_over(
     # then
     (folder / "go").touch()
     becomes(jobs[1], "Complete")
+
+
+def test_only_what_is_new_in_a_queue_is_asked_for(
+    taking: CondorScheduler, runtime: Runtime, condor_pool: PersonalPool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    query = CondorClient.query
+
+    def noted(client: CondorClient, which: str, *more: Any) -> Any:
+        asked.append(which)
+        return query(client, which, *more)
+
+    def followed() -> set[str | None]:
+        return {record.remote_id for record in runtime.store.find(JobQuery())}
+
+    line, adoptions = f"until [ -e {folder}/go ]; do sleep 0.1; done", Adoptions(runtime)
+    first = str(submit(condor_pool, folder, line))
+    adoptions.round()
+    assert first in followed()
+    # when more has come
+    monkeypatch.setattr(CondorClient, "query", noted)
+    late = str(submit(condor_pool, folder, line))
+    adoptions.round()
+    # then it is found, and the schedd was not asked for all that is there
+    assert late in followed()
+    assert asked and asked[0].startswith("QDate >= ")
+    (folder / "go").touch()
 
 
 def test_adopt_by_the_command(

@@ -27,7 +27,7 @@ PROJECTION = (
     "TotalSubmitProcs", MARK, "JobBatchName", "Iwd", "Out", "Err", "UserLog",
     "PrefectJobsToken", "DAGManJobId", "DAGNodeName",
 )  # fmt: skip
-_LIGHT = ("ClusterId", "QDate", "GlobalJobId")
+_LIGHT = ("ClusterId", "QDate", "GlobalJobId", "ServerTime")
 #: Number of clusters in one request.
 _AT_ONCE = 200
 #: JobUniverse of a DAGMan: "scheduler".
@@ -114,7 +114,9 @@ def look(client: CondorClient, cluster: int) -> Work:
     return Work([ad for ad in ads if int(ad.get("QDate", 0)) == newest])
 
 
-def new(client: CondorClient, owner: str, is_known: Callable[[Sequence[str]], set[str]]) -> list[Work]:
+def new(
+    client: CondorClient, owner: str, is_known: Callable[[Sequence[str]], set[str]], since: int | None = None
+) -> tuple[list[Work], int | None]:
     """The work of a user in the queue that was submitted without us and that no job has. Jobs that are nodes of a DAG
     belong to it.
 
@@ -122,17 +124,22 @@ def new(client: CondorClient, owner: str, is_known: Callable[[Sequence[str]], se
         client: of the access point.
         owner: the user.
         is_known: the tokens, of some, that jobs have.
+        since: only what was submitted since that time, by the schedd's clock.
+
+    Returns:
+        The work, and the time of the answer by the schedd's clock; ``None``: nothing there told it.
 
     Raises:
         SchedulerConnectionError: the schedd does not answer.
     """
     if not re.fullmatch(r"[\w.+-]+", owner):
-        return []
+        return [], None
     which = (
         f'Owner == "{owner}" && PrefectJobsToken =?= undefined && DAGManJobId =?= undefined '
         "&& JobStatus =!= 3 && JobStatus =!= 4"
     )
-    tokens = {foreign_token(ad): int(ad["ClusterId"]) for ad in client.query(which, _LIGHT)}
+    there = client.query(which if since is None else f"QDate >= {since} && {which}", _LIGHT)
+    tokens = {foreign_token(ad): int(ad["ClusterId"]) for ad in there}
     known = is_known(list(tokens))
     clusters = sorted({cluster for token, cluster in tokens.items() if token not in known})
     found: dict[int, list[Mapping[str, Any]]] = {}
@@ -140,7 +147,8 @@ def new(client: CondorClient, owner: str, is_known: Callable[[Sequence[str]], se
         some = ",".join(map(str, clusters[start : start + _AT_ONCE]))
         for ad in client.query(f"member(ClusterId, {{{some}}})", PROJECTION):
             found.setdefault(int(ad["ClusterId"]), []).append(ad)
-    return [Work(ads) for ads in found.values()]
+    asked = max((int(ad["ServerTime"]) for ad in there if "ServerTime" in ad), default=None)
+    return [Work(ads) for ads in found.values()], asked
 
 
 def check_ours(work: Work, identity: str | None) -> None:
