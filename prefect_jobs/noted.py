@@ -45,6 +45,8 @@ CLUSTER = "cluster"
 RESULT = "result"
 #: Within it, the place of the result of the work, which that of the results function has replaced.
 REPLACED = "replaced"
+#: The outputs have arrived here.
+RETRIEVED = "retrieved"
 #: Path of the function that gives the job the class of which its user has made it; without it, it is of our own.
 PEER = "peer"
 #: The procs of a job at HTCondor, and the state of one that is held.
@@ -164,6 +166,11 @@ class Noted:
     def left(self) -> bool:
         """Whether a part of the work may be left at the scheduler once the job is over."""
         return self.in_queue and not self._native.get(RELEASED)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the outputs, or the result, are kept here."""
+        return self.result is not None or bool(self._native.get(RETRIEVED))
 
     @property
     def host(self) -> str | None:

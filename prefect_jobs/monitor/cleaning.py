@@ -59,7 +59,8 @@ class Cleaning:
         left = record.noted.left
         if not left and hooks.defined_by(cls, "_clean_up") is Job:
             return True
-        if left and not (self._within_reach(record) and self._was_over(record)):
+        if left and (why := self._why_not(record)):
+            self._say(record, why)
             return False
         kind = record.type, record.scheduler
         if kind in self._stopped or record.id <= self._begin.get(kind, 0):
@@ -82,25 +83,28 @@ class Cleaning:
         self._told.discard(record.id)
         return True
 
-    def _within_reach(self, record: JobRecord) -> bool:
-        """Whether the work is ours, and at a scheduler that can be reached from this machine."""
-        here = record.noted.host in (None, self._runtime.settings.host_name)
-        return here and not record.noted.foreign
+    def _why_not(self, record: JobRecord) -> str:
+        """Why what is left at a scheduler is not removed without a person; empty: it is.
 
-    def _was_over(self, record: JobRecord) -> bool:
-        """Whether the scheduler has said that the work is over. If a person has said so, it may still run, or have the
-        only copy of its outputs."""
-        observed = record.state.observed_status
+        The work must be ours, and at a scheduler that can be reached from this machine; and the scheduler must have
+        said that it is over. If a person has said so, it may still run.
+        """
+        noted, observed = record.noted, record.state.observed_status
+        if noted.foreign:
+            return "its work was submitted without us, and a part of it is at the scheduler"
+        if noted.host not in (None, self._runtime.settings.host_name):
+            return f"a part of its work is at the local scheduler of {noted.host}"
         if observed is None or statuses.is_final(statuses.parse(observed)):
-            return True
+            return ""
+        if observed != statuses.RESULTS_READY:
+            return "its status was set by hand, and its work may still run"
+        return "" if noted.fetched else "its outputs were not processed, and may be at its scheduler alone"
+
+    def _say(self, record: JobRecord, why: str) -> None:
+        """Logs why a job stays, once."""
         if record.id not in self._told:
             self._told.add(record.id)
-            log.warning(
-                "Job %d (%r) is old, and stays: its status was set by hand, and its work may still run. Delete it.",
-                record.id,
-                record.name,
-            )
-        return False
+            log.warning("Job %d (%r) is old, and stays: %s. Delete it.", record.id, record.name, why)
 
     def _tell(self, record: JobRecord, kind: Kind, error: Exception) -> None:
         """Logs a failure: once for each scheduler that does not answer, and otherwise once for each job."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
 
@@ -13,6 +13,8 @@ from prefect_jobs.store.tables import JOBS, RUN_DELETIONS
 #: Jobs in one answer, whether they are old or not. Ids are read in their order, which is that of creation: no index is
 #: needed, and younger jobs are not read.
 PAGE = 500
+#: A retry with a shorter delay than this begins within this time after the job is over, or never: its run is gone.
+_RETRIED = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,17 @@ class OldJobs:
 
 
 def _old(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    """The job was over at a time, nobody fetches its results, and the monitor will not submit it again."""
+    """The job was over at a time, and people could see it; nobody fetches its results, and the monitor will not submit
+    it again."""
     ended = func.coalesce(JOBS.c.completion_time, JOBS.c.last_status_update, JOBS.c.creation_time)
     well = JOBS.c.status.in_((statuses.COMPLETE, statuses.ABORTED))
+    soon = _RETRIED.total_seconds()
+    too_late = and_(ended < before - _RETRIED, func.coalesce(JOBS.c.retry_delay, 0) < soon)
     return (
         JOBS.c.watched.is_(False),
         ended < before,
+        # The scheduler may say when the work ended long after that: nobody was there to ask it, or it was away.
+        or_(JOBS.c.last_status_update.is_(None), JOBS.c.last_status_update < before),
         or_(JOBS.c.results_until.is_(None), JOBS.c.results_until < clock.now()),
-        or_(JOBS.c.retries.is_(None), JOBS.c.attempt > JOBS.c.retries, well),
+        or_(JOBS.c.retries.is_(None), JOBS.c.attempt > JOBS.c.retries, well, too_late),
     )

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -104,6 +105,32 @@ def test_a_job_that_may_have_left_something_stays(runtime: Runtime, values: dict
     # then
     assert (runtime.store.get(stored.id) is None) is goes
     assert removed(metrics) == int(goes)
+
+
+@pytest.mark.parametrize(
+    ("native", "observed", "why"),
+    [
+        ({"foreign": True}, "Complete", "its work was submitted without us, and a part of it is at the scheduler"),
+        ({"host": "elsewhere"}, "Complete", "a part of its work is at the local scheduler of elsewhere. Delete it"),
+        ({}, "Running", "its status was set by hand, and its work may still run. Delete it"),
+        ({}, "Results-Ready", "its outputs were not processed, and may be at its scheduler alone. Delete it"),
+        ({"retrieved": True}, "Results-Ready", "stays until what it has left can be removed"),
+    ],
+)  # fmt: skip
+def test_the_log_says_once_why_a_job_stays(runtime: Runtime, native: dict[str, Any], observed: str, why: str) -> None:
+    # given: a scheduler that does not exist
+    state, left = replace(OVER, observed_status=observed), {"in_queue": True, **native}
+    stored = runtime.store.insert(
+        draft(state=state, type="CONDOR", scheduler="nowhere", remote_id="1", native=left, name="old")
+    )
+    retention = Retention(runtime, HOUR, Metrics())
+    # when
+    with log_lines("prefect_jobs") as lines:
+        retention.round()
+        retention.round()
+    # then
+    told = [line for line in lines if f"Job {stored.id} ('old')" in line]
+    assert len(told) == 1 and why in told[0] and runtime.store.get(stored.id) is not None
 
 
 def test_work_whose_end_a_person_has_said_is_not_ended(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from prefect_jobs.noted import CLUSTER, HOST, IN_QUEUE, OUTCOME, WAITS, Noted, Outcome
+from prefect_jobs.noted import CLUSTER, HOST, IN_QUEUE, OUTCOME, RETRIEVED, WAITS, Noted, Outcome
 from prefect_jobs.records import JobRecord
 from prefect_jobs.schedulers.condor import observation
 from prefect_jobs.schedulers.condor.observation import Proc
@@ -52,7 +52,7 @@ class AccessPointState(Noted):
     @property
     def retrieved(self) -> bool:
         """Whether outputs were fetched, or there are none."""
-        return bool(self._native.get("retrieved"))
+        return bool(self._native.get(RETRIEVED))
 
 
 class CondorState(AccessPointState):
