@@ -131,12 +131,12 @@ class Monitor:
             if (cls := types[job.type]) is not None:
                 news.setdefault((cls.scheduler_engine, job.scheduler), ({}, []))[0][job.id] = job.version
         for key, (written, over) in list(news.items()):
-            if key not in self._watches:
-                watch = Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
-                watch.start()
-                self._watches[key] = watch
-            self._watches[key].give(written, over)
+            watch = self._watches.get(key) or Watch(self._runtime, *key, self._fetchers.submit, self.metrics)
+            watch.give(written, over)
             del news[key]
+            if key not in self._watches:
+                watch.start()  # with its jobs: without any, it would say that it has polled them all
+                self._watches[key] = watch
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + _COUNTED
             statuses = Counter(job.status for job in self._jobs.all())

@@ -204,7 +204,7 @@ class CondorGroup(Group):
     @property
     def catching_up(self) -> bool:
         """As :attr:`Group.catching_up`."""
-        return self._soon and bool(self._followed)
+        return bool(self._followed) and (self._soon or not (self._time or self._looked))
 
     def look_again(self) -> None:
         """As :meth:`Group.look_again`."""
