@@ -95,7 +95,10 @@ def test_a_short_silence_changes_some_jobs_and_keeps_no_poll_waiting(
     turns = Silent.asked
     assert 0 < first <= 500 * turns and len(commits) <= 15 * turns
 
-    # when it answers again, they say so no longer
+    # when it answers again, they say so no longer; a monitor tells of what the other process has written
+    other = runtime.store.get(ids[0])
+    assert other is not None
+    watch.give({other.id: other.version}, ())
     Silent.away = False
     eventually(lambda: marked(runtime.store.records(ids)) == 0, "none says so", 60)
     found = runtime.store.records(ids)
