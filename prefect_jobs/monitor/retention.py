@@ -58,7 +58,7 @@ class Retention(LeasedThread):
                 break
             after = page.last
         if removed:
-            log.info("%d jobs that were over for longer than %s are removed", removed, self._age)
+            log.info("%d jobs that were over for longer than PREFECT_JOBS_RETENTION are removed", removed)
 
     def _remove(self, job_ids: Sequence[int], before: datetime) -> int:
         wanted = []
