@@ -50,11 +50,11 @@ def fails_at(number: int, bad: int) -> int:
     return number
 
 
-def fails_while(path: str) -> str:
-    """Raises as long as a file is there."""
-    if Path(path).exists():
+def fails_while(bad: str, go: str, begun: str) -> str:
+    """Raises as long as a file is there, and then waits for another."""
+    if Path(bad).exists():
         raise ValueError("not yet")
-    return "now"
+    return waits_for(go, begun)
 
 
 def waits_for(path: str, begun: str) -> str:
@@ -202,7 +202,7 @@ def test_on_this_machine(manager: JobManager) -> None:
         connections.close_dask(DaskAccess())
 
 
-def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same_job(
+def test_a_run_started_in_the_ui_is_the_same_job_when_it_is_retried_and_its_calls_outlive_its_process(
     manager: JobManager,
     runtime: Runtime,
     dask: DaskScheduler,
@@ -217,12 +217,12 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
     name = deployed.name
     process_pool(str(deployed.id))
     assert name == "dask-job/test_app dask"
-    bad = tmp_path / "bad"
+    bad, go, begun = tmp_path / "bad", tmp_path / "go", tmp_path / "begun"
     bad.touch()
     parameters = {
         "name": "by a worker",
         "function": f"{HERE}.fails_while",
-        "arguments": [str(bad)],
+        "arguments": [str(bad), str(go), str(begun)],
         "scheduler": dask.name,
         "app": "test_app",
     }
@@ -231,61 +231,31 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
         schema = deployment.parameter_openapi_schema["properties"]  # type: ignore[index]
         assert schema["function"]["description"].startswith("The function")
         client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        # when a worker runs it, and it is retried once the cause is gone
+        # when a worker runs it
         _work(tmp_path)
+        # then it has failed
         (job,) = manager.list_jobs()
         assert job.cached_status == "Error" and "not yet" in job.status_message
         assert prefect_view.state(job)[0] == "FAILED"
+        # when it is retried, its call has begun, and worker and flow are killed
         bad.unlink()
         client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)
-        _work(tmp_path)
-    # then it is the same job, complete
-    (job,) = manager.list_jobs()
-    assert job.cached_status == "Complete", job.status_message
-    assert job.result == "now"  # type: ignore[attr-defined]
-    assert prefect_view.state(job)[0] == "COMPLETED"
-
-
-def test_calls_outlive_the_process_of_the_flow_and_a_retry_waits_for_them(
-    manager: JobManager,
-    runtime: Runtime,
-    dask: DaskScheduler,
-    prefect_view: PrefectView,
-    process_pool: Callable[[str], None],
-    tmp_path: Path,
-) -> None:
-    # given a run that a worker executes, and a call that has begun
-    api = PrefectApi()
-    deployed = retried(partial(api.deploy, "test_app", "prefect_jobs.flows.dask_job:dask_job"), 30)
-    api.close()
-    name = deployed.name
-    process_pool(str(deployed.id))
-    go, begun = tmp_path / "go", tmp_path / "begun"
-    parameters = {
-        "name": "outlived",
-        "function": f"{HERE}.waits_for",
-        "arguments": [str(go), str(begun)],
-        "scheduler": dask.name,
-        "app": "test_app",
-    }
-    with get_client(sync_client=True) as client:
-        client.create_flow_run_from_deployment(client.read_deployment_by_name(name).id, parameters=parameters)
         with Program(WORKER, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
             try:
                 eventually(begun.exists, "the call has begun", LIMIT)
                 running = {"status": "Running"}
-                (job,) = eventually(lambda: manager.list_jobs(filters=running), "the job runs", LIMIT)
+                eventually(lambda: manager.list_jobs(filters=running), "the job runs", LIMIT)
             finally:
-                # when worker and flow are killed, the worker first: it would report the end of the flow
+                # the worker first: it would report the end of the flow
                 flow = psutil.Process(worker.pid).children(recursive=True)
                 worker.kill()
                 for process in flow:
                     process.kill()
-        # and the run is retried
+        # and it is retried again
         go.touch()
         client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)
         _work(tmp_path)
-    # then the one call was waited for
+    # then it is the same job, complete, and the one call was waited for
     (job,) = manager.list_jobs()
     assert job.cached_status == "Complete", job.status_message
     assert job.result == "seen"  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.forks import Program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -50,7 +51,7 @@ def test_one_process_has_one_server_and_none_is_left(tmp_path: Path) -> None:
     environment = _environment(tmp_path)
     logs = [(tmp_path / f"{number}.log").open("w+") for number in range(2)]
     programs = [
-        subprocess.Popen(
+        Program(
             [sys.executable, "-c", SCRIPT, f"shown-{number}"], env=environment, cwd=tmp_path, text=True,
             stdin=subprocess.PIPE, stdout=log, stderr=log,
         )
@@ -103,7 +104,7 @@ def test_a_program_that_is_killed_while_its_server_starts_leaves_none(tmp_path: 
         for name in ("ended", "killed"):
             (tmp_path / name).mkdir()
             command = [sys.executable, "-c", "from prefect_jobs import list_schedulers; list_schedulers(timeout=100)"]
-            programs.append(subprocess.Popen(command, env=_environment(tmp_path / name), cwd=tmp_path / name))
+            programs.append(Program(command, env=_environment(tmp_path / name), cwd=tmp_path / name))
 
         def at_it(program: "subprocess.Popen[bytes]") -> list[psutil.Process]:
             return [found for found in _servers(program.pid) if time.time() - found.create_time() > 0.2]
