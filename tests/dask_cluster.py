@@ -18,6 +18,7 @@ from tests.support import eventually
 
 #: Dask's configuration for a cluster that has little to do: no profiles, and a look at itself now and then.
 _AT_REST = {
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "500ms",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",

@@ -62,6 +62,11 @@ def submit(pool: PersonalPool, folder: Path, line: str, count: int = 1, more: st
     return int(re.findall(r"cluster (\d+)", answer.stdout)[0])
 
 
+def _until_go(folder: Path) -> str:
+    """A line that waits for a file, and ends with its folder."""
+    return f"until [ -e {folder}/go ] || [ ! -d {folder} ]; do sleep 0.1; done"
+
+
 def queued(pool: PersonalPool, cluster: int) -> int:
     """The number of procs in the queue."""
     asked = ["condor_q", "-all", str(cluster), "-af", "ProcId"]
@@ -202,7 +207,7 @@ def _is_taken_over(
     runtime: Runtime, condor_pool: PersonalPool, folder: Path, press: Callable[..., None], prefect_view: PrefectView
 ) -> None:
     # given
-    line = f"until [ -e {folder}/go ]; do sleep 0.1; done"
+    line = _until_go(folder)
     clusters = {str(submit(condor_pool, folder, line)) for _ in range(3)}
 
     def taken() -> list[Any]:
@@ -249,7 +254,7 @@ def test_only_what_is_new_in_a_queue_is_asked_for(
     def followed() -> set[str | None]:
         return {record.remote_id for record in runtime.store.find(JobQuery())}
 
-    line, adoptions = f"until [ -e {folder}/go ]; do sleep 0.1; done", Adoptions(runtime)
+    line, adoptions = _until_go(folder), Adoptions(runtime)
     first = str(submit(condor_pool, folder, line))
     adoptions.round()
     assert first in followed()

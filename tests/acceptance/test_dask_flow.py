@@ -78,13 +78,13 @@ def _run(name: str, function: str, dask: DaskScheduler, **more: Any) -> Any:
     return dask_job(name, f"{HERE}.{function}", **given)
 
 
-def _task_runs(view: PrefectView, job: Any) -> dict[str, str]:
-    """Name and state of a flow run's task runs, once none is at work any more."""
+def _task_runs(view: PrefectView, job: Any, count: int) -> dict[str, str]:
+    """Name and state of a flow run's task runs, once so many are there and none is at work any more."""
 
     def ended() -> dict[str, str]:
         found = view.post("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [job.flow_run_id]}}})
         states = {run["name"]: run["state_type"] for run in found}
-        return states if states and not {"PENDING", "RUNNING"} & set(states.values()) else {}
+        return states if len(states) >= count and not {"PENDING", "RUNNING"} & set(states.values()) else {}
 
     return eventually(ended, "its task runs have ended")
 
@@ -99,7 +99,7 @@ def test_a_call_is_a_task_run_and_its_value_the_result_of_the_job(
     run = prefect_view.run(job)
     assert run["name"] == "one call" and run["state"]["type"] == "COMPLETED"
     assert run["labels"]["prefect-jobs.job-id"] == job.id
-    assert _task_runs(prefect_view, job) == {"add": "COMPLETED"}
+    assert _task_runs(prefect_view, job, 1) == {"add": "COMPLETED"}
 
 
 def test_mapped_over_a_list(
@@ -118,7 +118,7 @@ def test_mapped_over_a_list(
     assert (tmp_path / "noted").read_text() == "[11, 12, 13]"
     with pytest.raises(ResultUnavailable, match="forget=True"):
         _ = job.result
-    assert _task_runs(prefect_view, job) == {f"add {number}": "COMPLETED" for number in range(3)}
+    assert _task_runs(prefect_view, job, 3) == {f"add {number}": "COMPLETED" for number in range(3)}
 
 
 def test_what_the_function_raises_fails_the_run(
@@ -131,7 +131,7 @@ def test_what_the_function_raises_fails_the_run(
     result = job.result  # type: ignore[attr-defined]
     assert result[0] == 1 and isinstance(result[1], ResultUnavailable) and result[2] == 3
     assert prefect_view.state(job)[0] == "FAILED"
-    runs = _task_runs(prefect_view, job)
+    runs = _task_runs(prefect_view, job, 3)
     assert runs == {"fails_at 0": "COMPLETED", "fails_at 1": "FAILED", "fails_at 2": "COMPLETED"}
 
 

@@ -170,8 +170,10 @@ def test_a_workflow_that_was_submitted_before_a_crash_is_found_again(
 def test_a_dag_that_dagman_does_not_take_is_an_error_with_its_words(
     manager: JobManager, alice: CondorScheduler
 ) -> None:
-    # given a DAGMan that takes warnings for errors, in a folder of which it warns
-    workflow = workflow_of(manager, alice, "too strict", config={"DAGMAN_USE_STRICT": 3})
+    # given a DAGMan that takes warnings for errors, and a log where it warns of one
+    log = "/tmp/@(DAG_FILE).nodes.log"  # noqa: S108 (it is not written)
+    config: dict[str, Any] = {"DAGMAN_USE_STRICT": 3, "DAGMAN_DEFAULT_NODE_LOG": log}
+    workflow = workflow_of(manager, alice, "too strict", config=config)
     node(workflow, "A", "true")
     # when
     workflow.execute()
