@@ -37,6 +37,7 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
     # when it is executed and waited for
     job.execute()
     assert job.cached_status == "Submitted" and job.cluster_id and job.execute_time is not None
+    assert (job.statuses["Idle"], sum(job.statuses.values())) == (1, 1)
     assert prefect_view.state(job)[:2] == ("PENDING", "Submitted")
     assert job.wait(LIMIT) == "Complete"
 

@@ -5,10 +5,14 @@ submission identify it, since the schedd of a new pool counts clusters from 1 ag
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from prefect_jobs.records import FOREIGN_TOKEN, JobRecord
+
+#: Number of ranges of clusters in a constraint: the schedd compares each job of its queue with each.
+_RANGES = 50
 
 
 def constraint(record: JobRecord) -> str:
@@ -26,11 +30,28 @@ def of_token(token: str) -> str:
 
 def of_keys(keys: Iterable[str]) -> str:
     """Matches the jobs with these keys; also other clusters with the number of one that is not ours."""
-    foreign = [key.removeprefix(FOREIGN_TOKEN).split("@")[0] for key in keys if key.startswith(FOREIGN_TOKEN)]
+    foreign = [_cluster(key) for key in keys if key.startswith(FOREIGN_TOKEN)]
     ours = [key for key in keys if not key.startswith(FOREIGN_TOKEN)]
     parts = [f'stringListMember(PrefectJobsToken, "{",".join(ours)}")'] if ours else []
     parts += [f"(PrefectJobsToken =?= undefined && member(ClusterId, {{{','.join(foreign)}}}))"] if foreign else []
     return " || ".join(parts) or "false"
+
+
+def around(keys: Collection[str]) -> str:
+    """Matches all work with these keys, none of which is ours; where they are many and far between, some other work
+    with numbers between theirs, too. A list of all would be long, and the schedd goes through it for each job."""
+    clusters = sorted({int(_cluster(key)) for key in keys})
+    gaps = [at for at in range(1, len(clusters)) if clusters[at] - clusters[at - 1] > 1]
+    widest = sorted(gaps, key=lambda at: clusters[at - 1] - clusters[at])[: _RANGES - 1]
+    parts = [
+        f"(ClusterId >= {clusters[first]} && ClusterId <= {clusters[after - 1]})"
+        for first, after in pairwise([0, *sorted(widest), len(clusters)])
+    ]
+    return f"(PrefectJobsToken =?= undefined && ({' || '.join(parts)}))"
+
+
+def _cluster(key: str) -> str:
+    return key.removeprefix(FOREIGN_TOKEN).split("@")[0]
 
 
 def key_of(record: JobRecord) -> str:

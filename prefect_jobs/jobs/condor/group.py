@@ -10,7 +10,7 @@ from itertools import islice
 from prefect_jobs.errors import DatabaseError, SchedulerConnectionError
 from prefect_jobs.jobs.condor import limits, poll, spooling
 from prefect_jobs.jobs.condor.access_point import AccessPointEngine
-from prefect_jobs.jobs.condor.ads import key_of, key_of_ad, of_keys
+from prefect_jobs.jobs.condor.ads import around, key_of, key_of_ad, of_keys
 from prefect_jobs.jobs.condor.engine import CondorEngine
 from prefect_jobs.jobs.condor.followed import Followed
 from prefect_jobs.jobs.condor.loaded import Loaded
@@ -131,9 +131,9 @@ class CondorGroup(Group):
             self._matching = ""
 
     def _ours(self) -> str:
-        """The constraint that matches all jobs."""
+        """The constraint that matches all jobs, and perhaps some work that is not followed."""
         if not self._matching:
-            self._matching = f"({_OURS} || {of_keys(sorted(self._foreign))})" if self._foreign else _OURS
+            self._matching = f"({_OURS} || {around(self._foreign)})" if self._foreign else _OURS
         return self._matching
 
     # -- polls --------------------------------------------------------------------------------------------

@@ -143,8 +143,12 @@ class CondorJob(AccessPointJob, SubmitCommands):
     @property
     def statuses(self) -> dict[str, int]:
         """The number of procs that are ``Unexpanded``, ``Idle``, ``Running``, ``Removed``, ``Completed``, ``Held``,
-        ``Submission_err``, as last seen."""
-        return observation.count(self.engine.state.procs)
+        ``Submission_err``, as last seen. What was submitted and not seen yet is ``Idle``."""
+        record, state = self.handle.record, self.engine.state
+        found = observation.count(state.procs)
+        if record.remote_id and not record.final:
+            found["Idle"] += max(0, state.total - len(state.procs))
+        return found
 
     @property
     def exit_codes(self) -> dict[int, int | None]:
