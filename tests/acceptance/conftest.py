@@ -221,7 +221,8 @@ class PrefectView:
 
     def logs(self, job: Any) -> list[str]:
         """The lines of its Logs tab."""
-        wanted = {"logs": {"flow_run_id": {"any_": [job.flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
+        run = eventually(lambda: job.flow_run_id, "Prefect has its run")
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
         found = self._api.post("/logs/filter", json=wanted).raise_for_status().json()
         return [line["message"] for line in found]
 
