@@ -15,21 +15,34 @@ step() {
     "$@" || failed="$failed${failed:+, }$title"
 }
 
-# Databases and queues are written through to the disk at each change: where there is much room in memory, they are
-# there. Daemons of the tests run as another user, who must reach them.
+cleaned() {
+    # shellcheck disable=SC2086 # several words are meant
+    kill ${mypy:-} ${unit:-} 2>/dev/null
+    # What ends may still write.
+    wait
+    for try in 1 2 3; do
+        rm -rf ${beside:+"$beside"} ${memory:+"$memory"} 2>/dev/null && break
+        sleep "$try"
+    done
+}
+trap cleaned EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP QUIT PIPE
+
+# Databases and queues are written through to the disk at each change: where there is much room in memory, and programs
+# may run there, they are there. Daemons of the tests run as another user, who must reach them.
 room=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)
-if [ "${room:-0}" -gt 8000000 ]; then
-    TMPDIR=$(mktemp -d /dev/shm/tests-XXXXXX)
-    memory=$TMPDIR
-    chmod 1777 "$TMPDIR"
-    export TMPDIR
+if [ -z "${TMPDIR:-}" ] && [ "${room:-0}" -gt 8000000 ] && memory=$(mktemp -d /dev/shm/tests-XXXXXX); then
+    printf '#!/bin/sh\n' >"$memory/program"
+    chmod 755 "$memory/program"
+    if "$memory/program" 2>/dev/null; then
+        chmod 1777 "$memory"
+        export TMPDIR="$memory"
+    fi
 fi
 
 # What runs beside other steps is shown when they are over.
 beside=$(mktemp -d)
-trap 'kill ${mypy:-} ${unit:-} 2>/dev/null; rm -rf "$beside" ${memory:+"$memory"}' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 

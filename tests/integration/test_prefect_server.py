@@ -128,7 +128,8 @@ def test_the_callers_own_prefect_configuration_is_kept_from_it(
     info = server.up()
     # then
     assert server.status().answering
-    assert (info.directory / "prefect.db").exists()
+    files = [open_file.path for pid in processes_of(info.directory) for open_file in psutil.Process(pid).open_files()]
+    assert str(info.directory / "prefect.db") in files
 
 
 def test_a_server_that_died_is_down_and_comes_up_again_as_it_was(
@@ -195,6 +196,24 @@ def test_a_port_that_is_taken_is_refused_by_name(down: LocalPrefectServer) -> No
     # then
     assert f"Port {port} is taken" in str(failure.value)
     assert not down.status().up
+
+
+def test_its_folder_is_closed_to_others_before_it_starts(
+    down: LocalPrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    modes = []
+
+    def refused(*given: object, **more: object) -> ProcessRecord:
+        modes.append(down.directory.stat().st_mode & 0o777)
+        raise LocalPartError("no process can be started")
+
+    monkeypatch.setattr(processes, "start_daemon", refused)
+    # when
+    with pytest.raises(LocalPartError, match="no process"):
+        down.up()
+    # then: it has blocks, and the key to their secrets
+    assert modes == [0o700]
 
 
 def test_a_server_that_does_not_come_up_tells_its_log_and_leaves_nothing(down: LocalPrefectServer) -> None:

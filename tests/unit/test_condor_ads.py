@@ -21,27 +21,22 @@ def matched(constraint: str, ads: Mapping[int, Mapping[str, object]]) -> set[int
 
 
 @given(CLUSTERS)
-def test_all_work_that_is_followed_is_asked_for_by_a_short_constraint(clusters: set[int]) -> None:
-    # when
-    constraint = around(keys(clusters))
-    # then
-    assert matched(constraint, {cluster: {"ClusterId": cluster} for cluster in clusters}) == clusters
-    assert len(constraint) < 3_000
+def test_all_work_that_is_followed_is_asked_for(clusters: set[int]) -> None:
+    assert matched(around(keys(clusters)), {cluster: {"ClusterId": cluster} for cluster in clusters}) == clusters
 
 
-@given(CLUSTERS.filter(lambda clusters: len(clusters) <= 50), st.integers(1, 5_000))
-def test_of_few_no_other_work_is_asked_for(clusters: set[int], other: int) -> None:
-    assert matched(around(keys(clusters)), {other: {"ClusterId": other}}) == {other} & clusters
+@given(CLUSTERS, st.integers(1, 5_000))
+def test_other_work_is_asked_for_only_between_close_ones(clusters: set[int], other: int) -> None:
+    before, after = (
+        max((c for c in clusters if c < other), default=-9),
+        min((c for c in clusters if c > other), default=9_999),
+    )
+    wanted = other in clusters or after - before <= 4
+    assert matched(around(keys(clusters)), {other: {"ClusterId": other}}) == ({other} if wanted else set())
 
 
-def test_of_many_the_widest_gaps_are_left_out() -> None:
-    # given a hundred, a thousand apart but for pairs
-    clusters = {1_000 * number + one for number in range(50) for one in (0, 5)}
-    # when
-    constraint = around(keys(clusters))
-    # then
-    between = {number: {"ClusterId": number} for number in (3, 500, 1_003, 49_500)}
-    assert matched(constraint, between) == {3, 1_003}
+def test_many_that_are_close_together_are_asked_for_by_a_short_constraint() -> None:
+    assert len(around(keys(set(range(1, 50_001, 3))))) < 100
 
 
 def test_what_we_submitted_is_asked_for_by_its_token() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from prefect_jobs.records import FOREIGN_TOKEN, JobRecord
 
-#: Number of ranges of clusters in a constraint: the schedd compares each job of its queue with each.
-_RANGES = 50
+#: How far apart the clusters of one range are at most: what others have in between is read for nothing.
+_APART = 4
 
 
 def constraint(record: JobRecord) -> str:
@@ -38,15 +38,17 @@ def of_keys(keys: Iterable[str]) -> str:
 
 
 def around(keys: Collection[str]) -> str:
-    """Matches all work with these keys, none of which is ours; where they are many and far between, some other work
-    with numbers between theirs, too. A list of all would be long, and the schedd goes through it for each job."""
+    """Matches all work with these keys, none of which is ours, and a little other work with numbers between theirs.
+
+    Clusters that are close together are a range: a list of all would be long, and the schedd goes through it for each
+    job of its queue.
+    """
     clusters = sorted({int(_cluster(key)) for key in keys})
-    gaps = [at for at in range(1, len(clusters)) if clusters[at] - clusters[at - 1] > 1]
-    widest = sorted(gaps, key=lambda at: clusters[at - 1] - clusters[at])[: _RANGES - 1]
-    parts = [
-        f"(ClusterId >= {clusters[first]} && ClusterId <= {clusters[after - 1]})"
-        for first, after in pairwise([0, *sorted(widest), len(clusters)])
-    ]
+    gaps = [at for at in range(1, len(clusters)) if clusters[at] - clusters[at - 1] > _APART]
+    ranges = [(clusters[first], clusters[after - 1]) for first, after in pairwise([0, *gaps, len(clusters)])]
+    parts = [f"(ClusterId >= {first} && ClusterId <= {last})" for first, last in ranges if first != last]
+    if alone := [str(first) for first, last in ranges if first == last]:
+        parts.append(f"member(ClusterId, {{{','.join(alone)}}})")
     return f"(PrefectJobsToken =?= undefined && ({' || '.join(parts)}))"
 
 

@@ -143,10 +143,10 @@ class CondorJob(AccessPointJob, SubmitCommands):
     @property
     def statuses(self) -> dict[str, int]:
         """The number of procs that are ``Unexpanded``, ``Idle``, ``Running``, ``Removed``, ``Completed``, ``Held``,
-        ``Submission_err``, as last seen. What was submitted and not seen yet is ``Idle``."""
+        ``Submission_err``, as last seen. What was submitted here and not seen yet is ``Idle``."""
         record, state = self.handle.record, self.engine.state
         found = observation.count(state.procs)
-        if record.remote_id and not record.final:
+        if record.remote_id and not record.final and not record.noted.foreign and state.missing_since is None:
             found["Idle"] += max(0, state.total - len(state.procs))
         return found
 
