@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from prefect_jobs import Job, JobManager, Observation, Submitted
 from prefect_jobs.flows.run_job import run_type
 from prefect_jobs.jobs import registry
 from prefect_jobs.monitor import Monitor
-from prefect_jobs.projection.prefect_api import PrefectApi
+from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
 from tests.acceptance.test_monitor import running
@@ -57,7 +58,7 @@ def own(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The deployment of the type."""
     monkeypatch.setitem(registry._registered, "OWN", OwnJob)
     api = PrefectApi()
-    found = str(api.deploy("test_app", OwnJob.flow_entrypoint).id)
+    found = str(retried(partial(api.deploy, "test_app", OwnJob.flow_entrypoint), 30).id)
     api.close()
     runtime.store.note_deployment(found, "test_app")
     yield found
