@@ -2,7 +2,7 @@
 # Prints the Python to make environments with: $PYTHON if it is set, else the system's if it fits, else plain python3,
 # else the newest one that does. It must really run (a shim of a version manager may be there for a version that is
 # not), and must be able to make an environment. The system's comes first since distributions build it with
-# profile-guided optimization. A version manager's often is built without, and needs a quarter more time for all tests.
+# profile-guided optimization. A version manager's often is built without: all tests need a tenth more of the processors.
 set -eu
 
 fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'

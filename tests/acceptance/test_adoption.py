@@ -104,6 +104,27 @@ def test_a_running_cluster_is_followed_to_its_end(
     assert (run["state"]["type"], run["state"]["name"]) == ("FAILED", "Various-Complete")
 
 
+def test_among_the_clusters_of_others(
+    monitor: Monitor,
+    manager: JobManager,
+    runtime: Runtime,
+    condor_pool: PersonalPool,
+    owner: CondorScheduler,
+    folder: Path,
+) -> None:
+    # given two that are close together, and one far from them, with others in between
+    clusters = [submit(condor_pool, folder, _until_go(folder)) for _ in range(9)]
+    jobs = [manager.adopt_job("", "bob", owner, clusters[number]) for number in (0, 2, 8)]
+    for job in jobs:
+        becomes(job, "Running")
+    # when
+    (folder / "go").touch()
+    # then
+    for job in jobs:
+        becomes(job, "Complete")
+    assert len(runtime.store.find(JobQuery())) == len(jobs)
+
+
 def test_what_is_in_the_history_and_what_cannot_be_taken_over(
     manager: JobManager, condor_pool: PersonalPool, owner: CondorScheduler, alice: CondorScheduler, folder: Path
 ) -> None:
