@@ -4,7 +4,7 @@ set -u
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
-# Hundreds of processes start: compiled once, the code need not be compiled by each.
+# Hundreds of processes start: what one has compiled, the others need not.
 unset PYTHONDONTWRITEBYTECODE
 
 failed=
@@ -17,7 +17,7 @@ step() {
 
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
-    kill ${mypy:-} ${unit:-} 2>/dev/null
+    kill ${mypy:-} ${compiled:-} ${unit:-} 2>/dev/null
     # What ends may still write.
     wait
     for try in 1 2 3; do
@@ -46,6 +46,18 @@ beside=$(mktemp -d)
 mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 
+# The first time, five processes would compile the same tests and packages side by side. What is wrong they tell.
+if [ ! -d tests/__pycache__ ]; then
+    python -c '
+import pytest
+pytest.main(["-q", "--collect-only", "tests"])
+from tests.forks import Imports
+for imports in Imports:
+    exec(imports.value)
+' >/dev/null 2>&1 &
+    compiled=$!
+fi
+
 typed() {
     wait "$mypy"
     status=$?
@@ -59,6 +71,11 @@ step 'ruff check' ruff check .
 step 'lint-imports' lint-imports
 if [ -n "$failed" ]; then
     printf '\n=== Failed so far: %s\n' "$failed"
+fi
+
+if [ -n "${compiled:-}" ]; then
+    wait "$compiled"
+    compiled=
 fi
 
 # Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
@@ -81,9 +98,10 @@ tests() {
     esac
 }
 
-# These wait for nothing: they use what the others leave of the cores.
+# These need no such services: they use what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-TEST_FIRST_WORKER=8 pytest tests/unit -m 'not alone' -n 1 $spread "$@" >"$beside/unit" 2>&1 &
+TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not services and not alone' -n 1 $spread "$@" \
+    >"$beside/unit" 2>&1 &
 unit=$!
 
 unit_tests() {
@@ -95,13 +113,14 @@ unit_tests() {
 }
 
 # shellcheck disable=SC2086
-tests 'integration and acceptance' \
-    pytest tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
-tests 'unit' unit_tests
+tests 'with services' \
+    pytest tests/integration tests/acceptance -m 'services and not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'without services' unit_tests
 step 'mypy' typed
-# To collect the others would take seconds.
-# shellcheck disable=SC2046
-tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone --durations=5 "$@"
+# Each has a core for itself. To collect the others would take seconds.
+# shellcheck disable=SC2046,SC2086
+tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone \
+    -n "$((cores > 1 ? 2 : 1))" $spread --durations=5 "$@"
 if [ -z "$ran" ]; then
     failed="$failed${failed:+, }pytest: no test was run"
 fi

@@ -58,8 +58,11 @@ def main() -> None:
 
 
 def install(*arguments: str) -> None:
-    # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, every process would do it again, for seconds.
-    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
+    if sys.argv[1:] != ["dev"]:
+        # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, every process would do it again, for seconds.
+        # scripts/check.sh has only that compiled which tests import, in half the time.
+        uv.append("--compile-bytecode")
     uv += arguments
     if subprocess.run(uv, env=uv_environment(), check=False).returncode != 0:
         print("uv did not manage it, so pip shall.", flush=True)

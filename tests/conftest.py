@@ -76,6 +76,9 @@ _LONGEST = (
     "test_worker.py",
 )
 
+#: Services that a process which runs tests has once.
+_SERVICES = {"condor_pool", "prefect_server", "dask_cluster"}
+
 _environment = pytest.MonkeyPatch()
 _home = tempfile.TemporaryDirectory(prefix="prefect-")
 
@@ -111,8 +114,12 @@ _choose_ports()
 _choose_prefect()
 
 
+@pytest.hookimpl(tryfirst=True)  # before some are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first where several workers share them."""
+    """Marks tests that need shared services, and puts the longest files first where several workers share them."""
+    for item in items:
+        if "acceptance" in item.path.parts or not _SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.services)
     if _WORKER is not None:
         items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
 

@@ -150,7 +150,7 @@ def _run_all(manager: JobManager, pool: PersonalPool, alice: CondorScheduler, fo
         return all(job.handle.record.final for job in jobs.values())
 
     try:
-        eventually(over, "all jobs are over", timeout=200, interval=1)
+        eventually(over, "all jobs are over", timeout=200, interval=4)
     except pytest.fail.Exception as error:
         waits = {
             name: f"{job.cached_status} {job.node_statuses}"
