@@ -43,6 +43,7 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 #: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
 _LONGEST = (
     "test_soak.py",
+    "test_loading.py",
     "test_away_and_back.py",
     "test_monitor.py",
     "test_pickup_limits.py",
