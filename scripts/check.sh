@@ -17,7 +17,7 @@ step() {
 
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
-    kill ${mypy:-} ${compiled:-} ${unit:-} 2>/dev/null
+    kill ${mypy:-} ${compiled:-} ${forks:-} ${unit:-} 2>/dev/null
     # What ends may still write.
     wait
     for try in 1 2 3; do
@@ -48,13 +48,7 @@ mypy=$!
 
 # The first time, five processes would compile the same tests and packages side by side. What is wrong they tell.
 if [ ! -d tests/__pycache__ ]; then
-    python -c '
-import pytest
-pytest.main(["-q", "--collect-only", "tests"])
-from tests.forks import Imports
-for imports in Imports:
-    exec(imports.value)
-' >/dev/null 2>&1 &
+    pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!
 fi
 
@@ -77,6 +71,18 @@ if [ -n "${compiled:-}" ]; then
     wait "$compiled"
     compiled=
 fi
+
+# Programs that tests start are forked from these, which have imported what they need.
+mkdir "$beside/forks"
+TEST_FORKS="$beside/forks"
+export TEST_FORKS
+python -m tests.forks "$TEST_FORKS" &
+forks=$!
+# The first connections wait for it.
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    [ -S "$TEST_FORKS/DASK" ] && break
+    sleep 0.5
+done
 
 # Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
 # PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.

@@ -5,9 +5,11 @@ import atexit
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -26,20 +28,26 @@ class Imports(Enum):
     #: Prefect's client, worker and engine, and this product.
     PRODUCT = (
         "import prefect.cli.worker, prefect.context, prefect.flow_engine, prefect_jobs.blocks, prefect_jobs.cli.root, "
-        "prefect_jobs.cli.adopt, prefect_jobs.cli.serve, prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web"
+        "prefect_jobs.cli.adopt, prefect_jobs.cli.serve, prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web, "
+        "alembic.command, mako.ext.pygmentplugin, sqlalchemy.dialects.postgresql.psycopg, typer"
     )
     #: A server at rest looks for tasks that are due each second, not four times: with four servers that is noticeable.
     PREFECT_SERVER = (
-        "import prefect.cli, prefect.server.api.server, docket, functools, datetime\n"
+        "import prefect.cli.server, prefect.server.api.server, prefect.server.events.services.actions, prefect.main, "
+        "prefect.runner, prefect.telemetry.run_telemetry, prefect_dask, prefect_jobs.blocks, prefect_jobs.worker, "
+        "alembic.command, mako.ext.pygmentplugin, uvicorn.loops.auto, uvicorn.protocols.http.auto, "
+        "docket, functools, datetime\n"
         "docket.Worker.__init__ = functools.partialmethod("
         "docket.Worker.__init__, scheduling_resolution=datetime.timedelta(seconds=1))"
     )
     DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
 
 
-#: Runs the requests that come by a socket: JSON, and the three files of a program. A reply is JSON, too.
+#: Runs the requests that come by connections to a socket: JSON, and the three files of a program. A reply is JSON, too.
+#: Its standard input is a pipe: it ends with the process that has started it.
 _SERVER = """
-import gc, json, os, runpy, socket, sys
+import gc, json, os, runpy, select, signal, socket, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 exec(sys.argv[2])
 gc.freeze()
 
@@ -53,23 +61,40 @@ def run(given):
     module, sys.argv = command[1], command[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
-given, code = None, None
-requests = socket.socket(fileno=int(sys.argv[1]))
-requests.send(b"{}")
-while True:
-    data, files, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+def asked(listening):
+    clients = []
+    while True:
+        ready, _, _ = select.select([0, listening, *clients], [], [])
+        if 0 in ready:
+            sys.exit(0)
+        if listening in ready:
+            clients.append(listening.accept()[0])
+        for client in [each for each in clients if each in ready]:
+            given = answered(client)
+            if given is None:
+                clients.remove(client)
+                client.close()
+            elif given:
+                for each in (listening, *clients):
+                    each.close()
+                return given
+
+def answered(client):
+    data, files, _, _ = socket.recv_fds(client, 1 << 20, 3)
     if not data:
-        sys.exit(0)
+        return None
     given = json.loads(data)
     if "wait" in given:
-        requests.send(json.dumps(os.waitpid(given["wait"], os.WNOHANG)).encode())
-        continue
+        client.send(json.dumps(os.waitpid(given["wait"], os.WNOHANG)).encode())
+        return {}
     told, tell = os.pipe()
     child = os.fork()
     if not child:
-        if not given["daemon"] or not os.fork():
-            break
-        os._exit(0)
+        if given["daemon"] and os.fork():
+            os._exit(0)
+        os.close(told)
+        become(given, files, tell)
+        return given
     os.close(tell)
     for file in files:
         os.close(file)
@@ -77,20 +102,23 @@ while True:
     os.close(told)
     if given["daemon"]:
         os.waitpid(child, 0)
-    requests.send(json.dumps({"pid": pid}).encode())
+    client.send(json.dumps({"pid": pid}).encode())
+    return {}
 
-requests.close()
-os.close(told)
-for number, file in enumerate(files):
-    os.dup2(file, number)
-    os.close(file)
-if given["session"]:
-    os.setsid()
-os.environ.clear()
-os.environ.update(given["env"])
-os.chdir(given["cwd"])
-os.write(tell, str(os.getpid()).encode())
-os.close(tell)
+def become(given, files, tell):
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    if given["session"]:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(given["env"])
+    os.chdir(given["cwd"])
+    os.write(tell, str(os.getpid()).encode())
+    os.close(tell)
+
+given = asked(socket.socket(fileno=int(sys.argv[1])))
 sys.path[:0] = ["" if given["command"][1] == "-c" else given["cwd"], *given["path"]]
 if "prefect.context" in sys.modules:
     sys.modules["prefect.context"].refresh_global_settings_context()
@@ -98,26 +126,39 @@ if "dask" in sys.modules:
     sys.modules["dask"].config.refresh()
 code = run(given)
 if code is not None:
-    del data, files, child, told, tell, requests, run, gc, json, runpy, socket
+    del run, asked, answered, become, gc, json, runpy, select, signal, socket
     exec(code)
 """
 
 
+def serve(imports: Imports, folder: Path) -> "subprocess.Popen[bytes]":
+    """Starts the process from which programs are forked; it listens in a folder."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(folder / imports.name))
+        listening.listen(64)
+        return subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(listening.fileno()), imports.value],
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+
 class _Forks:
-    """The process from which programs are forked."""
+    """The process from which programs are forked: one that several processes share, in the folder that ``TEST_FORKS``
+    names, or one of our own."""
 
     def __init__(self, imports: Imports) -> None:
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, str(theirs.fileno()), imports.value],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
+        self._process: subprocess.Popen[bytes] | None = None
         self._requests.settimeout(120)
-        self._answer()
+        if shared := os.environ.get("TEST_FORKS"):
+            self._requests.connect(str(Path(shared) / imports.name))
+            return
+        with tempfile.TemporaryDirectory(prefix="forks-") as folder:
+            self._process = serve(imports, Path(folder))
+            self._requests.connect(str(Path(folder) / imports.name))
 
     def start(self, command: Sequence[str], files: Sequence[int], *, daemon: bool, **given: Any) -> int:
         """The pid of a program that runs a command: Python, then -c or -m, and the rest."""
@@ -134,14 +175,17 @@ class _Forks:
             return found, status
 
     def close(self) -> None:
-        """Ends the process, and none of the programs."""
+        """Ends the process, if it is ours, and none of the programs."""
         self._requests.close()
-        self._process.wait(30)
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait(30)
 
     def _answer(self) -> Any:
         answer = self._requests.recv(1 << 16)
         if not answer:
-            raise AssertionError(f"no program can be forked: exit status {self._process.wait(30)}")
+            raise AssertionError("no program can be forked: the process for it has ended")
         return json.loads(answer)
 
 
@@ -240,3 +284,18 @@ def _place(cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None) ->
     environment = dict(os.environ if env is None else env)
     path = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return {"env": environment, "path": path, "cwd": os.fspath(cwd or Path.cwd())}
+
+
+def main(folder: Path) -> None:
+    """Keeps the processes from which others fork, until it is killed: ``python -m tests.forks FOLDER``."""
+    for name in os.environ:
+        if name.startswith("PREFECT_"):
+            del os.environ[name]
+    os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
+    kept = [serve(imports, folder) for imports in Imports]
+    signal.pause()
+    del kept
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -99,7 +99,7 @@ def test_runs_that_overlap(
     flag: Path,
 ) -> None:
     # given jobs that take until the test lets them end, and a monitor
-    monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "0.5")
+    monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "1")
     as_scheduled(monkeypatch)
     line = f"while test ! -e '{flag}'; do sleep 0.2; done"
     both = quick(manager, alice, "both", line)
