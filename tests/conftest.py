@@ -77,9 +77,6 @@ _LONGEST = (
     "test_worker.py",
 )
 
-#: Services that a process which runs tests has once.
-_SERVICES = {"condor_pool", "prefect_server", "dask_cluster"}
-
 _environment = pytest.MonkeyPatch()
 _home = tempfile.TemporaryDirectory(prefix="prefect-")
 
@@ -87,7 +84,7 @@ _home = tempfile.TemporaryDirectory(prefix="prefect-")
 def _choose_ports() -> None:
     """Gives each of several workers ports of its own."""
     if _WORKER is not None:
-        number, width = int(_WORKER.removeprefix("gw")) + int(os.environ.get("TEST_FIRST_WORKER", "0")), 1000
+        number, width = int(_WORKER.removeprefix("gw")), 1000
         first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
         processes.PORTS = range(first, first + width)
 
@@ -115,14 +112,16 @@ _choose_ports()
 _choose_prefect()
 
 
-@pytest.hookimpl(tryfirst=True)  # before some are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that need shared services, and puts the longest files first where several workers share them."""
-    for item in items:
-        if "acceptance" in item.path.parts or not _SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.services)
+    """Where several workers share the tests, puts unit tests first, and then the longest files."""
     if _WORKER is not None:
-        items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if "unit" in item.path.parts:
+        return -1
+    return _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST)
 
 
 def pytest_collection_finish() -> None:
