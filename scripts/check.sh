@@ -105,7 +105,7 @@ tests() {
 }
 
 # shellcheck disable=SC2086 # several words are meant
-tests 'all' pytest tests -m 'not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'together' pytest tests -m 'not alone' -n "$workers" $spread --durations=20 "$@"
 step 'mypy' typed
 # Each has a core for itself. To collect the others would take seconds.
 # shellcheck disable=SC2046,SC2086
