@@ -46,6 +46,9 @@ _LIFE_SIGNS = {
 #: Seconds after which our clock is set by the database's again (PostgreSQL).
 CLOCK_TTL = 60.0
 
+#: While a migration runs, Alembic keeps it in module globals: a process migrates one database at a time.
+_migrating = threading.Lock()
+
 log = logging.getLogger(__name__)
 
 
@@ -167,7 +170,8 @@ class Database:
                 if before is not None and not _known(before):
                     raise DatabaseError(_version_text(self.name, before))
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                with _migrating:
+                    command.upgrade(config, "head")
             return before, SCHEMA_HEAD
 
     def now(self, connection: Connection) -> datetime:

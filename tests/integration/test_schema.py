@@ -4,6 +4,7 @@ and a password that shows nowhere."""
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import format_exception
@@ -375,3 +376,12 @@ def test_a_url_that_cannot_be_read_is_a_database_error_that_does_not_repeat_it(u
 
     assert "postgresql+psycopg://user:password@host/name" in str(caught.value)
     assert_hides(caught.value, "se/cret", "cret@")
+
+
+def test_a_process_makes_the_schemas_of_several_databases_at_once(tmp_path: Path) -> None:
+    databases = [Database(f"sqlite:///{tmp_path / str(number)}.db") for number in range(6)]
+    with ThreadPoolExecutor(len(databases)) as threads:
+        list(threads.map(Database.ensure_schema, databases))
+    for database in databases:
+        assert database.revision() == SCHEMA_HEAD
+        database.dispose()
