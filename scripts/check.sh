@@ -17,7 +17,7 @@ step() {
 
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
-    kill ${mypy:-} ${compiled:-} ${forks:-} 2>/dev/null
+    kill ${mypy:-} ${compiled:-} ${forks:-} ${light:-} 2>/dev/null
     # What ends may still write.
     wait
     for try in 1 2 3; do
@@ -84,10 +84,10 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.5
 done
 
-# Most tests wait for somebody else's clock, so more processes than cores run them. Each has a pool, a Prefect server, a
+# Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
 # PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers=${WORKERS:-$((cores > 3 ? 8 : 2 * cores + 1))}
+workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
@@ -104,8 +104,24 @@ tests() {
     esac
 }
 
+# These need no Prefect server: one more process runs them, with what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-tests 'together' pytest tests -m 'not alone' -n "$workers" $spread --durations=20 "$@"
+TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not server and not alone' -n 1 $spread "$@" \
+    >"$beside/light" 2>&1 &
+light=$!
+
+light_tests() {
+    wait "$light"
+    status=$?
+    light=
+    cat "$beside/light"
+    return "$status"
+}
+
+# shellcheck disable=SC2086
+tests 'with Prefect' \
+    pytest tests/integration tests/acceptance -m 'server and not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'without Prefect' light_tests
 step 'mypy' typed
 # Each has a core for itself. To collect the others would take seconds.
 # shellcheck disable=SC2046,SC2086

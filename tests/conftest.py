@@ -43,7 +43,6 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 #: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
 _LONGEST = (
     "test_soak.py",
-    "test_loading.py",
     "test_away_and_back.py",
     "test_monitor.py",
     "test_pickup_limits.py",
@@ -65,9 +64,7 @@ _LONGEST = (
     "test_execute_jobs.py",
     "test_monitor_process.py",
     "test_serve.py",
-    "test_temporary_server.py",
     "test_monitor_workflows.py",
-    "test_personal_pool.py",
     "test_workflow_prefect.py",
     "test_workflow_features.py",
     "test_races.py",
@@ -84,7 +81,7 @@ _home = tempfile.TemporaryDirectory(prefix="prefect-")
 def _choose_ports() -> None:
     """Gives each of several workers ports of its own."""
     if _WORKER is not None:
-        number, width = int(_WORKER.removeprefix("gw")), 1000
+        number, width = int(_WORKER.removeprefix("gw")) + int(os.environ.get("TEST_FIRST_WORKER", "0")), 1000
         first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
         processes.PORTS = range(first, first + width)
 
@@ -112,16 +109,21 @@ _choose_ports()
 _choose_prefect()
 
 
+@pytest.hookimpl(tryfirst=True)  # before some are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests, puts unit tests first, and then the longest files."""
-    if _WORKER is not None:
-        items.sort(key=_turn)
-
-
-def _turn(item: pytest.Item) -> int:
-    if "unit" in item.path.parts:
-        return -1
-    return _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST)
+    """Marks tests that need the Prefect server. Where several workers share the tests, puts unit tests first, and then
+    the longest files, with others in between: the longest wait for most of their time, which others use."""
+    for item in items:
+        if "acceptance" in item.path.parts or "prefect_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
+    if _WORKER is None:
+        return
+    names = dict.fromkeys(item.path.name for item in items if item.get_closest_marker("server"))
+    longest = [name for name in _LONGEST if name in names]
+    others = [name for name in names if name not in _LONGEST]
+    turns = {name: turn * len(others) for turn, name in enumerate(longest)}
+    turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
+    items.sort(key=lambda item: turns.get(item.path.name, -1))
 
 
 def pytest_collection_finish() -> None:
