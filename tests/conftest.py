@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, Engine, event
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import LocalPartError
@@ -144,25 +142,6 @@ def _forked_servers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "start_daemon", start_daemon)
         yield
-
-
-class _Statements(dict[Any, Any]):
-    """What SQLAlchemy has compiled for one kind of database. A statement's key begins with the dialect, of which each
-    engine has its own, though they write the same SQL: each test would compile everything again."""
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return super().get(key[1:], default)
-
-    def __setitem__(self, key: Any, compiled: Any) -> None:
-        super().__setitem__(key[1:], compiled)
-
-
-_statements = {kind: _Statements() for kind in KINDS}
-
-
-@event.listens_for(Engine, "engine_connect")
-def _share_statements(connection: Connection) -> None:
-    connection.execution_options(compiled_cache=_statements[connection.dialect.name])
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """The nodes of a workflow in the store, on both databases: what was wanted and what was observed are written apart,
 and no race, no text and no number of them spoils either."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -273,18 +272,14 @@ def test_a_job_with_a_flow_run_is_claimed_while_nodes_of_it_are_behind(store: St
 # -- many --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.alone
 def test_a_thousand_nodes_are_read_by_one_statement_and_written_by_few(store: Store) -> None:
     job = workflow(store)
     nodes = [full_node(f"node {number:04}", number) for number in range(1000)]
 
     with statements(store) as sent:
-        began = time.monotonic()
         store.save_nodes(job.id, nodes)
-        took = time.monotonic() - began
-    assert sum("job_nodes" in statement for statement in sent) == 1
-    # Far above what it takes, and far below what a transaction for each would.
-    assert took < 3
+    # One is for the job: none for each node.
+    assert len(sent) == 2 and sum("job_nodes" in statement for statement in sent) == 1
 
     with statements(store) as sent:
         assert store.nodes(job.id) == nodes

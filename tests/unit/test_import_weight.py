@@ -46,7 +46,6 @@ def test_importing_the_package_loads_nothing_but_the_standard_library() -> None:
     assert foreign == set()
 
 
-@pytest.mark.alone
 def test_importing_the_package_takes_no_time_to_speak_of() -> None:
     # when: the best of several, since other processes want the machine as well
     seconds = min(imported("import prefect_jobs")["prefect_jobs"] for _ in range(5))
