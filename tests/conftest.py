@@ -40,36 +40,45 @@ _FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 #: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
 _LONGEST = (
-    "test_soak.py",
     "test_away_and_back.py",
+    "test_soak.py",
     "test_monitor.py",
+    "test_dask_faults.py",
     "test_pickup_limits.py",
+    "test_node_faces.py",
+    "test_adoption.py",
     "test_dag_file.py",
     "test_dask_processes.py",
-    "test_adoption.py",
-    "test_workflow_steering.py",
-    "test_retries.py",
+    "test_flows.py",
+    "test_dask_flow.py",
     "test_condor_job.py",
     "test_web_browser.py",
-    "test_flows.py",
-    "test_cli.py",
+    "test_workflow_steering.py",
     "test_workflow_recovery.py",
-    "test_dask_flow.py",
-    "test_dask_faults.py",
-    "test_dask_job.py",
     "test_condor_faults.py",
+    "test_cli.py",
+    "test_dask_job.py",
     "test_events.py",
+    "test_retries.py",
+    "test_submit_file_runs.py",
+    "test_submit_file.py",
+    "test_monitor_workflows.py",
+    "test_dask_many.py",
+    "test_workflow_prefect.py",
     "test_execute_jobs.py",
     "test_monitor_process.py",
-    "test_serve.py",
-    "test_monitor_workflows.py",
-    "test_workflow_prefect.py",
     "test_workflow_features.py",
-    "test_races.py",
+    "test_retention.py",
+    "test_schedule_rules.py",
     "test_pickup_killed.py",
-    "test_node_faces.py",
-    "test_kill_anywhere.py",
+    "test_pickup.py",
+    "test_serve.py",
+    "test_live_output.py",
     "test_worker.py",
+    "test_late_materialization.py",
+    "test_run_page.py",
+    "test_any_name.py",
+    "test_watch.py",
 )
 
 _environment = pytest.MonkeyPatch()
@@ -119,7 +128,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = dict.fromkeys(item.path.name for item in items if item.get_closest_marker("server"))
     longest = [name for name in _LONGEST if name in names]
     others = [name for name in names if name not in _LONGEST]
-    turns = {name: turn * len(others) for turn, name in enumerate(longest)}
+    # The last are short, so that all workers end at the same time.
+    turns = {name: turn * len(others) * 0.7 for turn, name in enumerate(longest)}
     turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
     items.sort(key=lambda item: turns.get(item.path.name, -1))
 

@@ -69,13 +69,12 @@ def test_a_large_one_leaves_nothing_in_the_storage(
 ) -> None:
     monkeypatch.setenv("PREFECT_JOBS_RESULT_SIZE_LIMIT", "1000")
     make: DaskJobs = request.getfixturevalue("dask_job")
+    folder = Path(os.environ["PREFECT_HOME"]) / "storage"
+    before = set(folder.iterdir()) if folder.exists() else set[Path]()  # what other tests have left
     job = make(process_results_function=ten_times)
     job.execute(delayed(bytes)(5_000))
     assert job.wait(LIMIT) == "Complete" and job.result == bytes(50_000)
-    folder = Path(os.environ["PREFECT_HOME"]) / "storage"
-    mine = [
-        each.name for each in folder.iterdir() if each.name.split("-")[-1] == str(job.id) or "returned" in each.name
-    ]
+    mine = [each.name for each in set(folder.iterdir()) - before]
     assert len(mine) == 1 and mine[0].endswith(f"-{job.id}-returned")
     job.delete()
     assert not (folder / mine[0]).exists()
