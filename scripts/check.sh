@@ -17,7 +17,10 @@ step() {
 
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
-    kill ${mypy:-} ${compiled:-} ${forks:-} ${light:-} 2>/dev/null
+    kill ${mypy:-} ${compiled:-} 2>/dev/null
+    # It ends its services first. A terminal has told it so already.
+    [ -z "${light:-}" ] || { [ -n "${interrupted:-}" ] || kill -INT "$light"; wait "$light"; } 2>/dev/null
+    kill ${forks:-} 2>/dev/null
     # What ends may still write.
     wait
     for try in 1 2 3; do
@@ -26,7 +29,7 @@ cleaned() {
     done
 }
 trap cleaned EXIT
-trap 'exit 130' INT
+trap 'interrupted=yes; exit 130' INT
 trap 'exit 143' TERM HUP QUIT PIPE
 
 # Databases and queues are written through to the disk at each change: where there is much room in memory, and programs
@@ -47,7 +50,7 @@ mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 
 # The first time, five processes would compile the same tests and packages side by side. What is wrong they tell.
-if [ ! -d tests/__pycache__ ]; then
+if [ ! -d tests/__pycache__ ] || [ ! -e .venv/compiled ]; then
     pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!
 fi
@@ -70,19 +73,22 @@ fi
 if [ -n "${compiled:-}" ]; then
     wait "$compiled"
     compiled=
+    : >.venv/compiled
 fi
 
 # Programs that tests start are forked from these, which have imported what they need.
 mkdir "$beside/forks"
 TEST_FORKS="$beside/forks"
 export TEST_FORKS
-python -m tests.forks "$TEST_FORKS" &
+python -m tests.forks "$TEST_FORKS" </dev/null &
 forks=$!
 # The first connections wait for it.
 for try in 1 2 3 4 5 6 7 8 9 10; do
     [ -S "$TEST_FORKS/DASK" ] && break
     sleep 0.5
 done
+# Without it, each process has its own.
+[ -S "$TEST_FORKS/DASK" ] || unset TEST_FORKS
 
 # Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
 # PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
@@ -106,7 +112,7 @@ tests() {
 
 # These need no Prefect server: one more process runs them, with what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not server and not alone' -n 1 $spread "$@" \
+TEST_PASS=light TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' -n 1 $spread "$@" \
     >"$beside/light" 2>&1 &
 light=$!
 
@@ -119,8 +125,8 @@ light_tests() {
 }
 
 # shellcheck disable=SC2086
-tests 'with Prefect' \
-    pytest tests/integration tests/acceptance -m 'server and not alone' -n "$workers" $spread --durations=20 "$@"
+tests 'with Prefect' env TEST_PASS=prefect \
+    pytest tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
 tests 'without Prefect' light_tests
 step 'mypy' typed
 # Each has a core for itself. To collect the others would take seconds.

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -114,24 +115,34 @@ def _choose_prefect() -> None:
 
 _choose_ports()
 _choose_prefect()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so; services would stay when the tests are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before some are chosen by their marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that need the Prefect server. Where several workers share the tests, puts unit tests first, and then
-    the longest files, with others in between: the longest wait for most of their time, which others use."""
-    for item in items:
-        if "acceptance" in item.path.parts or "prefect_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.server)
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Chooses the tests of a pass (``TEST_PASS``). Where several workers share them, puts the longest files first, with
+    others in between: the longest wait for most of their time, which others use."""
+    which = os.environ.get("TEST_PASS")
+    if which is not None:
+        others_turn = [item for item in items if _needs_prefect(item) != (which == "prefect")]
+        items[:] = [item for item in items if _needs_prefect(item) == (which == "prefect")]
+        config.hook.pytest_deselected(items=others_turn)
     if _WORKER is None:
         return
-    names = dict.fromkeys(item.path.name for item in items if item.get_closest_marker("server"))
+    names = dict.fromkeys(item.path.name for item in items if _needs_prefect(item))
     longest = [name for name in _LONGEST if name in names]
     others = [name for name in names if name not in _LONGEST]
     # The last are short, so that all workers end at the same time.
     turns = {name: turn * len(others) * 0.7 for turn, name in enumerate(longest)}
     turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
     items.sort(key=lambda item: turns.get(item.path.name, -1))
+
+
+def _needs_prefect(item: pytest.Item) -> bool:
+    """Whether a test needs the Prefect server that tests share: all acceptance tests do, and no unit test."""
+    tier = item.path.relative_to(Path(__file__).parent).parts[0]
+    return tier == "acceptance" or (tier != "unit" and "prefect_server" in getattr(item, "fixturenames", ()))
 
 
 def pytest_collection_finish() -> None:

@@ -5,12 +5,11 @@ import atexit
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -43,10 +42,10 @@ class Imports(Enum):
     DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
 
 
-#: Runs the requests that come by connections to a socket: JSON, and the three files of a program. A reply is JSON, too.
+#: Answers requests, each on a connection of its own: JSON, and the three files of a program. A reply is JSON, too.
 #: Its standard input is a pipe: it ends with the process that has started it.
 _SERVER = """
-import gc, json, os, runpy, select, signal, socket, sys
+import gc, json, os, runpy, select, signal, socket, sys, traceback
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 exec(sys.argv[2])
 gc.freeze()
@@ -62,48 +61,54 @@ def run(given):
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 def asked(listening):
-    clients = []
     while True:
-        ready, _, _ = select.select([0, listening, *clients], [], [])
+        ready, _, _ = select.select([0, listening], [], [])
         if 0 in ready:
             sys.exit(0)
-        if listening in ready:
-            clients.append(listening.accept()[0])
-        for client in [each for each in clients if each in ready]:
-            given = answered(client)
-            if given is None:
-                clients.remove(client)
-                client.close()
-            elif given:
-                for each in (listening, *clients):
-                    each.close()
+        client = listening.accept()[0]
+        client.settimeout(60)
+        try:
+            data, files, _, _ = socket.recv_fds(client, 1 << 20, 3)
+            reply = {}
+            if data:
+                given = json.loads(data)
+                reply = waited(given["wait"]) if "wait" in given else forked(given, files, listening, client)
+            if reply is None:
                 return given
+            client.send(json.dumps(reply).encode())
+        except OSError:
+            pass  # whoever asked is gone
+        client.close()
 
-def answered(client):
-    data, files, _, _ = socket.recv_fds(client, 1 << 20, 3)
-    if not data:
-        return None
-    given = json.loads(data)
-    if "wait" in given:
-        client.send(json.dumps(os.waitpid(given["wait"], os.WNOHANG)).encode())
-        return {}
+def waited(pid):
+    try:
+        return {"waited": os.waitpid(pid, os.WNOHANG)}
+    except ChildProcessError as error:
+        return {"error": f"{pid}: {error}"}
+
+def forked(given, files, *sockets):
     told, tell = os.pipe()
     child = os.fork()
     if not child:
-        if given["daemon"] and os.fork():
-            os._exit(0)
-        os.close(told)
-        become(given, files, tell)
-        return given
+        try:
+            if given["daemon"] and os.fork():
+                os._exit(0)
+            for each in sockets:
+                each.close()
+            os.close(told)
+            become(given, files, tell)
+            return None
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
     os.close(tell)
     for file in files:
         os.close(file)
-    pid = int(os.read(told, 20))
+    pid = os.read(told, 20)
     os.close(told)
-    if given["daemon"]:
+    if given["daemon"] or not pid:
         os.waitpid(child, 0)
-    client.send(json.dumps({"pid": pid}).encode())
-    return {}
+    return {"pid": int(pid)} if pid else {"error": f"{given['command']} in {given['cwd']}: see standard error"}
 
 def become(given, files, tell):
     for number, file in enumerate(files):
@@ -126,7 +131,7 @@ if "dask" in sys.modules:
     sys.modules["dask"].config.refresh()
 code = run(given)
 if code is not None:
-    del run, asked, answered, become, gc, json, runpy, select, signal, socket
+    del run, asked, waited, forked, become, gc, json, runpy, select, signal, socket, traceback
     exec(code)
 """
 
@@ -149,44 +154,42 @@ class _Forks:
     names, or one of our own."""
 
     def __init__(self, imports: Imports) -> None:
-        self._requests = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._requests.settimeout(120)
-        if shared := os.environ.get("TEST_FORKS"):
-            self._requests.connect(str(Path(shared) / imports.name))
-            return
-        with tempfile.TemporaryDirectory(prefix="forks-") as folder:
-            self._process = serve(imports, Path(folder))
-            self._requests.connect(str(Path(folder) / imports.name))
+        self._own: tuple[tempfile.TemporaryDirectory[str], subprocess.Popen[bytes]] | None = None
+        folder = os.environ.get("TEST_FORKS")
+        if not folder:
+            made = tempfile.TemporaryDirectory(prefix="forks-")
+            folder = made.name
+            self._own = made, serve(imports, Path(folder))
+        self._path = str(Path(folder) / imports.name)
 
     def start(self, command: Sequence[str], files: Sequence[int], *, daemon: bool, **given: Any) -> int:
         """The pid of a program that runs a command: Python, then -c or -m, and the rest."""
-        request = json.dumps({"command": list(command), "daemon": daemon, **given}).encode()
-        with self._lock:
-            socket.send_fds(self._requests, [request], list(files))
-            return int(self._answer()["pid"])
+        return int(self._ask({"command": list(command), "daemon": daemon, **given}, files)["pid"])
 
     def ended(self, pid: int) -> tuple[int, int]:
         """What ``os.waitpid`` answers for a program, without waiting."""
-        with self._lock:
-            self._requests.send(json.dumps({"wait": pid}).encode())
-            found, status = self._answer()
-            return found, status
+        found, status = self._ask({"wait": pid})["waited"]
+        return found, status
 
     def close(self) -> None:
         """Ends the process, if it is ours, and none of the programs."""
-        self._requests.close()
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait(30)
+        if self._own is not None:
+            made, process = self._own
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(30)
+            made.cleanup()
 
-    def _answer(self) -> Any:
-        answer = self._requests.recv(1 << 16)
-        if not answer:
-            raise AssertionError("no program can be forked: the process for it has ended")
-        return json.loads(answer)
+    def _ask(self, request: Mapping[str, Any], files: Sequence[int] = ()) -> Any:
+        # On a connection of its own: a question that was given up has no answer that the next one would get.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(120)
+            connection.connect(self._path)
+            socket.send_fds(connection, [json.dumps(request).encode()], list(files))
+            answer = json.loads(connection.recv(1 << 16) or '{"error": "the process for it has ended"}')
+        if "error" in answer:
+            raise AssertionError(f"no program can be forked: {answer['error']}")
+        return answer
 
 
 _all: dict[Imports, _Forks] = {}
@@ -238,9 +241,10 @@ class Program(subprocess.Popen[Any]):
     def _internal_poll(self, **_: Any) -> int | None:
         if self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]
             try:
-                found, status = self._try_wait(os.WNOHANG)
-                if found == self.pid:
-                    self._handle_exitstatus(status)  # type: ignore[attr-defined]
+                if self.returncode is None:  # another thread may have waited
+                    found, status = self._try_wait(os.WNOHANG)
+                    if found == self.pid:
+                        self._handle_exitstatus(status)  # type: ignore[attr-defined]
             finally:
                 self._waitpid_lock.release()  # type: ignore[attr-defined]
         return self.returncode
@@ -287,13 +291,16 @@ def _place(cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None) ->
 
 
 def main(folder: Path) -> None:
-    """Keeps the processes from which others fork, until it is killed: ``python -m tests.forks FOLDER``."""
+    """Keeps the processes from which others fork as long as the one lives that has started this one:
+    ``python -m tests.forks FOLDER``."""
+    parent = os.getppid()
     for name in os.environ:
         if name.startswith("PREFECT_"):
             del os.environ[name]
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
     kept = [serve(imports, folder) for imports in Imports]
-    signal.pause()
+    while os.getppid() == parent:
+        time.sleep(1)
     del kept
 
 

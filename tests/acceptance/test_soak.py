@@ -62,6 +62,8 @@ def test_whatever_is_killed_each_job_ends_as_it_must(
         "PYTHONPATH": os.pathsep.join(sys.path),
         "TMPDIR": str(folder / "tmp"),
         MARK: str(folder),
+        # Its programs are known by the environment of the process from which they are forked.
+        "TEST_FORKS": "",
     }
     (folder / "tmp").mkdir()
     command = [sys.executable, "-m", "tests.acceptance.soak", str(seed), FORM, str(folder)]
