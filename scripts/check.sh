@@ -18,7 +18,7 @@ step() {
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
     kill ${mypy:-} ${compiled:-} 2>/dev/null
-    # It ends its services first. A terminal has told it so already.
+    # It stops its services first. Ctrl-C at a terminal reaches it without this.
     [ -z "${light:-}" ] || { [ -n "${interrupted:-}" ] || kill -INT "$light"; wait "$light"; } 2>/dev/null
     kill ${forks:-} 2>/dev/null
     # What ends may still write.
@@ -49,7 +49,7 @@ beside=$(mktemp -d)
 mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 
-# The first time, five processes would compile the same tests and packages side by side. What is wrong they tell.
+# The first time, five processes would compile the same tests and packages side by side. Errors show in the passes below.
 if [ ! -d tests/__pycache__ ] || [ ! -e .venv/compiled ]; then
     pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!

@@ -336,8 +336,9 @@ def prefect_server(prefect_template: Path) -> Iterator[PrefectServerInfo]:
     """A real Prefect server that is up, with a database of its own; Prefect in this process talks to it."""
     port = urlsplit(os.environ["PREFECT_API_URL"]).port
     with tempfile.TemporaryDirectory(prefix="prefect-server-", dir=memory()) as folder:
-        shutil.copytree(prefect_template, folder, dirs_exist_ok=True)
-        server = LocalPrefectServer(Path(folder))
+        # Its lock is beside its folder, and must not stay.
+        server = LocalPrefectServer(Path(folder) / "server")
+        shutil.copytree(prefect_template, server.directory)
         try:
             info = server.up(port=port)
             _warm_up(info)

@@ -77,7 +77,7 @@ def asked(listening):
                 return given
             client.send(json.dumps(reply).encode())
         except OSError:
-            pass  # whoever asked is gone
+            pass  # the client is gone
         client.close()
 
 def waited(pid):
