@@ -97,6 +97,11 @@ workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
+# So many processes, forked, too: --tx is what pytest's -n stands for.
+processes() {
+    printf -- "--tx=%s*popen%s" "$1" "${TEST_FORKS:+//python=./tests/forked_python.py}"
+}
+
 tests() {
     title=$1
     shift
@@ -112,7 +117,7 @@ tests() {
 
 # These need no Prefect server: one more process runs them, with what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-TEST_PASS=light TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' -n 1 $spread "$@" \
+TEST_PASS=light TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' "$(processes 1)" $spread "$@" \
     >"$beside/light" 2>&1 &
 light=$!
 
@@ -126,13 +131,13 @@ light_tests() {
 
 # shellcheck disable=SC2086
 tests 'with Prefect' env TEST_PASS=prefect \
-    pytest tests/integration tests/acceptance -m 'not alone' -n "$workers" $spread --durations=20 "$@"
+    pytest tests/integration tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
 tests 'without Prefect' light_tests
 step 'mypy' typed
 # Each has a core for itself. To collect the others would take seconds.
 # shellcheck disable=SC2046,SC2086
 tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone \
-    -n "$((cores > 1 ? 2 : 1))" $spread --durations=5 "$@"
+    "$(processes "$((cores > 1 ? 2 : 1))")" $spread --durations=5 "$@"
 if [ -z "$ran" ]; then
     failed="$failed${failed:+, }pytest: no test was run"
 fi

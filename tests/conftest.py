@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -111,6 +112,8 @@ def _choose_prefect() -> None:
     _environment.setenv("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false")  # one more request of each client
     _environment.setenv("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     _environment.setenv("DO_NOT_TRACK", "1")
+    if "prefect.context" in sys.modules:  # in the process from which this one was forked
+        sys.modules["prefect.context"].refresh_global_settings_context()
 
 
 _choose_ports()

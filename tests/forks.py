@@ -19,16 +19,17 @@ import psutil
 
 from prefect_jobs.local import processes
 from prefect_jobs.local.processes import ProcessRecord
+from tests import forked_python
 
 
 class Imports(Enum):
     """What a program finds imported."""
 
-    #: Prefect's client, worker and engine, and this product.
+    #: Prefect's client, worker and engine, this product, and what else its tests import.
     PRODUCT = (
         "import prefect.cli.worker, prefect.context, prefect.flow_engine, prefect_jobs.blocks, prefect_jobs.cli.root, "
         "prefect_jobs.cli.adopt, prefect_jobs.cli.serve, prefect_jobs.flows, prefect_jobs.monitor, prefect_jobs.web, "
-        "alembic.command, mako.ext.pygmentplugin, sqlalchemy.dialects.postgresql.psycopg, typer"
+        "alembic.command, distributed, mako.ext.pygmentplugin, pytest, sqlalchemy.dialects.postgresql.psycopg, typer"
     )
     #: A server at rest looks for tasks that are due each second, not four times: with four servers that is noticeable.
     PREFECT_SERVER = (
@@ -37,7 +38,8 @@ class Imports(Enum):
         "alembic.command, mako.ext.pygmentplugin, uvicorn.loops.auto, uvicorn.protocols.http.auto, "
         "docket, functools, datetime\n"
         "docket.Worker.__init__ = functools.partialmethod("
-        "docket.Worker.__init__, scheduling_resolution=datetime.timedelta(seconds=1))"
+        "docket.Worker.__init__, scheduling_resolution=datetime.timedelta(seconds=1), "
+        "minimum_check_interval=datetime.timedelta(seconds=1))"
     )
     DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
 
@@ -160,6 +162,8 @@ class _Forks:
             made = tempfile.TemporaryDirectory(prefix="forks-")
             folder = made.name
             self._own = made, serve(imports, Path(folder))
+        #: Where it listens, and others like it.
+        self.folder = folder
         self._path = str(Path(folder) / imports.name)
 
     def start(self, command: Sequence[str], files: Sequence[int], *, daemon: bool, **given: Any) -> int:
@@ -263,6 +267,15 @@ def run_program(
                 process.kill()
             raise
         return subprocess.CompletedProcess(command, program.returncode, out, err)
+
+
+def run_forking(command: Sequence[str], *, timeout: float, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """:func:`run_program` of Python with ``-m``, whose own Python programs are forked as well."""
+    module, *arguments = command[2:]
+    environment = os.environ | {"TEST_FORKS": _forks(Imports.PRODUCT).folder}
+    return run_program(
+        [command[0], "-c", forked_python.forking(module), *arguments], timeout=timeout, env=environment, **options
+    )
 
 
 def start_daemon(

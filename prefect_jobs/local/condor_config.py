@@ -121,8 +121,9 @@ def daemon_config(
         "SCHEDD_MIN_INTERVAL": 1,
         "JOB_START_DELAY": 0,
         "UPDATE_INTERVAL": 5,
-        # The negotiator asks each second: what takes a millisecond needs no process of its own.
+        # A query takes a millisecond here, and needs no process of its own. The negotiator asks each second.
         "COLLECTOR_QUERY_WORKERS": 0,
+        "SCHEDD_QUERY_WORKERS": 0,
         # A daemon that died is started again after 2 s, then 4 s, …; HTCondor's own figures begin at 11 s.
         "MASTER_BACKOFF_CONSTANT": 0,
         "MASTER_BACKOFF_CEILING": 30,

@@ -25,7 +25,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.schedulers.connections import connections
 from prefect_jobs.schedulers.dask.connection import DaskAccess
 from tests.acceptance.conftest import PrefectView
-from tests.forks import Program, run_program
+from tests.forks import Program, run_forking
 from tests.support import eventually
 
 #: Of connections that were being made when a scheduler was killed, Dask leaves sockets to the collector.
@@ -277,5 +277,5 @@ def test_the_dashboard_is_linked_on_the_runs_page_once(manager: JobManager, pref
 
 def _work(folder: Path) -> None:
     """Runs a worker until it has executed what is there."""
-    done = run_program(WORKER, cwd=folder, timeout=LIMIT)
+    done = run_forking(WORKER, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import dask.array
-import dask.dataframe
 import numpy
-import pandas
 import pytest
 from dask.delayed import delayed
 
@@ -41,6 +38,11 @@ def well(path: str) -> str:
 
 
 def test_arrays_and_data_frames(dask_job: DaskJobs) -> None:
+    # a second of a core, which each process that collects this file would spend
+    import dask.array
+    import dask.dataframe
+    import pandas
+
     # given
     array = dask.array.arange(1000, chunks=100)
     frame = dask.dataframe.from_pandas(pandas.DataFrame({"year": [1, 1, 2], "rain": [3.0, 4.0, 5.0]}), npartitions=2)

@@ -1,0 +1,69 @@
+#!/usr/bin/env -S python3 -ISB
+"""Stands for Python where a program is started by its path: ``forked_python.py -c CODE`` or ``-m MODULE`` runs in a
+process that is forked from the one that has imported the product, in the folder that ``TEST_FORKS`` names.
+
+It ends as that process ends, and passes SIGINT and SIGTERM on. Who kills it does not kill that process. It imports
+nothing that takes time, and runs in any Python, of a system, too.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+_TIMEOUT_SECONDS = 120
+
+
+def main() -> int:
+    """The exit status of the program."""
+    arguments = sys.argv[1:]
+    while arguments[0] == "-u":  # its output is a pipe of whoever started it
+        del arguments[0]
+    if arguments[0] == "-m":
+        # What it starts is forked as well.
+        arguments[:2] = ["-c", forking(arguments[1])]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    pid = _ask(
+        {
+            "command": ["python", *arguments],
+            "daemon": False,
+            "session": False,
+            "env": dict(os.environ),
+            "path": [path for path in paths if path],
+            "cwd": os.fspath(Path.cwd()),
+        }
+    )["pid"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    end = os.pidfd_open(pid)
+    select.select([end], [], [])
+    return os.waitstatus_to_exitcode(_ask({"wait": pid})["waited"][1])
+
+
+def forking(module: str) -> str:
+    """The code that runs a module of a program whose own Python programs are forked."""
+    run = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return f"import runpy, sys; sys.executable = {str(Path(__file__).absolute())!r}; {run}"
+
+
+def _ask(request: "dict[str, object]") -> "dict[str, list[int]]":
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(_TIMEOUT_SECONDS)
+        connection.connect(str(Path(os.environ["TEST_FORKS"]) / "PRODUCT"))
+        socket.send_fds(connection, [json.dumps(request).encode()], [] if "wait" in request else [0, 1, 2])
+        answer = json.loads(connection.recv(1 << 16))
+    if "error" in answer:
+        sys.exit(f"no program can be forked: {answer['error']}")
+    return answer
+
+
+if __name__ == "__main__":
+    status = main()
+    if status < 0:
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
