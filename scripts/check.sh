@@ -115,9 +115,9 @@ tests() {
     esac
 }
 
-# These need no Prefect server: one more process runs them, with what the others leave of the cores.
+# One more process (two, where there are more cores) runs these, with what the others leave of the cores.
 # shellcheck disable=SC2086 # several words are meant
-TEST_PASS=light TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' "$(processes 1)" $spread "$@" \
+TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' "$(processes "$((cores > 2 ? 2 : 1))")" $spread "$@" \
     >"$beside/light" 2>&1 &
 light=$!
 
@@ -130,14 +130,13 @@ light_tests() {
 }
 
 # shellcheck disable=SC2086
-tests 'with Prefect' env TEST_PASS=prefect \
-    pytest tests/integration tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
-tests 'without Prefect' light_tests
+tests acceptance pytest tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
+tests 'unit and integration' light_tests
 step 'mypy' typed
 # Each has a core for itself. To collect the others would take seconds.
-# shellcheck disable=SC2046,SC2086
+# shellcheck disable=SC2046
 tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone \
-    "$(processes "$((cores > 1 ? 2 : 1))")" $spread --durations=5 "$@"
+    "$(processes "$((cores > 1 ? 2 : 1))")" --dist load --maxschedchunk 1 --durations=5 "$@"
 if [ -z "$ran" ]; then
     failed="$failed${failed:+, }pytest: no test was run"
 fi

@@ -47,7 +47,6 @@ _LONGEST = (
     "test_monitor.py",
     "test_dask_faults.py",
     "test_pickup_limits.py",
-    "test_node_faces.py",
     "test_adoption.py",
     "test_dag_file.py",
     "test_dask_processes.py",
@@ -78,7 +77,6 @@ _LONGEST = (
     "test_live_output.py",
     "test_worker.py",
     "test_late_materialization.py",
-    "test_run_page.py",
     "test_any_name.py",
     "test_watch.py",
 )
@@ -123,29 +121,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Chooses the tests of a pass (``TEST_PASS``). Where several workers share them, puts the longest files first, with
-    others in between: the longest wait for most of their time, which others use."""
-    which = os.environ.get("TEST_PASS")
-    if which is not None:
-        others_turn = [item for item in items if _needs_prefect(item) != (which == "prefect")]
-        items[:] = [item for item in items if _needs_prefect(item) == (which == "prefect")]
-        config.hook.pytest_deselected(items=others_turn)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, puts the longest files of acceptance tests first, with others in between:
+    the longest wait for most of their time, which others use. Of the rest, what needs a Prefect server is last: until
+    then there is none."""
     if _WORKER is None:
         return
-    names = dict.fromkeys(item.path.name for item in items if _needs_prefect(item))
+    names = dict.fromkeys(item.path.name for item in items if _tier(item) == "acceptance")
     longest = [name for name in _LONGEST if name in names]
     others = [name for name in names if name not in _LONGEST]
     # The last are short, so that all workers end at the same time.
     turns = {name: turn * len(others) * 0.7 for turn, name in enumerate(longest)}
     turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
-    items.sort(key=lambda item: turns.get(item.path.name, -1))
+    late = {item.path.name for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: turns.get(item.path.name, -1 if item.path.name in late else -2))
 
 
-def _needs_prefect(item: pytest.Item) -> bool:
-    """Whether a test needs the Prefect server that tests share: all acceptance tests do, and no unit test."""
-    tier = item.path.relative_to(Path(__file__).parent).parts[0]
-    return tier == "acceptance" or (tier != "unit" and "prefect_server" in getattr(item, "fixturenames", ()))
+def _tier(item: pytest.Item) -> str:
+    """The folder of a test: ``unit``, ``integration`` or ``acceptance``."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_collection_finish() -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 _TIMEOUT_SECONDS = 120
 
@@ -49,12 +50,12 @@ def forking(module: str) -> str:
     return f"import runpy, sys; sys.executable = {str(Path(__file__).absolute())!r}; {run}"
 
 
-def _ask(request: "dict[str, object]") -> "dict[str, list[int]]":
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(_TIMEOUT_SECONDS)
         connection.connect(str(Path(os.environ["TEST_FORKS"]) / "PRODUCT"))
         socket.send_fds(connection, [json.dumps(request).encode()], [] if "wait" in request else [0, 1, 2])
-        answer = json.loads(connection.recv(1 << 16))
+        answer: dict[str, Any] = json.loads(connection.recv(1 << 16))
     if "error" in answer:
         sys.exit(f"no program can be forked: {answer['error']}")
     return answer
