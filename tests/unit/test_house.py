@@ -2,7 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -13,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 CODE = [ROOT / "prefect_jobs", ROOT / "flows", ROOT / "blocks"]
 LINKS = (ROOT / "prefect_jobs" / "flows", ROOT / "prefect_jobs" / "blocks")
 LINES, FUNCTION_LINES = 400, 60
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 #: Applied migrations are history: they are never edited.
 HISTORY = ROOT / "prefect_jobs" / "store" / "migrations" / "versions"
 #: Private names of other libraries that have no public way, each used in one place.
@@ -32,22 +35,62 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def private_reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
+@dataclass(frozen=True)
+class Facts:
+    """What tests ask of a file: to parse it for each of them would take most of their time."""
+
+    lines: int
+    #: Names and lengths.
+    functions: Sequence[tuple[str, int]]
+    private_reads: Sequence[tuple[int, str]]
+    #: Modules, and the names that are imported from them.
+    imports: Sequence[tuple[str, Sequence[str]]]
+    modules_in_strings: Sequence[str]
+
+
+@cache
+def facts(path: Path) -> Facts:
+    text = path.read_text()
+    tree = ast.parse(text)
+    # In code that is not installed, only the functions are of interest.
+    nodes = list(ast.walk(tree)) if any(path.is_relative_to(folder) for folder in CODE) else []
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return Facts(
+        lines=len(text.splitlines()),
+        functions=[(node.name, len(lines_of(node))) for node in statements(tree) if isinstance(node, FUNCTION)],
+        private_reads=list(private_reads(nodes)),
+        imports=[(node.module or "", [alias.name for alias in node.names]) for node in imports],
+        modules_in_strings=[value for value in strings if re.fullmatch(r"prefect_jobs(\.\w+)+:\w+", value)],
+    )
+
+
+def statements(tree: ast.AST) -> list[ast.AST]:
+    """A tree and all statements in it, which are a small part of its nodes; with the parts that have statements."""
+    found = [tree]
+    for node in found:
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            part = getattr(node, field, ())
+            found += part if isinstance(part, list) else ()
+    return found
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> range:
+    """Its lines, those of its decorators as well."""
+    first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    return range(first, (function.end_lineno or 0) + 1)
+
+
+def private_reads(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """Reads of names with an underscore of something that is not ``self``, ``cls`` or ``super()``: line and name."""
-    methods = {
-        id(node)
-        for cls in ast.walk(tree)
-        if isinstance(cls, ast.ClassDef)
-        for method in cls.body
-        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(method)
-    }
-    for node in ast.walk(tree):
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    methods = [lines_of(method) for cls in classes for method in cls.body if isinstance(method, FUNCTION)]
+    for node in nodes:
         if isinstance(node, ast.Attribute) and private(node.attr):
             owner = node.value
-            own = isinstance(owner, ast.Name) and owner.id in ("self", "cls") and id(node) in methods
+            own = isinstance(owner, ast.Name) and owner.id in ("self", "cls")
             above = isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "super"
-            if not own and not above:
+            if not above and not (own and any(node.lineno in lines for lines in methods)):
                 yield node.lineno, node.attr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "setattr"):
             named = node.args[1] if len(node.args) > 1 else None
@@ -61,15 +104,14 @@ def private(name: str) -> bool:
 
 @pytest.mark.parametrize("path", python_files(*CODE), ids=name)
 def test_no_private_name_is_read_from_outside(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    found = facts(path)
     allowed = FOREIGN.get(name(path), set())
-    assert [f"line {line}: {read}" for line, read in private_reads(tree) if read not in allowed] == []
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert [alias.name for node in imports for alias in node.names if private(alias.name)] == []
+    assert [f"line {line}: {read}" for line, read in found.private_reads if read not in allowed] == []
+    assert [name for _, names in found.imports for name in names if private(name)] == []
     # a private module is for its own package
     package = ".".join(path.relative_to(ROOT).parent.parts)
-    for node in imports:
-        above, _, module = (node.module or "").rpartition(".")
+    for imported, _ in found.imports:
+        above, _, module = imported.rpartition(".")
         assert not private(module) or above.removeprefix("prefect_jobs.") == package.replace("prefect_jobs.", "")
 
 
@@ -81,7 +123,7 @@ class Inside:
     def method(self, other):
         self._d, super()._e, other._f
 """
-    assert sorted(read for _, read in private_reads(ast.parse(code))) == ["_a", "_b", "_c", "_f"]
+    assert sorted(read for _, read in private_reads(list(ast.walk(ast.parse(code))))) == ["_a", "_b", "_c", "_f"]
 
 
 def test_names_of_modules_in_strings_stand_where_they_must() -> None:
@@ -89,26 +131,18 @@ def test_names_of_modules_in_strings_stand_where_they_must() -> None:
     found = {
         name(path)
         for path in python_files(*CODE)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if re.fullmatch(r"prefect_jobs(\.\w+)+:\w+", node.value) and not node.value.startswith("prefect_jobs.flows.")
+        for named in facts(path).modules_in_strings
+        if not named.startswith("prefect_jobs.flows.")
     }
     assert found == {"prefect_jobs/jobs/registry.py"}
 
 
 @pytest.mark.parametrize("path", python_files(*CODE, ROOT / "tests", ROOT / "benchmarks", ROOT / "scripts"), ids=name)
 def test_files_and_functions_are_small(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= LINES, f"split it: it has more than {LINES} lines"
-    if path.is_relative_to(HISTORY):
-        return
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = [(node.name, (node.end_lineno or 0) - first_line(node) + 1) for node in functions]
-    assert [each for each in lengths if each[1] > FUNCTION_LINES] == []
-
-
-def first_line(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    found = facts(path)
+    assert found.lines <= LINES, f"split it: it has more than {LINES} lines"
+    if not path.is_relative_to(HISTORY):
+        assert [each for each in found.functions if each[1] > FUNCTION_LINES] == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

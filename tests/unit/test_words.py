@@ -1,9 +1,7 @@
 """The documentation, and the texts and comments of the code, are plain English."""
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +37,9 @@ _PATTERNS = {
     for pattern, instead in INSTEAD.items()
 }
 
+#: What may begin within a string is no comment. Python's own tokenizer takes ten times as long.
+_STRING_OR_COMMENT = re.compile(r"""(?P<quote>\"{3}|'{3}|["'])(?:\\.|.)*?(?P=quote)|(?P<comment>#[^\n]*)""", re.DOTALL)
+
 #: Folders of Python whose texts are plain.
 CLEAN = ("blocks", "flows", "prefect_jobs")
 
@@ -58,7 +59,8 @@ def test_the_documentation_is_plain(page: Path) -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_the_code_speaks_plainly(module: Path) -> None:
-    found = problems([*strings(module.read_text()), *comments(module.read_text())])
+    code = module.read_text()
+    found = problems([*strings(code), *comments(code)])
     assert not found, "\n".join(found)
 
 
@@ -70,13 +72,18 @@ is there."""
 # at here.
 text = f"It {1 + 1} was " "told to go. "
 mending = 0
+unlike = """ a "comment": # shall """, 'it\\'s # shall'
 '''
     found = problems([*strings(code), *comments(code)])
-    assert [problem.partition(":")[0] for problem in found] == ["line 2", "line 6", "line 4"]
+    assert [problem.partition(":")[0] for problem in found] == ["line 2", "line 6", "line 8", "line 8", "line 4"]
 
 
 def problems(texts: list[tuple[int, str]]) -> list[str]:
     """The phrases to be replaced, each with its line and what to write instead."""
+    # Most modules have none, and to search each of their texts by itself takes ten times as long.
+    together = "\0".join(text for _, text in texts)
+    if not any(pattern.search(together) for pattern in _PATTERNS):
+        return []
     return [
         f"line {line + text.count(chr(10), 0, match.start())}: {match.group()!r}: write {instead}"
         for line, text in texts
@@ -87,9 +94,9 @@ def problems(texts: list[tuple[int, str]]) -> list[str]:
 
 def strings(code: str) -> Iterator[tuple[int, str]]:
     """Lines and values of the strings in a module, those written in several parts as one."""
-    tree = ast.parse(code)
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(code)))
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             texts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
             yield node.lineno, "".join(texts)
@@ -99,17 +106,18 @@ def strings(code: str) -> Iterator[tuple[int, str]]:
 
 def comments(code: str) -> Iterator[tuple[int, str]]:
     """Lines and texts of the comments in a module, those of several lines as one."""
-    block: list[tokenize.TokenInfo] = []
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type != tokenize.COMMENT:
+    block: list[str] = []
+    line, last, counted = 1, (0, 0), 0
+    for token in _STRING_OR_COMMENT.finditer(code):
+        if not token["comment"]:
             continue
-        if block and token.start != (block[-1].start[0] + 1, block[-1].start[1]):
-            yield block[0].start[0], _text_of(block)
+        line += code.count("\n", counted, token.start())
+        counted = token.start()
+        place = line, token.start() - code.rfind("\n", 0, token.start())
+        if block and place != (last[0] + 1, last[1]):
+            yield last[0] - len(block) + 1, "\n".join(block)
             block = []
-        block.append(token)
+        block.append(token.group().lstrip("#: "))
+        last = place
     if block:
-        yield block[0].start[0], _text_of(block)
-
-
-def _text_of(block: list[tokenize.TokenInfo]) -> str:
-    return "\n".join(token.string.lstrip("#: ") for token in block)
+        yield last[0] - len(block) + 1, "\n".join(block)
