@@ -1,7 +1,6 @@
 """The table in a page of a real Django site, as the how-to has it, in a real browser."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from prefect_jobs import App, Job
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.browser import chromium, pages
+from tests.forks import Program, run_program
 from tests.support import code_in, eventually
 
 SETTINGS = """
@@ -37,6 +37,7 @@ TEMPLATES = [{
     "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
 }]
 LOGIN_REDIRECT_URL = "/floods"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the usual one takes a core's time on purpose
 """
 APP = """
 from prefect_jobs import App
@@ -70,8 +71,12 @@ TEMPLATES = {
     "login.html": f'{HEAD}<form method="post">{{% csrf_token %}}{{{{ form }}}}<button>Sign in</button></form></main>',
 }
 PASSWORD = "rain and more rain"
-USERS = f"""
+MIGRATE = f"""
+import django
+django.setup()
 from django.contrib.auth.models import User
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
 for name in ("alice", "bob"):
     User.objects.create_user(name, password={PASSWORD!r})
 """
@@ -101,9 +106,8 @@ def site(tmp_path: Path, runtime: Runtime) -> Iterator[tuple[str, list[Job]]]:
         "DJANGO_SETTINGS_MODULE": "hydrology.settings",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
     }
-    for command in (["migrate", "--verbosity", "0"], ["shell", "-v", "0", "-c", USERS]):
-        django = [sys.executable, "-m", "django", *command]
-        subprocess.run(django, cwd=tmp_path, env=environment, check=True, timeout=120)
+    made = run_program([sys.executable, "-c", MIGRATE], cwd=tmp_path, env=environment, timeout=120)
+    assert made.returncode == 0, made.stderr
     with _served(tmp_path, environment) as url:
         yield url, jobs
 
@@ -114,7 +118,7 @@ def _served(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     command = ["uvicorn", "hydrology.asgi:application", "--host", LOOPBACK, "--port", str(port)]
     said = folder / "web.log"
     with said.open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=log, stderr=log)
+        server = Program([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         eventually(lambda: "startup complete" in said.read_text(), "it is up", 60)
         yield f"http://{LOOPBACK}:{port}"
