@@ -46,12 +46,29 @@ fi
 
 # What runs beside other steps is shown when they are over.
 beside=$(mktemp -d)
+
+# Programs that tests start are forked from these, which have imported what they need; so are the processes that run
+# the tests.
+mkdir "$beside/forks"
+TEST_FORKS="$beside/forks"
+export TEST_FORKS
+python -m tests.forks "$TEST_FORKS" </dev/null &
+forks=$!
+
 mypy >"$beside/mypy" 2>&1 &
 mypy=$!
 
+# They listen before they have imported anything. Without them, each process has its own.
+for try in $(seq 40); do
+    [ -S "$TEST_FORKS/DASK" ] && break
+    sleep 0.25
+done
+python=./tests/forked_python.py
+[ -S "$TEST_FORKS/DASK" ] || { unset TEST_FORKS; python=python; }
+
 # The first time, five processes would compile the same tests and packages side by side. Errors show in the passes below.
-if [ ! -d tests/__pycache__ ] || [ ! -e .venv/compiled ]; then
-    pytest -q --collect-only tests >/dev/null 2>&1 &
+if [ ! -d tests/acceptance/__pycache__ ] || [ ! -e .venv/compiled ]; then
+    "$python" -m pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!
 fi
 
@@ -76,20 +93,6 @@ if [ -n "${compiled:-}" ]; then
     : >.venv/compiled
 fi
 
-# Programs that tests start are forked from these, which have imported what they need.
-mkdir "$beside/forks"
-TEST_FORKS="$beside/forks"
-export TEST_FORKS
-python -m tests.forks "$TEST_FORKS" </dev/null &
-forks=$!
-# The first connections wait for it.
-for try in 1 2 3 4 5 6 7 8 9 10; do
-    [ -S "$TEST_FORKS/DASK" ] && break
-    sleep 0.5
-done
-# Without it, each process has its own.
-[ -S "$TEST_FORKS/DASK" ] || unset TEST_FORKS
-
 # Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
 # PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -99,7 +102,7 @@ ran=
 
 # So many processes, forked, too: --tx is what pytest's -n stands for.
 processes() {
-    printf -- "--tx=%s*popen%s" "$1" "${TEST_FORKS:+//python=./tests/forked_python.py}"
+    printf -- '--tx=%s*popen//python=%s' "$1" "$python"
 }
 
 tests() {

@@ -140,15 +140,24 @@ if code is not None:
 
 def serve(imports: Imports, folder: Path) -> "subprocess.Popen[bytes]":
     """Starts the process from which programs are forked; it listens in a folder."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-        listening.bind(str(folder / imports.name))
-        listening.listen(64)
-        return subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(listening.fileno()), imports.value],
-            pass_fds=[listening.fileno()],
-            stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+    with _listen(imports, folder) as listening:
+        return _start(imports, listening)
+
+
+def _listen(imports: Imports, folder: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(folder / imports.name))
+    listening.listen(64)
+    return listening
+
+
+def _start(imports: Imports, listening: socket.socket) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(listening.fileno()), imports.value],
+        pass_fds=[listening.fileno()],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
 
 
 class _Forks:
@@ -311,7 +320,17 @@ def main(folder: Path) -> None:
         if name.startswith("PREFECT_"):
             del os.environ[name]
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
-    kept = [serve(imports, folder) for imports in Imports]
+    # Whoever connects waits for the process to have imported everything.
+    listening = {imports: _listen(imports, folder) for imports in Imports}
+    kept = [_start(Imports.PRODUCT, listening[Imports.PRODUCT])]
+    # The others import most of the same, which this one may have to compile.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(str(folder / Imports.PRODUCT.name))
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+    kept += [_start(imports, listening[imports]) for imports in Imports if imports != Imports.PRODUCT]
+    for each in listening.values():
+        each.close()
     while os.getppid() == parent:
         time.sleep(1)
     del kept

@@ -1,6 +1,8 @@
 """The process from which programs of tests are forked: it serves many, and outlives each of them."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked_python
 from tests.forks import Imports, Program, run_program, serve
 
 
@@ -38,3 +41,30 @@ def test_a_client_that_is_gone_and_a_program_that_cannot_start_leave_it_running(
     script = "import os, sys; print(len(os.listdir('/proc/self/fd')), 'distributed' in sys.modules); sys.exit(3)"
     program = run_program([sys.executable, "-c", script], timeout=60, imports=Imports.DASK)
     assert (program.returncode, program.stdout.split()) == (3, ["4", "True"]), program.stderr
+
+
+def test_what_stands_for_python_ends_as_its_program_does(shared: str, tmp_path: Path) -> None:
+    # given
+    (tmp_path / Imports.PRODUCT.name).symlink_to(shared)
+    python = forked_python.__file__
+    # when it is given a program, input and arguments
+    script = "import sys; print(sys.stdin.read(), *sys.argv[1:]); sys.exit(3)"
+    done = subprocess.run(
+        [python, "-u", "-c", script, "a  b"], input="rain", capture_output=True, text=True, timeout=60
+    )
+    # then
+    assert (done.returncode, done.stdout) == (3, "rain a  b\n"), done.stderr
+    # when it is ended, or its program is killed
+    script = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen([python, "-c", script], stdout=subprocess.PIPE, text=True) as stands:
+            assert stands.stdout is not None
+            pid = int(stands.stdout.readline())
+            os.kill(stands.pid if number == signal.SIGTERM else pid, number)
+            # then
+            assert stands.wait(30) == -number
+            assert not Path(f"/proc/{pid}").exists()
+    # and a module starts its own programs so
+    (tmp_path / "which.py").write_text("import sys; print(sys.executable, *sys.argv[1:])")
+    done = subprocess.run([python, "-m", "which", "one"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{python} one\n", done.stderr
