@@ -23,7 +23,7 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_for_everybody() -> Iterator[None]:
-    """No server is forked here."""
+    """No server is forked here, but one that starts again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "start_daemon", forks.start_anew)
         yield
@@ -132,25 +132,6 @@ def test_the_callers_own_prefect_configuration_is_kept_from_it(
     assert str(info.directory / "prefect.db") in files
 
 
-def test_a_server_that_died_is_down_and_comes_up_again_as_it_was(
-    server: LocalPrefectServer, http: httpx.Client
-) -> None:
-    # given
-    info = server.up()
-    http.post(f"{info.api_url}/variables/", json={"name": "kept", "value": "still here"})
-    process = process_of(info.directory)
-    # when
-    psutil.Process(process.pid).kill()
-    eventually(lambda: not is_running(process), "the server is gone", timeout=10)
-    # then
-    assert not server.status().up
-    # when
-    again = server.up()
-    # then
-    assert again == info
-    assert http.get(f"{info.api_url}/variables/name/kept").json()["value"] == "still here"
-
-
 def test_down_leaves_no_process_and_frees_the_port(server: LocalPrefectServer) -> None:
     # given
     info = server.up()
@@ -164,6 +145,26 @@ def test_down_leaves_no_process_and_frees_the_port(server: LocalPrefectServer) -
     assert server.status().info == info
     assert not server.status().up
     assert not server.down()
+
+
+def test_a_server_that_died_is_down_and_comes_up_again_as_it_was(
+    server: LocalPrefectServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(processes, "start_daemon", forks.start_daemon)  # how a server starts is tested above
+    info = server.up()
+    http.post(f"{info.api_url}/variables/", json={"name": "kept", "value": "still here"})
+    process = process_of(info.directory)
+    # when
+    psutil.Process(process.pid).kill()
+    eventually(lambda: not is_running(process), "the server is gone", timeout=10)
+    # then
+    assert not server.status().up
+    # when
+    again = server.up()
+    # then
+    assert again == info
+    assert http.get(f"{info.api_url}/variables/name/kept").json()["value"] == "still here"
 
 
 def test_a_recycled_pid_is_neither_taken_for_the_server_nor_killed(down: LocalPrefectServer) -> None:
