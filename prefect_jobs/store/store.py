@@ -51,6 +51,8 @@ _DELETED, _FOR_LONG = "deleted:", timedelta(days=3650)
 _CHUNK = 500
 #: Columns in which many jobs have equal values.
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
+_Change = Callable[[JobRecord], Change | None]
+_Answer = Written | Exception
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups", "face_tried"}
 _NAMES = (*sorted(_STATE_FIELDS | _RECORD_FIELDS), "groups")
@@ -166,9 +168,7 @@ class Store(
             found += self._read(_BY_RUNS, {"runs": list(flow_run_ids[start : start + _CHUNK])})
         return found
 
-    def update(
-        self, job_id: int, change: Callable[[JobRecord], Change | None], known: JobRecord | None = None
-    ) -> Written:
+    def update(self, job_id: int, change: _Change, known: JobRecord | None = None) -> Written:
         """Applies ``change`` to the present record of the job.
 
         ``change`` gets the record and returns what to write (``None``: nothing). If another process writes in between,
@@ -197,7 +197,7 @@ class Store(
                 return Written(record, after, wanted)
         raise JobStateError(f"Job {job_id} is written by other processes all the time. Try again later.")
 
-    def _try_known(self, known: JobRecord, change: Callable[[JobRecord], Change | None]) -> Written | None:
+    def _try_known(self, known: JobRecord, change: _Change) -> Written | None:
         """Writes on top of a record that was read before; ``None`` if the newest one must be read."""
         try:
             wanted = change(known)
@@ -209,11 +209,9 @@ class Store(
         return None if after is None else Written(known, after, wanted)
 
     def update_all(
-        self,
-        changes: Sequence[tuple[int, Callable[[JobRecord], Change | None]]],
-        known: Mapping[int, JobRecord] = MappingProxyType({}),
-    ) -> list[Written | Exception]:
-        """As :meth:`update`, for many jobs in one transaction; an error for one job does not affect the others.
+        self, changes: Sequence[tuple[int, _Change]], known: Mapping[int, JobRecord] = MappingProxyType({})
+    ) -> list[_Answer]:
+        """As :meth:`update`, for many jobs in few transactions; an error for one job does not affect the others.
 
         Args:
             changes: jobs, and what computes what to write.
@@ -222,9 +220,18 @@ class Store(
         Returns:
             For each what was written, or the exception of ``change`` (or that the job was deleted).
         """
-        unknown = sorted({job_id for job_id, _ in changes} - known.keys())
-        fresh = {**known, **{record.id: record for record in self.records(unknown)}}
-        found: list[Written | Exception | None] = [None] * len(changes)
+        found = self._together(changes, known)
+        if found.count(None) > 1:
+            # Written by others meanwhile, as many are that are being shown: once more, on fresh data.
+            late = [one for one, answer in zip(changes, found, strict=True) if answer is None]
+            again = iter(self._together(late, {}))
+            found = [next(again) if answer is None else answer for answer in found]
+        return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
+
+    def _together(self, changes: Sequence[tuple[int, _Change]], known: Mapping[int, JobRecord]) -> list[_Answer | None]:
+        unknown = {job_id for job_id, _ in changes} - known.keys()
+        fresh = {**known, **{record.id: record for record in self.records(sorted(unknown))}}
+        found: list[_Answer | None] = [None] * len(changes)
         messages: list[dict[str, Any]] = []
         with self.database.writing() as connection:
             # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
@@ -240,13 +247,12 @@ class Store(
                     elif (after := self._write_to(connection, record, cast("Change", wanted), messages)) is not None:
                         found[number] = Written(record, after, wanted)
                 except (PrefectJobsError, ValueError) as error:
-                    found[number] = None if job_id in known else error  # perhaps the newest record decides otherwise
+                    found[number] = None if job_id in known else error
             if messages:
                 connection.execute(_SAY, messages)
-        # Written by another process meanwhile: written one by one, on fresh data.
-        return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
+        return found
 
-    def _updated(self, job_id: int, change: Callable[[JobRecord], Change | None]) -> Written | Exception:
+    def _updated(self, job_id: int, change: _Change) -> _Answer:
         try:
             return self.update(job_id, change)
         except DatabaseError:
@@ -365,8 +371,7 @@ def _update(columns: tuple[str, ...]) -> Update:
 
 
 def _flat(record: JobRecord) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _RECORD_FIELDS}
-    return {**values, "state": record.state, "groups": record.groups}
+    return {name: getattr(record, name) for name in _RECORD_FIELDS | {"state", "groups"}}
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:

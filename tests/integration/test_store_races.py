@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.records import Change, JobRecord, Written
@@ -200,3 +200,24 @@ def test_of_many_known_records_those_that_another_process_has_written_are_read_a
     assert isinstance(first, Written) and first.after.workspace == "/by another" and first.before.version == 2
     assert isinstance(second, JobStateError) and isinstance(third, Written) and third.after.version == 2
     assert [[each.text for each in store.messages(record.id)] for record in (old, present)] == [["old"], ["present"]]
+
+
+def test_many_that_another_process_has_written_are_written_together_again(store: Store) -> None:
+    # given jobs that are shown after they were read
+    known = {record.id: record for record in (store.insert(draft(str(number))) for number in range(20))}
+    for job_id in known:
+        store.update(job_id, lambda _: Change({"description": "by another"}))
+    commits: list[bool] = []
+
+    def note(connection: Connection) -> None:
+        commits.append(bool(connection.get_execution_options().get("write")))
+
+    event.listen(store.database.engine, "commit", note)
+    # when
+    found = store.update_all([(job_id, lambda _: Change({"workspace": "/here"})) for job_id in known], known)
+    # then by one transaction that finds it, and one on fresh records
+    event.remove(store.database.engine, "commit", note)
+    assert sum(commits) == 2
+    assert [(one.after.version, one.after.workspace) for one in found if isinstance(one, Written)] == 20 * [
+        (3, "/here")
+    ]
