@@ -118,10 +118,9 @@ tests() {
     esac
 }
 
-# One more process (two, where there are more cores) runs these, with what the others leave of the cores.
-# shellcheck disable=SC2086 # several words are meant
-TEST_FIRST_WORKER=8 pytest tests/unit tests/integration -m 'not alone' "$(processes "$((cores > 2 ? 2 : 1))")" $spread "$@" \
-    >"$beside/light" 2>&1 &
+# One more process runs these, with what the others leave of the cores.
+TEST_WORKER=gw8 "$python" -c 'import pytest, sys; sys.exit(pytest.main())' tests/unit tests/integration \
+    -m 'not alone' "$@" >"$beside/light" 2>&1 &
 light=$!
 
 light_tests() {

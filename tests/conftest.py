@@ -39,7 +39,7 @@ settings.load_profile("tests")
 _FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED")
 
 #: Which of several processes that run the tests this one is; ``None``: it runs them alone.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER") or os.environ.get("TEST_WORKER")
 #: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
 _LONGEST = (
     "test_away_and_back.py",
@@ -88,7 +88,7 @@ _home = tempfile.TemporaryDirectory(prefix="prefect-")
 def _choose_ports() -> None:
     """Gives each of several workers ports of its own."""
     if _WORKER is not None:
-        number, width = int(_WORKER.removeprefix("gw")) + int(os.environ.get("TEST_FIRST_WORKER", "0")), 1000
+        number, width = int(_WORKER.removeprefix("gw")), 1000
         first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
         processes.PORTS = range(first, first + width)
 
@@ -122,7 +122,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests, puts the longest files of acceptance tests first, with others in between:
+    """Where several processes share the tests, puts the longest files of acceptance tests first, and others in between:
     the longest wait for most of their time, which others use. Of the rest, what needs a Prefect server is last: until
     then there is none."""
     if _WORKER is None:
@@ -302,6 +302,8 @@ PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED = "false"
 PREFECT_API_BLOCKS_REGISTER_ON_START = "false"
 PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS = "60"
 PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS = "60"
+PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS = "60"
+PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS = "60"
 """
 
 

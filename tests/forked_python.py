@@ -31,7 +31,7 @@ def main() -> int:
         {
             "command": ["python", *arguments],
             "daemon": False,
-            "session": False,
+            "session": True,  # Ctrl-C reaches it from here alone
             "env": dict(os.environ),
             "path": [path for path in paths if path],
             "cwd": os.fspath(Path.cwd()),

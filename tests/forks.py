@@ -41,7 +41,11 @@ class Imports(Enum):
         "docket.Worker.__init__, scheduling_resolution=datetime.timedelta(seconds=1), "
         "minimum_check_interval=datetime.timedelta(seconds=1))"
     )
-    DASK = "import distributed, distributed.cli.dask_scheduler, distributed.cli.dask_worker"
+    #: Workers at rest say each two seconds that they are there, not twice a second.
+    DASK = (
+        "import distributed.scheduler, distributed.cli.dask_scheduler, distributed.cli.dask_worker\n"
+        "distributed.scheduler.heartbeat_interval = lambda workers: 2"
+    )
 
 
 #: Answers requests, each on a connection of its own: JSON, and the three files of a program. A reply is JSON, too.
