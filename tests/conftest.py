@@ -40,45 +40,48 @@ _FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED
 
 #: Which of several processes that run the tests this one is; ``None``: it runs them alone.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER") or os.environ.get("TEST_WORKER")
-#: Files whose tests take longest, the longest first. One that began last would keep a single worker busy at the end.
+#: Files whose tests take longest, the longest first: one that began last would keep a single worker busy at the end.
+#: Those that mostly wait are among those that have a processor's work.
 _LONGEST = (
     "test_away_and_back.py",
     "test_soak.py",
-    "test_monitor.py",
     "test_dask_faults.py",
+    "test_monitor.py",
     "test_pickup_limits.py",
-    "test_adoption.py",
-    "test_dag_file.py",
-    "test_dask_processes.py",
-    "test_flows.py",
-    "test_dask_flow.py",
     "test_condor_job.py",
+    "test_adoption.py",
     "test_web_browser.py",
-    "test_workflow_steering.py",
-    "test_workflow_recovery.py",
-    "test_condor_faults.py",
-    "test_cli.py",
-    "test_dask_job.py",
+    "test_dag_file.py",
     "test_events.py",
-    "test_retries.py",
     "test_submit_file_runs.py",
-    "test_submit_file.py",
-    "test_monitor_workflows.py",
+    "test_flows.py",
+    "test_dask_processes.py",
+    "test_dask_job.py",
+    "test_workflow_steering.py",
+    "test_dask_flow.py",
     "test_dask_many.py",
-    "test_workflow_prefect.py",
-    "test_execute_jobs.py",
-    "test_monitor_process.py",
-    "test_workflow_features.py",
-    "test_retention.py",
-    "test_schedule_rules.py",
+    "test_submit_file.py",
+    "test_retries.py",
     "test_pickup_killed.py",
+    "test_workflow_recovery.py",
+    "test_execute_jobs.py",
+    "test_cli.py",
+    "test_monitor_workflows.py",
+    "test_condor_faults.py",
+    "test_monitor_process.py",
+    "test_schedule_rules.py",
+    "test_callbacks.py",
     "test_pickup.py",
-    "test_serve.py",
-    "test_live_output.py",
+    "test_retention.py",
+    "test_workflow_features.py",
+    "test_workflow_prefect.py",
     "test_worker.py",
-    "test_late_materialization.py",
+    "test_live_output.py",
+    "test_serve.py",
     "test_any_name.py",
+    "test_prefect_away.py",
     "test_watch.py",
+    "test_late_materialization.py",
 )
 
 _environment = pytest.MonkeyPatch()
@@ -123,8 +126,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, puts the longest files of acceptance tests first, and others in between:
-    the longest wait for most of their time, which others use. Of the rest, what needs a Prefect server is last: until
-    then there is none."""
+    the longest wait for most of their time, which others use. So do integration tests; of these, what needs a Prefect
+    server comes later, since until then there is none. Unit tests wait for nothing, and use what is left at the end."""
     if _WORKER is None:
         return
     names = dict.fromkeys(item.path.name for item in items if _tier(item) == "acceptance")
@@ -134,7 +137,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {name: turn * len(others) * 0.7 for turn, name in enumerate(longest)}
     turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
     late = {item.path.name for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: turns.get(item.path.name, -1 if item.path.name in late else -2))
+
+    def turn(item: pytest.Item) -> float:
+        name = item.path.name
+        if _tier(item) == "acceptance":
+            return turns[name]
+        return -1 if _tier(item) == "unit" else -2 if name in late else -3
+
+    items.sort(key=turn)
 
 
 def _tier(item: pytest.Item) -> str:
