@@ -14,7 +14,8 @@ import pytest
 
 from prefect_jobs.local.processes import LOOPBACK, free_port
 from tests.acceptance.soak.__main__ import MISSING
-from tests.acceptance.soak.parts import MARK
+from tests.acceptance.soak.parts import FORKED, MARK, left_behind
+from tests.forks import Program
 from tests.support import missing
 
 FORM = "long" if os.environ.get("PREFECT_JOBS_SOAK") == "long" else "short"
@@ -62,8 +63,7 @@ def test_whatever_is_killed_each_job_ends_as_it_must(
         "PYTHONPATH": os.pathsep.join(sys.path),
         "TMPDIR": str(folder / "tmp"),
         MARK: str(folder),
-        # Its programs are known by the environment of the process from which they are forked.
-        "TEST_FORKS": "",
+        "TEST_FORKED": str(folder / FORKED),
     }
     (folder / "tmp").mkdir()
     command = [sys.executable, "-m", "tests.acceptance.soak", str(seed), FORM, str(folder)]
@@ -91,3 +91,14 @@ def test_whatever_is_killed_each_job_ends_as_it_must(
     again = f"PREFECT_JOBS_SOAK={FORM} PREFECT_JOBS_SOAK_SEED={seed}"
     if not over or soak.returncode:
         pytest.fail(f"{again}: exit status {soak.returncode if over else 'none in time'}\n{wrong}", pytrace=False)
+
+
+def test_what_a_soak_leaves_behind_is_found(tmp_path: Path) -> None:
+    environment = {**os.environ, MARK: str(tmp_path), "TEST_FORKED": str(tmp_path / FORKED)}
+    waits = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen(waits, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as anew,
+        Program(waits, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as forked,
+    ):
+        assert {process.pid for process in left_behind(tmp_path)} == {anew.pid, forked.pid}
+    assert left_behind(tmp_path) == []

@@ -24,6 +24,8 @@ from tests.forks import Program
 
 #: In the environment of every process of a soak; its value is the soak's folder.
 MARK = "PREFECT_JOBS_SOAK_FOLDER"
+#: A file in this folder notes the processes that are forked, whose environment is another one.
+FORKED = "forked"
 #: Seconds within which a monitor ends: 5 are promised, the rest is for a busy machine.
 _PATIENCE = 15
 #: Appended to the pool's configuration: its master starts a daemon again soon, however often that was killed.
@@ -171,9 +173,12 @@ class Monitor:
 def left_behind(folder: Path) -> list[psutil.Process]:
     """Processes that a soak has started and not ended."""
     found = []
+    noted = folder / FORKED
+    forked = set(noted.read_text().splitlines() if noted.exists() else ())
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
+            ours = process.environ().get(MARK) == str(folder) or f"{process.pid} {process.create_time()}" in forked
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
