@@ -18,13 +18,16 @@ step() {
 cleaned() {
     # shellcheck disable=SC2086 # several words are meant
     kill ${mypy:-} ${compiled:-} 2>/dev/null
-    # It stops its services first. Ctrl-C at a terminal reaches it without this.
-    [ -z "${light:-}" ] || { [ -n "${interrupted:-}" ] || kill -INT "$light"; wait "$light"; } 2>/dev/null
+    # They stop their services first. Ctrl-C at a terminal reaches them without this.
+    for passes in ${integration:-} ${unit:-}; do
+        [ -n "${interrupted:-}" ] || kill -INT "$passes"
+        wait "$passes"
+    done 2>/dev/null
     kill ${forks:-} 2>/dev/null
     # What ends may still write.
     wait
     for try in 1 2 3; do
-        rm -rf ${beside:+"$beside"} ${memory:+"$memory"} 2>/dev/null && break
+        rm -rf ${outputs:+"$outputs"} ${memory:+"$memory"} 2>/dev/null && break
         sleep "$try"
     done
 }
@@ -45,17 +48,17 @@ if [ -z "${TMPDIR:-}" ] && [ "${room:-0}" -gt 8000000 ] && memory=$(mktemp -d /d
 fi
 
 # What runs beside other steps is shown when they are over.
-beside=$(mktemp -d)
+outputs=$(mktemp -d)
 
 # Programs that tests start are forked from these, which have imported what they need; so are the processes that run
 # the tests.
-mkdir "$beside/forks"
-TEST_FORKS="$beside/forks"
+mkdir "$outputs/forks"
+TEST_FORKS="$outputs/forks"
 export TEST_FORKS
 python -m tests.forks "$TEST_FORKS" </dev/null &
 forks=$!
 
-mypy >"$beside/mypy" 2>&1 &
+nice mypy >"$outputs/mypy" 2>&1 &
 mypy=$!
 
 # They listen before they have imported anything. Without them, each process has its own.
@@ -71,14 +74,6 @@ if [ ! -d tests/acceptance/__pycache__ ] || [ ! -e .venv/compiled ]; then
     "$python" -m pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!
 fi
-
-typed() {
-    wait "$mypy"
-    status=$?
-    mypy=
-    cat "$beside/mypy"
-    return "$status"
-}
 
 step 'ruff format' ruff format --check .
 step 'ruff check' ruff check .
@@ -118,23 +113,28 @@ tests() {
     esac
 }
 
-# One more process runs these, with what the others leave of the cores.
-TEST_WORKER=gw8 "$python" -c 'import pytest, sys; sys.exit(pytest.main())' tests/unit tests/integration \
-    -m 'not alone' "$@" >"$beside/light" 2>&1 &
-light=$!
+# Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too.
+beside='import os, pytest, sys; os.nice(int(sys.argv.pop(1))); sys.exit(pytest.main())'
+TEST_WORKER=gw8 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
+integration=$!
+TEST_WORKER=gw9 "$python" -c "$beside" 10 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
+unit=$!
 
-light_tests() {
-    wait "$light"
+over() {
+    wait "$2"
     status=$?
-    light=
-    cat "$beside/light"
+    cat "$outputs/$1"
     return "$status"
 }
 
 # shellcheck disable=SC2086
 tests acceptance pytest tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
-tests 'unit and integration' light_tests
-step 'mypy' typed
+tests integration over integration "$integration"
+integration=
+tests unit over unit "$unit"
+unit=
+step mypy over mypy "$mypy"
+mypy=
 # Each has a core for itself. To collect the others would take seconds.
 # shellcheck disable=SC2046
 tests 'what measures time, alone' pytest $(grep -rl 'mark\.alone' tests --include='test_*.py' | sort) -m alone \

@@ -126,8 +126,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, puts the longest files of acceptance tests first, and others in between:
-    the longest wait for most of their time, which others use. So do integration tests; of these, what needs a Prefect
-    server comes later, since until then there is none. Unit tests wait for nothing, and use what is left at the end."""
+    the longest wait for most of their time, which others use. Of the rest, what needs a Prefect server is last: until
+    then there is none."""
     if _WORKER is None:
         return
     names = dict.fromkeys(item.path.name for item in items if _tier(item) == "acceptance")
@@ -138,13 +138,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns |= {name: turn * len(longest) + 1 for turn, name in enumerate(others)}
     late = {item.path.name for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
 
-    def turn(item: pytest.Item) -> float:
-        name = item.path.name
-        if _tier(item) == "acceptance":
-            return turns[name]
-        return -1 if _tier(item) == "unit" else -2 if name in late else -3
-
-    items.sort(key=turn)
+    items.sort(key=lambda item: turns.get(item.path.name, -1 if item.path.name in late else -2))
 
 
 def _tier(item: pytest.Item) -> str:
