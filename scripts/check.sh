@@ -23,6 +23,13 @@ cleaned() {
         [ -n "${interrupted:-}" ] || kill -INT "$passes"
         wait "$passes"
     done 2>/dev/null
+    # xdist waits ten seconds for its workers.
+    for pid in $(cat "${outputs:-}/forks/pids" 2>/dev/null); do
+        for try in $(seq 60); do
+            case $(cut -d ' ' -f 3 "/proc/$pid/stat" 2>/dev/null) in '' | Z) break ;; esac
+            sleep 1
+        done
+    done
     kill ${forks:-} 2>/dev/null
     # What ends may still write.
     wait
@@ -52,6 +59,10 @@ outputs=$(mktemp -d)
 
 # Programs that tests start are forked from these, which have imported what they need; so are the processes that run
 # the tests.
+for name in $(env | sed -n 's/^\(PREFECT_[A-Z_]*\)=.*/\1/p'); do
+    case $name in PREFECT_JOBS_CACHE | PREFECT_JOBS_SOAK*) ;; *) unset "$name" ;; esac
+done
+export PREFECT_HOME="$outputs/prefect"
 mkdir "$outputs/forks"
 TEST_FORKS="$outputs/forks"
 export TEST_FORKS
@@ -69,7 +80,7 @@ done
 python=./tests/forked_python.py
 [ -S "$TEST_FORKS/DASK" ] || { unset TEST_FORKS; python=python; }
 
-# The first time, five processes would compile the same tests and packages side by side. Errors show in the passes below.
+# The first time, six processes would compile the same tests and packages side by side. Errors show in the passes below.
 if [ ! -d tests/acceptance/__pycache__ ] || [ ! -e .venv/compiled ]; then
     "$python" -m pytest -q --collect-only tests >/dev/null 2>&1 &
     compiled=$!
@@ -88,10 +99,10 @@ if [ -n "${compiled:-}" ]; then
     : >.venv/compiled
 fi
 
-# Most tests wait for somebody else's clock, so two processes share a core. Each has a pool, a Prefect server, a
-# PostgreSQL and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
+# Most tests wait for somebody else's clock, so processes share a core. Each has a pool, a Prefect server, a PostgreSQL
+# and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers=${WORKERS:-$((cores > 4 ? 8 : 2 * cores))}
+workers=${WORKERS:-$((cores > 3 ? 8 : 2 * cores + 1))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 
@@ -115,9 +126,9 @@ tests() {
 
 # Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too.
 beside='import os, pytest, sys; os.nice(int(sys.argv.pop(1))); sys.exit(pytest.main())'
-TEST_WORKER=gw8 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
+TEST_FIRST_WORKER=16 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
 integration=$!
-TEST_WORKER=gw9 "$python" -c "$beside" 10 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
+TEST_FIRST_WORKER=20 "$python" -c "$beside" 15 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
 unit=$!
 
 over() {

@@ -1,6 +1,7 @@
 """Real services for every test that asks for them, and the clock set right again after each test."""
 
 import gc
+import hashlib
 import os
 import shutil
 import signal
@@ -39,9 +40,11 @@ settings.load_profile("tests")
 _FOR_TESTS = ("PREFECT_JOBS_CACHE", "PREFECT_JOBS_SOAK", "PREFECT_JOBS_SOAK_SEED")
 
 #: Which of several processes that run the tests this one is; ``None``: it runs them alone.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER") or os.environ.get("TEST_WORKER")
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER") or ("gw0" if "TEST_FIRST_WORKER" in os.environ else None)
+#: The number of the first of them, where others run other tests.
+_FIRST = int(os.environ.get("TEST_FIRST_WORKER", "0"))
 #: Files whose tests take longest, the longest first: one that began last would keep a single worker busy at the end.
-#: Those that mostly wait are among those that have a processor's work.
+#: Files that mostly wait alternate with files that compute.
 _LONGEST = (
     "test_away_and_back.py",
     "test_soak.py",
@@ -91,7 +94,7 @@ _home = tempfile.TemporaryDirectory(prefix="prefect-")
 def _choose_ports() -> None:
     """Gives each of several workers ports of its own."""
     if _WORKER is not None:
-        number, width = int(_WORKER.removeprefix("gw")), 1000
+        number, width = _FIRST + int(_WORKER.removeprefix("gw")), 500
         first = processes.PORTS.start + number % (len(processes.PORTS) // width) * width
         processes.PORTS = range(first, first + width)
 
@@ -317,7 +320,8 @@ def prefect_template(pytestconfig: pytest.Config) -> Path:
 
     One of the processes that share the tests makes it, and the next passes find it.
     """
-    folder = Path(pytestconfig.cache.mkdir("prefect")) / version("prefect")
+    name = f"{version('prefect')}-{hashlib.sha256(_PROFILE.encode()).hexdigest()[:8]}"
+    folder = Path(pytestconfig.cache.mkdir("prefect")) / name
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             # One that starts as every other does: it registers Prefect's types of blocks, too.

@@ -2,10 +2,12 @@
 """Stands for Python where a program is started by its path: ``forked_python.py -c CODE`` or ``-m MODULE`` runs in a
 process that is forked from the one that has imported the product, in the folder that ``TEST_FORKS`` names.
 
-It ends as that process ends, and passes SIGINT and SIGTERM on. Who kills it does not kill that process. It imports
-nothing that takes time, and runs in any Python, of a system, too.
+It ends as that process ends, and passes SIGINT, SIGTERM and SIGHUP on. Who kills it does not kill that process, whose
+pid is in the file ``pids`` there. It imports nothing that takes time, and runs in any Python from 3.9 on, which may be
+that of a system.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -20,6 +22,22 @@ _TIMEOUT_SECONDS = 120
 
 def main() -> int:
     """The exit status of the program."""
+    signals: list[int] = []
+    program: list[int] = []
+
+    def take(number: int, _: object) -> None:
+        # A terminal is gone for all: who started the tests must still stop what they have started.
+        signals.append(signal.SIGINT if number == signal.SIGHUP else number)
+        deliver()
+
+    def deliver() -> None:
+        while program and signals:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program[0], signals.pop(0))
+
+    # First of all: a shell starts what runs in the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, take)
     arguments = sys.argv[1:]
     while arguments[0] == "-u":  # its output is a pipe of whoever started it
         del arguments[0]
@@ -37,11 +55,16 @@ def main() -> int:
             "cwd": os.fspath(Path.cwd()),
         }
     )["pid"]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: os.kill(pid, number))
+    with Path(os.environ["TEST_FORKS"], "pids").open("a") as file:
+        file.write(f"{pid}\n")
+    program.append(pid)
+    deliver()
     end = os.pidfd_open(pid)
     select.select([end], [], [])
-    return os.waitstatus_to_exitcode(_ask({"wait": pid})["waited"][1])
+    found, ended = _ask({"wait": pid})["waited"]
+    if found != pid:
+        sys.exit(f"how the process {pid} has ended is not known")
+    return os.waitstatus_to_exitcode(ended)
 
 
 def forking(module: str) -> str:

@@ -2,10 +2,10 @@
 that, each time."""
 
 import atexit
-import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -52,9 +52,15 @@ class Imports(Enum):
 #: Answers requests, each on a connection of its own: JSON, and the three files of a program. A reply is JSON, too.
 #: Its standard input is a pipe: it ends with the process that has started it.
 _SERVER = """
-import gc, json, os, runpy, select, signal, socket, sys, traceback
+import gc, json, os, runpy, select, signal, socket, sys, traceback, warnings
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-exec(sys.argv[2])
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    exec(sys.argv[2])
+# Tests are not forked then: they have errors in their stead.
+if ours := [str(each) for each in warned if "/prefect_jobs/" in each.filename]:
+    sys.exit("\\n".join(ours))
+del warned, ours
 gc.freeze()
 
 def run(given):
@@ -138,7 +144,7 @@ if "dask" in sys.modules:
     sys.modules["dask"].config.refresh()
 code = run(given)
 if code is not None:
-    del run, asked, waited, forked, become, gc, json, runpy, select, signal, socket, traceback
+    del run, asked, waited, forked, become, gc, json, runpy, select, signal, socket, traceback, warnings
     exec(code)
 """
 
@@ -185,8 +191,9 @@ class _Forks:
         pid = int(self._ask({"command": list(command), "daemon": daemon, **given}, files)["pid"])
         noted = given["env"].get("TEST_FORKED")
         if noted:  # the environment that the system shows does not tell whose it is
-            with contextlib.suppress(psutil.NoSuchProcess), Path(noted).open("a") as file:
-                file.write(f"{pid} {psutil.Process(pid).create_time()}\n")
+            record = ProcessRecord.of(pid)
+            with Path(noted).open("a") as file:
+                file.write("" if record is None else f"{pid} {record.created}\n")
         return pid
 
     def ended(self, pid: int) -> tuple[int, int]:
@@ -292,6 +299,7 @@ def run_forking(command: Sequence[str], *, timeout: float, **options: Any) -> "s
     """:func:`run_program` of Python with ``-m``, whose own Python programs are forked as well."""
     module, *arguments = command[2:]
     environment = os.environ | {"TEST_FORKS": _forks(Imports.PRODUCT).folder}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     return run_program(
         [command[0], "-c", forked_python.forking(module), *arguments], timeout=timeout, env=environment, **options
     )
@@ -332,18 +340,33 @@ def main(folder: Path) -> None:
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
     # Whoever connects waits for the process to have imported everything.
     listening = {imports: _listen(imports, folder) for imports in Imports}
-    kept = [_start(Imports.PRODUCT, listening[Imports.PRODUCT])]
-    # The others import most of the same, which this one may have to compile.
+    kept: list[subprocess.Popen[bytes]] = []
+    # A process that imports does not see yet that its standard input is closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        for imports in Imports:
+            with listening[imports]:
+                kept.append(_start(imports, listening[imports]))
+            # The others import most of what the first one may have to compile.
+            if imports == Imports.PRODUCT and not _answers(folder):
+                sys.exit("what tests import cannot be imported: they are not forked")
+        while os.getppid() == parent:
+            time.sleep(1)
+    finally:
+        for process in kept:
+            process.kill()
+            process.wait()
+
+
+def _answers(folder: Path) -> bool:
+    """Whether the process with the product has imported it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        connection.connect(str(folder / Imports.PRODUCT.name))
-        connection.shutdown(socket.SHUT_WR)
-        connection.recv(1)
-    kept += [_start(imports, listening[imports]) for imports in Imports if imports != Imports.PRODUCT]
-    for each in listening.values():
-        each.close()
-    while os.getppid() == parent:
-        time.sleep(1)
-    del kept
+        try:
+            connection.connect(str(folder / Imports.PRODUCT.name))
+            connection.shutdown(socket.SHUT_WR)
+            return bool(connection.recv(10))
+        except ConnectionError:
+            return False
 
 
 if __name__ == "__main__":

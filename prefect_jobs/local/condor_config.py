@@ -121,7 +121,7 @@ def daemon_config(
         "SCHEDD_MIN_INTERVAL": 1,
         "JOB_START_DELAY": 0,
         "UPDATE_INTERVAL": 5,
-        # A query takes a millisecond here, and needs no process of its own. The negotiator asks each second.
+        # A query of a small queue takes a millisecond, less than a process of its own. The negotiator asks each second.
         **dict.fromkeys(("COLLECTOR_QUERY_WORKERS", "SCHEDD_QUERY_WORKERS"), 0),
         # A daemon that died is started again after 2 s, then 4 s, …; HTCondor's own figures begin at 11 s.
         "MASTER_BACKOFF_CONSTANT": 0,

@@ -211,7 +211,7 @@ class Store(
     def update_all(
         self, changes: Sequence[tuple[int, _Change]], known: Mapping[int, JobRecord] = MappingProxyType({})
     ) -> list[_Answer]:
-        """As :meth:`update`, for many jobs in few transactions; an error for one job does not affect the others.
+        """As :meth:`update`, for many jobs together, twice at most, then one by one; an error affects one job alone.
 
         Args:
             changes: jobs, and what computes what to write.
@@ -222,7 +222,7 @@ class Store(
         """
         found = self._together(changes, known)
         if found.count(None) > 1:
-            # Written by others meanwhile, as many are that are being shown: once more, on fresh data.
+            # Most were written by others meanwhile, as those are that are being shown: once more, on fresh data.
             late = [one for one, answer in zip(changes, found, strict=True) if answer is None]
             again = iter(self._together(late, {}))
             found = [next(again) if answer is None else answer for answer in found]
@@ -247,7 +247,7 @@ class Store(
                     elif (after := self._write_to(connection, record, cast("Change", wanted), messages)) is not None:
                         found[number] = Written(record, after, wanted)
                 except (PrefectJobsError, ValueError) as error:
-                    found[number] = None if job_id in known else error
+                    found[number] = None if job_id in known else error  # perhaps the newest record decides otherwise
             if messages:
                 connection.execute(_SAY, messages)
         return found

@@ -26,7 +26,7 @@ from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
-from tests.forks import Program, run_forking
+from tests.forks import Program, run_program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -230,7 +230,7 @@ def _work(folder: Path) -> None:
         "--type",
         "process",
     ]
-    done = run_forking(command, cwd=folder, timeout=LIMIT)
+    done = run_program(command, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -31,7 +31,7 @@ class Silent(CondorGroup):
 
     away = True
     asked = 0
-    #: What happens while it is asked for the first time, and for others.
+    #: By the number of a poll: what happens during it.
     meanwhile: ClassVar[Mapping[int, Callable[[], object]]] = {}
 
     def poll_followed(

@@ -16,7 +16,7 @@ from prefect_jobs import create_condor_scheduler
 from prefect_jobs.local.condor_pool import PersonalPool
 from prefect_jobs.local.files import tail
 from prefect_jobs.local.prefect_server import LocalPrefectServer
-from prefect_jobs.local.processes import read_record
+from prefect_jobs.local.processes import ProcessRecord, is_running, read_record
 from tests.acceptance.conftest import dask_block
 from tests.acceptance.soak.work import CONDOR_BLOCK, DASK_BLOCK
 from tests.dask_cluster import DaskCluster
@@ -174,11 +174,13 @@ def left_behind(folder: Path) -> list[psutil.Process]:
     """Processes that a soak has started and not ended."""
     found = []
     noted = folder / FORKED
-    forked = set(noted.read_text().splitlines() if noted.exists() else ())
+    for line in noted.read_text().splitlines() if noted.exists() else ():
+        pid, created = line.split()
+        if is_running(ProcessRecord(int(pid), float(created))):
+            found.append(psutil.Process(int(pid)))
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            ours = process.environ().get(MARK) == str(folder) or f"{process.pid} {process.create_time()}" in forked
-            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
                 found.append(process)
     return found
 
