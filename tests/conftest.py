@@ -326,8 +326,10 @@ def prefect_template(pytestconfig: pytest.Config) -> Path:
         if not folder.exists():
             # One that starts as every other does: it registers Prefect's types of blocks, too.
             server = LocalPrefectServer(folder.with_name(f"{folder.name}-{os.getpid()}"))
-            server.up()
-            server.down(timeout=30)
+            try:
+                server.up()
+            finally:
+                server.down(timeout=30)
             made = folder.with_name(f"{folder.name}-{os.getpid()}-made")
             made.mkdir()
             with closing(sqlite3.connect(server.directory / "prefect.db")) as connection:
