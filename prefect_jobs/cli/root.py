@@ -36,6 +36,8 @@ def root(
     # That does not concern the user of this command.
     for name in ("prefect", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A thread that reads one as the program ends would have its traceback shown.
+    logging.getLogger("prefect.events").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 

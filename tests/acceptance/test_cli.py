@@ -19,6 +19,7 @@ from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.store.tables import SCHEMA_HEAD
 from tests.acceptance.conftest import PrefectView, ShellJob
 from tests.commands import run_command
+from tests.forks import run_program
 
 COMMANDS = (
     "demo", "condor up", "condor down", "condor status", "condor env", "list", "show", "wait", "logs", "stop", "pause",
@@ -250,3 +251,24 @@ def test_the_personal_pool_by_commands(condor_pool: PersonalPool, tmp_path: Path
     finally:
         run("condor", "down", "--name", "cli", "--remove", environment=home)
     assert "was not up" in run("condor", "down", "--name", "cli", environment=home)[1]
+
+
+def test_a_thread_that_reads_a_block_at_the_end_shows_no_traceback() -> None:
+    # given a command whose thread sends an event when no thread can be started any more
+    script = """
+import threading
+from prefect.events import emit_event
+from prefect_jobs.cli.root import root
+
+def late():
+    threading.main_thread().join()
+    emit_event("late", {"prefect.resource.id": "a-block"})
+    print("sent", flush=True)
+
+root()
+threading.Thread(target=late).start()
+"""
+    # when
+    done = run_program([sys.executable, "-c", script], timeout=60)
+    # then
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
