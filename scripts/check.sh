@@ -80,9 +80,16 @@ done
 python=./tests/forked_python.py
 [ -S "$TEST_FORKS/DASK" ] || { unset TEST_FORKS; python=python; }
 
-# The first time, six processes would compile the same tests and packages side by side. Errors show in the passes below.
+# Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too.
+beside='import os, pytest, sys; os.nice(int(sys.argv.pop(1))); sys.exit(pytest.main())'
+TEST_FIRST_WORKER=16 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
+integration=$!
+TEST_FIRST_WORKER=20 "$python" -c "$beside" 15 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
+unit=$!
+
+# The first time, all workers would compile the same tests and packages side by side. Errors show in the pass below.
 if [ ! -d tests/acceptance/__pycache__ ] || [ ! -e .venv/compiled ]; then
-    "$python" -m pytest -q --collect-only tests >/dev/null 2>&1 &
+    "$python" -m pytest -q --collect-only tests/acceptance >/dev/null 2>&1 &
     compiled=$!
 fi
 
@@ -123,13 +130,6 @@ tests() {
         *) ran=yes failed="$failed${failed:+, }pytest, $title" ;;
     esac
 }
-
-# Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too.
-beside='import os, pytest, sys; os.nice(int(sys.argv.pop(1))); sys.exit(pytest.main())'
-TEST_FIRST_WORKER=16 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
-integration=$!
-TEST_FIRST_WORKER=20 "$python" -c "$beside" 15 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
-unit=$!
 
 over() {
     wait "$2"
