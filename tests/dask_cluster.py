@@ -85,7 +85,7 @@ class DaskCluster:
     def kill_workers(self) -> None:
         """Kills the workers, and the nannies that would start them again."""
         for worker in self._workers:
-            children = psutil.Process(worker.pid).children(recursive=True) if worker.poll() is None else []
+            children = _workers_of(worker) if worker.poll() is None else []
             worker.kill()
             for child in children:
                 if child.is_running():
@@ -96,7 +96,7 @@ class DaskCluster:
     def kill_worker(self, draw: random.Random, *, nanny: bool) -> None:
         """Kills one worker, drawn from those that are up; its nanny, too, or the nanny starts another."""
         worker = draw.choice(self._workers)
-        children = psutil.Process(worker.pid).children(recursive=True)
+        children = _workers_of(worker)
         if nanny:
             worker.kill()
         for child in children:
@@ -122,6 +122,12 @@ class DaskCluster:
                 cwd=self._folder,
                 env={**os.environ, **_AT_REST, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
+
+
+def _workers_of(nanny: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The processes of a nanny, without the one that removes its semaphores when all of them are gone."""
+    found = psutil.Process(nanny.pid).children(recursive=True)
+    return [child for child in found if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def _listens(port: int) -> bool:
