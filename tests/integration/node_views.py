@@ -17,10 +17,12 @@ FLOW = "prefect_jobs.flows.basic_job:basic_job"
 
 
 class Wire:
-    """Every request of a projector, by method and path; it can be cut."""
+    """Every request of a projector that is answered, by method and path; it can be cut."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
+        #: Those that have no answer; the server of a busy machine may take longer than is waited for.
+        self.unanswered: list[httpx.Request] = []
         self.cut = False
         #: Parts of paths for which it is cut alone.
         self.cut_at: tuple[str, ...] = ()
@@ -31,7 +33,7 @@ class Wire:
         self.lost = False
 
     def count(self, part: str) -> int:
-        """The requests whose path contains ``part``."""
+        """The answered requests whose path contains ``part``."""
         return sum(part in path for _, path in self.requests)
 
     def clear(self) -> None:
@@ -42,14 +44,14 @@ class Wire:
         """Called before a request is sent."""
         if self.cut or any(part in request.url.path for part in self.cut_at):
             raise httpx.ConnectError("the wire is cut", request=request)
-        self.requests.append((request.method, request.url.path))
+        self.unanswered.append(request)
 
     def answered(self, response: httpx.Response) -> None:
         """Called when its answer is there."""
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            # The server's database was locked just then: nothing was done, and it is asked again.
-            self.requests.remove((response.request.method, response.request.url.path))
-            return
+            return  # the server's database was locked just then: nothing was done, and it is asked again
+        self.unanswered.remove(response.request)
+        self.requests.append((response.request.method, response.request.url.path))
         part, number = self.lose_at
         if number and part in response.request.url.path:
             self.lose_at = (part, number - 1)
