@@ -79,6 +79,8 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
         connection.connect(str(Path(os.environ["TEST_FORKS"]) / "PRODUCT"))
         socket.send_fds(connection, [json.dumps(request).encode()], [] if "wait" in request else [0, 1, 2])
         answer: dict[str, Any] = json.loads(connection.recv(1 << 16))
+        if "pid" in answer:
+            connection.send(b"+")  # otherwise nobody would know of it, and it is ended
     if "error" in answer:
         sys.exit(f"no program can be forked: {answer['error']}")
     return answer

@@ -80,18 +80,29 @@ def asked(listening):
             sys.exit(0)
         client = listening.accept()[0]
         client.settimeout(60)
+        reply = {}
         try:
             data, files, _, _ = socket.recv_fds(client, 1 << 20, 3)
-            reply = {}
             if data:
                 given = json.loads(data)
                 reply = waited(given["wait"]) if "wait" in given else forked(given, files, listening, client)
             if reply is None:
                 return given
             client.send(json.dumps(reply).encode())
-        except OSError:
-            pass  # the client is gone
+            known = "pid" not in reply or client.recv(1)
+        except OSError:  # the client is gone
+            known = "pid" not in reply
+        if not known:
+            ended(reply["pid"])
         client.close()
+
+def ended(pid):
+    # Its client was interrupted before it knew of it.
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # a daemon
 
 def waited(pid):
     try:
@@ -144,7 +155,7 @@ if "dask" in sys.modules:
     sys.modules["dask"].config.refresh()
 code = run(given)
 if code is not None:
-    del run, asked, waited, forked, become, gc, json, runpy, select, signal, socket, traceback, warnings
+    del run, asked, ended, waited, forked, become, gc, json, runpy, select, signal, socket, traceback, warnings
     exec(code)
 """
 
@@ -217,6 +228,8 @@ class _Forks:
             connection.connect(self._path)
             socket.send_fds(connection, [json.dumps(request).encode()], list(files))
             answer = json.loads(connection.recv(1 << 16) or '{"error": "the process for it has ended"}')
+            if "pid" in answer:
+                connection.send(b"+")  # otherwise nobody would know of it, and it is ended
         if "error" in answer:
             raise AssertionError(f"no program can be forked: {answer['error']}")
         return answer

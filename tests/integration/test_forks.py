@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from tests import forked_python
@@ -16,36 +18,43 @@ from tests.forks import Imports, Program, run_program, serve
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of the process that is shared, of which the programs of this test are forked."""
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """The address and pid of the process that is shared, of which the programs of this test are forked."""
     process = serve(Imports.DASK, tmp_path)
     monkeypatch.setenv("TEST_FORKS", str(tmp_path))
     monkeypatch.setattr("tests.forks._all", {})
-    yield str(tmp_path / Imports.DASK.name)
+    yield str(tmp_path / Imports.DASK.name), process.pid
     assert process.stdin is not None and process.poll() is None
     process.stdin.close()
     assert process.wait(30) == 0
 
 
-def test_a_client_that_is_gone_and_a_program_that_cannot_start_leave_it_running(shared: str) -> None:
+def test_a_client_that_is_gone_and_a_program_that_cannot_start_leave_it_running(shared: tuple[str, int]) -> None:
     # given a client that says nothing, and one that does not wait for its answer
     for request in (None, {"wait": 1}):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-            client.connect(shared)
+            client.connect(shared[0])
             if request is not None:
                 client.send(json.dumps(request).encode())
+    # and one that is interrupted before it knows of its program
+    place: dict[str, Any] = {"env": {}, "path": [], "cwd": "/", "session": False, "daemon": False}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client, Path(os.devnull).open("r+b") as nothing:
+        client.connect(shared[0])
+        place["command"] = ["python", "-c", "import time; time.sleep(100)"]
+        socket.send_fds(client, [json.dumps(place).encode()], [nothing.fileno()] * 3)
     # and a program whose folder is not there
     with pytest.raises(AssertionError, match=r"no program can be forked: .* in /nowhere"):
         Program([sys.executable, "-c", ""], imports=Imports.DASK, cwd="/nowhere", stderr=subprocess.DEVNULL)
+    assert not psutil.Process(shared[1]).children()
     # then others are forked as before, with nothing of the process but what they were given
     script = "import os, sys; print(len(os.listdir('/proc/self/fd')), 'distributed' in sys.modules); sys.exit(3)"
     program = run_program([sys.executable, "-c", script], timeout=60, imports=Imports.DASK)
     assert (program.returncode, program.stdout.split()) == (3, ["4", "True"]), program.stderr
 
 
-def test_what_stands_for_python_ends_as_its_program_does(shared: str, tmp_path: Path) -> None:
+def test_what_stands_for_python_ends_as_its_program_does(shared: tuple[str, int], tmp_path: Path) -> None:
     # given
-    (tmp_path / Imports.PRODUCT.name).symlink_to(shared)
+    (tmp_path / Imports.PRODUCT.name).symlink_to(shared[0])
     python = forked_python.__file__
     # when it is given a program, input and arguments
     script = "import sys; print(sys.stdin.read(), *sys.argv[1:]); sys.exit(3)"
