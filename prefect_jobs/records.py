@@ -1,6 +1,6 @@
 """The job as a value: what SQL keeps of it, without SQL. Every module below jobs and store uses these types."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -213,6 +213,10 @@ class Change:
     told: tuple[str, str] | None = None
     #: Bytes of the job, by kind; they replace those of that kind.
     blobs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+#: Computes what to write from the present record; it may be called again on a newer record.
+ChangeOf = Callable[[JobRecord], Change | None]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 """Stands for Python where a program is started by its path: ``forked_python.py -c CODE`` or ``-m MODULE`` runs in a
 process that is forked from the one that has imported the product, in the folder that ``TEST_FORKS`` names.
 
-It ends as that process ends, and passes SIGINT, SIGTERM and SIGHUP on. Who kills it does not kill that process, whose
-pid is in the file ``pids`` there. It imports nothing that takes time, and runs in any Python from 3.9 on, which may be
-that of a system.
+It ends as that process ends, and passes SIGINT, SIGTERM and SIGHUP on. SIGKILL does not reach that process, whose pid
+is in the file ``pids`` there. If nothing can be forked, since an import failed, it becomes the ``python`` of the path.
+It imports nothing that takes time, and runs in any Python from 3.9 on, which may be that of a system.
 """
 
 import contextlib
@@ -39,22 +39,25 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, take)
     arguments = sys.argv[1:]
-    while arguments[0] == "-u":  # its output is a pipe of whoever started it
+    while arguments[0] == "-u":  # its output is a pipe
         del arguments[0]
     if arguments[0] == "-m":
         # What it starts is forked as well.
         arguments[:2] = ["-c", forking(arguments[1])]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    pid = _ask(
-        {
-            "command": ["python", *arguments],
-            "daemon": False,
-            "session": True,  # Ctrl-C reaches it from here alone
-            "env": dict(os.environ),
-            "path": [path for path in paths if path],
-            "cwd": os.fspath(Path.cwd()),
-        }
-    )["pid"]
+    request = {
+        "command": ["python", *arguments],
+        "daemon": False,
+        "session": True,  # Ctrl-C reaches it from here alone
+        "env": dict(os.environ),
+        "path": [path for path in paths if path],
+        "cwd": os.fspath(Path.cwd()),
+    }
+    try:
+        pid = _ask(request)["pid"]
+    except (ConnectionError, FileNotFoundError):
+        del os.environ["TEST_FORKS"]
+        os.execvp("python", ["python", *sys.argv[1:]])  # noqa: S606  (its errors say what cannot be imported)
     with Path(os.environ["TEST_FORKS"], "pids").open("a") as file:
         file.write(f"{pid}\n")
     program.append(pid)
@@ -78,7 +81,10 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
         connection.settimeout(_TIMEOUT_SECONDS)
         connection.connect(str(Path(os.environ["TEST_FORKS"]) / "PRODUCT"))
         socket.send_fds(connection, [json.dumps(request).encode()], [] if "wait" in request else [0, 1, 2])
-        answer: dict[str, Any] = json.loads(connection.recv(1 << 16))
+        data = connection.recv(1 << 16)
+        if not data:
+            raise ConnectionResetError("the process to fork from has ended")
+        answer: dict[str, Any] = json.loads(data)
         if "pid" in answer:
             connection.send(b"+")  # otherwise nobody would know of it, and it is ended
     if "error" in answer:

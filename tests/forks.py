@@ -57,7 +57,7 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     exec(sys.argv[2])
-# Tests are not forked then: they have errors in their stead.
+# Tests are not forked then, and fail with the warning.
 if ours := [str(each) for each in warned if "/prefect_jobs/" in each.filename]:
     sys.exit("\\n".join(ours))
 del warned, ours
@@ -351,7 +351,7 @@ def main(folder: Path) -> None:
         if name.startswith("PREFECT_"):
             del os.environ[name]
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
-    # Whoever connects waits for the process to have imported everything.
+    # A client that connects now waits until the process has imported everything.
     listening = {imports: _listen(imports, folder) for imports in Imports}
     kept: list[subprocess.Popen[bytes]] = []
     # A process that imports does not see yet that its standard input is closed.

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from prefect_jobs.errors import JobStateError
 from prefect_jobs.jobs import changes, hooks
-from prefect_jobs.jobs.ports import Backend, ChangeOf
+from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.merging import merged
-from prefect_jobs.records import Change, JobRecord
+from prefect_jobs.records import Change, ChangeOf, JobRecord
 from prefect_jobs.statuses import Status
 
 T = TypeVar("T")

@@ -1,15 +1,13 @@
 """What jobs need of the rest of the package, as four protocols. The runtime implements them, with SQL and HTTP."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from prefect_jobs.records import Change, HistoryEntry, JobRecord, Message, NodeRecord, Written
+from prefect_jobs.records import ChangeOf, HistoryEntry, JobRecord, Message, NodeRecord, Written
 
 E = TypeVar("E")
-#: Computes what to write from the present record; it may be called again on a newer record.
-ChangeOf = Callable[[JobRecord], Change | None]
 
 
 class Jobs(Protocol):

@@ -7,9 +7,9 @@ from prefect_jobs import statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, SchedulerConnectionError
 from prefect_jobs.jobs import changes, hooks
 from prefect_jobs.jobs.observation import Fetched, OutputsNotFetched
-from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import Outcome
+from prefect_jobs.records import ChangeOf
 from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs import results
 from prefect_jobs.jobs.engine import Engine
 from prefect_jobs.jobs.observation import Fetched, OutputsNotFetched
-from prefect_jobs.jobs.ports import Backend, ChangeOf
+from prefect_jobs.jobs.ports import Backend
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.records import Change, JobRecord, Written
+from prefect_jobs.records import Change, ChangeOf, JobRecord, Written
 from prefect_jobs.transition import News, Source
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,10 @@ from prefect_jobs.errors import (
 )
 from prefect_jobs.jobs import changes
 from prefect_jobs.jobs.observation import Submitted, TransientSubmissionError
-from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.possible import BEING_SUBMITTED, at_scheduler, has_run, possible
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.noted import ADOPTED, HAPPENED, PEER, RAN, Happened
-from prefect_jobs.records import Change, JobRecord, Written
+from prefect_jobs.records import Change, ChangeOf, JobRecord, Written
 from prefect_jobs.transition import Accepted, Intent, News, Refused, Source, transition, visible_change
 
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from prefect_jobs.errors import DatabaseError, PrefectJobsError
 from prefect_jobs.jobs import submission
 from prefect_jobs.jobs.observation import Submitted
-from prefect_jobs.jobs.ports import ChangeOf, Jobs
+from prefect_jobs.jobs.ports import Jobs
 from prefect_jobs.jobs.type_hooks import AnyJob
-from prefect_jobs.records import JobRecord, Written
+from prefect_jobs.records import ChangeOf, JobRecord, Written
 
 log = logging.getLogger(__name__)
 

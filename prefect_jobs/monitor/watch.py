@@ -13,7 +13,6 @@ from prefect_jobs.backoff import Backoff
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError, SchedulerConnectionError
 from prefect_jobs.jobs import polling, registry, results_many
 from prefect_jobs.jobs.observation import NOTHING_NEW, Observation
-from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.jobs.type_hooks import AnyJob
 from prefect_jobs.monitor.late import LateSearch, is_late
 from prefect_jobs.monitor.live import LiveOutput
@@ -22,6 +21,7 @@ from prefect_jobs.monitor.reasons import Reasons, waits
 from prefect_jobs.monitor.roster import Roster, some
 from prefect_jobs.projection import events
 from prefect_jobs.projection.prefect_api import emit_alone
+from prefect_jobs.records import ChangeOf
 from prefect_jobs.runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from prefect_jobs import clock
-from prefect_jobs.jobs.ports import ChangeOf
 from prefect_jobs.projection.projector import Projector
-from prefect_jobs.records import GRACE, Change, HistoryEntry, JobRecord, Message, Written
+from prefect_jobs.records import GRACE, Change, ChangeOf, HistoryEntry, JobRecord, Message, Written
 from prefect_jobs.runtime.results import ResultKeeper
 from prefect_jobs.store import Store
 from prefect_jobs.store.leases import kept_up

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from prefect_jobs import clock, statuses
 from prefect_jobs.errors import DatabaseError, JobStateError, PrefectJobsError
-from prefect_jobs.records import FOREIGN_TOKEN, Change, HistoryEntry, JobRecord, Message, StatusState, Written
+from prefect_jobs.records import FOREIGN_TOKEN, Change, ChangeOf, HistoryEntry, JobRecord, Message, StatusState, Written
 from prefect_jobs.store.blobs import BlobStore, write_blobs
 from prefect_jobs.store.checks import CheckStore
 from prefect_jobs.store.counts import CountStore
@@ -51,8 +51,6 @@ _DELETED, _FOR_LONG = "deleted:", timedelta(days=3650)
 _CHUNK = 500
 #: Columns in which many jobs have equal values.
 _ALIKE = {"label", "type", "class_name", "user", "workspace", "scheduler", "status", "status_class", "observed_status"}
-_Change = Callable[[JobRecord], Change | None]
-_Answer = Written | Exception
 _STATE_FIELDS = {item.name for item in fields(StatusState)}
 _RECORD_FIELDS = {item.name for item in fields(JobRecord)} - {"state", "groups", "face_tried"}
 _NAMES = (*sorted(_STATE_FIELDS | _RECORD_FIELDS), "groups")
@@ -168,7 +166,7 @@ class Store(
             found += self._read(_BY_RUNS, {"runs": list(flow_run_ids[start : start + _CHUNK])})
         return found
 
-    def update(self, job_id: int, change: _Change, known: JobRecord | None = None) -> Written:
+    def update(self, job_id: int, change: ChangeOf, known: JobRecord | None = None) -> Written:
         """Applies ``change`` to the present record of the job.
 
         ``change`` gets the record and returns what to write (``None``: nothing). If another process writes in between,
@@ -197,7 +195,7 @@ class Store(
                 return Written(record, after, wanted)
         raise JobStateError(f"Job {job_id} is written by other processes all the time. Try again later.")
 
-    def _try_known(self, known: JobRecord, change: _Change) -> Written | None:
+    def _try_known(self, known: JobRecord, change: ChangeOf) -> Written | None:
         """Writes on top of a record that was read before; ``None`` if the newest one must be read."""
         try:
             wanted = change(known)
@@ -209,8 +207,8 @@ class Store(
         return None if after is None else Written(known, after, wanted)
 
     def update_all(
-        self, changes: Sequence[tuple[int, _Change]], known: Mapping[int, JobRecord] = MappingProxyType({})
-    ) -> list[_Answer]:
+        self, changes: Sequence[tuple[int, ChangeOf]], known: Mapping[int, JobRecord] = MappingProxyType({})
+    ) -> list[Written | Exception]:
         """As :meth:`update`, for many jobs together, twice at most, then one by one; an error affects one job alone.
 
         Args:
@@ -228,10 +226,12 @@ class Store(
             found = [next(again) if answer is None else answer for answer in found]
         return [self._updated(*changes[number]) if answer is None else answer for number, answer in enumerate(found)]
 
-    def _together(self, changes: Sequence[tuple[int, _Change]], known: Mapping[int, JobRecord]) -> list[_Answer | None]:
+    def _together(
+        self, changes: Sequence[tuple[int, ChangeOf]], known: Mapping[int, JobRecord]
+    ) -> list[Written | Exception | None]:
         unknown = {job_id for job_id, _ in changes} - known.keys()
         fresh = {**known, **{record.id: record for record in self.records(sorted(unknown))}}
-        found: list[_Answer | None] = [None] * len(changes)
+        found: list[Written | Exception | None] = [None] * len(changes)
         messages: list[dict[str, Any]] = []
         with self.database.writing() as connection:
             # In the order of ids, as in all writes of many jobs: otherwise two would wait for each other.
@@ -252,7 +252,7 @@ class Store(
                 connection.execute(_SAY, messages)
         return found
 
-    def _updated(self, job_id: int, change: _Change) -> _Answer:
+    def _updated(self, job_id: int, change: ChangeOf) -> Written | Exception:
         try:
             return self.update(job_id, change)
         except DatabaseError:

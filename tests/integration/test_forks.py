@@ -52,6 +52,14 @@ def test_a_client_that_is_gone_and_a_program_that_cannot_start_leave_it_running(
     assert (program.returncode, program.stdout.split()) == (3, ["4", "True"]), program.stderr
 
 
+def test_without_a_process_to_fork_from_it_is_python(tmp_path: Path) -> None:
+    script = "import sys; print(sys.argv[1:], 'prefect' in sys.modules); sys.exit(3)"
+    environment = {"TEST_FORKS": str(tmp_path), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath])}
+    command = [forked_python.__file__, "-u", "-c", script, "one"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "['one'] False\n"), done.stderr
+
+
 def test_what_stands_for_python_ends_as_its_program_does(shared: tuple[str, int], tmp_path: Path) -> None:
     # given
     (tmp_path / Imports.PRODUCT.name).symlink_to(shared[0])

@@ -9,8 +9,7 @@ from prefect_jobs.jobs import changes
 from prefect_jobs.jobs.dask.state import DaskState, encode
 from prefect_jobs.jobs.handle import Handle
 from prefect_jobs.jobs.observation import Fetched, OutputsNotFetched
-from prefect_jobs.jobs.ports import ChangeOf
-from prefect_jobs.records import Written
+from prefect_jobs.records import ChangeOf, Written
 from prefect_jobs.schedulers.dask.client import DaskClient
 from prefect_jobs.schedulers.dask.connection import DaskError
 
