@@ -56,12 +56,12 @@ def missing(what: str, install: str) -> NoReturn:
 def eventually(ask: Callable[[], T], what: str, timeout: float = 60, interval: float | None = None) -> T:
     """The first answer that is true; fails with ``what`` and the last answer after ``timeout`` seconds. It asks less
     and less often, unless an interval is given: each question costs the time of a server that other tests need."""
-    deadline, pause = time.monotonic() + timeout, interval or 0.05
+    deadline, pause = time.monotonic() + timeout, interval or 0.1
     while not (answer := ask()):
         if time.monotonic() > deadline:
             pytest.fail(f"after {timeout:g} s still not so: {what}; last seen: {answer!r}")
         time.sleep(pause)
-        pause = interval or min(pause * 1.15, 0.4)
+        pause = interval or min(pause * 1.2, 0.8)
     return answer
 
 

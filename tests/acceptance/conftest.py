@@ -38,7 +38,7 @@ def runtime(
     shutil.copy(sqlite_template, tmp_path / "jobs.db")
     monkeypatch.setenv("PREFECT_JOBS_DATABASE_URL", f"sqlite:///{tmp_path / 'jobs.db'}")
     monkeypatch.setenv("PREFECT_JOBS_WORKSPACE", str(tmp_path / "workspace"))
-    monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "1")
+    monkeypatch.setenv("PREFECT_JOBS_POLL_INTERVAL", "2")
     get_settings.cache_clear()
     made = get_runtime()
     yield made

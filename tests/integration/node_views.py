@@ -26,6 +26,8 @@ class Wire:
         self.cut = False
         #: Parts of paths for which it is cut alone.
         self.cut_at: tuple[str, ...] = ()
+        #: After so many answers to requests whose path contains this, it is cut; 0: it is not.
+        self.cut_after = ("", 0)
         #: How many answers will be lost.
         self.lose = 0
         #: Of the requests whose path contains this, the answer of which one will be lost; 0: of none.
@@ -52,6 +54,9 @@ class Wire:
             return  # the server's database was locked just then: nothing was done, and it is asked again
         self.unanswered.remove(response.request)
         self.requests.append((response.request.method, response.request.url.path))
+        part, number = self.cut_after
+        if number and self.count(part) == number:
+            self.cut, self.cut_after = True, ("", 0)
         part, number = self.lose_at
         if number and part in response.request.url.path:
             self.lose_at = (part, number - 1)
