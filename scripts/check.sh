@@ -109,7 +109,7 @@ fi
 # Most tests wait for services, so processes share a core. Each has a pool, a Prefect server, a PostgreSQL
 # and a Dask cluster of its own, about 1 GB. WORKERS=…: so many.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers=${WORKERS:-$((cores > 3 ? 8 : 2 * cores + 1))}
+workers=${WORKERS:-$((cores > 2 ? 8 : 3 * cores))}
 spread="--dist loadfile --no-loadscope-reorder"
 ran=
 

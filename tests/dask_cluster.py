@@ -32,7 +32,7 @@ class DaskCluster:
         """
         Args:
             folder: for logs.
-            memory: of each worker.
+            memory: of each worker that has a nanny; others share most of theirs with the process that forks them.
         """
         self._memory = memory
         self.port = free_port()
@@ -60,7 +60,7 @@ class DaskCluster:
                     "2",
                     "--no-dashboard",
                     "--memory-limit",
-                    self._memory,
+                    self._memory if nanny else "2GiB",
                     *(() if nanny else ("--no-nanny",)),
                 )
             )

@@ -139,7 +139,7 @@ def shell_job(manager: JobManager, alice: CondorScheduler) -> ShellJob:
 @pytest.fixture(scope="session")
 def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
     """A cluster with two workers, which no test may kill."""
-    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), memory="2GiB")
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
     try:
         cluster.start(2)
         yield cluster

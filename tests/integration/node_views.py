@@ -197,7 +197,7 @@ class Workflow:
         """Waits until Prefect shows everything."""
         # While Prefect is away, nothing is waited for.
         eventually(
-            lambda: not self.behind and self.projector.flush(0) and not self.projector.away,
+            lambda: not self.behind and self.projector.flush(1) and not self.projector.away,
             "Prefect shows the job and its nodes",
             timeout,
         )

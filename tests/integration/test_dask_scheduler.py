@@ -39,7 +39,7 @@ def _processes(scheme: str = "tcp", *more: str) -> Iterator[str]:
     options = ("--host", f"{scheme}://127.0.0.1", "--no-dashboard", *more)
     commands = (
         ("scheduler", *options, "--port", str(port)),
-        ("worker", address, *options, "--nworkers", "1", "--nthreads", "2", "--memory-limit", "256MB", "--no-nanny"),
+        ("worker", address, *options, "--nworkers", "1", "--nthreads", "2", "--memory-limit", "1GiB", "--no-nanny"),
     )
     with contextlib.ExitStack() as stack:
         for command in commands:

@@ -21,6 +21,11 @@ from tests.support import draft, eventually
 pytestmark = pytest.mark.prefect
 
 
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_faces, "PROGRESS_PAUSE", 1.0)
+
+
 @pytest.fixture
 def view(prefect_server: PrefectServerInfo) -> Iterator[View]:
     """Prefect, as people see it."""
@@ -183,7 +188,7 @@ def test_the_lost_answer_of_an_artifact_makes_none_twice(
     job = make_workflow([node("one")])
     wire.lose_at = ("/artifacts/", number)
     job.submit()
-    eventually(lambda: wire.lost or (not job.behind and job.projector.flush(0)), "the node is shown")
+    eventually(lambda: wire.lost or (not job.behind and job.projector.flush(1)), "the node is shown")
     job.now("Complete", one="Complete")
     job.shown()
     assert wire.lost
