@@ -80,7 +80,7 @@ def test_a_scheduler_that_was_read_before_is_used_as_it_was_then(
     shell_job: ShellJob, prefect_server: PrefectServerInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell_job("true").execute()
-    monkeypatch.setattr(lookup, "BLOCK_TTL", 0.2)
+    monkeypatch.setattr(lookup, "BLOCK_TTL", 0.0)
     monkeypatch.setattr(lookup, "UNASKED", 100.0)
     waited: list[float] = []
     find = Lookup.find
