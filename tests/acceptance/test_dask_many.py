@@ -30,6 +30,8 @@ from tests.support import eventually
 # The workers need not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 LIMIT = 90
+#: Jobs that go together in the tests that count calls; 50 otherwise.
+CHUNK = 20
 
 
 def mark(folder: str, name: int) -> int:
@@ -93,24 +95,25 @@ def calls(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Iterator["Counte
         event.remove(engine, "commit", commit)
 
 
-def test_fifty_are_submitted_by_one_call_and_few_commits(
-    dask_job: DaskJobs, manager: JobManager, folder: Path, calls: "Counter[str]"
+def test_many_are_submitted_by_one_call_and_few_commits(
+    dask_job: DaskJobs, manager: JobManager, folder: Path, calls: "Counter[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a job that connects
+    monkeypatch.setattr(submission_many, "CHUNK", CHUNK)
     dask_job().execute(delayed(pow)(2, 2))
     calls.clear()
-    jobs = [dask_job(f"job {number}") for number in range(100)]
+    jobs = [dask_job(f"job {number}") for number in range(2 * CHUNK)]
     # when
     told = Told()
-    assert manager.execute_jobs(jobs, told, [delayed(mark)(str(folder), number) for number in range(100)]) == jobs
-    # then for each fifty: insert, intent and graph, outcome; the last two once more if some are shown meanwhile
+    assert manager.execute_jobs(jobs, told, [delayed(mark)(str(folder), number) for number in range(len(jobs))]) == jobs
+    # then for each twenty: insert, intent and graph, outcome; the last two once more if some are shown meanwhile
     assert not told.errors
     assert 6 <= calls.pop("commit") < 30
     assert calls == {"publish_dataset": 2, "run_on_scheduler": 2}
     assert {job.cached_status for job in jobs} == {"Submitted"} and all(job.key for job in jobs)
     manager.wait_jobs(jobs, LIMIT)
-    assert [job.result for job in jobs] == list(range(100))
-    assert marks(folder) == {str(number): "x" for number in range(100)}
+    assert [job.result for job in jobs] == list(range(len(jobs)))
+    assert marks(folder) == {str(number): "x" for number in range(len(jobs))}
     # and can be run again
     jobs[0].resubmit()
     assert jobs[0].wait(LIMIT) == "Complete" and marks(folder)["0"] == "xx"
@@ -245,21 +248,22 @@ def ended(jobs: list[DaskJob]) -> None:
     eventually(over, "their work is over", LIMIT)
 
 
-def test_fifty_results_are_kept_by_one_call_and_few_commits(
-    dask_job: DaskJobs, manager: JobManager, calls: "Counter[str]"
+def test_many_results_are_kept_by_one_call_and_few_commits(
+    dask_job: DaskJobs, manager: JobManager, calls: "Counter[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    jobs = [dask_job(f"job {number}") for number in range(100)]
-    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(100)])
+    monkeypatch.setattr("prefect_jobs.jobs.results_many.CHUNK", CHUNK)
+    jobs = [dask_job(f"job {number}") for number in range(2 * CHUNK)]
+    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(len(jobs))])
     ended(jobs)
     calls.clear()
     # when
     manager.wait_jobs(jobs, LIMIT)
-    # then in all one question and a commit of the answers; for each fifty: lease, outcomes, release, end of the lease
+    # then in all one question and a commit of the answers; for each twenty: lease, outcomes, release, end of the lease
     assert calls["get_dataset"] == calls["gather"] == calls["unpublish_dataset"] == 2
     assert calls["run_on_scheduler"] == 3 and 9 <= calls["commit"] < 30  # outcomes and releases once more if need be
     assert {job.cached_status for job in jobs} == {"Complete"}
-    assert [job.result for job in jobs] == [number**2 for number in range(100)]
+    assert [job.result for job in jobs] == [number**2 for number in range(len(jobs))]
     tokens = [job.handle.token for job in jobs]
     assert not [name for name in jobs[0].client.list_datasets() if any(token in name for token in tokens)]
     assert all(job.engine.state.released for job in jobs)
@@ -362,10 +366,10 @@ def test_killed_before_the_outcomes_results_are_fetched_again(
 
 
 def test_the_monitor_keeps_them_together(dask_job: DaskJobs, manager: JobManager, runtime: Runtime) -> None:
-    jobs = [dask_job(f"job {number}") for number in range(60)]
-    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(60)])
+    jobs = [dask_job(f"job {number}") for number in range(25)]
+    manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(25)])
     ended(jobs)
     with running(Monitor()):
         ids = [job.handle.record.id for job in jobs]
         eventually(lambda: {r.state.status for r in runtime.store.records(ids)} == {"Complete"}, "they end", LIMIT)
-    assert [job.result for job in jobs] == [number**2 for number in range(60)]
+    assert [job.result for job in jobs] == [number**2 for number in range(25)]
