@@ -26,7 +26,7 @@ from prefect_jobs.projection.prefect_api import PrefectApi, retried
 from prefect_jobs.records import Change
 from prefect_jobs.runtime.wiring import Runtime
 from tests.acceptance.conftest import PrefectView
-from tests.forks import Program, run_program
+from tests.forks import Program, run_forking, run_program
 from tests.support import eventually
 
 pytestmark = pytest.mark.prefect
@@ -164,7 +164,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
         job.set_attribute("arguments", ["-c", "exit 0"])  # type: ignore[attr-defined]
         job.save()
         client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)
-        _work(tmp_path)
+        _work(tmp_path, run_forking)  # sooner
     # then it is the same job, complete
     (job,) = manager.list_jobs()
     assert job.cached_status == "Complete", job.status_message
@@ -216,7 +216,7 @@ def test_a_job_is_cancelled_with_the_flow_that_it_is_a_part_of(
     assert not alice.get_client().query(f"ClusterId == {job.remote_id}", ("ClusterId",))
 
 
-def _work(folder: Path) -> None:
+def _work(folder: Path, run: Callable[..., "subprocess.CompletedProcess[str]"] = run_program) -> None:
     """Runs a worker until it has executed what is there."""
     command = [
         sys.executable,
@@ -230,7 +230,7 @@ def _work(folder: Path) -> None:
         "--type",
         "process",
     ]
-    done = run_program(command, cwd=folder, timeout=LIMIT)
+    done = run(command, cwd=folder, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
