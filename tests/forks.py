@@ -2,6 +2,7 @@
 that, each time."""
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -60,7 +61,8 @@ class Imports(Enum):
 
 
 #: Answers requests, each on a connection of its own: JSON, and the three files of a program. A reply is JSON, too.
-#: Its standard input is a pipe: it ends with the process that has started it.
+#: Its standard input is a pipe: it ends with the process that has started it. Its arguments are the socket on which it
+#: listens, and what it imports; and the same for others, which are forked from it.
 _SERVER = """
 import gc, json, os, runpy, select, signal, socket, sys, traceback, warnings
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -72,6 +74,15 @@ if ours := [str(each) for each in warned if "/prefect_jobs/" in each.filename]:
     sys.exit("\\n".join(ours))
 del warned, ours
 gc.freeze()
+for place in range(3, len(sys.argv), 2):
+    if not os.fork():
+        for other in (sys.argv[1], *sys.argv[place + 2::2]):
+            os.close(int(other))
+        sys.argv[1] = sys.argv[place]
+        exec(sys.argv[place + 1])
+        gc.freeze()
+        break
+    os.close(int(sys.argv[place]))
 
 def run(given):
     _, *command = given["command"]
@@ -170,26 +181,24 @@ if code is not None:
 """
 
 
-def serve(imports: Imports, folder: Path) -> "subprocess.Popen[bytes]":
-    """Starts the process from which programs are forked; it listens in a folder."""
-    with _listen(imports, folder) as listening:
-        return _start(imports, listening)
+def serve(folder: Path, *imports: Imports) -> "subprocess.Popen[bytes]":
+    """Starts the processes from which programs are forked; the first one forks the others. They listen in a folder.
 
-
-def _listen(imports: Imports, folder: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(str(folder / imports.name))
-    listening.listen(64)
-    return listening
-
-
-def _start(imports: Imports, listening: socket.socket) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-c", _SERVER, str(listening.fileno()), imports.value],
-        pass_fds=[listening.fileno()],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    A client that connects now waits until the process has imported everything.
+    """
+    arguments: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for each in imports:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            listening.bind(str(folder / each.name))
+            listening.listen(64)
+            arguments += [str(listening.fileno()), each.value]
+        return subprocess.Popen(
+            [sys.executable, "-c", _SERVER, *arguments],
+            pass_fds=[int(number) for number in arguments[::2]],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
 
 
 class _Forks:
@@ -202,7 +211,7 @@ class _Forks:
         if not folder:
             made = tempfile.TemporaryDirectory(prefix="forks-")
             folder = made.name
-            self._own = made, serve(imports, Path(folder))
+            self._own = made, serve(Path(folder), imports)
         #: Where it listens, and others like it.
         self.folder = folder
         self._path = str(Path(folder) / imports.name)
@@ -361,24 +370,17 @@ def main(folder: Path) -> None:
         if name.startswith("PREFECT_"):
             del os.environ[name]
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
-    # A client that connects now waits until the process has imported everything.
-    listening = {imports: _listen(imports, folder) for imports in Imports}
-    kept: list[subprocess.Popen[bytes]] = []
+    process = serve(folder, *Imports)
     # A process that imports does not see yet that its standard input is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        for imports in Imports:
-            with listening[imports]:
-                kept.append(_start(imports, listening[imports]))
-            # The others import most of what the first one may have to compile.
-            if imports == Imports.PRODUCT and not _answers(folder):
-                sys.exit("what tests import cannot be imported: they are not forked")
+        if not _answers(folder):
+            sys.exit("what tests import cannot be imported: they are not forked")
         while os.getppid() == parent:
             time.sleep(1)
     finally:
-        for process in kept:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def _answers(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from tests.forks import Imports, Program, run_program, serve
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """The address and pid of the process that is shared, of which the programs of this test are forked."""
-    process = serve(Imports.DASK, tmp_path)
+    process = serve(tmp_path, Imports.DASK)
     monkeypatch.setenv("TEST_FORKS", str(tmp_path))
     monkeypatch.setattr("tests.forks._all", {})
     yield str(tmp_path / Imports.DASK.name), process.pid
