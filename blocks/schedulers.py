@@ -12,8 +12,6 @@ from prefect_jobs.blocks.dask_scheduler import DaskScheduler
 from prefect_jobs.blocks.scheduler_block import SchedulerBlock, block_name
 
 KINDS: dict[str, type[SchedulerBlock]] = {"condor": CondorScheduler, "dask": DaskScheduler}
-#: Name → the type of the block that had it last, which is asked for first: an app reads its schedulers again and again.
-_last: dict[str, type[SchedulerBlock]] = {}
 _ALIASES = {"htcondor": "condor", "condorscheduler": "condor", "daskscheduler": "dask"}
 
 
@@ -189,11 +187,10 @@ async def _list() -> list[SchedulerBlock]:
 
 async def _get(name: str) -> SchedulerBlock | None:
     async with client_of_prefect() as client:
-        for cls in sorted(KINDS.values(), key=lambda kind: kind is not _last.get(name)):
+        for cls in KINDS.values():
             try:
                 found: SchedulerBlock = await cls.aload(name, client=client)
             except ValueError:  # Prefect has no block of that name and type
                 continue
-            _last[name] = cls
             return found
     return None

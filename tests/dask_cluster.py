@@ -32,7 +32,7 @@ class DaskCluster:
         """
         Args:
             folder: for logs.
-            memory: of each worker that has a nanny; others share most of theirs with the process that forks them.
+            memory: of each worker with a nanny. Others have 2 GiB, most of it shared with the process that forks them.
         """
         self._memory = memory
         self.port = free_port()

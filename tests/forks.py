@@ -46,14 +46,15 @@ class Imports(Enum):
         "async def get(self, timeout):\n"
         "    while True:\n"
         "        try:\n"
-        "            return await asyncio.to_thread(self._queue.get, timeout != 0, 1)\n"
+        "            return await asyncio.to_thread(self._queue.get, timeout != 0, max(timeout or 0, 1))\n"
         "        except queue.Empty:\n"
         "            if timeout is not None:\n"
         "                return None\n"
+        "assert burner_redis.pubsub.PubSub._queue_get\n"
         "burner_redis.pubsub.PubSub._queue_get = get"
     )
-    #: Functions of tests are read where they are computed, which imports their modules. Workers at rest say each two
-    #: seconds that they are there, not twice a second.
+    #: Workers unpickle functions of tests, which imports their modules. Workers at rest say each two seconds that they
+    #: are there, not twice a second.
     DASK = (
         f"{PRODUCT}, distributed.scheduler, distributed.cli.dask_scheduler, distributed.cli.dask_worker\n"
         "distributed.scheduler.heartbeat_interval = lambda workers: 2"
@@ -66,21 +67,23 @@ class Imports(Enum):
 _SERVER = """
 import gc, json, os, runpy, select, signal, socket, sys, traceback, warnings
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-with warnings.catch_warnings(record=True) as warned:
-    warnings.simplefilter("always")
-    exec(sys.argv[2])
-# Tests are not forked then, and fail with the warning.
-if ours := [str(each) for each in warned if "/prefect_jobs/" in each.filename]:
-    sys.exit("\\n".join(ours))
-del warned, ours
-gc.freeze()
+
+def load(code):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        exec(code, {})
+    # Tests are not forked then, and fail with the warning.
+    if ours := [str(each) for each in warned if "/prefect_jobs/" in each.filename]:
+        sys.exit("\\n".join(ours))
+    gc.freeze()
+
+load(sys.argv[2])
 for place in range(3, len(sys.argv), 2):
     if not os.fork():
         for other in (sys.argv[1], *sys.argv[place + 2::2]):
             os.close(int(other))
         sys.argv[1] = sys.argv[place]
-        exec(sys.argv[place + 1])
-        gc.freeze()
+        load(sys.argv[place + 1])
         break
     os.close(int(sys.argv[place]))
 
@@ -176,16 +179,14 @@ if "dask" in sys.modules:
     sys.modules["dask"].config.refresh()
 code = run(given)
 if code is not None:
-    del run, asked, ended, waited, forked, become, gc, json, runpy, select, signal, socket, traceback, warnings
+    del load, run, asked, ended, waited, forked, become, gc, json, runpy, select, signal, socket, traceback, warnings
     exec(code)
 """
 
 
 def serve(folder: Path, *imports: Imports) -> "subprocess.Popen[bytes]":
-    """Starts the processes from which programs are forked; the first one forks the others. They listen in a folder.
-
-    A client that connects now waits until the process has imported everything.
-    """
+    """Starts the processes from which programs are forked; the first one forks the others. They listen in a folder: who
+    connects now waits until they have imported everything."""
     arguments: list[str] = []
     with contextlib.ExitStack() as stack:
         for each in imports:

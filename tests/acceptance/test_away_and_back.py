@@ -51,8 +51,9 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
-def monitor(manager: JobManager) -> Iterator[Monitor]:
-    """One that runs."""
+def monitor(manager: JobManager, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Monitor]:
+    """One that runs, and polls each second, so that it shows when it polls less often."""
+    monkeypatch.setattr(runtime.settings, "poll_interval", 1)
     with running(Monitor()) as made:
         yield made
 

@@ -20,7 +20,7 @@ def test_a_job_brings_its_outputs_back_and_shows_every_status(
 ) -> None:
     # given a program, a file that it needs, and a name with the id in it
     program = tmp_path / "double.sh"
-    program.write_text('#!/bin/sh\necho reading "$1"\ncat "$1" "$1" > twice.txt\nsleep 2\n')
+    program.write_text('#!/bin/sh\necho reading "$1"\ncat "$1" "$1" > twice.txt\nsleep 5\n')
     program.chmod(0o755)
     (tmp_path / "data.txt").write_text("ä\n")
     job = manager.create_job(

@@ -17,7 +17,7 @@ LIMIT = 60
 
 
 def test_a_job_of_which_a_part_is_over_is_paused_and_resumed(shell_job: ShellJob, prefect_view: PrefectView) -> None:
-    job = shell_job("test $0 = 0 || sleep 2", num_jobs=2)
+    job = shell_job("test $0 = 0 || sleep 5", num_jobs=2)
     job.execute()
     eventually(lambda: poll_once(job) or job.statuses["Completed"] == 1, "one part is over", LIMIT)
     if job.cached_status == "Various":

@@ -15,6 +15,7 @@ from sqlalchemy import event
 
 from prefect_jobs import DaskJob, JobManager, ResultUnavailable, SubmissionError
 from prefect_jobs.blocks import DaskScheduler
+from prefect_jobs.jobs import results_many as fetching
 from prefect_jobs.jobs import submission, submission_many
 from prefect_jobs.jobs.base import Job
 from prefect_jobs.jobs.dask import results_many
@@ -99,6 +100,7 @@ def test_many_are_submitted_by_one_call_and_few_commits(
     dask_job: DaskJobs, manager: JobManager, folder: Path, calls: "Counter[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a job that connects
+    assert submission_many.CHUNK == 50
     monkeypatch.setattr(submission_many, "CHUNK", CHUNK)
     dask_job().execute(delayed(pow)(2, 2))
     calls.clear()
@@ -108,7 +110,7 @@ def test_many_are_submitted_by_one_call_and_few_commits(
     assert manager.execute_jobs(jobs, told, [delayed(mark)(str(folder), number) for number in range(len(jobs))]) == jobs
     # then for each twenty: insert, intent and graph, outcome; the last two once more if some are shown meanwhile
     assert not told.errors
-    assert 6 <= calls.pop("commit") < 30
+    assert 6 <= calls.pop("commit") < 18
     assert calls == {"publish_dataset": 2, "run_on_scheduler": 2}
     assert {job.cached_status for job in jobs} == {"Submitted"} and all(job.key for job in jobs)
     manager.wait_jobs(jobs, LIMIT)
@@ -252,7 +254,8 @@ def test_many_results_are_kept_by_one_call_and_few_commits(
     dask_job: DaskJobs, manager: JobManager, calls: "Counter[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    monkeypatch.setattr("prefect_jobs.jobs.results_many.CHUNK", CHUNK)
+    assert fetching.CHUNK == 50
+    monkeypatch.setattr(fetching, "CHUNK", CHUNK)
     jobs = [dask_job(f"job {number}") for number in range(2 * CHUNK)]
     manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(len(jobs))])
     ended(jobs)
@@ -261,7 +264,7 @@ def test_many_results_are_kept_by_one_call_and_few_commits(
     manager.wait_jobs(jobs, LIMIT)
     # then in all one question and a commit of the answers; for each twenty: lease, outcomes, release, end of the lease
     assert calls["get_dataset"] == calls["gather"] == calls["unpublish_dataset"] == 2
-    assert calls["run_on_scheduler"] == 3 and 9 <= calls["commit"] < 30  # outcomes and releases once more if need be
+    assert calls["run_on_scheduler"] == 3 and 9 <= calls["commit"] < 20  # outcomes and releases once more if need be
     assert {job.cached_status for job in jobs} == {"Complete"}
     assert [job.result for job in jobs] == [number**2 for number in range(len(jobs))]
     tokens = [job.handle.token for job in jobs]
@@ -365,7 +368,10 @@ def test_killed_before_the_outcomes_results_are_fetched_again(
     assert sorted(one.result for one in found if isinstance(one, DaskJob)) == [0, 1, 4, 9, 16]
 
 
-def test_the_monitor_keeps_them_together(dask_job: DaskJobs, manager: JobManager, runtime: Runtime) -> None:
+def test_the_monitor_keeps_them_together(
+    dask_job: DaskJobs, manager: JobManager, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "CHUNK", CHUNK)
     jobs = [dask_job(f"job {number}") for number in range(25)]
     manager.execute_jobs(jobs, work=[delayed(pow)(number, 2) for number in range(25)])
     ended(jobs)

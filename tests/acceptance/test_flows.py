@@ -164,7 +164,7 @@ def test_a_run_started_in_the_ui_is_executed_by_a_worker_and_retried_as_the_same
         job.set_attribute("arguments", ["-c", "exit 0"])  # type: ignore[attr-defined]
         job.save()
         client.set_flow_run_state(UUID(job.flow_run_id or ""), Scheduled(), force=True)
-        _work(tmp_path, run_forking)  # sooner
+        _work(tmp_path, run_forking)  # the first time has shown that it runs in a new Python
     # then it is the same job, complete
     (job,) = manager.list_jobs()
     assert job.cached_status == "Complete", job.status_message

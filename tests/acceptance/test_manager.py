@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import event
 from starlette.requests import Request
@@ -25,7 +24,7 @@ from prefect_jobs import (
     get_scheduler,
     list_schedulers,
 )
-from prefect_jobs.blocks import CondorScheduler, DaskScheduler, delete_scheduler
+from prefect_jobs.blocks import CondorScheduler
 from prefect_jobs.runtime.wiring import Runtime
 from prefect_jobs.settings import get_settings
 from tests.acceptance import coffee
@@ -225,30 +224,6 @@ def test_blocks_are_made_found_and_never_tell_their_secrets(runtime: Runtime) ->
         with pytest.raises(ValueError, match=r".") as caught:
             wrong()
         assert "s3cret" not in str(caught.value)
-
-
-def test_a_block_that_was_read_before_costs_one_request(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    # given a block that was read
-    create_dask_scheduler("read_again", "127.0.0.1:8786").save(overwrite=True)
-    get_scheduler("read_again")
-    requests: list[str] = []
-    send = httpx.AsyncClient.send
-
-    async def noted(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
-        requests.append(request.url.path)
-        return await send(client, request, **options)
-
-    # when it is read again
-    with monkeypatch.context() as patch:
-        patch.setattr(httpx.AsyncClient, "send", noted)
-        assert isinstance(get_scheduler("read_again"), DaskScheduler)
-    # then
-    assert len([path for path in requests if "block_documents" in path]) == 1, requests
-    # when a block of the other type gets its name
-    assert delete_scheduler("read_again")
-    create_condor_scheduler("read_again", "pool.example.org").save()
-    # then it is found
-    assert isinstance(get_scheduler("read_again"), CondorScheduler)
 
 
 def test_a_scheduler_must_be_saved_and_of_the_right_engine(manager: JobManager) -> None:

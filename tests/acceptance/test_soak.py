@@ -57,7 +57,7 @@ def test_whatever_is_killed_each_job_ends_as_it_must(
         "PREFECT_API_URL": f"http://{LOOPBACK}:{free_port()}/api",
         "PREFECT_JOBS_DATABASE_URL": database,
         "PREFECT_JOBS_WORKSPACE": str(folder / "workspace"),
-        "PREFECT_JOBS_POLL_INTERVAL": "2",
+        "PREFECT_JOBS_POLL_INTERVAL": "1" if FORM == "long" else "2",
         # A task is no failure of the job's because its worker was killed time and again.
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1000",
         "PYTHONPATH": os.pathsep.join(sys.path),

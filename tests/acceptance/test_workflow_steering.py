@@ -25,9 +25,7 @@ def polled(workflow: CondorWorkflow) -> dict[str, str]:
 
 def until(workflow: CondorWorkflow, **wanted: str) -> None:
     """Waits until nodes have these statuses."""
-    eventually(
-        lambda: {name: polled(workflow)[name] for name in wanted} == wanted, f"{workflow} has {wanted}", timeout=60
-    )
+    eventually(lambda: {name: polled(workflow)[name] for name in wanted} == wanted, f"{workflow} has {wanted}", 60, 0.3)
 
 
 def in_queue(workflow: CondorWorkflow, which: str = "true") -> list[dict[str, Any]]:

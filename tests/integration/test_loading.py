@@ -9,6 +9,7 @@ import threading
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ timed("flow_run_url", lambda: job.flow_run_url)
 condor = manager.create_job("third", "alice", job_type="CONDOR", attributes=commands, scheduler="a")
 timed("save of another", condor.save)
 timed("delete", job.delete)
-print(json.dumps(seconds))
+print(json.dumps(seconds), flush=True)
 """
 
 EXECUTE = """
@@ -135,12 +136,13 @@ def test_no_call_waits_for_the_import_of_prefect(tmp_path: Path, subtests: pytes
 def test_a_program_that_ends_while_prefect_is_away_says_so_once(tmp_path: Path, listens: bool) -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         environment = _environment(tmp_path, f"http://{LOOPBACK}:{server.getsockname()[1]}/api")
-        if not listens:
+        if listens:
+            program = _python(SCRIPT, cwd=tmp_path, env=environment)
+        else:  # and Prefect is imported already
             server.close()
-        command = [sys.executable, "-c", SCRIPT.replace("3.5", "0")]
-        with Program(
-            command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as program:
+            pipes: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            program = Program([sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, **pipes)
+        with program:
             out, error = program.communicate(timeout=120)
     assert program.returncode == 0 and json.loads(out), error
     assert "Traceback" not in error and error.count("cannot be reached") == 1, error

@@ -162,7 +162,7 @@ def test_prefect_away_in_the_middle_loses_nothing_and_repeats_nothing(
     # Nobody waits for it.
     began = time.monotonic()
     assert not job.projector.wait([job.id], 100)
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 2.5
     wire.cut = False
     job.shown()
     assert len(view.task_runs(job.run)) == 40
@@ -287,28 +287,32 @@ def test_a_deleted_flow_run_costs_one_call_and_one_warning(
     assert view.artifacts(job.run) == []
 
 
-def test_many_nodes_keep_no_other_job_waiting(make_workflow: MakeWorkflow, jobs: Store, projector: Projector) -> None:
-    job = make_workflow([node(f"n{number}", *([f"n{number - 1}"] if number % 10 else [])) for number in range(200)])
+def test_many_nodes_keep_no_other_job_waiting(
+    make_workflow: MakeWorkflow, jobs: Store, projector: Projector, wire: Wire
+) -> None:
+    job = make_workflow([node(f"n{number}", *([f"n{number - 1}"] if number % 10 else [])) for number in range(300)])
     job.submit()
     # The job itself is shown long before its nodes are, and so are others.
     assert projector.wait([job.id], 10)
-    assert jobs.count_nodes_behind(job.id) > 100
+    assert jobs.count_nodes_behind(job.id) > 200
     for number in range(3):
         other = jobs.insert(draft(f"other {number}"))
         assert projector.wait([other.id], 10)
         left = jobs.count_nodes_behind(job.id)
         assert left > 0
     eventually(lambda: jobs.count_nodes_behind(job.id) < left, "the nodes go on", 10)
+    wire.cut_at = ("/task_runs/",)
 
 
-def test_two_workflows_take_turns(make_workflow: MakeWorkflow, jobs: Store) -> None:
-    many = 3 * node_faces.TURN_CALLS
+def test_two_workflows_take_turns(make_workflow: MakeWorkflow, jobs: Store, wire: Wire) -> None:
+    many = 6 * node_faces.TURN_CALLS
     first = make_workflow([node(f"n{number}") for number in range(many)])
     second = make_workflow([node(f"n{number}") for number in range(many)])
     first.submit()
     second.submit()
     eventually(lambda: jobs.count_nodes_behind(second.id) < many, "the second one has had a turn", 30, 0.01)
     assert jobs.count_nodes_behind(first.id) > 0
+    wire.cut_at = ("/task_runs/",)
 
 
 def test_what_a_process_left_behind_is_shown_by_another(
