@@ -80,9 +80,10 @@ done
 python=./tests/forked_python.py
 [ -S "$TEST_FORKS/DASK" ] || { unset TEST_FORKS; python=python; }
 
-# Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too.
+# Unit tests wait for nothing: they, and mypy, use what the others leave of the cores. Integration tests wait, too. What
+# answers the tests comes first: calls wait three seconds for Prefect.
 beside='import os, pytest, sys; os.nice(int(sys.argv.pop(1))); sys.exit(pytest.main())'
-TEST_FIRST_WORKER=16 "$python" -c "$beside" 0 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
+TEST_FIRST_WORKER=16 "$python" -c "$beside" 3 tests/integration -m 'not alone' "$@" >"$outputs/integration" 2>&1 &
 integration=$!
 TEST_FIRST_WORKER=20 "$python" -c "$beside" 15 tests/unit -m 'not alone' "$@" >"$outputs/unit" 2>&1 &
 unit=$!
@@ -139,7 +140,7 @@ over() {
 }
 
 # shellcheck disable=SC2086
-tests acceptance pytest tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
+tests acceptance env TEST_NICE=3 pytest tests/acceptance -m 'not alone' "$(processes "$workers")" $spread --durations=20 "$@"
 tests integration over integration "$integration"
 integration=
 tests unit over unit "$unit"

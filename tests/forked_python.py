@@ -49,6 +49,7 @@ def main() -> int:
         "command": ["python", *arguments],
         "daemon": False,
         "session": True,  # Ctrl-C reaches it from here alone
+        "nice": int(os.environ.get("TEST_NICE", "0")),
         "env": dict(os.environ),
         "path": [path for path in paths if path],
         "cwd": os.fspath(Path.cwd()),

@@ -164,6 +164,7 @@ def become(given, files, tell):
         os.close(file)
     if given["session"]:
         os.setsid()
+    os.nice(given.get("nice", 0))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(given["env"])

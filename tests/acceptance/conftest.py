@@ -99,15 +99,15 @@ def _block(pool: PersonalPool, who: str) -> CondorScheduler:
     return block
 
 
-def read(block: CondorScheduler | DaskScheduler) -> None:
+def read(block: CondorScheduler | DaskScheduler | str) -> None:
     """Reads a block as jobs do, so that it is known. On a busy machine one read may take longer than the 3 seconds
     for which a call waits; tests that are not about that try again."""
-    runtime = get_runtime()
+    runtime, name = get_runtime(), block if isinstance(block, str) else str(block.name)
     for _ in range(5):
         if runtime.projector.away is not None:
             return
         with suppress(SchedulerConnectionError):
-            runtime.prefect.lookup.get(str(block.name))
+            runtime.prefect.lookup.get(name)
             return
 
 

@@ -68,9 +68,11 @@ def note(result: Any) -> None:
 def elsewhere(job: DaskJob, line: str, **env: str) -> str:
     """What a line says in another process, where ``job`` is the job."""
     script = f"""
-from tests.acceptance.conftest import TestApp
+from tests.acceptance.conftest import TestApp, read
 if __name__ == "__main__":
     job = TestApp.get_job_manager().get_job({job.id})
+    if job.handle.record.scheduler:
+        read(job.handle.record.scheduler)
     {line}
 """
     done = run_program(
