@@ -99,12 +99,13 @@ def _block(pool: PersonalPool, who: str) -> CondorScheduler:
     return block
 
 
-def read(block: CondorScheduler | DaskScheduler | str) -> None:
+def read(block: CondorScheduler | DaskScheduler | str | None) -> None:
     """Reads a block as jobs do, so that it is known. On a busy machine one read may take longer than the 3 seconds
     for which a call waits; tests that are not about that try again."""
-    runtime, name = get_runtime(), block if isinstance(block, str) else str(block.name)
+    name = str(block.name) if isinstance(block, CondorScheduler | DaskScheduler) else block
+    runtime = get_runtime()
     for _ in range(5):
-        if runtime.projector.away is not None:
+        if name is None or runtime.projector.away is not None:
             return
         with suppress(SchedulerConnectionError):
             runtime.prefect.lookup.get(name)

@@ -70,9 +70,7 @@ def elsewhere(job: DaskJob, line: str, **env: str) -> str:
     script = f"""
 from tests.acceptance.conftest import TestApp, read
 if __name__ == "__main__":
-    job = TestApp.get_job_manager().get_job({job.id})
-    if job.handle.record.scheduler:
-        read(job.handle.record.scheduler)
+    job = TestApp.get_job_manager().get_job({job.id}); read(job.handle.record.scheduler)
     {line}
 """
     done = run_program(
